@@ -1,0 +1,10 @@
+/* cancel.h — the flag behind quern_cancel, for code that checks it in loops. */
+#ifndef QUERN_BASE_CANCEL_H
+#define QUERN_BASE_CANCEL_H
+
+#include "base/error.h"
+
+/* QUERN_OK, or QUERN_ECANCELLED with err filled once the flag is raised. NULL c: QUERN_OK. */
+int quern__check_cancel(const quern_cancel *c, quern_error *err);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * compiler.h — the one place for compiler extensions, and the names that library code may not use.
+ */
+#ifndef QUERN_BASE_COMPILER_H
+#define QUERN_BASE_COMPILER_H
+
+#if defined(__GNUC__)
+#define QUERN__INLINE     static inline __attribute__((always_inline))
+#define QUERN__NOINLINE   __attribute__((noinline))
+#define QUERN__LIKELY(x)  __builtin_expect(!!(x), 1)
+#define QUERN__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define QUERN__RESTRICT   __restrict__
+#else
+#define QUERN__INLINE     static inline
+#define QUERN__NOINLINE
+#define QUERN__LIKELY(x)  (x)
+#define QUERN__UNLIKELY(x) (x)
+#define QUERN__RESTRICT
+#endif
+
+/* Full unrolling of the next loop; gcc and clang ignore each other's spelling. */
+#if defined(__clang__)
+#define QUERN__UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define QUERN__UNROLL _Pragma("GCC unroll 64")
+#else
+#define QUERN__UNROLL
+#endif
+
+#define QUERN__COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define QUERN__MIN(a, b) ((a) < (b) ? (a) : (b))
+#define QUERN__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * error.h — how library code reports a fault: fill the caller's struct once, where the fault is
+ * known, and pass the code up unchanged.
+ */
+#ifndef QUERN_BASE_ERROR_H
+#define QUERN_BASE_ERROR_H
+
+#include <stdarg.h>
+#include <stdint.h>
+
+#include "quern/status.h"
+
+/* Writes status, detail and the message into err (NULL is fine) and returns status. The message is
+ * cut at the struct's size on a UTF-8 boundary, and control bytes in it become '?'. subject = -1. */
+int quern__fail(quern_error *err, int status, int64_t detail, const char *fmt, ...) QUERN_PRINTF(4, 5);
+int quern__vfail(quern_error *err, int status, int64_t detail, const char *fmt, va_list args) QUERN_PRINTF(4, 0);
+
+/* As quern__fail for an operating-system fault: appends ": " and the text of errno, detail = errno.
+ * ENOENT gives QUERN_ENOTFOUND, ENOMEM QUERN_ENOMEM, anything else QUERN_EIO. */
+int quern__fail_errno(quern_error *err, int error_number, const char *fmt, ...) QUERN_PRINTF(3, 4);
+
+/* "out of memory" with the size that was asked for (0: unknown). Returns QUERN_ENOMEM. */
+int quern__fail_memory(quern_error *err, size_t size);
+
+/* Sets err->subject (the index of the input at fault) on an error already written; returns status. */
+int quern__blame(quern_error *err, int status, size_t subject);
+
+/* Public entry points: a NULL or nonsense argument is a programming error of the caller's. */
+#define QUERN__REQUIRE(cond, err)                                                                  \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            return quern__fail((err), QUERN_EINVAL, 0, "%s: bad argument: %s", __func__, #cond);   \
+    } while (0)
+
+#endif

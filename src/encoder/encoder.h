@@ -1,0 +1,47 @@
+/*
+ * encoder.h — token ids in, pooled vectors out: the BERT forward pass over a packed stream of tokens,
+ * no padding, in one bit pattern whatever the batch, order, split, thread count or instruction set
+ * (docs/bits.md). The weights are packed once at open and shared; scratch belongs to the call.
+ */
+#ifndef QUERN_ENCODER_ENCODER_H
+#define QUERN_ENCODER_ENCODER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/pool.h"
+#include "format/model_config.h"
+#include "format/safetensors.h"
+#include "kernels/kernels.h"
+
+enum { QUERN__SPEC = 1 /* number of the arithmetic specification; part of every fingerprint */ };
+
+typedef struct quern__encoder quern__encoder;
+typedef struct quern__encoder_scratch quern__encoder_scratch;
+
+/* Checks that every tensor is there with the right shape (EFORMAT: name, shape found, shape expected,
+ * byte offset), packs the matrices, and lets go of the pages of what it packed. `weights` must outlive
+ * the encoder (the embedding table is read in place). max_tokens: longest text to be encoded. */
+int quern__encoder_open(quern__encoder **out, const quern__model_config *config, const quern__safetensors *weights,
+                        const quern__kernels *kernels, uint32_t max_tokens, quern_error *err);
+void quern__encoder_free(quern__encoder *e);
+uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
+
+/* Scratch for one caller at a time with `threads` workers. */
+int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e, uint32_t threads, quern_error *err);
+void quern__encoder_scratch_free(quern__encoder_scratch *s);
+
+/*
+ * Encodes n texts: ids [sum of lengths] packed one after another, lengths [n], each 1..max_tokens.
+ * out [n, hidden] row-major, in the caller's order: pooled; of unit length when `normalize`.
+ * A non-finite or zero row (when normalising) is an error with err->subject = its index; ids outside
+ * the vocabulary are EINVAL. Splits the work over the pool by blocks of whole texts; with fewer blocks
+ * than threads it splits inside the products. Checks `cancel` between layers.
+ */
+int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool, const int32_t *ids,
+                  const uint32_t *lengths, uint32_t n, bool normalize, float *out, const quern_cancel *cancel,
+                  quern_error *err);
+
+#endif
