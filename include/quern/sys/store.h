@@ -1,0 +1,208 @@
+/*
+ * quern/sys/store.h — the table of functions that a database implements to be a store. Policy (what is
+ * stale, what to embed, what a hit is) lives above, once; a store reads and writes, atomically. SQLite is
+ * the first; examples/store_memory.c is one from outside the tree; all pass one conformance suite
+ * (quern_store_conformance).
+ *
+ * Shapes that all calls share:
+ *   key      canonical JSON text of the key column(s): 42, "abc", {"blob":"00ff"}, or [1,"x"] for
+ *            several. Unique per row. quern_key_encode makes it.
+ *   scan order  any order, as long as it is total, stable while rows do not change, and resumable by
+ *            `after` (the last key of the page before). Not the byte order of the JSON.
+ *   revision text of the source's revision column, or "" when it has none: the layer above hashes then.
+ *   vector   little-endian elements of the generation's type (f16 or f32), dimension x width bytes.
+ *
+ * Every function takes `self` first, `err` last, returns a status code, and may be called from one thread
+ * at a time. No statement or transaction stays open after a call returns; no write transaction lasts over
+ * 50 ms (the layer above keeps batches small). Strings given to a callback live until it returns.
+ * A callback's non-zero return ends the call, which then returns that value unchanged.
+ */
+#ifndef QUERN_SYS_STORE_H
+#define QUERN_SYS_STORE_H
+
+#include "quern/store.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum quern_value_type { QUERN_VALUE_NULL, QUERN_VALUE_INT, QUERN_VALUE_REAL, QUERN_VALUE_TEXT, QUERN_VALUE_BLOB };
+
+typedef struct quern_value {
+    int type;
+    int64_t integer;
+    double real;
+    quern_str bytes; /* TEXT and BLOB */
+} quern_value;
+
+enum quern_outcome { QUERN_OUTCOME_NONE, QUERN_OUTCOME_OK, QUERN_OUTCOME_EMPTY, QUERN_OUTCOME_FAILED };
+
+/* What makes a document done, for one generation. */
+typedef struct quern_stamp {
+    int outcome;        /* NONE: no stamp */
+    quern_str revision; /* of what was embedded */
+    quern_str reason;   /* of FAILED */
+    uint32_t chunks;
+    uint64_t dropped_bytes; /* beyond the chunk cap */
+} quern_stamp;
+
+/* One row of a source. columns: in the order of quern_read.columns. */
+typedef struct quern_row {
+    quern_str key;
+    quern_str revision;
+    const quern_value *columns;
+    size_t n_columns;
+    quern_stamp stamp;   /* in quern_read.generation */
+    const char *fault;   /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
+} quern_row;
+typedef int (*quern_row_fn)(const quern_row *row, void *ud);
+
+/* A plan for reading a source, made by the layer above from the declaration; constant over many calls. */
+typedef struct quern_read {
+    const quern_source_spec *source;
+    const char *const *columns; /* to deliver: those that the template and meta name, no duplicates */
+    size_t n_columns;
+    int64_t generation;         /* whose stamps to deliver; 0: none */
+    const char *since;          /* revision column >= this; NULL */
+} quern_read;
+
+typedef struct quern_generation {
+    int64_t id; /* > 0 */
+    char state[12]; /* building active retired */
+    char fingerprint[65];
+    char model[128];
+    char vector_type[8];
+    uint32_t dimensions;
+    int64_t created_ms, activated_ms;
+    uint64_t chunks; /* vectors stored; only filled in by generation_find */
+} quern_generation;
+
+typedef struct quern_chunk {
+    uint32_t index;
+    uint64_t start, end;           /* bytes in the rendered text */
+    uint64_t char_start, char_end; /* code points */
+    const void *vector;
+} quern_chunk;
+
+/* One finished document. */
+typedef struct quern_save {
+    quern_str key;
+    quern_stamp stamp;
+    const quern_chunk *chunks; /* stamp.chunks of them */
+} quern_save;
+
+/* A block of vectors in scan: refs[i] belongs to data + i * bytes_per_vector. */
+typedef int (*quern_block_fn)(const int64_t *refs, const void *data, size_t n, void *ud);
+typedef struct quern_chunk_ref {
+    int64_t ref;
+    quern_str key;
+    uint32_t index;
+    uint64_t start, end;
+} quern_chunk_ref;
+typedef int (*quern_chunk_ref_fn)(const quern_chunk_ref *c, void *ud);
+
+/* A document of the built-in table, on its way in. */
+typedef struct quern_document {
+    quern_str id;
+    quern_str fields;   /* JSON object: what the template and results may use; "text" at least */
+    quern_str origin;   /* the input it came from, for sync ("path/to/file" or "-") */
+    uint64_t line;      /* in that input, for errors; 0 none */
+    int derived_id;     /* 1: equal ids collapse (counted), 0: they are an error */
+} quern_document;
+typedef struct quern_publish_report {
+    uint64_t added, changed, unchanged, removed, missing, duplicates;
+} quern_publish_report;
+
+typedef struct quern_store_table {
+    size_t struct_size;
+    const char *name; /* "sqlite" */
+    void (*close)(void *self);
+
+    /* -- sources. check: every table, column and predicate is tried against the database. -- */
+    int (*source_check)(void *self, const quern_source_spec *spec, const char *const *columns, size_t n, quern_error *err);
+    int (*source_put)(void *self, const quern_source_spec *spec, int replace, quern_error *err);
+    int (*source_each)(void *self, int (*fn)(const quern_source_spec *spec, void *ud), void *ud, quern_error *err); /* by name */
+    int (*source_remove)(void *self, const char *name, quern_error *err);
+
+    /* -- rows -- */
+    /* Up to `limit` rows that match the predicate, after `after` (len 0: from the start). */
+    int (*scan)(void *self, const quern_read *read, quern_str after, size_t limit, quern_row_fn fn, void *ud, quern_error *err);
+    /* Of these keys, the rows that exist and match now; any order. */
+    int (*fetch)(void *self, const quern_read *read, const quern_str *keys, size_t n, quern_row_fn fn, void *ud, quern_error *err);
+    int (*count)(void *self, const quern_read *read, uint64_t *rows, quern_error *err);
+
+    /* -- generations: at most one building and one active a source, by the database's own constraint -- */
+    /* The one in that state ("active"), or ENOTFOUND. */
+    int (*generation_find)(void *self, const char *source, const char *state, quern_generation *out, quern_error *err);
+    /* Makes a building one; fingerprint_json is kept beside it. EEXISTS when there is one. */
+    int (*generation_build)(void *self, const char *source, const quern_generation *g, const char *fingerprint_json, int64_t *id, quern_error *err);
+    /* Building becomes active, the active one retired, in one transaction. */
+    int (*generation_activate)(void *self, int64_t id, quern_error *err);
+    /* Removes vectors and stamps of a retired or building generation in slices; *more: call again. */
+    int (*generation_purge)(void *self, int64_t id, int *more, quern_error *err);
+
+    /* -- stamps and vectors -- */
+    /*
+     * Replaces chunks and stamp of each document, all in one transaction, by compare-and-swap: the store
+     * reads the row again inside it and calls still(row, i, ud): 1 = save document i, 0 = the row has moved
+     * on, leave everything as it is, negative = fail. A row that is gone is never saved. stored[i]: 1 or 0.
+     * The generation must still be building or active, else EMISMATCH.
+     */
+    int (*save)(void *self, const quern_read *read, const quern_save *docs, size_t n,
+                int (*still)(const quern_row *row, size_t i, void *ud), void *ud, uint8_t *stored, quern_error *err);
+    /* Stamps of a generation after a key, up to limit, in an order of the store's own. */
+    int (*stamps)(void *self, int64_t generation, quern_str after, size_t limit,
+                  int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud, quern_error *err);
+    /* Removes stamp and vectors of those keys whose row is (still, checked in the transaction) gone or
+     * no longer matches; *removed counts. */
+    int (*erase)(void *self, const quern_read *read, const quern_str *keys, size_t n, uint64_t *removed, quern_error *err);
+    /* Every vector of a generation, in blocks of a size of the store's choosing. */
+    int (*vectors)(void *self, int64_t generation, quern_block_fn fn, void *ud, quern_error *err);
+    /* What the refs of a block are; refs that have gone meanwhile are left out. */
+    int (*resolve)(void *self, int64_t generation, const int64_t *refs, size_t n, quern_chunk_ref_fn fn, void *ud, quern_error *err);
+    /* Chunks of one document with their vectors, by index. */
+    int (*chunks)(void *self, int64_t generation, quern_str key, int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
+
+    /* -- built-in documents: stage, then publish -- */
+    int (*stage_begin)(void *self, const char *source, int64_t *batch, quern_error *err); /* drops abandoned batches */
+    /* EEXISTS when a given id was staged before with other content: both origins and lines in the message. */
+    int (*stage_put)(void *self, int64_t batch, const quern_document *docs, size_t n, uint64_t *duplicates, quern_error *err);
+    /* One slice (< 50 ms) into the documents table; *more: call again. Same content is not written.
+     * sync: documents that came from the batch's origins (or `roots`, JSON array of path prefixes) and are not in it are
+     * removed, else counted as missing. The batch is gone after the last slice. */
+    int (*stage_publish)(void *self, int64_t batch, const char *roots, int sync, quern_publish_report *report, int *more, quern_error *err);
+    int (*stage_drop)(void *self, int64_t batch, quern_error *err);
+
+    /* -- one worker at a time on a name ("fill:documents") ; released by unlock, close or the process's death.
+     * EBUSY: holder's host, pid and start in the message. -- */
+    int (*lock)(void *self, const char *name, uint32_t wait_ms, void **held, quern_error *err);
+    void (*unlock)(void *self, void *held);
+} quern_store_table;
+
+/* The table is copied; on failure self stays the caller's. */
+QUERN_API int quern_store_from_table(quern_store **out, const quern_store_table *table, void *self, quern_error *err);
+
+/* Canonical JSON of a key: QUERN_EFORMAT for NULL, a non-finite real or text that is not UTF-8. *key from
+ * quern_alloc'd memory (quern_free). decode gives back values whose bytes are borrowed from *storage
+ * (quern_free); values must have room for n_max. */
+QUERN_API int quern_key_encode(const quern_value *values, size_t n, char **key, quern_error *err);
+QUERN_API int quern_key_decode(quern_str key, quern_value *values, size_t n_max, size_t *n, char **storage, quern_error *err);
+
+/* Runs the rules that every store must keep against a store that `open` makes empty each time with the
+ * table `items(id INTEGER/any key, title, body, rev)` under its care through `exec` (the suite asks for rows by
+ * quern_conformance_row). Returns QUERN_OK, or the first broken rule by name in err. */
+typedef struct quern_conformance {
+    size_t struct_size;
+    int (*open)(void **self, void *ud, quern_error *err);                       /* a fresh, empty store */
+    int (*put)(void *self, int64_t id, const char *title, const char *body, const char *rev, void *ud, quern_error *err); /* insert or replace in items */
+    int (*remove)(void *self, int64_t id, void *ud, quern_error *err);
+    const quern_store_table *table;
+    void *ud;
+    void (*note)(const char *rule, void *ud); /* each rule as it starts; NULL */
+} quern_conformance;
+QUERN_API int quern_store_conformance(const quern_conformance *c, quern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
