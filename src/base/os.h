@@ -19,6 +19,13 @@ uint32_t quern__os_pid(void);
 void quern__os_hostname(char *out, size_t size);
 /* A value for seeding rng: clock, pid and address noise mixed. Not a secret. */
 uint64_t quern__os_entropy(void);
+/* Asks the kernel to let this process use AMX tiles; false where it cannot. */
+bool quern__os_amx_permit(void);
+/* The text of an errno value. */
+void quern__os_error_text(int error_number, char *out, size_t size);
+/* Zeroed memory from the kernel, aligned to 2 MiB, huge pages advised; NULL when there is none. */
+void *quern__os_pages_alloc(size_t size);
+void quern__os_pages_free(void *p, size_t size);
 
 /* ---- clock ---- */
 uint64_t quern__now_ns(void);         /* monotonic */

@@ -1,0 +1,45 @@
+/* cancel.c — a lock-free flag: raising it is one atomic store, which a signal handler may do. */
+#include "base/cancel.h"
+
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+
+struct quern_cancel {
+    atomic_int raised;
+};
+
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may not take a lock");
+
+int quern_cancel_new(quern_cancel **out, quern_error *err)
+{
+    QUERN__REQUIRE(out != NULL, err);
+    *out = quern__alloc(sizeof **out);
+    if (!*out)
+        return quern__fail_memory(err, sizeof **out);
+    atomic_init(&(*out)->raised, 0);
+    return QUERN_OK;
+}
+
+void quern_cancel_raise(quern_cancel *c)
+{
+    if (c)
+        atomic_store(&c->raised, 1);
+}
+
+int quern_cancel_raised(const quern_cancel *c)
+{
+    return c && atomic_load_explicit(&c->raised, memory_order_relaxed);
+}
+
+void quern_cancel_free(quern_cancel *c)
+{
+    quern__free(c);
+}
+
+int quern__check_cancel(const quern_cancel *c, quern_error *err)
+{
+    if (!quern_cancel_raised(c))
+        return QUERN_OK;
+    return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled; finished work is saved");
+}
