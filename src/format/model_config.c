@@ -1,0 +1,601 @@
+/*
+ * model_config.c — the small JSON files of a sentence-transformers folder, read into one struct.
+ *
+ * Why this way: a file that says something this library would not compute exactly — another
+ * activation, a causal mask, a module it does not know — must be refused by name, because ignoring it
+ * gives vectors that look right and are wrong. Keys that change nothing (dropout, names, versions) are
+ * skipped. Rejected: one generic JSON tree and look-ups in it, which hides duplicates and costs memory
+ * that a stranger chooses.
+ *
+ * Invariants after success: every number lies within its stated limit, heads divide hidden, the pooling
+ * width is the hidden size, and max_seq_length does not exceed the position table.
+ */
+#include "format/model_config.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/json.h"
+#include "base/os.h"
+
+enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, MAX_MODULES = 16 };
+
+/* A value in a message: strings of a hostile file are cut. */
+#define CUT(s)        (int)QUERN__MIN((s).len, 80), (s).ptr
+#define KNOWN_MODULES "Transformer, Pooling and Normalize"
+
+static int twice(quern__json *j, const char *key, quern_error *err)
+{
+    return quern__json_fail(j, err, "\"%s\" is there twice", key);
+}
+
+static int unsupported(const quern__json *j, quern_error *err, const char *what, quern_str value,
+                       const char *known)
+{
+    return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                       "%s: %s \"%.*s\" is not supported at byte %zu; known: %s", j->name, what,
+                       CUT(value), j->at, known);
+}
+
+/* ---- config.json ---- */
+
+/* The sizes of config.json and the limits past which a claim is taken for damage. */
+static const struct size_key {
+    const char *name;
+    size_t field; /* offset of a uint32_t */
+    uint32_t max;
+} size_keys[] = {
+    {"hidden_size", offsetof(quern__model_config, hidden), 16384},
+    {"num_hidden_layers", offsetof(quern__model_config, layers), 256},
+    {"num_attention_heads", offsetof(quern__model_config, heads), 256},
+    {"intermediate_size", offsetof(quern__model_config, intermediate), 131072},
+    {"vocab_size", offsetof(quern__model_config, vocab), 4194304},
+    {"max_position_embeddings", offsetof(quern__model_config, positions), 131072},
+    {"type_vocab_size", offsetof(quern__model_config, types), 1024},
+};
+
+static uint32_t *size_field(quern__model_config *c, const struct size_key *key)
+{
+    return (uint32_t *)(void *)((char *)c + key->field);
+}
+
+static int read_size(quern__json *j, quern__model_config *c, const struct size_key *key,
+                     quern_error *err)
+{
+    uint32_t *field = size_field(c, key);
+    uint64_t value;
+    int rc;
+
+    if (*field)
+        return twice(j, key->name, err);
+    rc = quern__json_u64(j, &value, err);
+    if (rc)
+        return rc;
+    if (value < 1 || value > key->max)
+        return quern__json_fail(j, err, "%s is %llu; 1 to %lu wanted", key->name,
+                                (unsigned long long)value, (unsigned long)key->max);
+    *field = (uint32_t)value;
+    return QUERN_OK;
+}
+
+static int read_epsilon(quern__json *j, quern__model_config *c, quern_error *err)
+{
+    double value;
+    int rc;
+
+    if (c->layer_norm_eps > 0)
+        return twice(j, "layer_norm_eps", err);
+    rc = quern__json_double(j, &value, err);
+    if (rc)
+        return rc;
+    if (!(value >= 1e-30 && value <= 0.1))
+        return quern__json_fail(j, err, "layer_norm_eps is %g; 1e-30 to 0.1 wanted", value);
+    c->layer_norm_eps = (float)value;
+    return QUERN_OK;
+}
+
+/* A key that may have one value only. */
+static int expect_string(quern__json *j, const char *key, const char *wanted, quern_error *err)
+{
+    quern_str s;
+    int rc = quern__json_string(j, &s, err);
+
+    if (rc)
+        return rc;
+    return quern__str_is(s, wanted) ? QUERN_OK : unsupported(j, err, key, s, wanted);
+}
+
+static int expect_bool(quern__json *j, const char *key, bool wanted, quern_error *err)
+{
+    bool value;
+    int rc = quern__json_bool(j, &value, err);
+
+    if (rc || value == wanted)
+        return rc;
+    return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                       "%s: %s %s is not supported (byte %zu)", j->name, key,
+                       value ? "true" : "false", j->at);
+}
+
+static int read_config_key(quern__json *j, quern__model_config *c, quern_str key, quern_error *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
+        if (quern__str_is(key, size_keys[i].name))
+            return read_size(j, c, &size_keys[i], err);
+    if (quern__str_is(key, "layer_norm_eps"))
+        return read_epsilon(j, c, err);
+    if (quern__str_is(key, "hidden_act"))
+        return expect_string(j, "hidden_act", "gelu", err);
+    if (quern__str_is(key, "position_embedding_type"))
+        return expect_string(j, "position_embedding_type", "absolute", err);
+    if (quern__str_is(key, "is_decoder")) /* a causal mask */
+        return expect_bool(j, "is_decoder", false, err);
+    if (quern__str_is(key, "model_type")) {
+        if (c->family[0])
+            return twice(j, "model_type", err);
+        rc = expect_string(j, "model_type", "bert", err);
+        memcpy(c->family, "bert", sizeof "bert");
+        return rc;
+    }
+    return quern__json_skip(j, err);
+}
+
+static int check_config(quern__model_config *c, const char *name, quern_error *err)
+{
+    if (!c->family[0])
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
+    if (!c->types)
+        c->types = 2; /* the published default of the family, as is the epsilon below */
+    if (!(c->layer_norm_eps > 0))
+        c->layer_norm_eps = 1e-12f;
+    for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
+        if (!*size_field(c, &size_keys[i]))
+            return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name, size_keys[i].name);
+    if (c->hidden % c->heads)
+        return quern__fail(err, QUERN_EFORMAT, 0,
+                           "%s: hidden_size %lu is no multiple of num_attention_heads %lu", name,
+                           (unsigned long)c->hidden, (unsigned long)c->heads);
+    return QUERN_OK;
+}
+
+int quern__model_config_parse(quern__model_config *out, const char *text, size_t len,
+                              const char *name, quern_error *err)
+{
+    quern__json j;
+    quern_str key;
+    int rc;
+
+    memset(out, 0, sizeof *out);
+    out->pooling = QUERN__POOL_MEAN;
+    out->normalize = true;
+    quern__json_init(&j, text, len, name);
+    rc = quern__json_enter_object(&j, err);
+    if (rc)
+        goto done;
+    while ((rc = quern__json_next_key(&j, &key, err)) == 1)
+        if ((rc = read_config_key(&j, out, key, err)) != QUERN_OK)
+            goto done;
+    if (!rc)
+        rc = quern__json_end(&j, err);
+    if (!rc)
+        rc = check_config(out, name, err);
+done:
+    quern__json_dispose(&j);
+    return rc;
+}
+
+/* ---- the other files: one parser each, run by read_file over the file if it is there ---- */
+
+/* What modules.json and the files it names say, beside the configuration itself. */
+typedef struct reading {
+    quern__model_config *config;
+    char pooling_path[256];
+    bool has_transformer, has_pooling, has_normalize;
+    uint32_t modules;
+} reading;
+
+typedef struct module {
+    bool has_idx, has_type, has_path;
+    char kind[32]; /* last part of the type */
+    char path[256];
+} module;
+
+static int copy_string(quern__json *j, const char *key, char *out, size_t size, quern_error *err)
+{
+    quern_str s;
+    int rc = quern__json_string(j, &s, err);
+
+    if (rc)
+        return rc;
+    if (s.len >= size || (s.len && memchr(s.ptr, 0, s.len)))
+        return quern__json_fail(
+            j, err, "%s is %zu bytes long or holds a NUL; at most %zu without NUL wanted", key,
+            s.len, size - 1);
+    if (s.len)
+        memcpy(out, s.ptr, s.len);
+    out[s.len] = 0;
+    return QUERN_OK;
+}
+
+static int read_type(quern__json *j, module *m, quern_error *err)
+{
+    static const char prefix[] = "sentence_transformers.models.";
+    static const char *const known[] = {"Transformer", "Pooling", "Normalize"};
+    const size_t skip = sizeof prefix - 1;
+    quern_str s;
+    int rc = quern__json_string(j, &s, err);
+
+    if (rc)
+        return rc;
+    if (m->has_type)
+        return twice(j, "type", err);
+    m->has_type = true;
+    if (s.len > skip && memcmp(s.ptr, prefix, skip) == 0) {
+        quern_str kind = {s.ptr + skip, s.len - skip};
+        for (size_t i = 0; i < QUERN__COUNT(known); i++)
+            if (quern__str_is(kind, known[i])) {
+                memcpy(m->kind, known[i], strlen(known[i]) + 1);
+                return QUERN_OK;
+            }
+    }
+    return unsupported(j, err, "module type", s, KNOWN_MODULES);
+}
+
+/* A folder inside the model's folder: relative, without ".." — the file is a stranger's. */
+static bool is_inside(const char *path)
+{
+    const char *part = path;
+
+    if (*path == '/')
+        return false;
+    while (*part) {
+        size_t n = strcspn(part, "/");
+        if (n == 2 && part[0] == '.' && part[1] == '.')
+            return false;
+        part += n + (part[n] == '/');
+    }
+    return true;
+}
+
+static int accept_module(quern__json *j, reading *r, const module *m, quern_error *err)
+{
+    bool *seen;
+
+    if (!m->has_type || !m->has_path)
+        return quern__json_fail(j, err, "module %lu has no %s", (unsigned long)r->modules,
+                                m->has_type ? "path" : "type");
+    if (!is_inside(m->path))
+        return quern__json_fail(j, err, "module path \"%.80s\" leads out of the model's folder",
+                                m->path);
+    seen = m->kind[0] == 'T'   ? &r->has_transformer
+           : m->kind[0] == 'P' ? &r->has_pooling
+                               : &r->has_normalize;
+    if (*seen)
+        return twice(j, m->kind, err);
+    if (m->kind[0] != 'T' && !r->has_transformer)
+        return quern__json_fail(j, err, "module %s stands before Transformer", m->kind);
+    if (m->kind[0] == 'P' && r->has_normalize)
+        return quern__json_fail(j, err, "module Pooling stands after Normalize");
+    if (m->kind[0] == 'T' && m->path[0])
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: the Transformer module lies in \"%.80s\"; only the model's own "
+                           "folder (\"\") is supported",
+                           j->name, m->path);
+    *seen = true;
+    if (m->kind[0] == 'P')
+        memcpy(r->pooling_path, m->path, sizeof r->pooling_path);
+    return QUERN_OK;
+}
+
+static int read_module(quern__json *j, reading *r, quern_error *err)
+{
+    module m = {0};
+    quern_str key;
+    uint64_t idx;
+    int rc = quern__json_enter_object(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
+        if (quern__str_is(key, "idx")) {
+            rc = quern__json_u64(j, &idx, err);
+            if (!rc && (m.has_idx || idx != r->modules))
+                rc = quern__json_fail(j, err, "module idx %llu, %lu wanted",
+                                      (unsigned long long)idx, (unsigned long)r->modules);
+            m.has_idx = true;
+        } else if (quern__str_is(key, "type")) {
+            rc = read_type(j, &m, err);
+        } else if (quern__str_is(key, "path")) {
+            rc = m.has_path ? twice(j, "path", err)
+                            : copy_string(j, "module path", m.path, sizeof m.path, err);
+            m.has_path = true;
+        } else {
+            rc = quern__json_skip(j, err);
+        }
+        if (rc)
+            return rc;
+    }
+    return rc ? rc : accept_module(j, r, &m, err);
+}
+
+static int read_modules(quern__json *j, reading *r, quern_error *err)
+{
+    int rc = quern__json_enter_array(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_item(j, err)) == 1) {
+        if (r->modules == MAX_MODULES)
+            return quern__json_fail(j, err, "more than %d modules", MAX_MODULES);
+        rc = read_module(j, r, err);
+        if (rc)
+            return rc;
+        r->modules++;
+    }
+    if (rc)
+        return rc;
+    if (!r->has_transformer || !r->has_pooling)
+        return quern__json_fail(j, err, "no %s module",
+                                r->has_transformer ? "Pooling" : "Transformer");
+    return QUERN_OK;
+}
+
+/* pooling_mode_*: exactly one may be true, and it must be one that is computed here. */
+static int read_pooling_mode(quern__json *j, reading *r, quern_str key, bool *stated,
+                             quern_error *err)
+{
+    int mode = quern__str_is(key, "pooling_mode_mean_tokens") ? QUERN__POOL_MEAN
+               : quern__str_is(key, "pooling_mode_cls_token") ? QUERN__POOL_CLS
+                                                              : 0;
+    char name[64]; /* the key does not outlive the next read */
+    bool on;
+    int rc;
+
+    snprintf(name, sizeof name, "%.*s", CUT(key));
+    rc = quern__json_bool(j, &on, err);
+    if (rc || !on)
+        return rc;
+    if (!mode)
+        return unsupported(j, err, "pooling", quern_str_of(name),
+                           "pooling_mode_mean_tokens, pooling_mode_cls_token");
+    if (*stated)
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: several poolings at once are not supported (%s at byte %zu)",
+                           j->name, name, j->at);
+    *stated = true;
+    r->config->pooling = mode;
+    return QUERN_OK;
+}
+
+static int read_pooling(quern__json *j, reading *r, quern_error *err)
+{
+    bool stated = false, has_width = false;
+    quern_str key;
+    uint64_t width;
+    int rc = quern__json_enter_object(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
+        if (quern__str_is(key, "word_embedding_dimension")) {
+            rc = quern__json_u64(j, &width, err);
+            if (!rc && width != r->config->hidden)
+                rc =
+                    quern__json_fail(j, err,
+                                     "word_embedding_dimension is %llu, hidden_size of config.json "
+                                     "%lu",
+                                     (unsigned long long)width, (unsigned long)r->config->hidden);
+            has_width = true;
+        } else if (key.len > 13 && memcmp(key.ptr, "pooling_mode_", 13) == 0) {
+            rc = read_pooling_mode(j, r, key, &stated, err);
+        } else if (quern__str_is(key,
+                                 "include_prompt")) { /* false: the mean leaves the prompt out */
+            rc = expect_bool(j, "include_prompt", true, err);
+        } else {
+            rc = quern__json_skip(j, err);
+        }
+        if (rc)
+            return rc;
+    }
+    if (rc)
+        return rc;
+    if (!has_width)
+        return quern__json_fail(j, err, "no word_embedding_dimension");
+    if (!stated)
+        return quern__json_fail(j, err, "no pooling_mode_… is true");
+    r->config->pooling_stated = true;
+    return QUERN_OK;
+}
+
+static int read_sentence(quern__json *j, reading *r, quern_error *err)
+{
+    quern__model_config *c = r->config;
+    quern_str key;
+    uint64_t n;
+    int rc = quern__json_enter_object(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
+        if (quern__str_is(key, "max_seq_length")) {
+            if (c->max_seq_length) {
+                rc = twice(j, "max_seq_length", err);
+            } else if (quern__json_peek(j) == QUERN__JSON_NULL) {
+                rc = quern__json_null(j, err);
+            } else if (!(rc = quern__json_u64(j, &n, err))) {
+                if (n < 3 || n > c->positions)
+                    return quern__json_fail(j, err,
+                                            "max_seq_length is %llu; 3 to max_position_embeddings "
+                                            "of config.json (%lu) wanted",
+                                            (unsigned long long)n, (unsigned long)c->positions);
+                c->max_seq_length = (uint32_t)n;
+            }
+        } else if (quern__str_is(key, "do_lower_case")) { /* in front of the tokenizer's own */
+            rc = expect_bool(j, "do_lower_case", false, err);
+        } else {
+            rc = quern__json_skip(j, err);
+        }
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
+/* Which of the names a document prompt goes by; the earlier wins. 0: none of them. */
+static int document_rank(quern_str key)
+{
+    static const char *const names[] = {"corpus", "passage", "document"};
+
+    for (int i = 0; i < (int)QUERN__COUNT(names); i++)
+        if (quern__str_is(key, names[i]))
+            return i + 1;
+    return 0;
+}
+
+static int read_prompts(quern__json *j, quern__model_config *c, quern_error *err)
+{
+    quern_str key;
+    int best = 0, rank, rc = quern__json_enter_object(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
+        rank = document_rank(key);
+        if (quern__str_is(key, "query")) {
+            rc = c->prompt_query[0]
+                     ? twice(j, "query", err)
+                     : copy_string(j, "prompt query", c->prompt_query, sizeof c->prompt_query, err);
+        } else if (rank > best) {
+            best = rank;
+            rc = copy_string(j, "prompt document", c->prompt_document, sizeof c->prompt_document,
+                             err);
+        } else {
+            rc = quern__json_skip(j, err);
+        }
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
+static int read_st_config(quern__json *j, reading *r, quern_error *err)
+{
+    quern_str key;
+    int rc = quern__json_enter_object(j, err);
+
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
+        if (quern__str_is(key, "prompts"))
+            rc = read_prompts(j, r->config, err);
+        else if (quern__str_is(key, "default_prompt_name") &&
+                 quern__json_peek(j) != QUERN__JSON_NULL)
+            rc =
+                quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                            "%s: a default_prompt_name is not supported (byte %zu); set it to null "
+                            "and choose with --as query or document",
+                            j->name, j->at);
+        else
+            rc = quern__json_skip(j, err);
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
+/* ---- the folder ---- */
+
+static int join(quern__buf *path, const char *folder, const char *sub, const char *file,
+                quern_error *err)
+{
+    quern__buf_clear(path);
+    quern__buf_puts(path, folder);
+    if (*sub)
+        quern__buf_printf(path, "/%s", sub);
+    quern__buf_printf(path, "/%s", file);
+    return path->failed ? quern__fail(err, QUERN_EINVAL, 0,
+                                      "%.80s…: a path of more than %d bytes is not read", folder,
+                                      MAX_PATH_BYTES)
+                        : QUERN_OK;
+}
+
+typedef int (*parser)(quern__json *j, reading *r, quern_error *err);
+
+/* Runs parse over a whole file. *found (may be NULL: the file must be there) says whether it exists. */
+static int read_file(const char *path, parser parse, reading *r, bool *found, quern_error *err)
+{
+    quern__json j;
+    char *text = NULL;
+    size_t size = 0;
+    quern__stat st;
+    int rc;
+
+    if (found) {
+        rc = quern__stat_path(path, &st, err);
+        *found = !rc && st.exists;
+        if (rc || !st.exists)
+            return rc;
+    }
+    rc = quern__read_file(path, MAX_FILE, &text, &size, err);
+    if (rc)
+        return rc;
+    quern__json_init(&j, text, size, path);
+    rc = parse(&j, r, err);
+    if (!rc)
+        rc = quern__json_end(&j, err);
+    quern__json_dispose(&j);
+    quern__free(text);
+    return rc;
+}
+
+static int read_config(quern__model_config *out, const char *path, quern_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    int rc = quern__read_file(path, MAX_FILE, &text, &size, err);
+
+    if (rc)
+        return rc;
+    rc = quern__model_config_parse(out, text, size, path, err);
+    quern__free(text);
+    return rc;
+}
+
+int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err)
+{
+    reading r = {.config = out};
+    quern__buf path;
+    bool found;
+    int rc;
+
+    quern__buf_init(&path, MAX_PATH_BYTES);
+    if ((rc = join(&path, folder, "", "config.json", err)) != QUERN_OK ||
+        (rc = read_config(out, path.data, err)) != QUERN_OK)
+        goto done;
+    if ((rc = join(&path, folder, "", "modules.json", err)) != QUERN_OK ||
+        (rc = read_file(path.data, read_modules, &r, &found, err)) != QUERN_OK)
+        goto done;
+    if (found) {
+        out->normalize = r.has_normalize;
+        if ((rc = join(&path, folder, r.pooling_path, "config.json", err)) != QUERN_OK ||
+            (rc = read_file(path.data, read_pooling, &r, NULL, err)) != QUERN_OK)
+            goto done;
+    }
+    if ((rc = join(&path, folder, "", "sentence_bert_config.json", err)) != QUERN_OK ||
+        (rc = read_file(path.data, read_sentence, &r, &found, err)) != QUERN_OK)
+        goto done;
+    if ((rc = join(&path, folder, "", "config_sentence_transformers.json", err)) != QUERN_OK)
+        goto done;
+    rc = read_file(path.data, read_st_config, &r, &found, err);
+done:
+    quern__buf_dispose(&path);
+    if (rc)
+        memset(out, 0, sizeof *out);
+    return rc;
+}

@@ -1,0 +1,348 @@
+/*
+ * test_model_config.c — the folder of a published model as it is, each of its files with one thing
+ * changed, and what must be refused by name. Folders are written to a scratch directory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/os.h"
+#include "format/model_config.h"
+
+#define BODY                                                                                       \
+    "\"hidden_act\":\"gelu\",\"hidden_size\":80,\"intermediate_size\":200,"                        \
+    "\"layer_norm_eps\":1e-12,\"max_position_embeddings\":70,\"num_attention_heads\":5,"           \
+    "\"num_hidden_layers\":3,\"type_vocab_size\":2,\"vocab_size\":1003"
+#define GOOD "{\"model_type\":\"bert\"," BODY "}"
+#define MODULES(third)                                                                             \
+    "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models."            \
+    "Transformer\"},"                                                                              \
+    "{\"idx\":1,\"name\":\"1\",\"path\":\"1_Pooling\",\"type\":\"sentence_transformers.models."    \
+    "Pooling\"}" third "]"
+#define NORMALIZE                                                                                  \
+    ",{\"idx\":2,\"name\":\"2\",\"path\":\"2_Normalize\","                                         \
+    "\"type\":\"sentence_transformers.models.Normalize\"}"
+#define POOLING(cls, mean, max)                                                                    \
+    "{\"word_embedding_dimension\":80,\"pooling_mode_cls_token\":" cls                             \
+    ",\"pooling_mode_mean_tokens\":" mean ",\"pooling_mode_max_tokens\":" max "}"
+
+static char folder[64];
+
+static void put(const char *name, const char *text)
+{
+    char path[160];
+    quern_error err;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (text)
+        assert_int_equal(quern__write_file_atomic(path, text, strlen(text), &err), QUERN_OK);
+    else
+        assert_int_equal(quern__remove_file(path, &err), QUERN_OK);
+}
+
+/* A whole good folder; tests then replace one file. */
+static int reset(void **state)
+{
+    char path[160];
+    quern_error err;
+
+    (void)state;
+    snprintf(folder, sizeof folder, "test_model_config.%u.tmp", quern__os_pid());
+    snprintf(path, sizeof path, "%s/1_Pooling", folder);
+    assert_int_equal(quern__remove_tree(folder, &err), QUERN_OK);
+    assert_int_equal(quern__make_dirs(path, &err), QUERN_OK);
+    put("config.json", GOOD);
+    put("modules.json", MODULES(NORMALIZE));
+    put("1_Pooling/config.json", POOLING("false", "true", "false"));
+    put("sentence_bert_config.json", "{\"max_seq_length\":64,\"do_lower_case\":false}");
+    put("config_sentence_transformers.json", "{\"__version__\":{\"pytorch\":\"1.8.1\"}}");
+    return 0;
+}
+
+static int sweep(void **state)
+{
+    (void)state;
+    return quern__remove_tree(folder, NULL);
+}
+
+static void refused(int status, const char *part)
+{
+    quern__model_config c;
+    quern_error err = {0};
+    int rc = quern__model_config_read(&c, folder, &err);
+
+    if (rc != status || !strstr(err.msg, part))
+        fail_msg("%d \"%s\", not %d \"%s\"", rc, err.msg, status, part);
+}
+
+static void read_good(quern__model_config *c)
+{
+    quern_error err = {0};
+    if (quern__model_config_read(c, folder, &err) != QUERN_OK)
+        fail_msg("%s", err.msg);
+}
+
+static void config_refused(const char *text, int status, const char *part)
+{
+    quern__model_config c;
+    quern_error err = {0};
+    int rc = quern__model_config_parse(&c, text, strlen(text), "config.json", &err);
+
+    if (rc != status || !strstr(err.msg, part) || !strstr(err.msg, "config.json"))
+        fail_msg("%s\n   %d \"%s\", not %d \"%s\"", text, rc, err.msg, status, part);
+}
+
+static void test_good(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    read_good(&c);
+    assert_string_equal(c.family, "bert");
+    assert_int_equal(c.hidden, 80);
+    assert_int_equal(c.layers, 3);
+    assert_int_equal(c.heads, 5);
+    assert_int_equal(c.intermediate, 200);
+    assert_int_equal(c.vocab, 1003);
+    assert_int_equal(c.positions, 70);
+    assert_int_equal(c.types, 2);
+    assert_true(c.layer_norm_eps == 1e-12f);
+    assert_int_equal(c.pooling, QUERN__POOL_MEAN);
+    assert_true(c.pooling_stated);
+    assert_true(c.normalize);
+    assert_int_equal(c.max_seq_length, 64);
+    assert_string_equal(c.prompt_query, "");
+    assert_string_equal(c.prompt_document, "");
+}
+
+static void test_defaults(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    put("modules.json", NULL);
+    put("1_Pooling/config.json", NULL);
+    put("sentence_bert_config.json", NULL);
+    put("config_sentence_transformers.json", NULL);
+    put("config.json",
+        "{\"vocab_size\":9,\"hidden_size\":8,\"num_attention_heads\":2,"
+        "\"num_hidden_layers\":1,\"intermediate_size\":3,\"model_type\":\"bert\","
+        "\"max_position_embeddings\":5,\"gradient_checkpointing\":false,"
+        "\"is_decoder\":false,\"architectures\":[\"BertModel\"],\"x\":{\"y\":null}}");
+    read_good(&c);
+    assert_int_equal(c.pooling, QUERN__POOL_MEAN);
+    assert_false(c.pooling_stated);
+    assert_true(c.normalize);
+    assert_int_equal(c.max_seq_length, 0);
+    assert_int_equal(c.types, 2);
+    assert_true(c.layer_norm_eps == 1e-12f);
+}
+
+static void test_modules(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    put("modules.json", MODULES(""));
+    read_good(&c);
+    assert_false(c.normalize);
+    put("modules.json", MODULES(",{\"idx\":2,\"name\":\"2\",\"path\":\"2_Dense\",\"type\":"
+                                "\"sentence_transformers.models.Dense\"}"));
+    refused(QUERN_EUNSUPPORTED, "sentence_transformers.models.Dense");
+    put("modules.json", MODULES(",{\"idx\":2,\"path\":\"\",\"type\":\"evil.Module\"}"));
+    refused(QUERN_EUNSUPPORTED, "evil.Module");
+    put("modules.json", MODULES(NORMALIZE NORMALIZE));
+    refused(QUERN_EFORMAT, "idx 2, 3 wanted");
+    put("modules.json",
+        "[{\"idx\":0,\"path\":\"\",\"type\":\"sentence_transformers.models.Pooling\"}]");
+    refused(QUERN_EFORMAT, "Pooling stands before Transformer");
+    put("modules.json",
+        "[{\"idx\":0,\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"}]");
+    refused(QUERN_EFORMAT, "no Pooling module");
+    put("modules.json",
+        "[{\"idx\":0,\"path\":\"0_T\",\"type\":\"sentence_transformers.models.Transformer\"}]");
+    refused(QUERN_EUNSUPPORTED, "0_T");
+    put("modules.json", "[]");
+    refused(QUERN_EFORMAT, "no Transformer module");
+    put("modules.json", "{}");
+    refused(QUERN_EFORMAT, "modules.json");
+    put("modules.json", "[{\"idx\":0,\"path\":\"\"}]");
+    refused(QUERN_EFORMAT, "no type");
+    put("modules.json",
+        "[{\"idx\":0,\"type\":\"sentence_transformers.models.Transformer\",\"type\":"
+        "\"sentence_transformers.models.Transformer\",\"path\":\"\"}]");
+    refused(QUERN_EFORMAT, "\"type\" is there twice");
+}
+
+static void test_paths(void **state)
+{
+    static const char *const bad[] = {"../x", "/etc", "a/../../b", ".."};
+    char text[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text,
+                 "[{\"idx\":0,\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"
+                 "{\"idx\":1,\"path\":\"%s\",\"type\":\"sentence_transformers.models.Pooling\"}]",
+                 bad[i]);
+        put("modules.json", text);
+        refused(QUERN_EFORMAT, "leads out of the model's folder");
+    }
+}
+
+static void test_pooling(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    put("1_Pooling/config.json", POOLING("true", "false", "false"));
+    read_good(&c);
+    assert_int_equal(c.pooling, QUERN__POOL_CLS);
+    put("1_Pooling/config.json", POOLING("false", "false", "true"));
+    refused(QUERN_EUNSUPPORTED, "pooling_mode_max_tokens");
+    put("1_Pooling/config.json", POOLING("true", "true", "false"));
+    refused(QUERN_EUNSUPPORTED, "several poolings");
+    put("1_Pooling/config.json", POOLING("false", "false", "false"));
+    refused(QUERN_EFORMAT, "no pooling_mode");
+    put("1_Pooling/config.json",
+        "{\"word_embedding_dimension\":384,\"pooling_mode_mean_tokens\":true}");
+    refused(QUERN_EFORMAT, "384");
+    put("1_Pooling/config.json", "{\"pooling_mode_mean_tokens\":true}");
+    refused(QUERN_EFORMAT, "no word_embedding_dimension");
+    put("1_Pooling/config.json",
+        "{\"word_embedding_dimension\":80,\"pooling_mode_lasttoken\":true}");
+    refused(QUERN_EUNSUPPORTED, "pooling_mode_lasttoken");
+    put("1_Pooling/config.json",
+        "{\"word_embedding_dimension\":80,\"pooling_mode_mean_tokens\":1}");
+    refused(QUERN_EFORMAT, "1_Pooling/config.json");
+    put("1_Pooling/config.json", "{\"word_embedding_dimension\":80,\"pooling_mode_mean_tokens\":"
+                                 "true,\"include_prompt\":false}");
+    refused(QUERN_EUNSUPPORTED, "include_prompt");
+    put("1_Pooling/config.json", NULL);
+    refused(QUERN_ENOTFOUND, "1_Pooling/config.json");
+}
+
+static void test_sentence(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    put("sentence_bert_config.json", "{\"max_seq_length\":null}");
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 0);
+    put("sentence_bert_config.json", "{\"max_seq_length\":70}");
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 70);
+    put("sentence_bert_config.json", "{\"max_seq_length\":71}");
+    refused(QUERN_EFORMAT, "max_seq_length is 71");
+    put("sentence_bert_config.json", "{\"max_seq_length\":0}");
+    refused(QUERN_EFORMAT, "max_seq_length is 0");
+    put("sentence_bert_config.json", "{\"max_seq_length\":-1}");
+    refused(QUERN_EFORMAT, "sentence_bert_config.json");
+    put("sentence_bert_config.json", "{\"max_seq_length\":64,\"max_seq_length\":65}");
+    refused(QUERN_EFORMAT, "twice");
+    put("sentence_bert_config.json", "{\"do_lower_case\":true}");
+    refused(QUERN_EUNSUPPORTED, "do_lower_case");
+}
+
+static void test_prompts(void **state)
+{
+    quern__model_config c;
+    char text[1200];
+
+    (void)state;
+    put("config_sentence_transformers.json",
+        "{\"prompts\":{\"query\":\"query: \",\"passage\":\"passage: "
+        "\",\"corpus\":\"no\",\"x\":\"\"},"
+        "\"default_prompt_name\":null,\"similarity_fn_name\":\"cosine\"}");
+    read_good(&c);
+    assert_string_equal(c.prompt_query, "query: ");
+    assert_string_equal(c.prompt_document, "passage: ");
+    put("config_sentence_transformers.json", "{\"default_prompt_name\":\"query\"}");
+    refused(QUERN_EUNSUPPORTED, "default_prompt_name");
+    put("config_sentence_transformers.json", "{\"prompts\":{\"query\":\"a\\u0000b\"}}");
+    refused(QUERN_EFORMAT, "NUL");
+    put("config_sentence_transformers.json", "{\"prompts\":{\"query\":7}}");
+    refused(QUERN_EFORMAT, "config_sentence_transformers.json");
+    snprintf(text, sizeof text, "{\"prompts\":{\"document\":\"%0512d\"}}", 7);
+    put("config_sentence_transformers.json", text);
+    refused(QUERN_EFORMAT, "512 bytes");
+    snprintf(text, sizeof text, "{\"prompts\":{\"document\":\"%0511d\"}}", 7);
+    put("config_sentence_transformers.json", text);
+    read_good(&c);
+    assert_int_equal(strlen(c.prompt_document), 511);
+}
+
+static void test_config(void **state)
+{
+    (void)state;
+    config_refused("", QUERN_EFORMAT, "");
+    config_refused("null", QUERN_EFORMAT, "");
+    config_refused(GOOD "x", QUERN_EFORMAT, "");
+    config_refused("{" BODY "}", QUERN_EFORMAT, "no model_type");
+    config_refused("{\"model_type\":\"bert\"}", QUERN_EFORMAT, "no hidden_size");
+    config_refused("{\"model_type\":\"llama\"," BODY "}", QUERN_EUNSUPPORTED, "\"llama\"");
+    config_refused("{\"model_type\":\"bert\",\"model_type\":\"bert\"," BODY "}", QUERN_EFORMAT,
+                   "twice");
+    config_refused("{\"model_type\":\"bert\",\"hidden_act\":\"gelu_new\"," BODY "}",
+                   QUERN_EUNSUPPORTED, "\"gelu_new\"");
+    config_refused("{\"model_type\":\"bert\",\"hidden_act\":\"relu\"," BODY "}", QUERN_EUNSUPPORTED,
+                   "hidden_act \"relu\"");
+    config_refused("{\"model_type\":\"bert\",\"position_embedding_type\":\"relative_key\"," BODY
+                   "}",
+                   QUERN_EUNSUPPORTED, "relative_key");
+    config_refused("{\"model_type\":\"bert\",\"is_decoder\":true," BODY "}", QUERN_EUNSUPPORTED,
+                   "is_decoder true");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":80," BODY "}", QUERN_EFORMAT, "twice");
+    config_refused("{\"hidden_size\":0}", QUERN_EFORMAT, "hidden_size is 0");
+    config_refused("{\"hidden_size\":-80}", QUERN_EFORMAT, "byte");
+    config_refused("{\"hidden_size\":80.5}", QUERN_EFORMAT, "byte");
+    config_refused("{\"hidden_size\":\"80\"}", QUERN_EFORMAT, "byte");
+    config_refused("{\"vocab_size\":99999999999999999999}", QUERN_EFORMAT, "byte");
+    config_refused("{\"vocab_size\":4294967296}", QUERN_EFORMAT, "vocab_size is 4294967296");
+    config_refused("{\"num_hidden_layers\":257}", QUERN_EFORMAT, "257");
+    config_refused("{\"layer_norm_eps\":0}", QUERN_EFORMAT, "layer_norm_eps");
+    config_refused("{\"layer_norm_eps\":-1e-12}", QUERN_EFORMAT, "layer_norm_eps");
+    config_refused("{\"layer_norm_eps\":1}", QUERN_EFORMAT, "layer_norm_eps");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":81,\"num_attention_heads\":5,"
+                   "\"intermediate_size\":1,\"max_position_embeddings\":9,\"num_hidden_layers\":1,"
+                   "\"vocab_size\":9}",
+                   QUERN_EFORMAT, "no multiple");
+}
+
+static void test_folder(void **state)
+{
+    quern__model_config c;
+    char big[2100000];
+    quern_error err = {0};
+
+    (void)state;
+    memset(big, ' ', sizeof big);
+    memcpy(big, GOOD, sizeof GOOD - 1);
+    big[sizeof big - 1] = 0;
+    put("config.json", big);
+    refused(QUERN_EFORMAT, "config.json");
+    put("config.json", NULL);
+    refused(QUERN_ENOTFOUND, "config.json");
+    memset(big, 'a', 5000);
+    big[5000] = 0;
+    assert_true(quern__model_config_read(&c, big, &err) < 0);
+    assert_int_equal(c.hidden, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_good, reset),    cmocka_unit_test_setup(test_defaults, reset),
+        cmocka_unit_test_setup(test_modules, reset), cmocka_unit_test_setup(test_paths, reset),
+        cmocka_unit_test_setup(test_pooling, reset), cmocka_unit_test_setup(test_sentence, reset),
+        cmocka_unit_test_setup(test_prompts, reset), cmocka_unit_test(test_config),
+        cmocka_unit_test_setup(test_folder, reset),
+    };
+    return cmocka_run_group_tests(tests, NULL, sweep);
+}
