@@ -1,0 +1,18 @@
+/*
+ * embedder.h — inside the library: the face is a table and an instance; local.c fills one for a model.
+ */
+#ifndef QUERN_EMBEDDER_EMBEDDER_H
+#define QUERN_EMBEDDER_EMBEDDER_H
+
+#include "encoder/encoder.h"
+#include "quern/sys/embedder.h"
+#include "tokenizer/tokenizer.h"
+
+/* What local.c needs of a model (model.c). Borrowed from it. */
+const quern__encoder *quern__model_encoder(const quern_model *m);
+const quern__tokenizer *quern__model_tokenizer(const quern_model *m);
+const quern__model_config *quern__model_settings(const quern_model *m);
+const char *quern__model_name(const quern_model *m);
+quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
+
+#endif

@@ -1,0 +1,422 @@
+/*
+ * model.c — quern_model: the files of one folder brought together. Readers below check their own file;
+ * here the files are checked against each other (vocabulary against embedding rows, length against
+ * positions), because a model whose parts disagree computes wrong vectors without complaint.
+ *
+ * Invariant: a model is immutable from the return of open to the last free, except for the weights
+ * hash, which is computed at most once, under the mutex.
+ *
+ * The hash of 90 MB costs more than the whole start (docs/design.md §6), so open does not compute it:
+ * the shelf's manifest, written at import, is believed while size and modification time of the weights
+ * still are what it recorded.
+ */
+#include "embedder/embedder.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/cpu.h"
+#include "base/fpenv.h"
+#include "base/json.h"
+#include "base/os.h"
+#include "base/sha256.h"
+#include "format/manifest.h"
+#include "text/utf8.h"
+
+static const char WEIGHTS[] = "model.safetensors";
+
+struct quern_model {
+    /* immutable */
+    char *name, *path;
+    quern__model_config config;
+    quern__safetensors *weights;
+    quern__tokenizer *tokenizer;
+    const quern__kernels *kernels;
+    quern__encoder *encoder;
+    uint32_t max_length;
+    uint64_t parameters;
+    /* under mutex */
+    quern__mutex *mutex;
+    char weights_sha256[65]; /* "" until known */
+    /* any thread */
+    atomic_uint holders;
+};
+
+static char *join_path(const char *folder, const char *file)
+{
+    size_t n = strlen(folder) + strlen(file) + 2;
+    char *path = quern__alloc(n);
+    if (path)
+        snprintf(path, n, "%s/%s", folder, file);
+    return path;
+}
+
+static char *last_component(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    return quern__strndup(path + start, end - start);
+}
+
+/* Longest text in tokens: the caller's word, else the model's files in the order of their authority;
+ * never more than there are position vectors. */
+static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
+{
+    uint32_t positions = m->config.positions;
+    uint32_t least = quern__tokenizer_specials(m->tokenizer) + 1;
+    uint64_t tokenizer_says = quern__tokenizer_model_max_length(m->tokenizer);
+    if (asked > positions)
+        return quern__fail(err, QUERN_EINVAL, asked, "%s: maximum length %u is over the model's %u positions",
+                           m->name, asked, positions);
+    if (asked && asked < least)
+        return quern__fail(err, QUERN_EINVAL, asked, "%s: maximum length %u leaves no room for text; at least %u",
+                           m->name, asked, least);
+    if (asked)
+        m->max_length = asked;
+    else if (m->config.max_seq_length)
+        m->max_length = QUERN__MIN(m->config.max_seq_length, positions);
+    else if (tokenizer_says)
+        m->max_length = (uint32_t)QUERN__MIN(tokenizer_says, (uint64_t)positions);
+    else
+        m->max_length = positions;
+    if (m->max_length < least)
+        return quern__fail(err, QUERN_EFORMAT, m->max_length, "%s: maximum length %u leaves no room for text",
+                           m->name, m->max_length);
+    return QUERN_OK;
+}
+
+static int check_precision(int precision, quern_error *err)
+{
+    if (precision == QUERN_PRECISION_AUTO || precision == QUERN_PRECISION_FP32)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_EUNSUPPORTED, precision, "precision %d: this version computes fp32 only", precision);
+}
+
+static int open_files(quern_model *m, quern_error *err)
+{
+    char *weights_path = NULL;
+    int rc = quern__model_config_read(&m->config, m->path, err);
+    if (rc == QUERN_OK && !(weights_path = join_path(m->path, WEIGHTS)))
+        rc = quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = quern__safetensors_open(&m->weights, weights_path, err);
+    if (rc == QUERN_OK)
+        rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+    quern__free(weights_path);
+    if (rc != QUERN_OK)
+        return rc;
+    if (quern__tokenizer_vocab_size(m->tokenizer) > m->config.vocab)
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: the tokenizer has %u ids, the embedding table %u rows", m->name,
+                           quern__tokenizer_vocab_size(m->tokenizer), m->config.vocab);
+    for (size_t i = 0; i < quern__safetensors_count(m->weights); i++) {
+        const quern__tensor *t = quern__safetensors_at(m->weights, i);
+        if (t->dtype != QUERN__OTHER_DTYPE)
+            m->parameters += t->count;
+    }
+    return QUERN_OK;
+}
+
+int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(folder && *folder, err);
+    quern__stat st;
+    int rc = check_precision(opt ? opt->precision : 0, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(folder, &st, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (!st.exists || !st.is_dir)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such model folder", folder);
+
+    quern_model *m = quern__calloc(1, sizeof *m);
+    if (!m)
+        return quern__fail_memory(err, sizeof *m);
+    atomic_init(&m->holders, 1);
+    m->path = quern__strdup(folder);
+    m->name = opt && opt->name ? quern__strdup(opt->name) : last_component(folder);
+    quern__fpenv env = quern__fpenv_enter();
+    rc = m->path && m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = open_files(m, err);
+    if (rc == QUERN_OK)
+        rc = choose_max_length(m, opt ? opt->max_length : 0, err);
+    if (rc == QUERN_OK) {
+        m->kernels = quern__kernels_pick(quern__cpu_allowed());
+        rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length, err);
+    }
+    quern__fpenv_leave(env);
+    if (rc != QUERN_OK) {
+        quern_model_free(m);
+        return rc;
+    }
+    *out = m;
+    return QUERN_OK;
+}
+
+quern_model *quern__model_hold(quern_model *m)
+{
+    atomic_fetch_add(&m->holders, 1);
+    return m;
+}
+
+void quern_model_free(quern_model *m)
+{
+    if (!m || atomic_fetch_sub(&m->holders, 1) != 1)
+        return;
+    quern__encoder_free(m->encoder);
+    quern__tokenizer_free(m->tokenizer);
+    quern__safetensors_free(m->weights);
+    quern__mutex_free(m->mutex);
+    quern__free(m->name);
+    quern__free(m->path);
+    quern__free(m);
+}
+
+const quern__encoder *quern__model_encoder(const quern_model *m)
+{
+    return m->encoder;
+}
+
+const quern__tokenizer *quern__model_tokenizer(const quern_model *m)
+{
+    return m->tokenizer;
+}
+
+const quern__model_config *quern__model_settings(const quern_model *m)
+{
+    return &m->config;
+}
+
+const char *quern__model_name(const quern_model *m)
+{
+    return m->name;
+}
+
+uint32_t quern_model_dimensions(const quern_model *m)
+{
+    return m->config.hidden;
+}
+
+uint32_t quern_model_max_length(const quern_model *m)
+{
+    return m->max_length;
+}
+
+int quern_model_describe(const quern_model *m, quern_model_info *info, quern_error *err)
+{
+    QUERN__REQUIRE(m, err);
+    QUERN__REQUIRE(info && info->struct_size >= sizeof(size_t), err);
+    quern_model_info full;
+    QUERN_INIT(&full);
+    full.name = m->name;
+    full.path = m->path;
+    full.family = m->config.family;
+    full.pooling = m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean";
+    full.pooling_origin = m->config.pooling_stated ? "modules.json" : "assumed";
+    full.precision = "fp32";
+    full.kernels = quern__kernels_name(m->kernels);
+    full.prompt_query = m->config.prompt_query;
+    full.prompt_document = m->config.prompt_document;
+    full.dimensions = m->config.hidden;
+    full.max_sequence_length = m->max_length;
+    full.layers = m->config.layers;
+    full.heads = m->config.heads;
+    full.vocabulary = m->config.vocab;
+    full.parameters = m->parameters;
+    full.bytes = quern__safetensors_size(m->weights);
+    full.normalize = m->config.normalize;
+    /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
+    size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);
+    memcpy(info, &full, n);
+    info->struct_size = asked;
+    return QUERN_OK;
+}
+
+/* ---- hashes and fingerprint ---- */
+
+/* The manifest's word for the weights, while size and time agree; "" when it has none. */
+static int hash_from_manifest(const quern_model *m, const quern__stat *st, char out[65], quern_error *err)
+{
+    quern__manifest_file f;
+    out[0] = '\0';
+    int rc = quern__manifest_find(m->path, WEIGHTS, &f, err);
+    if (rc == QUERN_ENOTFOUND)
+        return QUERN_OK;
+    if (rc == QUERN_OK && f.size == st->size && f.mtime_ns == st->mtime_ns)
+        memcpy(out, f.sha256, 65);
+    return rc;
+}
+
+static int hash_weights(const quern_model *m, char out[65], quern_error *err)
+{
+    quern__stat st;
+    quern__manifest_file f;
+    quern__map map = {0};
+    uint8_t digest[32];
+    char *path = join_path(m->path, WEIGHTS);
+    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = hash_from_manifest(m, &st, out, err);
+    if (rc != QUERN_OK || out[0])
+        goto done;
+    if ((rc = quern__map_open(&map, path, err)) != QUERN_OK)
+        goto done;
+    if ((rc = quern__sha256_of(map.data, map.size, digest, err)) != QUERN_OK)
+        goto done;
+    quern__hex32(digest, out);
+    quern__map_forget(&map, 0, map.size);
+    rc = quern__manifest_find(m->path, WEIGHTS, &f, err);
+    if (rc == QUERN_OK && strcmp(f.sha256, out) != 0) {
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: weights changed since they were imported (sha256 %.16s…, manifest %.16s…); "
+                         "remove the model and get it again",
+                         path, out, f.sha256);
+        out[0] = '\0';
+    } else if (rc == QUERN_ENOTFOUND) {
+        rc = QUERN_OK; /* a plain folder, not from the shelf */
+    }
+done:
+    quern__map_close(&map);
+    quern__free(path);
+    return rc;
+}
+
+int quern_model_weights_sha256(quern_model *m, char out[65], quern_error *err)
+{
+    QUERN__REQUIRE(m && out, err);
+    int rc = QUERN_OK;
+    quern__mutex_lock(m->mutex);
+    if (!m->weights_sha256[0])
+        rc = hash_weights(m, m->weights_sha256, err);
+    memcpy(out, m->weights_sha256, 65);
+    quern__mutex_unlock(m->mutex);
+    return rc;
+}
+
+void quern_model_tokenizer_sha256(const quern_model *m, char out[65])
+{
+    quern__tokenizer_hash(m->tokenizer, out);
+}
+
+static int fingerprint_json(const quern_model *m, const char *weights, char **json, quern_error *err)
+{
+    char tokenizer[65];
+    quern__buf b;
+    quern__jsonw w;
+    quern__tokenizer_hash(m->tokenizer, tokenizer);
+    quern__buf_init(&b, 16384);
+    quern__jsonw_init(&w, &b);
+    quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
+    quern__jsonw_key(&w, "dimension");
+    quern__jsonw_u64(&w, m->config.hidden);
+    quern__jsonw_key(&w, "max_length");
+    quern__jsonw_u64(&w, m->max_length);
+    quern__jsonw_key(&w, "normalize");
+    quern__jsonw_bool(&w, true);
+    quern__jsonw_key(&w, "pooling");
+    quern__jsonw_cstr(&w, m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean");
+    quern__jsonw_key(&w, "precision");
+    quern__jsonw_cstr(&w, "fp32");
+    quern__jsonw_key(&w, "prompts");
+    quern__jsonw_object(&w);
+    quern__jsonw_key(&w, "document");
+    quern__jsonw_cstr(&w, m->config.prompt_document);
+    quern__jsonw_key(&w, "query");
+    quern__jsonw_cstr(&w, m->config.prompt_query);
+    quern__jsonw_end_object(&w);
+    quern__jsonw_key(&w, "spec");
+    quern__jsonw_u64(&w, QUERN__SPEC);
+    quern__jsonw_key(&w, "tokenizer");
+    quern__jsonw_cstr(&w, tokenizer);
+    quern__jsonw_key(&w, "weights");
+    quern__jsonw_cstr(&w, weights);
+    quern__jsonw_end_object(&w);
+    int rc = quern__buf_ok(&b, "fingerprint", err);
+    if (rc == QUERN_OK && !(*json = quern__buf_detach(&b)))
+        rc = quern__fail_memory(err, 0);
+    quern__buf_dispose(&b);
+    return rc;
+}
+
+int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err)
+{
+    QUERN__REQUIRE(json, err);
+    *json = NULL;
+    QUERN__REQUIRE(m, err);
+    char weights[65];
+    uint8_t digest[32];
+    int rc = quern_model_weights_sha256(m, weights, err);
+    if (rc == QUERN_OK)
+        rc = fingerprint_json(m, weights, json, err);
+    if (rc == QUERN_OK && hash) {
+        rc = quern__sha256_of(*json, strlen(*json), digest, err);
+        if (rc == QUERN_OK) {
+            quern__hex32(digest, hash);
+        } else {
+            quern__free(*json);
+            *json = NULL;
+        }
+    }
+    return rc;
+}
+
+/* ---- tokens ---- */
+
+int quern_model_tokenize(const quern_model *m, quern_str text, quern_tokens **out, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(m && (text.ptr || !text.len), err);
+    size_t bad = quern__utf8_check(text.ptr, text.len);
+    if (bad < text.len)
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)bad, "text is not UTF-8 at byte %zu", bad);
+    quern__tokens t;
+    quern__tokens_init(&t);
+    int rc = quern__tokenize(m->tokenizer, text, 0, &t, err);
+    if (rc == QUERN_OK) {
+        /* One block: the struct, then its arrays. */
+        size_t per_token = sizeof(int32_t) + 2 * sizeof(uint32_t) + 1;
+        quern_tokens *r = quern__alloc(sizeof *r + per_token * t.n);
+        if (r) {
+            int32_t *ids = (int32_t *)(void *)(r + 1);
+            uint32_t *start = (uint32_t *)(ids + t.n), *end = start + t.n;
+            uint8_t *special = (uint8_t *)(end + t.n);
+            if (t.n) {
+                memcpy(ids, t.ids, t.n * sizeof *ids);
+                memcpy(start, t.start, t.n * sizeof *start);
+                memcpy(end, t.end, t.n * sizeof *end);
+                memcpy(special, t.special, t.n);
+            }
+            r->n = t.n;
+            r->ids = ids;
+            r->start = start;
+            r->end = end;
+            r->special = special;
+            *out = r;
+        } else {
+            rc = quern__fail_memory(err, per_token * t.n);
+        }
+    }
+    quern__tokens_dispose(&t);
+    return rc;
+}
+
+void quern_tokens_free(quern_tokens *t)
+{
+    quern__free(t);
+}
+
+const char *quern_model_token_text(const quern_model *m, int32_t id)
+{
+    return quern__tokenizer_text(m->tokenizer, id);
+}
