@@ -7,18 +7,25 @@
 
 struct quern_cancel {
     atomic_int raised;
+    const quern_cancel *parent; /* raised with it; NULL; outlives this one */
 };
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may not take a lock");
 
-int quern_cancel_new(quern_cancel **out, quern_error *err)
+int quern__cancel_new_child(quern_cancel **out, const quern_cancel *parent, quern_error *err)
 {
     QUERN__REQUIRE(out != NULL, err);
     *out = quern__alloc(sizeof **out);
     if (!*out)
         return quern__fail_memory(err, sizeof **out);
     atomic_init(&(*out)->raised, 0);
+    (*out)->parent = parent;
     return QUERN_OK;
+}
+
+int quern_cancel_new(quern_cancel **out, quern_error *err)
+{
+    return quern__cancel_new_child(out, NULL, err);
 }
 
 void quern_cancel_raise(quern_cancel *c)
@@ -29,7 +36,10 @@ void quern_cancel_raise(quern_cancel *c)
 
 int quern_cancel_raised(const quern_cancel *c)
 {
-    return c && atomic_load_explicit(&c->raised, memory_order_relaxed);
+    for (; c; c = c->parent)
+        if (atomic_load_explicit(&c->raised, memory_order_relaxed))
+            return 1;
+    return 0;
 }
 
 void quern_cancel_free(quern_cancel *c)

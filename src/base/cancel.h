@@ -7,4 +7,7 @@
 /* QUERN_OK, or QUERN_ECANCELLED with err filled once the flag is raised. NULL c: QUERN_OK. */
 int quern__check_cancel(const quern_cancel *c, quern_error *err);
 
+/* A flag of its own that is also raised whenever `parent` (NULL: none) is. */
+int quern__cancel_new_child(quern_cancel **out, const quern_cancel *parent, quern_error *err);
+
 #endif
