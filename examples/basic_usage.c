@@ -10,7 +10,8 @@
 
 int main(int argc, char **argv)
 {
-    const char *const texts[] = {"A cat is sleeping on the sofa.", "The stock market fell sharply today.",
+    const char *const texts[] = {"A cat is sleeping on the sofa.",
+                                 "The stock market fell sharply today.",
                                  "Kittens like to nap in the sun."};
     quern_model *model = NULL;
     quern_embedder *embedder = NULL;

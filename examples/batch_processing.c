@@ -39,14 +39,16 @@ int main(int argc, char **argv)
     quern_embed_options options;
     quern_error err;
     if (argc != 2 || quern_model_open(&model, argv[1], NULL, &err) != QUERN_OK) {
-        fprintf(stderr, "%s\n", argc != 2 ? "usage: batch_processing MODEL-FOLDER < lines.txt" : err.msg);
+        fprintf(stderr, "%s\n",
+                argc != 2 ? "usage: batch_processing MODEL-FOLDER < lines.txt" : err.msg);
         return 2;
     }
     size_t n = read_lines(texts), dim = quern_model_dimensions(model), tokens = 0, cut = 0;
     float *together = malloc(n * dim * sizeof *together + 1), *alone = malloc(dim * sizeof *alone);
     QUERN_INIT(&options);
     options.truncation = QUERN_TRUNCATION_CUT;
-    int rc = together && alone ? quern_embedder_from_model(&embedder, model, NULL, &err) : QUERN_ENOMEM;
+    int rc =
+        together && alone ? quern_embedder_from_model(&embedder, model, NULL, &err) : QUERN_ENOMEM;
     if (rc == QUERN_OK)
         rc = quern_embed(embedder, texts, n, &options, together, n * dim, results, &err);
     for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
@@ -57,7 +59,8 @@ int main(int argc, char **argv)
             printf("text %zu differs\n", i);
     }
     if (rc == QUERN_OK)
-        printf("%zu texts, %zu tokens, %zu cut; alone and together: the same bits\n", n, tokens, cut);
+        printf("%zu texts, %zu tokens, %zu cut; alone and together: the same bits\n", n, tokens,
+               cut);
     else
         fprintf(stderr, "%s\n", err.msg);
     quern_embedder_free(embedder);

@@ -16,7 +16,8 @@ static int show(const char *folder, uint32_t max_length, char hash[65], quern_er
     quern_embedder *embedder = NULL;
     quern_model_options options;
     quern_model_info info;
-    quern_str pair[2] = {quern_str_of("The mill grinds grain."), quern_str_of("Flour comes from wheat.")};
+    quern_str pair[2] = {quern_str_of("The mill grinds grain."),
+                         quern_str_of("Flour comes from wheat.")};
     float *vectors = NULL, similarity = 0;
     char *json = NULL;
     QUERN_INIT(&options);
@@ -37,8 +38,8 @@ static int show(const char *folder, uint32_t max_length, char hash[65], quern_er
     if (rc == QUERN_OK)
         rc = quern_cosine(vectors, vectors + info.dimensions, info.dimensions, &similarity, err);
     if (rc == QUERN_OK)
-        printf("%s, %u dimensions, %u tokens, %s pooling: cosine %.3f\n", info.family, info.dimensions,
-               info.max_sequence_length, info.pooling, (double)similarity);
+        printf("%s, %u dimensions, %u tokens, %s pooling: cosine %.3f\n", info.family,
+               info.dimensions, info.max_sequence_length, info.pooling, (double)similarity);
     free(vectors);
     quern_embedder_free(embedder);
     quern_model_free(model);
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    printf("vectors %s comparable\n", quern_str_of(first).len && strcmp(first, second) == 0 ? "are" : "are not");
+    printf("vectors %s comparable\n",
+           quern_str_of(first).len && strcmp(first, second) == 0 ? "are" : "are not");
     return 0;
 }

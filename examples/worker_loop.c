@@ -41,7 +41,8 @@ static int show_search(quern_store *store, quern_embedder *embedder, quern_error
     return rc;
 }
 
-static int one_round(sqlite3 *db, int round, quern_store *store, quern_embedder *embedder, quern_error *err)
+static int one_round(sqlite3 *db, int round, quern_store *store, quern_embedder *embedder,
+                     quern_error *err)
 {
     quern_fill_options options;
     quern_fill_report report;
@@ -57,8 +58,8 @@ static int one_round(sqlite3 *db, int round, quern_store *store, quern_embedder 
         rc = quern_fill(store, embedder, &options, &report, err);
     if (rc != QUERN_OK)
         return rc;
-    printf("round %d: %d embedded, %d removed, %d of %d current\n", round + 1, (int)report.processed,
-           (int)report.deleted, (int)report.done, (int)report.total);
+    printf("round %d: %d embedded, %d removed, %d of %d current\n", round + 1,
+           (int)report.processed, (int)report.deleted, (int)report.done, (int)report.total);
     return show_search(store, embedder, err);
 }
 

@@ -28,14 +28,16 @@ struct quern_embedder {
     atomic_uint_fast64_t calls, texts, tokens, failures, tokenize_ns, encode_ns;
 };
 
-int quern_embedder_from_table(quern_embedder **out, const quern_embedder_table *table, void *self, quern_error *err)
+int quern_embedder_from_table(quern_embedder **out, const quern_embedder_table *table, void *self,
+                              quern_error *err)
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(table && table->struct_size >= offsetof(quern_embedder_table, tokenize), err);
     QUERN__REQUIRE(table->name && table->dimensions && table->embed && table->fingerprint, err);
     if (table->struct_size > sizeof *table)
-        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "embedder %s was made for a newer quern", table->name);
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "embedder %s was made for a newer quern",
+                           table->name);
     quern_embedder *e = quern__calloc(1, sizeof *e);
     if (!e)
         return quern__fail_memory(err, sizeof *e);
@@ -99,14 +101,16 @@ int quern_embedder_tokenize(quern_embedder *e, quern_str text, quern_tokens **ou
     *out = NULL;
     QUERN__REQUIRE(e && (text.ptr || !text.len), err);
     if (!e->table.tokenize)
-        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s has no tokenizer at hand", e->table.name);
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s has no tokenizer at hand",
+                           e->table.name);
     return e->table.tokenize(e->self, text, out, err);
 }
 
 /* ---- one call ---- */
 
 /* Refuses what must never be stored or compared. The sum is over doubles: it only has to tell 1 from not 1. */
-static int check_vectors(const quern_embedder *e, const float *out, size_t n, bool unit, quern_error *err)
+static int check_vectors(const quern_embedder *e, const float *out, size_t n, bool unit,
+                         quern_error *err)
 {
     size_t dim = e->table.dimensions;
     for (size_t i = 0; i < n; i++) {
@@ -114,12 +118,14 @@ static int check_vectors(const quern_embedder *e, const float *out, size_t n, bo
         for (size_t k = 0; k < dim; k++)
             sum += (double)out[i * dim + k] * (double)out[i * dim + k];
         if (!isfinite(sum) || sum == 0) {
-            int rc = quern__fail(err, QUERN_EINTERNAL, 0, "%s gave a vector that is %s for text %zu", e->table.name,
-                                 sum == 0 ? "zero" : "not finite", i);
+            int rc =
+                quern__fail(err, QUERN_EINTERNAL, 0, "%s gave a vector that is %s for text %zu",
+                            e->table.name, sum == 0 ? "zero" : "not finite", i);
             return quern__blame(err, rc, i);
         }
         if (unit && fabs(sqrt(sum) - 1) > 1e-3) {
-            int rc = quern__fail(err, QUERN_EINTERNAL, 0, "%s gave a vector of length %.6f, not 1, for text %zu",
+            int rc = quern__fail(err, QUERN_EINTERNAL, 0,
+                                 "%s gave a vector of length %.6f, not 1, for text %zu",
                                  e->table.name, sqrt(sum), i);
             return quern__blame(err, rc, i);
         }
@@ -127,28 +133,31 @@ static int check_vectors(const quern_embedder *e, const float *out, size_t n, bo
     return QUERN_OK;
 }
 
-static int check_arguments(const quern_embedder *e, const quern_str *texts, size_t n, const quern_embed_options *opt,
-                           const float *out, size_t out_floats, quern_error *err)
+static int check_arguments(const quern_embedder *e, const quern_str *texts, size_t n,
+                           const quern_embed_options *opt, const float *out, size_t out_floats,
+                           quern_error *err)
 {
     size_t floats;
     QUERN__REQUIRE(e, err);
     QUERN__REQUIRE(n == 0 || (texts && out), err);
     QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
     if (!quern__mul_size(n, e->table.dimensions, &floats) || floats > out_floats)
-        return quern__fail(err, QUERN_EINVAL, (int64_t)out_floats, "room for %zu floats, %zu texts need %zu x %u",
-                           out_floats, n, n, e->table.dimensions);
+        return quern__fail(err, QUERN_EINVAL, (int64_t)out_floats,
+                           "room for %zu floats, %zu texts need %zu x %u", out_floats, n, n,
+                           e->table.dimensions);
     for (size_t i = 0; i < n; i++) {
         if (!texts[i].ptr && texts[i].len)
             return quern__blame(err, quern__fail(err, QUERN_EINVAL, 0, "text %zu is NULL", i), i);
         if (texts[i].len > UINT32_MAX / 2)
-            return quern__blame(err, quern__fail(err, QUERN_EINVAL, 0, "text %zu is over 2 GiB", i), i);
+            return quern__blame(err, quern__fail(err, QUERN_EINVAL, 0, "text %zu is over 2 GiB", i),
+                                i);
     }
     return QUERN_OK;
 }
 
-static int embed_with(quern_embedder *e, const quern_str *texts, size_t n, const quern_embed_options *opt,
-                      const quern_cancel *cancel, float *out, size_t out_floats, quern_embed_result *results,
-                      quern_error *err)
+static int embed_with(quern_embedder *e, const quern_str *texts, size_t n,
+                      const quern_embed_options *opt, const quern_cancel *cancel, float *out,
+                      size_t out_floats, quern_embed_result *results, quern_error *err)
 {
     quern_embed_options full;
     int rc = check_arguments(e, texts, n, opt, out, out_floats, err);
@@ -190,8 +199,8 @@ static int embed_with(quern_embedder *e, const quern_str *texts, size_t n, const
     return rc;
 }
 
-int quern_embed(quern_embedder *e, const quern_str *texts, size_t n, const quern_embed_options *opt, float *out,
-                size_t out_floats, quern_embed_result *results, quern_error *err)
+int quern_embed(quern_embedder *e, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                float *out, size_t out_floats, quern_embed_result *results, quern_error *err)
 {
     return embed_with(e, texts, n, opt, NULL, out, out_floats, results, err);
 }
@@ -216,7 +225,8 @@ int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out,
 
 /* ---- JSON ---- */
 
-static int write_json(quern_embedder *e, const float *v, const quern_embed_result *r, char **json, quern_error *err)
+static int write_json(quern_embedder *e, const float *v, const quern_embed_result *r, char **json,
+                      quern_error *err)
 {
     char *fingerprint = NULL, hash[65];
     quern__buf b;
@@ -249,14 +259,16 @@ static int write_json(quern_embedder *e, const float *v, const quern_embed_resul
     return rc;
 }
 
-int quern_embed_json(quern_embedder *e, quern_str text, const quern_embed_options *opt, char **json, quern_error *err)
+int quern_embed_json(quern_embedder *e, quern_str text, const quern_embed_options *opt, char **json,
+                     quern_error *err)
 {
     QUERN__REQUIRE(json, err);
     *json = NULL;
     QUERN__REQUIRE(e, err);
     quern_embed_result r;
     float *v = quern__alloc_array(e->table.dimensions, sizeof *v);
-    int rc = v ? quern_embed(e, &text, 1, opt, v, e->table.dimensions, &r, err) : quern__fail_memory(err, 0);
+    int rc = v ? quern_embed(e, &text, 1, opt, v, e->table.dimensions, &r, err)
+               : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
         rc = write_json(e, v, &r, json, err);
     quern__free(v);
@@ -284,7 +296,8 @@ struct quern_embed_job {
 static void run_job(void *ud)
 {
     quern_embed_job *j = ud;
-    j->rc = embed_with(j->e, j->texts, j->n, &j->opt, j->cancel, j->out, j->out_floats, j->results, &j->err);
+    j->rc = embed_with(j->e, j->texts, j->n, &j->opt, j->cancel, j->out, j->out_floats, j->results,
+                       &j->err);
     atomic_store(&j->finished, 1);
 }
 

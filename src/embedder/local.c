@@ -60,14 +60,17 @@ static void give_turn(local *l)
 /* ---- one text: prompt and UTF-8 ---- */
 
 /* The text as it will be tokenized: as given, or a copy in *owned with prompt and replacements. */
-static int prepare_text(quern_str text, const char *prompt, const quern_embed_options *opt, size_t index,
-                        quern_str *ready, char **owned, quern_error *err)
+static int prepare_text(quern_str text, const char *prompt, const quern_embed_options *opt,
+                        size_t index, quern_str *ready, char **owned, quern_error *err)
 {
     *ready = text;
     *owned = NULL;
     size_t bad = quern__utf8_check(text.ptr, text.len), prompt_len = strlen(prompt), len = 0;
     if (bad < text.len && opt->invalid_utf8 != QUERN_INVALID_UTF8_REPLACE)
-        return quern__blame(err, quern__fail(err, QUERN_EFORMAT, (int64_t)bad, "text is not UTF-8 at byte %zu", bad), index);
+        return quern__blame(
+            err,
+            quern__fail(err, QUERN_EFORMAT, (int64_t)bad, "text is not UTF-8 at byte %zu", bad),
+            index);
     if (bad < text.len) {
         int rc = quern_utf8_replace(owned, &len, text, err);
         if (rc != QUERN_OK)
@@ -119,8 +122,8 @@ static int tokenize_text(step *s, size_t slot, quern_error *err)
         r->truncated = t->full > t->n;
         if (r->truncated && s->opt->truncation != QUERN_TRUNCATION_CUT)
             rc = quern__fail(err, QUERN_ETOOLONG, t->full,
-                             "text %zu has %u tokens, %s reads %u: shorten it or allow truncation", i, t->full,
-                             quern__model_name(s->l->model), s->l->max_length);
+                             "text %zu has %u tokens, %s reads %u: shorten it or allow truncation",
+                             i, t->full, quern__model_name(s->l->model), s->l->max_length);
     }
     r->tokenize_ns = quern__now_ns() - start;
     r->status = rc;
@@ -178,20 +181,22 @@ static int run_step(step *s, float *out, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     uint64_t start = quern__now_ns();
-    rc = quern__encode(l->encoder, l->scratch, l->pool, l->ids, l->lengths, (uint32_t)s->n, !s->opt->no_normalize, out,
-                       s->opt->cancel, err);
+    rc = quern__encode(l->encoder, l->scratch, l->pool, l->ids, l->lengths, (uint32_t)s->n,
+                       !s->opt->no_normalize, out, s->opt->cancel, err);
     if (rc != QUERN_OK)
-        return err && err->subject >= 0 ? quern__blame(err, rc, s->first + (size_t)err->subject) : rc;
+        return err && err->subject >= 0 ? quern__blame(err, rc, s->first + (size_t)err->subject)
+                                        : rc;
     uint64_t spent = quern__now_ns() - start;
     for (size_t slot = 0; slot < s->n; slot++)
-        s->results[s->first + slot].encode_ns = (uint64_t)((double)spent * l->lengths[slot] / (double)total);
+        s->results[s->first + slot].encode_ns =
+            (uint64_t)((double)spent * l->lengths[slot] / (double)total);
     return QUERN_OK;
 }
 
 /* ---- the table ---- */
 
-static int local_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt, float *out,
-                       quern_embed_result *results, quern_error *err)
+static int local_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                       float *out, quern_embed_result *results, quern_error *err)
 {
     local *l = self;
     const quern__model_config *config = quern__model_settings(l->model);
@@ -264,14 +269,17 @@ static int open_local(local *l, uint32_t threads, uint32_t batch, quern_error *e
     return QUERN_OK;
 }
 
-int quern_embedder_from_model(quern_embedder **out, quern_model *m, const quern_embedder_options *opt, quern_error *err)
+int quern_embedder_from_model(quern_embedder **out, quern_model *m,
+                              const quern_embedder_options *opt, quern_error *err)
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(m, err);
-    uint32_t threads = opt ? opt->threads : 0, batch = opt && opt->batch ? opt->batch : DEFAULT_BATCH;
+    uint32_t threads = opt ? opt->threads : 0,
+             batch = opt && opt->batch ? opt->batch : DEFAULT_BATCH;
     if (batch > MAX_BATCH || threads > 1024)
-        return quern__fail(err, QUERN_EINVAL, 0, "batch %u or threads %u too large: at most %d and 1024", batch, threads,
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "batch %u or threads %u too large: at most %d and 1024", batch, threads,
                            MAX_BATCH);
     local *l = quern__calloc(1, sizeof *l);
     if (!l)
@@ -281,8 +289,9 @@ int quern_embedder_from_model(quern_embedder **out, quern_model *m, const quern_
     l->encoder = quern__model_encoder(m);
     l->dimensions = quern_model_dimensions(m);
     l->max_length = quern_model_max_length(m);
-    quern_embedder_table table = {sizeof table,      quern__model_name(m), l->dimensions, l->max_length, local_embed,
-                                  local_fingerprint, local_tokenize,       local_release};
+    quern_embedder_table table = {sizeof table,   quern__model_name(m), l->dimensions,
+                                  l->max_length,  local_embed,          local_fingerprint,
+                                  local_tokenize, local_release};
     int rc = open_local(l, threads, batch, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_from_table(out, &table, l, err);

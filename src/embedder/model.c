@@ -74,11 +74,13 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
     uint32_t least = quern__tokenizer_specials(m->tokenizer) + 1;
     uint64_t tokenizer_says = quern__tokenizer_model_max_length(m->tokenizer);
     if (asked > positions)
-        return quern__fail(err, QUERN_EINVAL, asked, "%s: maximum length %u is over the model's %u positions",
-                           m->name, asked, positions);
+        return quern__fail(err, QUERN_EINVAL, asked,
+                           "%s: maximum length %u is over the model's %u positions", m->name, asked,
+                           positions);
     if (asked && asked < least)
-        return quern__fail(err, QUERN_EINVAL, asked, "%s: maximum length %u leaves no room for text; at least %u",
-                           m->name, asked, least);
+        return quern__fail(err, QUERN_EINVAL, asked,
+                           "%s: maximum length %u leaves no room for text; at least %u", m->name,
+                           asked, least);
     if (asked)
         m->max_length = asked;
     else if (m->config.max_seq_length)
@@ -88,8 +90,8 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
     else
         m->max_length = positions;
     if (m->max_length < least)
-        return quern__fail(err, QUERN_EFORMAT, m->max_length, "%s: maximum length %u leaves no room for text",
-                           m->name, m->max_length);
+        return quern__fail(err, QUERN_EFORMAT, m->max_length,
+                           "%s: maximum length %u leaves no room for text", m->name, m->max_length);
     return QUERN_OK;
 }
 
@@ -97,7 +99,8 @@ static int check_precision(int precision, quern_error *err)
 {
     if (precision == QUERN_PRECISION_AUTO || precision == QUERN_PRECISION_FP32)
         return QUERN_OK;
-    return quern__fail(err, QUERN_EUNSUPPORTED, precision, "precision %d: this version computes fp32 only", precision);
+    return quern__fail(err, QUERN_EUNSUPPORTED, precision,
+                       "precision %d: this version computes fp32 only", precision);
 }
 
 static int open_files(quern_model *m, quern_error *err)
@@ -114,7 +117,8 @@ static int open_files(quern_model *m, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     if (quern__tokenizer_vocab_size(m->tokenizer) > m->config.vocab)
-        return quern__fail(err, QUERN_EFORMAT, 0, "%s: the tokenizer has %u ids, the embedding table %u rows", m->name,
+        return quern__fail(err, QUERN_EFORMAT, 0,
+                           "%s: the tokenizer has %u ids, the embedding table %u rows", m->name,
                            quern__tokenizer_vocab_size(m->tokenizer), m->config.vocab);
     for (size_t i = 0; i < quern__safetensors_count(m->weights); i++) {
         const quern__tensor *t = quern__safetensors_at(m->weights, i);
@@ -124,7 +128,8 @@ static int open_files(quern_model *m, quern_error *err)
     return QUERN_OK;
 }
 
-int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt, quern_error *err)
+int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt,
+                     quern_error *err)
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
@@ -152,7 +157,8 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
         rc = choose_max_length(m, opt ? opt->max_length : 0, err);
     if (rc == QUERN_OK) {
         m->kernels = quern__kernels_pick(quern__cpu_allowed());
-        rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length, err);
+        rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
+                                 err);
     }
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
@@ -244,49 +250,50 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
 
 /* ---- hashes and fingerprint ---- */
 
-/* The manifest's word for the weights, while size and time agree; "" when it has none. */
-static int hash_from_manifest(const quern_model *m, const quern__stat *st, char out[65], quern_error *err)
+/* Hashes the weights file and, where the manifest has an opinion (not NULL), holds it to that. */
+static int hash_file(const char *path, const quern__manifest_file *recorded, char out[65],
+                     quern_error *err)
 {
-    quern__manifest_file f;
-    out[0] = '\0';
-    int rc = quern__manifest_find(m->path, WEIGHTS, &f, err);
-    if (rc == QUERN_ENOTFOUND)
-        return QUERN_OK;
-    if (rc == QUERN_OK && f.size == st->size && f.mtime_ns == st->mtime_ns)
-        memcpy(out, f.sha256, 65);
-    return rc;
+    quern__map map;
+    uint8_t digest[32];
+    char found[65];
+    int rc = quern__map_open(&map, path, err);
+    if (rc != QUERN_OK)
+        return rc;
+    rc = quern__sha256_of(map.data, map.size, digest, err);
+    quern__map_forget(&map, 0, map.size);
+    quern__map_close(&map);
+    if (rc != QUERN_OK)
+        return rc;
+    quern__hex32(digest, found);
+    if (recorded && strcmp(recorded->sha256, found) != 0)
+        return quern__fail(err, QUERN_EMISMATCH, 0,
+                           "%s: changed since it was imported (sha256 %.12s…, manifest %.12s…): "
+                           "remove the model and get it again",
+                           path, found, recorded->sha256);
+    memcpy(out, found, sizeof found);
+    return QUERN_OK;
 }
 
+/* From the manifest while size and time still are what it recorded, else from the bytes. */
 static int hash_weights(const quern_model *m, char out[65], quern_error *err)
 {
+    quern__manifest manifest;
     quern__stat st;
-    quern__manifest_file f;
-    quern__map map = {0};
-    uint8_t digest[32];
+    const quern__manifest_file *recorded = NULL;
     char *path = join_path(m->path, WEIGHTS);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK)
-        rc = hash_from_manifest(m, &st, out, err);
-    if (rc != QUERN_OK || out[0])
-        goto done;
-    if ((rc = quern__map_open(&map, path, err)) != QUERN_OK)
-        goto done;
-    if ((rc = quern__sha256_of(map.data, map.size, digest, err)) != QUERN_OK)
-        goto done;
-    quern__hex32(digest, out);
-    quern__map_forget(&map, 0, map.size);
-    rc = quern__manifest_find(m->path, WEIGHTS, &f, err);
-    if (rc == QUERN_OK && strcmp(f.sha256, out) != 0) {
-        rc = quern__fail(err, QUERN_EMISMATCH, 0,
-                         "%s: weights changed since they were imported (sha256 %.16s…, manifest %.16s…); "
-                         "remove the model and get it again",
-                         path, out, f.sha256);
-        out[0] = '\0';
-    } else if (rc == QUERN_ENOTFOUND) {
-        rc = QUERN_OK; /* a plain folder, not from the shelf */
+    if (rc == QUERN_OK) {
+        rc = quern__manifest_read(&manifest, m->path, err);
+        if (rc == QUERN_OK)
+            recorded = quern__manifest_find(&manifest, WEIGHTS);
+        else if (rc == QUERN_ENOTFOUND)
+            rc = QUERN_OK; /* a plain folder, not from the shelf */
     }
-done:
-    quern__map_close(&map);
+    if (rc == QUERN_OK && recorded && quern__manifest_agrees(recorded, &st))
+        memcpy(out, recorded->sha256, 65);
+    else if (rc == QUERN_OK)
+        rc = hash_file(path, recorded, out, err);
     quern__free(path);
     return rc;
 }
@@ -308,7 +315,8 @@ void quern_model_tokenizer_sha256(const quern_model *m, char out[65])
     quern__tokenizer_hash(m->tokenizer, out);
 }
 
-static int fingerprint_json(const quern_model *m, const char *weights, char **json, quern_error *err)
+static int fingerprint_json(const quern_model *m, const char *weights, char **json,
+                            quern_error *err)
 {
     char tokenizer[65];
     quern__buf b;

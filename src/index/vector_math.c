@@ -37,7 +37,8 @@ static int norm_of(const float *a, size_t dim, float *norm, quern_error *err)
     *norm = sqrtf(dot(a, a, dim));
     if (isfinite(*norm) && *norm > 0)
         return QUERN_OK;
-    return quern__fail(err, QUERN_EINVAL, 0, "a vector of %s length has no direction", *norm == 0 ? "zero" : "non-finite");
+    return quern__fail(err, QUERN_EINVAL, 0, "a vector of %s length has no direction",
+                       *norm == 0 ? "zero" : "non-finite");
 }
 
 int quern_dot(const float *a, const float *b, size_t dim, float *out, quern_error *err)
@@ -120,7 +121,8 @@ int quern_normalize(float *a, size_t dim, quern_error *err)
     return rc;
 }
 
-int quern_cosine_matrix(const float *a, size_t n, const float *b, size_t m, size_t dim, float *out, quern_error *err)
+int quern_cosine_matrix(const float *a, size_t n, const float *b, size_t m, size_t dim, float *out,
+                        quern_error *err)
 {
     size_t cells;
     if (n == 0 || m == 0)
@@ -158,11 +160,12 @@ int quern_vector_from_blob(const void *blob, size_t size, float *v, size_t dim, 
     if (!blob || !v || !quern__mul_size(dim, 4, &expected))
         return quern__fail(err, QUERN_EINVAL, 0, "a blob or vector is NULL");
     if (size != expected)
-        return quern__fail(err, QUERN_EFORMAT, (int64_t)size, "blob of %zu bytes, a vector of %zu floats has %zu", size,
-                           dim, expected);
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)size,
+                           "blob of %zu bytes, a vector of %zu floats has %zu", size, dim,
+                           expected);
     for (size_t i = 0; i < dim; i++) {
-        uint32_t u = (uint32_t)p[4 * i] | (uint32_t)p[4 * i + 1] << 8 | (uint32_t)p[4 * i + 2] << 16 |
-                     (uint32_t)p[4 * i + 3] << 24;
+        uint32_t u = (uint32_t)p[4 * i] | (uint32_t)p[4 * i + 1] << 8 |
+                     (uint32_t)p[4 * i + 2] << 16 | (uint32_t)p[4 * i + 3] << 24;
         memcpy(&v[i], &u, 4);
     }
     return QUERN_OK;

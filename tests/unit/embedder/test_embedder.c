@@ -19,8 +19,8 @@ enum { DIM = 4 };
 
 static atomic_int calls, released;
 
-static int fake_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt, float *out,
-                      quern_embed_result *results, quern_error *err)
+static int fake_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                      float *out, quern_embed_result *results, quern_error *err)
 {
     (void)self;
     (void)err;
@@ -67,14 +67,16 @@ static void fake_release(void *self)
 
 static quern_embedder *open_fake(void)
 {
-    quern_embedder_table t = {sizeof t, "fake", DIM, 8, fake_embed, fake_fingerprint, NULL, fake_release};
+    quern_embedder_table t = {sizeof t,   "fake",           DIM,  8,
+                              fake_embed, fake_fingerprint, NULL, fake_release};
     quern_embedder *e;
     atomic_store(&calls, 0);
     assert_int_equal(quern_embedder_from_table(&e, &t, NULL, NULL), QUERN_OK);
     return e;
 }
 
-static int embed_one(quern_embedder *e, const char *text, const quern_embed_options *opt, quern_error *err)
+static int embed_one(quern_embedder *e, const char *text, const quern_embed_options *opt,
+                     quern_error *err)
 {
     quern_str s = quern_str_of(text);
     float out[DIM];
@@ -200,7 +202,9 @@ static void writes_json(void **state)
     assert_non_null(strstr(json, "\"truncated\":false"));
     assert_non_null(strstr(json, "\"model\":\"fake\""));
     /* SHA-256 of "{}" */
-    assert_non_null(strstr(json, "\"fingerprint\":\"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\""));
+    assert_non_null(strstr(
+        json,
+        "\"fingerprint\":\"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\""));
     quern_free(json);
     assert_int_equal(quern_embed_json(e, quern_str_of("z"), NULL, &json, NULL), QUERN_EINTERNAL);
     assert_null(json);
@@ -210,9 +214,12 @@ static void writes_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_vectors_that_are_none), cmocka_unit_test(checks_arguments),
-        cmocka_unit_test(refuses_tables_that_lack_something), cmocka_unit_test(counts_and_releases),
-        cmocka_unit_test(jobs_finish_and_cancel), cmocka_unit_test(writes_json),
+        cmocka_unit_test(refuses_vectors_that_are_none),
+        cmocka_unit_test(checks_arguments),
+        cmocka_unit_test(refuses_tables_that_lack_something),
+        cmocka_unit_test(counts_and_releases),
+        cmocka_unit_test(jobs_finish_and_cancel),
+        cmocka_unit_test(writes_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

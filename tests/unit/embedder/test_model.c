@@ -79,10 +79,12 @@ static void knows_its_length(void **state)
     assert_int_equal(quern_model_max_length(longer), 512);
     quern_model_free(longer);
     opt.max_length = 513;
-    assert_int_equal(quern_model_open(&longer, getenv("QUERN_TEST_MODEL"), &opt, &err), QUERN_EINVAL);
+    assert_int_equal(quern_model_open(&longer, getenv("QUERN_TEST_MODEL"), &opt, &err),
+                     QUERN_EINVAL);
     assert_null(longer);
     opt.max_length = 2;
-    assert_int_equal(quern_model_open(&longer, getenv("QUERN_TEST_MODEL"), &opt, &err), QUERN_EINVAL);
+    assert_int_equal(quern_model_open(&longer, getenv("QUERN_TEST_MODEL"), &opt, &err),
+                     QUERN_EINVAL);
 }
 
 static void fingerprint_is_stable_and_says_the_length(void **state)
@@ -141,9 +143,10 @@ static void refuses_bytes_that_are_not_utf8(void **state)
     quern_embedder *e = embedder(1, 0);
     quern_error err;
     quern_embed_options opt;
-    quern_str texts[2] = {quern_str_of("fine"), {"ab\xff"
-                                                 "cd",
-                                                 5}};
+    quern_str texts[2] = {quern_str_of("fine"),
+                          {"ab\xff"
+                           "cd",
+                           5}};
     static float out[2 * DIM], replaced[DIM], joined[DIM];
     assert_int_equal(quern_embed(e, texts, 2, NULL, out, 2 * DIM, NULL, &err), QUERN_EFORMAT);
     assert_int_equal(err.subject, 1);
@@ -160,8 +163,12 @@ static void refuses_bytes_that_are_not_utf8(void **state)
 /* ---- many threads ---- */
 
 static const char *const texts_of_threads[] = {
-    "",  "a quiet game of chess", "the mill grinds grain into flour, slowly, and then faster",
-    "x", "Die Mühle mahlt",       "convert audio files from one format to another, many at once, on the command line",
+    "",
+    "a quiet game of chess",
+    "the mill grinds grain into flour, slowly, and then faster",
+    "x",
+    "Die Mühle mahlt",
+    "convert audio files from one format to another, many at once, on the command line",
 };
 enum { N_TEXTS = sizeof texts_of_threads / sizeof *texts_of_threads, MAX_THREADS = 16 };
 static float expected[N_TEXTS][DIM];
@@ -185,7 +192,8 @@ static void call_often(void *ud)
             continue;
         }
         for (size_t k = 0; k < n; k++)
-            if (memcmp(out + k * DIM, expected[(size_t)(c->seed + i * 7 + (int)k * 5) % N_TEXTS], sizeof expected[0]) != 0)
+            if (memcmp(out + k * DIM, expected[(size_t)(c->seed + i * 7 + (int)k * 5) % N_TEXTS],
+                       sizeof expected[0]) != 0)
                 c->wrong++;
     }
 }
@@ -216,7 +224,8 @@ static void tokens_have_places(void **state)
 {
     (void)state;
     quern_tokens *t;
-    assert_int_equal(quern_model_tokenize(model, quern_str_of("Embedding grain"), &t, NULL), QUERN_OK);
+    assert_int_equal(quern_model_tokenize(model, quern_str_of("Embedding grain"), &t, NULL),
+                     QUERN_OK);
     assert_int_equal(t->n, 6); /* [CLS] em ##bed ##ding grain [SEP] */
     assert_string_equal(quern_model_token_text(model, t->ids[0]), "[CLS]");
     assert_string_equal(quern_model_token_text(model, t->ids[2]), "##bed");

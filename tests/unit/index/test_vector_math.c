@@ -62,7 +62,9 @@ static void blobs_go_there_and_back(void **state)
 static void halves_round_to_even(void **state)
 {
     (void)state;
-    float in[6] = {1.0f, 65504.0f, 65520.0f, 5.9604645e-8f, 1.00048828125f /* 1 + 2^-11: a tie */, -2.0f}, back[6];
+    float in[6] = {1.0f, 65504.0f, 65520.0f, 5.9604645e-8f, 1.00048828125f /* 1 + 2^-11: a tie */,
+                   -2.0f},
+          back[6];
     uint16_t half[6];
     quern_f32_to_f16(in, half, 6);
     assert_int_equal(half[0], 0x3c00);
@@ -72,7 +74,8 @@ static void halves_round_to_even(void **state)
     assert_int_equal(half[4], 0x3c00); /* to even */
     assert_int_equal(half[5], 0xc000);
     quern_f16_to_f32(half, back, 6);
-    assert_true(back[0] == 1 && back[1] == 65504 && isinf(back[2]) && back[3] == 5.9604645e-8f && back[5] == -2);
+    assert_true(back[0] == 1 && back[1] == 65504 && isinf(back[2]) && back[3] == 5.9604645e-8f &&
+                back[5] == -2);
 }
 
 int main(void)
