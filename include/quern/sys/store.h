@@ -94,7 +94,7 @@ typedef struct quern_save {
 /* A block of vectors in scan: refs[i] belongs to data + i * bytes_per_vector. */
 typedef int (*quern_block_fn)(const int64_t *refs, const void *data, size_t n, void *ud);
 typedef struct quern_chunk_ref {
-    int64_t ref;
+    int64_t ref; /* never given to another chunk, not even after this one is gone */
     quern_str key;
     uint32_t index;
     uint64_t start, end;
@@ -136,6 +136,9 @@ typedef struct quern_store_table {
     int (*generation_find)(void *self, const char *source, const char *state, quern_generation *out, quern_error *err);
     /* Makes a building one; fingerprint_json is kept beside it. EEXISTS when there is one. */
     int (*generation_build)(void *self, const char *source, const quern_generation *g, const char *fingerprint_json, int64_t *id, quern_error *err);
+    /* The fingerprint_json that generation_build was given; *json is the caller's (quern_free). ENOTFOUND. Search
+     * reads the chunker's settings from it, and status says which setting differs. */
+    int (*generation_json)(void *self, int64_t id, char **json, quern_error *err);
     /* Building becomes active, the active one retired, in one transaction. */
     int (*generation_activate)(void *self, int64_t id, quern_error *err);
     /* Removes vectors and stamps of a retired or building generation in slices; *more: call again. */
