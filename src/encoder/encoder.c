@@ -1,0 +1,486 @@
+/*
+ * encoder.c — opening a BERT-family encoder: every tensor is looked up under its published name, its
+ * shape compared, its values checked to be finite (NaN or infinity in a weight could hide behind a
+ * maximum, and a vector is never wrong), and the matrices are packed into one region in the order in
+ * which the forward pass reads them, so that "the next panel" is always the next memory.
+ *
+ * Query, key and value matrices become one, a head to a slot of columns: slots are padded to a width
+ * that divides 384, so that no head straddles two pieces of the activations. Padded columns have zero weights.
+ *
+ * The word embeddings stay in the mapping when they are fp32 (a gather touches only the rows it needs);
+ * pages of what was packed are given back.
+ */
+#include "encoder/encoder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/fpenv.h"
+#include "encoder/encoder_impl.h"
+
+enum {
+    MAX_HIDDEN = 1 << 14,
+    MAX_INTERMEDIATE = 1 << 16,
+    MAX_LAYERS = 256,
+    MAX_HEADS = 1 << 10,
+    NAME_SIZE = 128,
+    AHEAD_FLOATS = 4 * QUERN__PIECE * QUERN__PANEL_MAX /* behind the last panel, for the prefetch */
+};
+
+/* What open carries along. */
+typedef struct loader {
+    quern__encoder *e;
+    const quern__model_config *config;
+    const quern__safetensors *file;
+    const char *prefix; /* "" or "bert." */
+    float *packed_at, *small_at;
+    float *row_copies; /* panel rows of one piece, for weights that are not fp32 */
+    quern_error *err;
+} loader;
+
+static uint32_t pieces_of(uint32_t columns)
+{
+    return (columns + QUERN__PIECE - 1) / QUERN__PIECE;
+}
+
+/* ---- looking up ---- */
+
+static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, uint64_t d1, const quern__tensor **out)
+{
+    char full[NAME_SIZE + 8], found[8 * 21 + 3];
+    snprintf(full, sizeof full, "%s%s", l->prefix, name);
+    const quern__tensor *t = quern__safetensors_find(l->file, full);
+    if (!t)
+        return quern__fail(l->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights", full);
+    if (t->dtype != QUERN__F32 && t->dtype != QUERN__F16 && t->dtype != QUERN__BF16)
+        return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                           "tensor \"%s\" at byte %zu is not of type F32, F16 or BF16", full, t->offset);
+    if (t->rank != rank || t->shape[0] != d0 || (rank == 2 && t->shape[1] != d1)) {
+        size_t at = 0;
+        for (uint32_t i = 0; i < t->rank && at < sizeof found - 24; i++)
+            at += (size_t)snprintf(found + at, sizeof found - at, "%s%llu", i ? ", " : "",
+                                   (unsigned long long)t->shape[i]);
+        found[at] = 0;
+        if (rank == 1)
+            return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                               "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu]", full, t->offset,
+                               found, (unsigned long long)d0);
+        return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                           "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu, %llu]", full,
+                           t->offset, found, (unsigned long long)d0, (unsigned long long)d1);
+    }
+    *out = t;
+    return QUERN_OK;
+}
+
+/* True when no exponent is all ones. An OR over the block and one branch, so that it costs nothing. */
+static bool all_finite(const float *p, size_t n)
+{
+    uint32_t bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, p + i, sizeof bits);
+        bad |= (bits & 0x7f800000) + 0x00800000;
+    }
+    return !(bad & 0x80000000);
+}
+
+static int not_finite(const loader *l, const quern__tensor *t)
+{
+    return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                       "tensor \"%s\" at byte %zu holds NaN or infinity; the weights are damaged", t->name, t->offset);
+}
+
+/* A vector of n elements into the small region, padded with zeros to `room`. */
+static int load_vector(loader *l, const char *name, uint32_t n, uint32_t room, const float **out)
+{
+    const quern__tensor *t;
+    int rc = find(l, name, 1, n, 0, &t);
+    if (rc)
+        return rc;
+    quern__tensor_read_f32(t, 0, n, l->small_at);
+    if (!all_finite(l->small_at, n))
+        return not_finite(l, t);
+    *out = l->small_at;
+    l->small_at += room;
+    return QUERN_OK;
+}
+
+/* ---- packing ---- */
+
+/* One matrix in the making: output column c is row c of `t` from column `from` on, for k columns. For
+ * qkv the rows come from three tensors and by head slots. */
+typedef struct source {
+    const quern__tensor *t[3];
+    uint32_t from, k, columns; /* columns: of the packed matrix, with slots' padding */
+    uint32_t first;            /* first row of t (chunks of `up`) */
+    bool by_slots;
+} source;
+
+/* The tensor and row that column c comes from; false: a padded column. */
+static bool locate(const quern__encoder *e, const source *s, uint32_t c, const quern__tensor **t, uint32_t *row)
+{
+    if (!s->by_slots) {
+        *t = s->t[0];
+        *row = s->first + c;
+        return c < s->columns;
+    }
+    const uint32_t slot = c / e->slot, inside = c % e->slot, head = slot % e->heads;
+    if (slot >= 3 * e->heads || inside >= e->depth)
+        return false;
+    *t = s->t[slot / e->heads];
+    *row = head * e->depth + inside;
+    return true;
+}
+
+/* One piece of one panel: gathers row pointers (widening into copies where need be), packs, checks. */
+static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piece)
+{
+    const uint32_t panel = l->e->kernels->panel, start = piece * QUERN__PIECE,
+                   k = QUERN__MIN(s->k - start, (uint32_t)QUERN__PIECE);
+    const float *rows[QUERN__PANEL_MAX];
+    const quern__tensor *t = s->t[0];
+    for (uint32_t j = 0; j < panel; j++) {
+        uint32_t row;
+        rows[j] = NULL;
+        if (!locate(l->e, s, column + j, &t, &row))
+            continue;
+        const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
+        if (t->dtype == QUERN__F32) {
+            rows[j] = (const float *)t->data + at;
+        } else {
+            float *copy = l->row_copies + (size_t)j * QUERN__PIECE;
+            quern__tensor_read_f32(t, at, k, copy);
+            rows[j] = copy;
+        }
+    }
+    l->e->kernels->pack(rows, k, l->packed_at);
+    if (!all_finite(l->packed_at, (size_t)k * panel))
+        return not_finite(l, t);
+    l->packed_at += (size_t)k * panel;
+    return QUERN_OK;
+}
+
+static int pack_matrix(loader *l, const source *s, const float *bias, quern__matrix *m)
+{
+    const uint32_t panel = l->e->kernels->panel;
+    *m = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, (s->columns + panel - 1) / panel, l->packed_at, bias};
+    for (uint32_t p = 0; p < m->panels; p++)
+        for (uint32_t piece = 0; piece < pieces_of(s->k); piece++) {
+            int rc = pack_piece(l, s, p * panel, piece);
+            if (rc)
+                return rc;
+        }
+    return QUERN_OK;
+}
+
+static void forget(const loader *l, const quern__tensor *t)
+{
+    quern__safetensors_forget(l->file, t);
+}
+
+static uint32_t padded(uint32_t columns)
+{
+    return (columns + QUERN__PANEL_MAX - 1) / QUERN__PANEL_MAX * QUERN__PANEL_MAX;
+}
+
+static int pack_qkv(loader *l, uint32_t index, quern__layer *layer)
+{
+    static const char *const parts[3] = {"query", "key", "value"};
+    const quern__encoder *e = l->e;
+    source s = {{NULL, NULL, NULL}, 0, e->hidden, e->slots * e->slot, 0, true};
+    float *bias = l->small_at, row[QUERN__PIECE];
+    char name[NAME_SIZE];
+    int rc;
+    l->small_at += padded(s.columns);
+    for (uint32_t p = 0; p < 3; p++) {
+        const quern__tensor *b;
+        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.weight", index, parts[p]);
+        if ((rc = find(l, name, 2, e->hidden, e->hidden, &s.t[p])))
+            return rc;
+        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.bias", index, parts[p]);
+        if ((rc = find(l, name, 1, e->hidden, 0, &b)))
+            return rc;
+        for (uint32_t h = 0; h < e->heads; h++) {
+            quern__tensor_read_f32(b, (size_t)h * e->depth, e->depth, row);
+            if (!all_finite(row, e->depth))
+                return not_finite(l, b);
+            memcpy(bias + (size_t)(p * e->heads + h) * e->slot, row, e->depth * sizeof *row);
+        }
+    }
+    rc = pack_matrix(l, &s, bias, &layer->qkv);
+    for (uint32_t p = 0; p < 3; p++)
+        forget(l, s.t[p]);
+    return rc;
+}
+
+static int pack_out(loader *l, uint32_t index, quern__layer *layer)
+{
+    const quern__encoder *e = l->e;
+    source s = {{NULL, NULL, NULL}, 0, e->hidden, e->hidden, 0, false};
+    const float *bias;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.bias", index);
+    int rc = load_vector(l, name, e->hidden, padded(e->hidden), &bias);
+    snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.weight", index);
+    if (!rc)
+        rc = find(l, name, 2, e->hidden, e->hidden, &s.t[0]);
+    if (!rc)
+        rc = pack_matrix(l, &s, bias, &layer->out);
+    if (!rc)
+        forget(l, s.t[0]);
+    return rc;
+}
+
+/* up and down chunk by chunk, in the order in which they are used. */
+static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
+{
+    const quern__encoder *e = l->e;
+    const quern__tensor *up, *down;
+    const float *up_bias, *down_bias;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.bias", index);
+    int rc = load_vector(l, name, e->intermediate, padded(e->intermediate), &up_bias);
+    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.bias", index);
+    if (!rc)
+        rc = load_vector(l, name, e->hidden, padded(e->hidden), &down_bias);
+    snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.weight", index);
+    if (!rc)
+        rc = find(l, name, 2, e->intermediate, e->hidden, &up);
+    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", index);
+    if (!rc)
+        rc = find(l, name, 2, e->hidden, e->intermediate, &down);
+    for (uint32_t c = 0; !rc && c < e->chunk_count; c++) {
+        const uint32_t first = c * QUERN__PIECE, width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
+        const source to = {{up, NULL, NULL}, 0, e->hidden, width, first, false},
+                     back = {{down, NULL, NULL}, first, width, e->hidden, 0, false};
+        rc = pack_matrix(l, &to, up_bias + first, &layer->chunks[c].up);
+        if (!rc)
+            rc = pack_matrix(l, &back, c ? NULL : down_bias, &layer->chunks[c].down);
+    }
+    if (!rc) {
+        forget(l, up);
+        forget(l, down);
+    }
+    return rc;
+}
+
+static int load_norm(loader *l, const char *where, const float **gamma, const float **beta)
+{
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%sLayerNorm.weight", where);
+    int rc = load_vector(l, name, l->e->hidden, padded(l->e->hidden), gamma);
+    snprintf(name, sizeof name, "%sLayerNorm.bias", where);
+    return rc ? rc : load_vector(l, name, l->e->hidden, padded(l->e->hidden), beta);
+}
+
+static int load_layer(loader *l, uint32_t index)
+{
+    quern__layer *layer = l->e->layers + index;
+    char where[NAME_SIZE / 2];
+    layer->chunks = l->e->chunks + (size_t)index * l->e->chunk_count;
+    int rc = pack_qkv(l, index, layer);
+    if (!rc)
+        rc = pack_out(l, index, layer);
+    snprintf(where, sizeof where, "encoder.layer.%u.attention.output.", index);
+    if (!rc)
+        rc = load_norm(l, where, &layer->norm1_gamma, &layer->norm1_beta);
+    if (!rc)
+        rc = pack_ffn(l, index, layer);
+    snprintf(where, sizeof where, "encoder.layer.%u.output.", index);
+    return rc ? rc : load_norm(l, where, &layer->norm2_gamma, &layer->norm2_beta);
+}
+
+/* ---- embeddings ---- */
+
+static int load_words(loader *l)
+{
+    quern__encoder *e = l->e;
+    const quern__tensor *t;
+    int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
+    if (rc)
+        return rc;
+    if (t->dtype == QUERN__F32) { /* a damaged row shows in its text's vector, which is then refused */
+        e->words = t->data;
+        return QUERN_OK;
+    }
+    e->widened_size = t->count * sizeof(float);
+    e->widened = quern__alloc_pages(e->widened_size);
+    if (!e->widened)
+        return quern__fail_memory(l->err, e->widened_size);
+    quern__tensor_read_f32(t, 0, t->count, e->widened);
+    forget(l, t);
+    e->words = e->widened;
+    return QUERN_OK;
+}
+
+static int load_positions(loader *l)
+{
+    quern__encoder *e = l->e;
+    const quern__tensor *positions, *types;
+    float type[QUERN__PIECE];
+    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden, &positions);
+    if (!rc)
+        rc = find(l, "embeddings.token_type_embeddings.weight", 2, l->config->types, e->hidden, &types);
+    if (rc)
+        return rc;
+    quern__tensor_read_f32(positions, 0, (size_t)e->max_tokens * e->hidden, l->small_at);
+    for (uint32_t c = 0; c < e->hidden; c += QUERN__PIECE) {
+        const uint32_t n = QUERN__MIN(e->hidden - c, (uint32_t)QUERN__PIECE);
+        quern__tensor_read_f32(types, c, n, type);
+        for (uint32_t p = 0; p < e->max_tokens; p++)
+            for (uint32_t i = 0; i < n; i++)
+                l->small_at[(size_t)p * e->hidden + c + i] += type[i];
+    }
+    if (!all_finite(l->small_at, (size_t)e->max_tokens * e->hidden))
+        return not_finite(l, positions);
+    forget(l, positions);
+    e->positions = l->small_at;
+    l->small_at += (size_t)e->max_tokens * e->hidden;
+    return load_norm(l, "embeddings.", &e->norm_gamma, &e->norm_beta);
+}
+
+/* ---- open ---- */
+
+/* The narrowest slot that holds a head: it divides a piece and is whole vectors. 0: too deep. */
+static uint32_t slot_for(uint32_t depth)
+{
+    for (uint32_t slot = QUERN__LANES; slot <= QUERN__PIECE; slot += QUERN__LANES)
+        if (slot >= depth && QUERN__PIECE % slot == 0)
+            return slot;
+    return 0;
+}
+
+static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t max_tokens, quern_error *err)
+{
+    if (strcmp(c->family, "bert") != 0)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "model family \"%s\" has no encoder here; known: bert", c->family);
+    if (!c->hidden || c->hidden > MAX_HIDDEN || !c->heads || c->heads > MAX_HEADS || c->hidden % c->heads || !c->layers ||
+        c->layers > MAX_LAYERS || !c->intermediate || c->intermediate > MAX_INTERMEDIATE || !c->vocab || !c->types)
+        return quern__fail(err, QUERN_EFORMAT, 0,
+                           "config.json: hidden %u, heads %u, layers %u, intermediate %u, vocab %u, types %u make no encoder",
+                           c->hidden, c->heads, c->layers, c->intermediate, c->vocab, c->types);
+    if (!max_tokens || max_tokens > c->positions)
+        return quern__fail(err, QUERN_EINVAL, max_tokens, "maximum length %u is not within 1..%u, the model's positions",
+                           max_tokens, c->positions);
+    if (c->pooling != QUERN__POOL_MEAN && c->pooling != QUERN__POOL_CLS)
+        return quern__fail(err, QUERN_EUNSUPPORTED, c->pooling, "pooling %d is unknown; known: mean, cls", c->pooling);
+    e->hidden = c->hidden;
+    e->heads = c->heads;
+    e->depth = c->hidden / c->heads;
+    e->slot = slot_for(e->depth);
+    if (!e->slot)
+        return quern__fail(err, QUERN_EUNSUPPORTED, e->depth, "heads of %u columns are wider than the %d supported", e->depth,
+                           QUERN__PIECE);
+    e->intermediate = c->intermediate;
+    e->vocab = c->vocab;
+    e->max_tokens = max_tokens;
+    e->layer_count = c->layers;
+    e->chunk_count = pieces_of(c->intermediate);
+    e->slots = 3 * c->heads;
+    e->hidden_pieces = pieces_of(c->hidden);
+    e->qkv_pieces = pieces_of(e->slots * e->slot);
+    e->eps = c->layer_norm_eps;
+    e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
+    e->pooling = c->pooling;
+    return QUERN_OK;
+}
+
+/* Floats of the two regions: matrices, and everything one-dimensional. Cannot overflow within the
+ * limits above: under 2^46. */
+static void measure(const quern__encoder *e, size_t *packed, size_t *small)
+{
+    const size_t h = e->hidden, wide = padded(e->hidden), qkv = padded(e->slots * e->slot);
+    size_t ffn = 0;
+    for (uint32_t c = 0; c < e->chunk_count; c++) {
+        const uint32_t width = QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
+        ffn += h * padded(width) + (size_t)width * wide;
+    }
+    *packed = e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS;
+    *small = e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide + e->max_tokens * h;
+}
+
+/* Before memory is asked for: the tensors that bound every number of config.json are in the file. */
+static int check_bounds(const loader *l)
+{
+    const quern__encoder *e = l->e;
+    const quern__tensor *t;
+    char name[NAME_SIZE];
+    int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
+    if (!rc)
+        rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden, &t);
+    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", e->layer_count - 1);
+    return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &t);
+}
+
+static int load(loader *l)
+{
+    quern__encoder *e = l->e;
+    size_t packed, small;
+    int rc = check_bounds(l);
+    if (rc)
+        return rc;
+    measure(e, &packed, &small);
+    e->layers = quern__calloc(e->layer_count, sizeof *e->layers);
+    e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
+    l->row_copies = quern__alloc_array((size_t)QUERN__PANEL_MAX * QUERN__PIECE, sizeof(float));
+    e->packed_size = packed * sizeof(float);
+    e->small_size = small * sizeof(float);
+    e->packed = quern__alloc_pages(e->packed_size);
+    e->small = quern__alloc_pages(e->small_size);
+    if (!e->layers || !e->chunks || !l->row_copies || !e->packed || !e->small)
+        return quern__fail_memory(l->err, e->packed_size + e->small_size);
+    l->packed_at = e->packed;
+    l->small_at = e->small;
+    rc = load_words(l);
+    for (uint32_t i = 0; !rc && i < e->layer_count; i++)
+        rc = load_layer(l, i);
+    return rc ? rc : load_positions(l);
+}
+
+int quern__encoder_open(quern__encoder **out, const quern__model_config *config, const quern__safetensors *weights,
+                        const quern__kernels *kernels, uint32_t max_tokens, quern_error *err)
+{
+    QUERN__REQUIRE(out && config && weights && kernels, err);
+    *out = NULL;
+    quern__encoder *e = quern__calloc(1, sizeof *e);
+    if (!e)
+        return quern__fail_memory(err, sizeof *e);
+    e->kernels = kernels;
+    loader l = {e, config, weights, "", NULL, NULL, NULL, err};
+    if (!quern__safetensors_find(weights, "embeddings.word_embeddings.weight") &&
+        quern__safetensors_find(weights, "bert.embeddings.word_embeddings.weight"))
+        l.prefix = "bert.";
+    int rc = read_shape(e, config, max_tokens, err);
+    if (!rc) {
+        const quern__fpenv env = quern__fpenv_enter(); /* rule 3 adds positions and types */
+        rc = load(&l);
+        quern__fpenv_leave(env);
+    }
+    quern__free(l.row_copies);
+    if (rc)
+        quern__encoder_free(e);
+    else
+        *out = e;
+    return rc;
+}
+
+void quern__encoder_free(quern__encoder *e)
+{
+    if (!e)
+        return;
+    quern__free_pages(e->packed, e->packed_size);
+    quern__free_pages(e->small, e->small_size);
+    quern__free_pages(e->widened, e->widened_size);
+    quern__free(e->layers);
+    quern__free(e->chunks);
+    quern__free(e);
+}
+
+uint64_t quern__encoder_bytes(const quern__encoder *e)
+{
+    return (uint64_t)e->packed_size + e->small_size + e->widened_size;
+}

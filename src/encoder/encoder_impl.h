@@ -1,0 +1,90 @@
+/*
+ * encoder_impl.h — the encoder's structures, shared by its three files (and its bench): encoder.c checks
+ * shapes and packs, plan.c cuts a call into blocks, forward.c computes.
+ */
+#ifndef QUERN_ENCODER_ENCODER_IMPL_H
+#define QUERN_ENCODER_ENCODER_IMPL_H
+
+#include "encoder/encoder.h"
+#include "kernels/kernels_table.h"
+
+/* A feed-forward block is run in chunks of 384 of its inner columns: chunk c is a product to those columns
+ * (`up`, with GELU) and a product from them (`down`, one piece of rule 2), so the inner matrix need not
+ * exist as a whole. */
+typedef struct quern__ffn_chunk {
+    quern__matrix up, down;
+} quern__ffn_chunk;
+
+typedef struct quern__layer {
+    quern__matrix qkv, out;
+    quern__ffn_chunk *chunks;
+    const float *norm1_gamma, *norm1_beta, *norm2_gamma, *norm2_beta;
+} quern__layer;
+
+enum quern__stage {
+    QUERN__STAGE_EMBED,
+    QUERN__STAGE_QKV,
+    QUERN__STAGE_ATTENTION,
+    QUERN__STAGE_OUT,
+    QUERN__STAGE_NORM,
+    QUERN__STAGE_UP,
+    QUERN__STAGE_DOWN,
+    QUERN__STAGE_POOL,
+    QUERN__STAGES
+};
+
+struct quern__encoder {
+    /* immutable after open */
+    const quern__kernels *kernels;
+    uint32_t hidden, heads, depth, slot, intermediate, vocab, max_tokens;
+    uint32_t layer_count, chunk_count;
+    uint32_t hidden_pieces, qkv_pieces, slots; /* slots: head slots of queries, keys and values */
+    float eps, scale;
+    int pooling;
+    const float *words;                /* [vocab][hidden]: the mapping, or `widened` */
+    const float *positions;            /* [positions][hidden], token type 0 added (rule 3) */
+    const float *norm_gamma, *norm_beta;
+    quern__layer *layers;
+    quern__ffn_chunk *chunks;          /* [layers][chunk_count] */
+    float *packed, *small, *widened;   /* matrices in use order; everything one-dimensional; words not fp32 */
+    size_t packed_size, small_size, widened_size;
+};
+
+/* Activations of one block of texts. */
+typedef struct quern__workspace {
+    quern__rows x, y, h, qkv; /* h: attention's context, then the inner columns of a chunk */
+    float *attention;
+} quern__workspace;
+
+struct quern__encoder_scratch {
+    const quern__encoder *encoder;
+    uint32_t threads;
+    uint32_t rows;            /* of one workspace */
+    quern__workspace *each;   /* [threads] */
+    quern__rows inner;        /* all inner columns, when threads share one block */
+    float *memory;
+    size_t memory_size;
+    bool timed;               /* set by the bench: fill stage_ns (one thread only) */
+    uint64_t stage_ns[QUERN__STAGES];
+};
+
+/* A block of whole texts. */
+typedef struct quern__block {
+    const int32_t *ids;
+    const uint32_t *lengths;
+    uint32_t texts, tokens;
+    float *out;
+} quern__block;
+
+/* Tokens of a block when there is enough work: small enough for the caches, large enough that the
+ * weights' passage costs nothing. */
+enum { QUERN__BLOCK_TOKENS = 168 };
+
+/* One block on the calling thread. */
+void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, quern__workspace *w,
+                          const quern__block *b, bool normalize, const quern_cancel *cancel);
+/* One block, every stage shared out over the pool. */
+void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool,
+                           const quern__block *b, bool normalize, const quern_cancel *cancel);
+
+#endif

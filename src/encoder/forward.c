@@ -1,0 +1,269 @@
+/*
+ * forward.c — the forward pass over one block of whole texts, in two arrangements of the same stages:
+ * on one thread (the block's activations stay in its caches, weights pass through once), or shared
+ * out over a pool, stage by stage, by output columns, heads or rows. No stage ever splits a sum, so
+ * the arrangement cannot be seen in the bits.
+ *
+ * Stages of a layer: one product for queries, keys and values; attention by text and head; the output
+ * product, which adds the residual; LayerNorm; and the feed-forward part in chunks of 384 inner columns.
+ * Only attention and pooling know where texts begin.
+ */
+#include "base/compiler.h"
+#include "base/os.h"
+#include "encoder/encoder_impl.h"
+
+static const quern__rows none;
+
+/* ---- stages, on a range ---- */
+
+static quern__rows row_at(quern__rows m, uint32_t row)
+{
+    m.at += (size_t)row * QUERN__STRIDE;
+    return m;
+}
+
+/* Word and position rows of tokens first..end, normalised. */
+static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b, uint32_t first, uint32_t end)
+{
+    uint32_t at = 0;
+    for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
+        for (uint32_t p = 0; p < b->lengths[t]; p++)
+            if (at + p >= first && at + p < end)
+                e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden, e->positions + (size_t)p * e->hidden,
+                                      e->hidden, row_at(w->y, at + p));
+    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden, e->norm_gamma,
+                               e->norm_beta, e->eps);
+}
+
+/* Attention of units first..end: text after text, head after head. */
+static void attend(const quern__encoder *e, const quern__workspace *w, float *scratch, const quern__block *b,
+                   uint64_t first, uint64_t end)
+{
+    uint32_t row = 0;
+    for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
+        const uint64_t unit = (uint64_t)t * e->heads;
+        if (unit + e->heads <= first || unit >= end)
+            continue;
+        const quern__attention a = {
+            .qkv = row_at(w->qkv, row),
+            .context = row_at(w->h, row),
+            .length = b->lengths[t],
+            .first_head = first > unit ? (uint32_t)(first - unit) : 0,
+            .end_head = (uint32_t)QUERN__MIN(end - unit, (uint64_t)e->heads),
+            .heads = e->heads,
+            .depth = e->depth,
+            .slot = e->slot,
+            .scale = e->scale,
+            .scratch = scratch,
+        };
+        e->kernels->attention(&a);
+    }
+}
+
+static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma, const float *beta, uint32_t first,
+                 uint32_t end)
+{
+    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden, gamma, beta, e->eps);
+}
+
+static void pool_texts(const quern__encoder *e, const quern__workspace *w, const quern__block *b, bool normalize)
+{
+    uint32_t row = 0;
+    for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
+        float *out = b->out + (size_t)t * e->hidden;
+        e->kernels->mean_rows(row_at(w->x, row), e->pooling == QUERN__POOL_CLS ? 1 : b->lengths[t], e->hidden, out);
+        if (normalize)
+            e->kernels->unit_row(out, e->hidden);
+    }
+}
+
+/* ---- one thread ---- */
+
+typedef struct stopwatch {
+    quern__encoder_scratch *s; /* NULL: not timed */
+    uint64_t last;
+} stopwatch;
+
+static void lap(stopwatch *watch, int stage)
+{
+    if (!watch->s)
+        return;
+    const uint64_t now = quern__now_ns();
+    watch->s->stage_ns[stage] += now - watch->last;
+    watch->last = now;
+}
+
+static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b, const quern__layer *l,
+                      stopwatch *watch)
+{
+    const quern__kernels *k = e->kernels;
+    k->product(&l->qkv, 0, l->qkv.panels, QUERN__EP_BIAS, w->x, w->qkv, none, b->tokens);
+    lap(watch, QUERN__STAGE_QKV);
+    attend(e, w, w->attention, b, 0, (uint64_t)b->texts * e->heads);
+    lap(watch, QUERN__STAGE_ATTENTION);
+    k->product(&l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, w->h, w->y, w->x, b->tokens);
+    lap(watch, QUERN__STAGE_OUT);
+    norm(e, w, l->norm1_gamma, l->norm1_beta, 0, b->tokens);
+    lap(watch, QUERN__STAGE_NORM);
+    for (uint32_t c = 0; c < e->chunk_count; c++) {
+        const quern__ffn_chunk *chunk = l->chunks + c;
+        k->product(&chunk->up, 0, chunk->up.panels, QUERN__EP_GELU, w->x, w->h, none, b->tokens);
+        lap(watch, QUERN__STAGE_UP);
+        k->product(&chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, w->h, w->y,
+                   c ? none : w->x, b->tokens);
+        lap(watch, QUERN__STAGE_DOWN);
+    }
+    norm(e, w, l->norm2_gamma, l->norm2_beta, 0, b->tokens);
+    lap(watch, QUERN__STAGE_NORM);
+}
+
+void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, quern__workspace *w, const quern__block *b,
+                          bool normalize, const quern_cancel *cancel)
+{
+    stopwatch watch = {s->timed ? s : NULL, s->timed ? quern__now_ns() : 0};
+    embed(e, w, b, 0, b->tokens);
+    lap(&watch, QUERN__STAGE_EMBED);
+    for (uint32_t i = 0; i < e->layer_count; i++) {
+        if (quern_cancel_raised(cancel))
+            return;
+        run_layer(e, w, b, e->layers + i, &watch);
+    }
+    pool_texts(e, w, b, normalize);
+    lap(&watch, QUERN__STAGE_POOL);
+}
+
+/* ---- shared out ---- */
+
+enum { FEW_ROWS = 64 /* below this, sharing out rows costs more than it saves */ };
+
+typedef struct shared {
+    const quern__encoder *e;
+    const quern__encoder_scratch *s;
+    const quern__workspace *w;
+    const quern__block *b;
+    const quern__layer *layer;
+    const float *gamma, *beta;
+    int stage;
+    uint32_t parts;
+} shared;
+
+static uint64_t bound(uint64_t total, uint32_t part, uint32_t parts)
+{
+    return total * part / parts;
+}
+
+/* Panels first..end of all chunks' `up`, numbered through. */
+static void share_up(const shared *j, uint32_t first, uint32_t end)
+{
+    uint32_t before = 0;
+    for (uint32_t c = 0; c < j->e->chunk_count; c++) {
+        const quern__matrix *m = &j->layer->chunks[c].up;
+        const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
+        quern__rows inner = j->s->inner;
+        inner.at += c * inner.piece;
+        if (from < to)
+            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x, inner, none, j->b->tokens);
+        before += m->panels;
+    }
+}
+
+static void share_down(const shared *j, uint32_t first, uint32_t end)
+{
+    for (uint32_t c = 0; c < j->e->chunk_count; c++) {
+        quern__rows inner = j->s->inner;
+        inner.at += c * inner.piece;
+        j->e->kernels->product(&j->layer->chunks[c].down, first, end, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, inner, j->w->y,
+                               c ? none : j->w->x, j->b->tokens);
+    }
+}
+
+static uint64_t units(const shared *j)
+{
+    uint64_t n = 0;
+    switch (j->stage) {
+    case QUERN__STAGE_EMBED:
+    case QUERN__STAGE_NORM:
+        return j->b->tokens;
+    case QUERN__STAGE_QKV:
+        return j->layer->qkv.panels;
+    case QUERN__STAGE_ATTENTION:
+        return (uint64_t)j->b->texts * j->e->heads;
+    case QUERN__STAGE_OUT:
+    case QUERN__STAGE_DOWN:
+        return j->layer->out.panels;
+    default:
+        for (uint32_t c = 0; c < j->e->chunk_count; c++)
+            n += j->layer->chunks[c].up.panels;
+        return n;
+    }
+}
+
+static void run_part(void *ud, uint32_t part, uint32_t worker)
+{
+    const shared *j = ud;
+    const quern__kernels *k = j->e->kernels;
+    const uint64_t total = units(j), first = bound(total, part, j->parts), end = bound(total, part + 1, j->parts);
+    if (first == end)
+        return;
+    switch (j->stage) {
+    case QUERN__STAGE_EMBED:
+        embed(j->e, j->w, j->b, (uint32_t)first, (uint32_t)end);
+        break;
+    case QUERN__STAGE_QKV:
+        k->product(&j->layer->qkv, (uint32_t)first, (uint32_t)end, QUERN__EP_BIAS, j->w->x, j->w->qkv, none, j->b->tokens);
+        break;
+    case QUERN__STAGE_ATTENTION:
+        attend(j->e, j->w, j->s->each[worker].attention, j->b, first, end);
+        break;
+    case QUERN__STAGE_OUT:
+        k->product(&j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL, j->w->h, j->w->y, j->w->x,
+                   j->b->tokens);
+        break;
+    case QUERN__STAGE_NORM:
+        norm(j->e, j->w, j->gamma, j->beta, (uint32_t)first, (uint32_t)end);
+        break;
+    case QUERN__STAGE_UP:
+        share_up(j, (uint32_t)first, (uint32_t)end);
+        break;
+    default:
+        share_down(j, (uint32_t)first, (uint32_t)end);
+    }
+}
+
+static void share(shared *j, quern__pool *pool, int stage)
+{
+    j->stage = stage;
+    const bool by_rows = stage == QUERN__STAGE_EMBED || stage == QUERN__STAGE_NORM;
+    j->parts = by_rows && j->b->tokens < FEW_ROWS ? 1 : j->s->threads;
+    if (j->parts == 1)
+        run_part(j, 0, 0);
+    else
+        quern__pool_run(pool, j->parts, run_part, j);
+}
+
+static void share_norm(shared *j, quern__pool *pool, const float *gamma, const float *beta)
+{
+    j->gamma = gamma;
+    j->beta = beta;
+    share(j, pool, QUERN__STAGE_NORM);
+}
+
+void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool, const quern__block *b,
+                           bool normalize, const quern_cancel *cancel)
+{
+    shared j = {.e = e, .s = s, .w = s->each, .b = b};
+    share(&j, pool, QUERN__STAGE_EMBED);
+    for (uint32_t i = 0; i < e->layer_count; i++) {
+        if (quern_cancel_raised(cancel))
+            return;
+        j.layer = e->layers + i;
+        share(&j, pool, QUERN__STAGE_QKV);
+        share(&j, pool, QUERN__STAGE_ATTENTION);
+        share(&j, pool, QUERN__STAGE_OUT);
+        share_norm(&j, pool, j.layer->norm1_gamma, j.layer->norm1_beta);
+        share(&j, pool, QUERN__STAGE_UP);
+        share(&j, pool, QUERN__STAGE_DOWN);
+        share_norm(&j, pool, j.layer->norm2_gamma, j.layer->norm2_beta);
+    }
+    pool_texts(e, s->each, b, normalize);
+}

@@ -1,0 +1,106 @@
+/*
+ * kernels_table.h — the inside of a kernel table, for the encoder and for tests of kernels; upper
+ * floors use kernels.h only.
+ *
+ * Activations. A matrix of tokens x n is stored in pieces of 384 columns (rule 2 of docs/bits.md cuts
+ * every product there), each piece row-major with the constant row stride of 400 floats. So a product
+ * of any model reads rows of one shape, and every row address in the inner loop is a displacement the
+ * compiler knows. 400 and not 384: rows 1536 bytes apart fall into few sets of the L1 cache.
+ * Columns from n to the end of a piece may hold anything; nothing reads them.
+ *
+ * Weights. A product's right side is packed once, at open, in panels of `panel` columns (a property of
+ * the table): [panel][piece][k][column], columns past the end zero. One layout a kind; the kind says what
+ * the elements are, so that narrower weights can come in beside fp32.
+ *
+ * Rejected: a row stride by model (spills the row addresses, 14 % slower), padding every text to a common
+ * length, and one kernel for attention's whole softmax (no faster, and three times the code).
+ */
+#ifndef QUERN_KERNELS_KERNELS_TABLE_H
+#define QUERN_KERNELS_KERNELS_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+enum {
+    QUERN__STRIDE = QUERN__PIECE + 16, /* floats between rows of one piece */
+    QUERN__LANES = 16,
+    QUERN__STRIP = 32, /* queries that attention takes at a time */
+    QUERN__PANEL_MAX = 32,
+};
+
+enum quern__matrix_kind { QUERN__MATRIX_F32 = 1 };
+
+/* A packed right side: k inputs, n outputs. `data` and `bias` belong to whoever packed them. */
+typedef struct quern__matrix {
+    int kind;
+    uint32_t k, n, panels;
+    const void *data;
+    const float *bias; /* [panels * panel], zeros past n; NULL: this matrix only adds */
+} quern__matrix;
+
+/* A view of activations: row r, column c is at[(c / 384) * piece + r * 400 + c % 384]. */
+typedef struct quern__rows {
+    float *at;
+    size_t piece; /* floats from one piece to the next */
+} quern__rows;
+
+enum quern__epilogue {
+    QUERN__EP_BIAS,     /* y = x W + bias */
+    QUERN__EP_GELU,     /* y = GELU(x W + bias) */
+    QUERN__EP_RESIDUAL, /* y = (x W + bias) + residual */
+    QUERN__EP_ADD,      /* y = y + x W */
+};
+
+/* One text and a range of its heads. Rows of qkv are the text's tokens; head h's queries are the
+ * `slot` columns from h * slot, its keys and values `heads` and 2 * `heads` slots further. slot divides
+ * 384 and is a multiple of 16; columns of a slot past `depth` are zero. */
+typedef struct quern__attention {
+    quern__rows qkv, context; /* context: heads * depth columns, head after head */
+    uint32_t length, first_head, end_head, heads, depth, slot;
+    float scale;    /* fp32(log2(e) / sqrt(depth)) */
+    float *scratch; /* quern__attention_scratch floats, 64-byte aligned */
+} quern__attention;
+
+static inline size_t quern__attention_scratch(uint32_t longest)
+{
+    return ((size_t)(longest > QUERN__PIECE ? longest : QUERN__PIECE) + QUERN__PIECE + 1) * QUERN__STRIP;
+}
+
+struct quern__kernels {
+    const char *name;
+    uint32_t need;       /* bits of cpu.h */
+    uint32_t panel;      /* columns of a packed panel; divides 384 */
+    uint32_t tile_rows;  /* rows one inner loop takes */
+
+    /* Transposes `panel` rows of weights (NULL: zeros) of k elements into dst[k][panel]. */
+    void (*pack)(const float *const *rows, uint32_t k, float *dst);
+    /* Panels first..end of y = epilogue(x W); `rows` rows. */
+    void (*product)(const quern__matrix *w, uint32_t first, uint32_t end, int epilogue, quern__rows x, quern__rows y,
+                    quern__rows residual, uint32_t rows);
+    void (*attention)(const quern__attention *a);
+    /* y = LayerNorm(x), n columns; y may be x. */
+    void (*normalize_rows)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n, const float *gamma,
+                           const float *beta, float eps);
+    /* y = word + position, both n dense floats of any alignment. */
+    void (*embed_row)(const float *word, const float *position, uint32_t n, quern__rows y);
+    /* out[n] = mean over rows; then out[n] scaled to unit length. */
+    void (*mean_rows)(quern__rows x, uint32_t rows, uint32_t n, float *out);
+    void (*unit_row)(float *x, uint32_t n);
+    void (*dot_f16)(const float *q, const uint16_t *rows, size_t n, size_t dim, float *out);
+    void (*dot_f32)(const float *q, const float *rows, size_t n, size_t dim, float *out);
+
+    /* For tests: the elementwise functions of rules 6 and 7 on n values, n a multiple of 16. */
+    void (*gelu)(const float *in, float *out, size_t n);
+    void (*exp2)(const float *in, float *out, size_t n);
+    void (*fma)(const float *a, const float *b, const float *c, float *out, size_t n);
+};
+
+extern const quern__kernels quern__kernels_scalar;
+#if defined(__x86_64__)
+extern const quern__kernels quern__kernels_avx2, quern__kernels_avx512;
+#endif
+
+#endif
