@@ -48,16 +48,19 @@ static uint32_t pieces_of(uint32_t columns)
 
 /* ---- looking up ---- */
 
-static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, uint64_t d1, const quern__tensor **out)
+static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, uint64_t d1,
+                const quern__tensor **out)
 {
     char full[NAME_SIZE + 8], found[8 * 21 + 3];
     snprintf(full, sizeof full, "%s%s", l->prefix, name);
     const quern__tensor *t = quern__safetensors_find(l->file, full);
     if (!t)
-        return quern__fail(l->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights", full);
+        return quern__fail(l->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
+                           full);
     if (t->dtype != QUERN__F32 && t->dtype != QUERN__F16 && t->dtype != QUERN__BF16)
         return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
-                           "tensor \"%s\" at byte %zu is not of type F32, F16 or BF16", full, t->offset);
+                           "tensor \"%s\" at byte %zu is not of type F32, F16 or BF16", full,
+                           t->offset);
     if (t->rank != rank || t->shape[0] != d0 || (rank == 2 && t->shape[1] != d1)) {
         size_t at = 0;
         for (uint32_t i = 0; i < t->rank && at < sizeof found - 24; i++)
@@ -65,12 +68,14 @@ static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, u
                                    (unsigned long long)t->shape[i]);
         found[at] = 0;
         if (rank == 1)
-            return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
-                               "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu]", full, t->offset,
-                               found, (unsigned long long)d0);
-        return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
-                           "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu, %llu]", full,
-                           t->offset, found, (unsigned long long)d0, (unsigned long long)d1);
+            return quern__fail(
+                l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu]", full,
+                t->offset, found, (unsigned long long)d0);
+        return quern__fail(
+            l->err, QUERN_EFORMAT, (int64_t)t->offset,
+            "tensor \"%s\" at byte %zu has shape [%s], config.json asks for [%llu, %llu]", full,
+            t->offset, found, (unsigned long long)d0, (unsigned long long)d1);
     }
     *out = t;
     return QUERN_OK;
@@ -91,7 +96,8 @@ static bool all_finite(const float *p, size_t n)
 static int not_finite(const loader *l, const quern__tensor *t)
 {
     return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
-                       "tensor \"%s\" at byte %zu holds NaN or infinity; the weights are damaged", t->name, t->offset);
+                       "tensor \"%s\" at byte %zu holds NaN or infinity; the weights are damaged",
+                       t->name, t->offset);
 }
 
 /* A vector of n elements into the small region, padded with zeros to `room`. */
@@ -121,7 +127,8 @@ typedef struct source {
 } source;
 
 /* The tensor and row that column c comes from; false: a padded column. */
-static bool locate(const quern__encoder *e, const source *s, uint32_t c, const quern__tensor **t, uint32_t *row)
+static bool locate(const quern__encoder *e, const source *s, uint32_t c, const quern__tensor **t,
+                   uint32_t *row)
 {
     if (!s->by_slots) {
         *t = s->t[0];
@@ -141,11 +148,10 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
 {
     const uint32_t panel = l->e->kernels->panel, start = piece * QUERN__PIECE,
                    k = QUERN__MIN(s->k - start, (uint32_t)QUERN__PIECE);
-    const float *rows[QUERN__PANEL_MAX];
+    const float *rows[QUERN__PANEL_MAX] = {NULL};
     const quern__tensor *t = s->t[0];
     for (uint32_t j = 0; j < panel; j++) {
         uint32_t row;
-        rows[j] = NULL;
         if (!locate(l->e, s, column + j, &t, &row))
             continue;
         const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
@@ -167,7 +173,8 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
 static int pack_matrix(loader *l, const source *s, const float *bias, quern__matrix *m)
 {
     const uint32_t panel = l->e->kernels->panel;
-    *m = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, (s->columns + panel - 1) / panel, l->packed_at, bias};
+    *m = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, (s->columns + panel - 1) / panel,
+                         l->packed_at,      bias};
     for (uint32_t p = 0; p < m->panels; p++)
         for (uint32_t piece = 0; piece < pieces_of(s->k); piece++) {
             int rc = pack_piece(l, s, p * panel, piece);
@@ -254,7 +261,8 @@ static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
     if (!rc)
         rc = find(l, name, 2, e->hidden, e->intermediate, &down);
     for (uint32_t c = 0; !rc && c < e->chunk_count; c++) {
-        const uint32_t first = c * QUERN__PIECE, width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
+        const uint32_t first = c * QUERN__PIECE,
+                       width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
         const source to = {{up, NULL, NULL}, 0, e->hidden, width, first, false},
                      back = {{down, NULL, NULL}, first, width, e->hidden, 0, false};
         rc = pack_matrix(l, &to, up_bias + first, &layer->chunks[c].up);
@@ -303,7 +311,8 @@ static int load_words(loader *l)
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
     if (rc)
         return rc;
-    if (t->dtype == QUERN__F32) { /* a damaged row shows in its text's vector, which is then refused */
+    if (t->dtype ==
+        QUERN__F32) { /* a damaged row shows in its text's vector, which is then refused */
         e->words = t->data;
         return QUERN_OK;
     }
@@ -322,9 +331,11 @@ static int load_positions(loader *l)
     quern__encoder *e = l->e;
     const quern__tensor *positions, *types;
     float type[QUERN__PIECE];
-    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden, &positions);
+    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden,
+                  &positions);
     if (!rc)
-        rc = find(l, "embeddings.token_type_embeddings.weight", 2, l->config->types, e->hidden, &types);
+        rc = find(l, "embeddings.token_type_embeddings.weight", 2, l->config->types, e->hidden,
+                  &types);
     if (rc)
         return rc;
     quern__tensor_read_f32(positions, 0, (size_t)e->max_tokens * e->hidden, l->small_at);
@@ -354,26 +365,33 @@ static uint32_t slot_for(uint32_t depth)
     return 0;
 }
 
-static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t max_tokens, quern_error *err)
+static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t max_tokens,
+                      quern_error *err)
 {
     if (strcmp(c->family, "bert") != 0)
-        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "model family \"%s\" has no encoder here; known: bert", c->family);
-    if (!c->hidden || c->hidden > MAX_HIDDEN || !c->heads || c->heads > MAX_HEADS || c->hidden % c->heads || !c->layers ||
-        c->layers > MAX_LAYERS || !c->intermediate || c->intermediate > MAX_INTERMEDIATE || !c->vocab || !c->types)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "model family \"%s\" has no encoder here; known: bert", c->family);
+    if (!c->hidden || c->hidden > MAX_HIDDEN || !c->heads || c->heads > MAX_HEADS ||
+        c->hidden % c->heads || !c->layers || c->layers > MAX_LAYERS || !c->intermediate ||
+        c->intermediate > MAX_INTERMEDIATE || !c->vocab || !c->types)
         return quern__fail(err, QUERN_EFORMAT, 0,
-                           "config.json: hidden %u, heads %u, layers %u, intermediate %u, vocab %u, types %u make no encoder",
+                           "config.json: hidden %u, heads %u, layers %u, intermediate %u, vocab "
+                           "%u, types %u make no encoder",
                            c->hidden, c->heads, c->layers, c->intermediate, c->vocab, c->types);
     if (!max_tokens || max_tokens > c->positions)
-        return quern__fail(err, QUERN_EINVAL, max_tokens, "maximum length %u is not within 1..%u, the model's positions",
+        return quern__fail(err, QUERN_EINVAL, max_tokens,
+                           "maximum length %u is not within 1..%u, the model's positions",
                            max_tokens, c->positions);
     if (c->pooling != QUERN__POOL_MEAN && c->pooling != QUERN__POOL_CLS)
-        return quern__fail(err, QUERN_EUNSUPPORTED, c->pooling, "pooling %d is unknown; known: mean, cls", c->pooling);
+        return quern__fail(err, QUERN_EUNSUPPORTED, c->pooling,
+                           "pooling %d is unknown; known: mean, cls", c->pooling);
     e->hidden = c->hidden;
     e->heads = c->heads;
     e->depth = c->hidden / c->heads;
     e->slot = slot_for(e->depth);
     if (!e->slot)
-        return quern__fail(err, QUERN_EUNSUPPORTED, e->depth, "heads of %u columns are wider than the %d supported", e->depth,
+        return quern__fail(err, QUERN_EUNSUPPORTED, e->depth,
+                           "heads of %u columns are wider than the %d supported", e->depth,
                            QUERN__PIECE);
     e->intermediate = c->intermediate;
     e->vocab = c->vocab;
@@ -396,11 +414,13 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *small)
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = padded(e->slots * e->slot);
     size_t ffn = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
-        const uint32_t width = QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
+        const uint32_t width =
+            QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
         ffn += h * padded(width) + (size_t)width * wide;
     }
     *packed = e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS;
-    *small = e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide + e->max_tokens * h;
+    *small =
+        e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide + e->max_tokens * h;
 }
 
 /* Before memory is asked for: the tensors that bound every number of config.json are in the file. */
@@ -411,7 +431,8 @@ static int check_bounds(const loader *l)
     char name[NAME_SIZE];
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
     if (!rc)
-        rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden, &t);
+        rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden,
+                  &t);
     snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", e->layer_count - 1);
     return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &t);
 }
@@ -441,8 +462,9 @@ static int load(loader *l)
     return rc ? rc : load_positions(l);
 }
 
-int quern__encoder_open(quern__encoder **out, const quern__model_config *config, const quern__safetensors *weights,
-                        const quern__kernels *kernels, uint32_t max_tokens, quern_error *err)
+int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
+                        const quern__safetensors *weights, const quern__kernels *kernels,
+                        uint32_t max_tokens, quern_error *err)
 {
     QUERN__REQUIRE(out && config && weights && kernels, err);
     *out = NULL;

@@ -24,13 +24,15 @@ typedef struct quern__encoder_scratch quern__encoder_scratch;
 /* Checks that every tensor is there with the right shape (EFORMAT: name, shape found, shape expected,
  * byte offset), packs the matrices, and lets go of the pages of what it packed. `weights` must outlive
  * the encoder (the embedding table is read in place). max_tokens: longest text to be encoded. */
-int quern__encoder_open(quern__encoder **out, const quern__model_config *config, const quern__safetensors *weights,
-                        const quern__kernels *kernels, uint32_t max_tokens, quern_error *err);
+int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
+                        const quern__safetensors *weights, const quern__kernels *kernels,
+                        uint32_t max_tokens, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 
 /* Scratch for one caller at a time with `threads` workers. */
-int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e, uint32_t threads, quern_error *err);
+int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,
+                               uint32_t threads, quern_error *err);
 void quern__encoder_scratch_free(quern__encoder_scratch *s);
 
 /*
@@ -40,8 +42,8 @@ void quern__encoder_scratch_free(quern__encoder_scratch *s);
  * the vocabulary are EINVAL. Splits the work over the pool by blocks of whole texts; with fewer blocks
  * than threads it splits inside the products. Checks `cancel` between layers.
  */
-int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool, const int32_t *ids,
-                  const uint32_t *lengths, uint32_t n, bool normalize, float *out, const quern_cancel *cancel,
-                  quern_error *err);
+int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool,
+                  const int32_t *ids, const uint32_t *lengths, uint32_t n, bool normalize,
+                  float *out, const quern_cancel *cancel, quern_error *err);
 
 #endif

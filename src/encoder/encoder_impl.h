@@ -41,12 +41,13 @@ struct quern__encoder {
     uint32_t hidden_pieces, qkv_pieces, slots; /* slots: head slots of queries, keys and values */
     float eps, scale;
     int pooling;
-    const float *words;                /* [vocab][hidden]: the mapping, or `widened` */
-    const float *positions;            /* [positions][hidden], token type 0 added (rule 3) */
+    const float *words;     /* [vocab][hidden]: the mapping, or `widened` */
+    const float *positions; /* [positions][hidden], token type 0 added (rule 3) */
     const float *norm_gamma, *norm_beta;
     quern__layer *layers;
-    quern__ffn_chunk *chunks;          /* [layers][chunk_count] */
-    float *packed, *small, *widened;   /* matrices in use order; everything one-dimensional; words not fp32 */
+    quern__ffn_chunk *chunks; /* [layers][chunk_count] */
+    float *packed, *small,
+        *widened; /* matrices in use order; everything one-dimensional; words not fp32 */
     size_t packed_size, small_size, widened_size;
 };
 
@@ -59,12 +60,12 @@ typedef struct quern__workspace {
 struct quern__encoder_scratch {
     const quern__encoder *encoder;
     uint32_t threads;
-    uint32_t rows;            /* of one workspace */
-    quern__workspace *each;   /* [threads] */
-    quern__rows inner;        /* all inner columns, when threads share one block */
+    uint32_t rows;          /* of one workspace */
+    quern__workspace *each; /* [threads] */
+    quern__rows inner;      /* all inner columns, when threads share one block */
     float *memory;
     size_t memory_size;
-    bool timed;               /* set by the bench: fill stage_ns (one thread only) */
+    bool timed; /* set by the bench: fill stage_ns (one thread only) */
     uint64_t stage_ns[QUERN__STAGES];
 };
 

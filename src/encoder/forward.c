@@ -23,21 +23,23 @@ static quern__rows row_at(quern__rows m, uint32_t row)
 }
 
 /* Word and position rows of tokens first..end, normalised. */
-static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b, uint32_t first, uint32_t end)
+static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
+                  uint32_t first, uint32_t end)
 {
     uint32_t at = 0;
     for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
         for (uint32_t p = 0; p < b->lengths[t]; p++)
             if (at + p >= first && at + p < end)
-                e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden, e->positions + (size_t)p * e->hidden,
-                                      e->hidden, row_at(w->y, at + p));
-    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden, e->norm_gamma,
-                               e->norm_beta, e->eps);
+                e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
+                                      e->positions + (size_t)p * e->hidden, e->hidden,
+                                      row_at(w->y, at + p));
+    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden,
+                               e->norm_gamma, e->norm_beta, e->eps);
 }
 
 /* Attention of units first..end: text after text, head after head. */
-static void attend(const quern__encoder *e, const quern__workspace *w, float *scratch, const quern__block *b,
-                   uint64_t first, uint64_t end)
+static void attend(const quern__encoder *e, const quern__workspace *w, float *scratch,
+                   const quern__block *b, uint64_t first, uint64_t end)
 {
     uint32_t row = 0;
     for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
@@ -60,18 +62,21 @@ static void attend(const quern__encoder *e, const quern__workspace *w, float *sc
     }
 }
 
-static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma, const float *beta, uint32_t first,
-                 uint32_t end)
+static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma,
+                 const float *beta, uint32_t first, uint32_t end)
 {
-    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden, gamma, beta, e->eps);
+    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden,
+                               gamma, beta, e->eps);
 }
 
-static void pool_texts(const quern__encoder *e, const quern__workspace *w, const quern__block *b, bool normalize)
+static void pool_texts(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
+                       bool normalize)
 {
     uint32_t row = 0;
     for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
         float *out = b->out + (size_t)t * e->hidden;
-        e->kernels->mean_rows(row_at(w->x, row), e->pooling == QUERN__POOL_CLS ? 1 : b->lengths[t], e->hidden, out);
+        e->kernels->mean_rows(row_at(w->x, row), e->pooling == QUERN__POOL_CLS ? 1 : b->lengths[t],
+                              e->hidden, out);
         if (normalize)
             e->kernels->unit_row(out, e->hidden);
     }
@@ -93,8 +98,8 @@ static void lap(stopwatch *watch, int stage)
     watch->last = now;
 }
 
-static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b, const quern__layer *l,
-                      stopwatch *watch)
+static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
+                      const quern__layer *l, stopwatch *watch)
 {
     const quern__kernels *k = e->kernels;
     k->product(&l->qkv, 0, l->qkv.panels, QUERN__EP_BIAS, w->x, w->qkv, none, b->tokens);
@@ -109,16 +114,16 @@ static void run_layer(const quern__encoder *e, const quern__workspace *w, const 
         const quern__ffn_chunk *chunk = l->chunks + c;
         k->product(&chunk->up, 0, chunk->up.panels, QUERN__EP_GELU, w->x, w->h, none, b->tokens);
         lap(watch, QUERN__STAGE_UP);
-        k->product(&chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, w->h, w->y,
-                   c ? none : w->x, b->tokens);
+        k->product(&chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL,
+                   w->h, w->y, c ? none : w->x, b->tokens);
         lap(watch, QUERN__STAGE_DOWN);
     }
     norm(e, w, l->norm2_gamma, l->norm2_beta, 0, b->tokens);
     lap(watch, QUERN__STAGE_NORM);
 }
 
-void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, quern__workspace *w, const quern__block *b,
-                          bool normalize, const quern_cancel *cancel)
+void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, quern__workspace *w,
+                          const quern__block *b, bool normalize, const quern_cancel *cancel)
 {
     stopwatch watch = {s->timed ? s : NULL, s->timed ? quern__now_ns() : 0};
     embed(e, w, b, 0, b->tokens);
@@ -162,7 +167,8 @@ static void share_up(const shared *j, uint32_t first, uint32_t end)
         quern__rows inner = j->s->inner;
         inner.at += c * inner.piece;
         if (from < to)
-            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x, inner, none, j->b->tokens);
+            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x, inner,
+                                   none, j->b->tokens);
         before += m->panels;
     }
 }
@@ -172,7 +178,8 @@ static void share_down(const shared *j, uint32_t first, uint32_t end)
     for (uint32_t c = 0; c < j->e->chunk_count; c++) {
         quern__rows inner = j->s->inner;
         inner.at += c * inner.piece;
-        j->e->kernels->product(&j->layer->chunks[c].down, first, end, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, inner, j->w->y,
+        j->e->kernels->product(&j->layer->chunks[c].down, first, end,
+                               c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, inner, j->w->y,
                                c ? none : j->w->x, j->b->tokens);
     }
 }
@@ -202,7 +209,8 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
 {
     const shared *j = ud;
     const quern__kernels *k = j->e->kernels;
-    const uint64_t total = units(j), first = bound(total, part, j->parts), end = bound(total, part + 1, j->parts);
+    const uint64_t total = units(j), first = bound(total, part, j->parts),
+                   end = bound(total, part + 1, j->parts);
     if (first == end)
         return;
     switch (j->stage) {
@@ -210,14 +218,15 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
         embed(j->e, j->w, j->b, (uint32_t)first, (uint32_t)end);
         break;
     case QUERN__STAGE_QKV:
-        k->product(&j->layer->qkv, (uint32_t)first, (uint32_t)end, QUERN__EP_BIAS, j->w->x, j->w->qkv, none, j->b->tokens);
+        k->product(&j->layer->qkv, (uint32_t)first, (uint32_t)end, QUERN__EP_BIAS, j->w->x,
+                   j->w->qkv, none, j->b->tokens);
         break;
     case QUERN__STAGE_ATTENTION:
         attend(j->e, j->w, j->s->each[worker].attention, j->b, first, end);
         break;
     case QUERN__STAGE_OUT:
-        k->product(&j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL, j->w->h, j->w->y, j->w->x,
-                   j->b->tokens);
+        k->product(&j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL, j->w->h,
+                   j->w->y, j->w->x, j->b->tokens);
         break;
     case QUERN__STAGE_NORM:
         norm(j->e, j->w, j->gamma, j->beta, (uint32_t)first, (uint32_t)end);
@@ -248,8 +257,8 @@ static void share_norm(shared *j, quern__pool *pool, const float *gamma, const f
     share(j, pool, QUERN__STAGE_NORM);
 }
 
-void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool, const quern__block *b,
-                           bool normalize, const quern_cancel *cancel)
+void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool,
+                           const quern__block *b, bool normalize, const quern_cancel *cancel)
 {
     shared j = {.e = e, .s = s, .w = s->each, .b = b};
     share(&j, pool, QUERN__STAGE_EMBED);

@@ -32,15 +32,15 @@ static float *take(float **at, size_t floats)
     return p;
 }
 
-/* Lays the workspaces out from `at`; with at = NULL-based arithmetic avoided, the caller asks twice:
- * once to measure (base = NULL gives offsets in `used`). */
 static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 {
     const size_t piece = (size_t)rows * QUERN__STRIDE;
-    return piece * (3 * (size_t)e->hidden_pieces + e->qkv_pieces) + quern__attention_scratch(e->max_tokens) + 64;
+    return piece * (3 * (size_t)e->hidden_pieces + e->qkv_pieces) +
+           quern__attention_scratch(e->max_tokens) + 64;
 }
 
-int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e, uint32_t threads, quern_error *err)
+int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,
+                               uint32_t threads, quern_error *err)
 {
     QUERN__REQUIRE(out && e && threads, err);
     *out = NULL;
@@ -87,8 +87,8 @@ void quern__encoder_scratch_free(quern__encoder_scratch *s)
 
 /* Cuts n texts into blocks of about `target` tokens, a text going where more of it fits. Returns how many;
  * `blocks` NULL counts only. */
-static uint32_t cut(const quern__encoder *e, const int32_t *ids, const uint32_t *lengths, uint32_t n, uint32_t target,
-                    uint32_t room, float *out, quern__block *blocks)
+static uint32_t cut(const quern__encoder *e, const int32_t *ids, const uint32_t *lengths,
+                    uint32_t n, uint32_t target, uint32_t room, float *out, quern__block *blocks)
 {
     uint32_t count = 0;
     for (uint32_t t = 0; t < n; count++) {
@@ -104,31 +104,33 @@ static uint32_t cut(const quern__encoder *e, const int32_t *ids, const uint32_t 
     return count;
 }
 
-static int check_input(const quern__encoder *e, const int32_t *ids, const uint32_t *lengths, uint32_t n, size_t *total,
-                       quern_error *err)
+static int check_input(const quern__encoder *e, const int32_t *ids, const uint32_t *lengths,
+                       uint32_t n, size_t *total, quern_error *err)
 {
     size_t at = 0;
     for (uint32_t t = 0; t < n; t++) {
         if (!lengths[t] || lengths[t] > e->max_tokens)
             return quern__blame(err,
                                 quern__fail(err, QUERN_EINVAL, lengths[t],
-                                            "text %u has %u tokens; the encoder takes 1 to %u", t, lengths[t],
-                                            e->max_tokens),
+                                            "text %u has %u tokens; the encoder takes 1 to %u", t,
+                                            lengths[t], e->max_tokens),
                                 t);
         for (uint32_t i = 0; i < lengths[t]; i++, at++)
             if (ids[at] < 0 || (uint32_t)ids[at] >= e->vocab)
-                return quern__blame(err,
-                                    quern__fail(err, QUERN_EINVAL, ids[at],
-                                                "text %u holds token id %d; the model's vocabulary has %u", t,
-                                                (int)ids[at], e->vocab),
-                                    t);
+                return quern__blame(
+                    err,
+                    quern__fail(err, QUERN_EINVAL, ids[at],
+                                "text %u holds token id %d; the model's vocabulary has %u", t,
+                                (int)ids[at], e->vocab),
+                    t);
     }
     *total = at;
     return QUERN_OK;
 }
 
 /* Rule 12: a vector has only finite components and, when of unit length, is not all zeros. */
-static int check_output(const quern__encoder *e, const float *out, uint32_t n, bool normalize, quern_error *err)
+static int check_output(const quern__encoder *e, const float *out, uint32_t n, bool normalize,
+                        quern_error *err)
 {
     for (uint32_t t = 0; t < n; t++) {
         const float *row = out + (size_t)t * e->hidden;
@@ -138,12 +140,14 @@ static int check_output(const quern__encoder *e, const float *out, uint32_t n, b
             zero &= row[i] == 0.0f;
         }
         if (!finite || (zero && normalize))
-            return quern__blame(err,
-                                quern__fail(err, QUERN_EINTERNAL, t,
-                                            "text %u: the model gives a vector that is %s; its weights may be damaged "
-                                            "(quern model verify)",
-                                            t, finite ? "all zeros" : "not finite"),
-                                t);
+            return quern__blame(
+                err,
+                quern__fail(
+                    err, QUERN_EFORMAT, t,
+                    "text %u: the model gives a vector that is %s; its weights may be damaged "
+                    "(quern model verify)",
+                    t, finite ? "all zeros" : "not finite"),
+                t);
     }
     return QUERN_OK;
 }
@@ -161,11 +165,12 @@ typedef struct job {
 static void run_block(void *ud, uint32_t part, uint32_t worker)
 {
     const job *j = ud;
-    quern__forward_block(j->e, j->s, j->s->each + worker, j->blocks + part, j->normalize, j->cancel);
+    quern__forward_block(j->e, j->s, j->s->each + worker, j->blocks + part, j->normalize,
+                         j->cancel);
 }
 
-static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids, const uint32_t *lengths, uint32_t n,
-               size_t total, float *out, quern_error *err)
+static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids,
+               const uint32_t *lengths, uint32_t n, size_t total, float *out, quern_error *err)
 {
     const quern__encoder *e = j->e;
     const bool share = threads > 1 && (total < (size_t)threads * SHARE_BELOW || n <= threads / 2);
@@ -193,15 +198,15 @@ static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids, 
     return rc ? rc : check_output(e, out, n, j->normalize, err);
 }
 
-int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool, const int32_t *ids,
-                  const uint32_t *lengths, uint32_t n, bool normalize, float *out, const quern_cancel *cancel,
-                  quern_error *err)
+int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool,
+                  const int32_t *ids, const uint32_t *lengths, uint32_t n, bool normalize,
+                  float *out, const quern_cancel *cancel, quern_error *err)
 {
     QUERN__REQUIRE(e && s && s->encoder == e, err);
     QUERN__REQUIRE(!n || (ids && lengths && out), err);
     const uint32_t threads = pool ? quern__pool_threads(pool) : 1;
     QUERN__REQUIRE(threads <= s->threads, err);
-    size_t total;
+    size_t total = 0;
     int rc = check_input(e, ids, lengths, n, &total, err);
     if (rc || !n)
         return rc;

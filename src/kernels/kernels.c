@@ -44,12 +44,14 @@ uint32_t quern__kernels_need(const quern__kernels *k)
     return k->need;
 }
 
-void quern__dot_rows_f16(const quern__kernels *k, const float *q, const uint16_t *rows, size_t n, size_t dim, float *out)
+void quern__dot_rows_f16(const quern__kernels *k, const float *q, const uint16_t *rows, size_t n,
+                         size_t dim, float *out)
 {
     k->dot_f16(q, rows, n, dim, out);
 }
 
-void quern__dot_rows_f32(const quern__kernels *k, const float *q, const float *rows, size_t n, size_t dim, float *out)
+void quern__dot_rows_f32(const quern__kernels *k, const float *q, const float *rows, size_t n,
+                         size_t dim, float *out)
 {
     k->dot_f32(q, rows, n, dim, out);
 }
@@ -70,13 +72,15 @@ static uint16_t half_of(uint32_t bits)
         return sign;
     const uint32_t shift = 126 - (magnitude >> 23); /* 14..24 */
     const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-    const uint32_t kept = mantissa >> shift, rest = mantissa & ((1u << shift) - 1), tie = 1u << (shift - 1);
+    const uint32_t kept = mantissa >> shift, rest = mantissa & ((1u << shift) - 1),
+                   tie = 1u << (shift - 1);
     return (uint16_t)(sign | (kept + (rest > tie || (rest == tie && (kept & 1)))));
 }
 
 static uint32_t single_of(uint16_t half)
 {
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31,
+                   mantissa = half & 0x3ff;
     if (exponent == 31)
         return sign | 0x7f800000 | mantissa << 13 | (mantissa ? 0x400000 : 0);
     if (exponent)

@@ -28,8 +28,10 @@ uint32_t quern__kernels_need(const quern__kernels *k);
 /* Dot product of one f32 query with n stored rows of `dim` elements, f16 (IEEE half, as stored) or
  * f32, row-major; out[n]. Order: 16 lanes, lane l adds q[i]*v[i] by fma for i = l, l+16, … ascending,
  * then TREE16; a missing tail counts as +0. Same bits in every table. */
-void quern__dot_rows_f16(const quern__kernels *k, const float *q, const uint16_t *rows, size_t n, size_t dim, float *out);
-void quern__dot_rows_f32(const quern__kernels *k, const float *q, const float *rows, size_t n, size_t dim, float *out);
+void quern__dot_rows_f16(const quern__kernels *k, const float *q, const uint16_t *rows, size_t n,
+                         size_t dim, float *out);
+void quern__dot_rows_f32(const quern__kernels *k, const float *q, const float *rows, size_t n,
+                         size_t dim, float *out);
 
 /* Conversions, round to nearest even; bits equal everywhere. f16 overflow gives infinity. */
 void quern__f32_to_f16(const float *in, uint16_t *out, size_t n);

@@ -15,12 +15,12 @@
 #define TILE_VECS 1
 #define TILE_ROWS 4
 #ifndef QUERN__SCALAR_TABLE
-#define TABLE quern__kernels_scalar
+#define TABLE      quern__kernels_scalar
 #define TABLE_NAME "scalar"
 #define TABLE_NEED QUERN__CPU_SCALAR
 #else /* the tests' build */
 extern const quern__kernels QUERN__SCALAR_TABLE;
-#define TABLE QUERN__SCALAR_TABLE
+#define TABLE      QUERN__SCALAR_TABLE
 #define TABLE_NAME "scalar, fma inlined"
 #define TABLE_NEED QUERN__CPU_AVX2
 #endif
@@ -69,20 +69,20 @@ QUERN__INLINE vec vec_keep(vec v, uint32_t have)
     return v;
 }
 
-#define BINARY(NAME, EXPRESSION)                                                                                       \
-    QUERN__INLINE vec NAME(vec x, vec y)                                                                               \
-    {                                                                                                                  \
-        vec r;                                                                                                         \
-        EACH                                                                                                           \
-        {                                                                                                              \
-            const float a = x.lane[i], b = y.lane[i];                                                                  \
-            r.lane[i] = EXPRESSION;                                                                                    \
-        }                                                                                                              \
-        return r;                                                                                                      \
+#define BINARY(NAME, EXPRESSION)                                                                   \
+    QUERN__INLINE vec NAME(vec x, vec y)                                                           \
+    {                                                                                              \
+        vec r;                                                                                     \
+        EACH                                                                                       \
+        {                                                                                          \
+            const float a = x.lane[i], b = y.lane[i];                                              \
+            r.lane[i] = EXPRESSION;                                                                \
+        }                                                                                          \
+        return r;                                                                                  \
     }
 BINARY(vec_add, a + b)
 BINARY(vec_sub, a - b)
-BINARY(vec_mul, a * b)
+BINARY(vec_mul, a *b)
 BINARY(vec_div, a / b)
 BINARY(vec_max, a > b ? a : b)
 BINARY(vec_min, a < b ? a : b)

@@ -66,24 +66,25 @@ typedef struct quern__attention {
 
 static inline size_t quern__attention_scratch(uint32_t longest)
 {
-    return ((size_t)(longest > QUERN__PIECE ? longest : QUERN__PIECE) + QUERN__PIECE + 1) * QUERN__STRIP;
+    return ((size_t)(longest > QUERN__PIECE ? longest : QUERN__PIECE) + QUERN__PIECE + 1) *
+           QUERN__STRIP;
 }
 
 struct quern__kernels {
     const char *name;
-    uint32_t need;       /* bits of cpu.h */
-    uint32_t panel;      /* columns of a packed panel; divides 384 */
-    uint32_t tile_rows;  /* rows one inner loop takes */
+    uint32_t need;      /* bits of cpu.h */
+    uint32_t panel;     /* columns of a packed panel; divides 384 */
+    uint32_t tile_rows; /* rows one inner loop takes */
 
     /* Transposes `panel` rows of weights (NULL: zeros) of k elements into dst[k][panel]. */
     void (*pack)(const float *const *rows, uint32_t k, float *dst);
     /* Panels first..end of y = epilogue(x W); `rows` rows. */
-    void (*product)(const quern__matrix *w, uint32_t first, uint32_t end, int epilogue, quern__rows x, quern__rows y,
-                    quern__rows residual, uint32_t rows);
+    void (*product)(const quern__matrix *w, uint32_t first, uint32_t end, int epilogue,
+                    quern__rows x, quern__rows y, quern__rows residual, uint32_t rows);
     void (*attention)(const quern__attention *a);
     /* y = LayerNorm(x), n columns; y may be x. */
-    void (*normalize_rows)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n, const float *gamma,
-                           const float *beta, float eps);
+    void (*normalize_rows)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n,
+                           const float *gamma, const float *beta, float eps);
     /* y = word + position, both n dense floats of any alignment. */
     void (*embed_row)(const float *word, const float *position, uint32_t n, quern__rows y);
     /* out[n] = mean over rows; then out[n] scaled to unit length. */

@@ -12,9 +12,9 @@
 #include "base/cpu.h"
 #include "kernels/kernels_table.h"
 
-#define TILE_ROWS 6
-#define TILE_VECS 1
-#define TABLE quern__kernels_avx2
+#define TILE_ROWS  6
+#define TILE_VECS  1
+#define TABLE      quern__kernels_avx2
 #define TABLE_NAME "avx2"
 #define TABLE_NEED QUERN__CPU_AVX2
 
@@ -41,7 +41,8 @@ QUERN__INLINE vec vec_set(float x)
 
 QUERN__INLINE __m256i first_lanes(uint32_t n, int from)
 {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n - from), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n - from),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 QUERN__INLINE vec vec_load_some(const float *p, uint32_t have)
@@ -66,10 +67,10 @@ QUERN__INLINE vec vec_keep(vec v, uint32_t have)
 }
 
 /* max and min are a > b ? a : b and a < b ? a : b, also for NaN and for zeros of both signs. */
-#define BINARY(NAME, INSTRUCTION)                                                                                      \
-    QUERN__INLINE vec NAME(vec x, vec y)                                                                               \
-    {                                                                                                                  \
-        return (vec){INSTRUCTION(x.a, y.a), INSTRUCTION(x.b, y.b)};                                                    \
+#define BINARY(NAME, INSTRUCTION)                                                                  \
+    QUERN__INLINE vec NAME(vec x, vec y)                                                           \
+    {                                                                                              \
+        return (vec){INSTRUCTION(x.a, y.a), INSTRUCTION(x.b, y.b)};                                \
     }
 BINARY(vec_add, _mm256_add_ps)
 BINARY(vec_sub, _mm256_sub_ps)
@@ -111,7 +112,8 @@ QUERN__INLINE float sqrt_one(float x)
 QUERN__INLINE vec vec_load_half(const uint16_t *p)
 {
     const __m128i *from = (const __m128i *)(const void *)p;
-    return (vec){_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
+    return (vec){_mm256_cvtph_ps(_mm_loadu_si128(from)),
+                 _mm256_cvtph_ps(_mm_loadu_si128(from + 1))};
 }
 
 QUERN__INLINE vec vec_load_half_some(const uint16_t *p, uint32_t have)
@@ -131,7 +133,8 @@ QUERN__INLINE void transpose8(const float *const *rows, uint32_t column, float *
 {
     __m256 t[8], u[8];
     for (uint32_t i = 0; i < 8; i += 2) {
-        const __m256 a = _mm256_loadu_ps(rows[i] + column), b = _mm256_loadu_ps(rows[i + 1] + column);
+        const __m256 a = _mm256_loadu_ps(rows[i] + column),
+                     b = _mm256_loadu_ps(rows[i + 1] + column);
         t[i] = _mm256_unpacklo_ps(a, b);
         t[i + 1] = _mm256_unpackhi_ps(a, b);
     }

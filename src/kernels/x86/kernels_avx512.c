@@ -10,9 +10,9 @@
 #include "base/cpu.h"
 #include "kernels/kernels_table.h"
 
-#define TILE_ROWS 14
-#define TILE_VECS 2
-#define TABLE quern__kernels_avx512
+#define TILE_ROWS  14
+#define TILE_VECS  2
+#define TABLE      quern__kernels_avx512
 #define TABLE_NAME "avx512"
 #define TABLE_NEED QUERN__CPU_AVX512
 
@@ -141,8 +141,8 @@ QUERN__INLINE void vec_transpose(const float *const *rows, float *to, size_t str
             u[i + 2 * h + 1] = _mm512_unpackhi_pd(a, b);
         }
     for (uint32_t i = 0; i < 4; i++) {
-        const __m512 a = _mm512_castpd_ps(u[i]), b = _mm512_castpd_ps(u[i + 4]), c = _mm512_castpd_ps(u[i + 8]),
-                     d = _mm512_castpd_ps(u[i + 12]);
+        const __m512 a = _mm512_castpd_ps(u[i]), b = _mm512_castpd_ps(u[i + 4]),
+                     c = _mm512_castpd_ps(u[i + 8]), d = _mm512_castpd_ps(u[i + 12]);
         const __m512 ab = _mm512_shuffle_f32x4(a, b, 0x88), cd = _mm512_shuffle_f32x4(c, d, 0x88);
         const __m512 ab2 = _mm512_shuffle_f32x4(a, b, 0xdd), cd2 = _mm512_shuffle_f32x4(c, d, 0xdd);
         _mm512_storeu_ps(to + i * stride, _mm512_shuffle_f32x4(ab, cd, 0x88));
