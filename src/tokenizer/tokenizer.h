@@ -16,11 +16,11 @@ typedef struct quern__tokenizer quern__tokenizer;
  * Offsets are byte positions in the original text, half open; special tokens have start = end = 0. */
 typedef struct quern__tokens {
     uint32_t n, cap;
-    int32_t *ids;    /* [n] */
-    uint32_t *start; /* [n] */
-    uint32_t *end;   /* [n] */
+    int32_t *ids;     /* [n] */
+    uint32_t *start;  /* [n] */
+    uint32_t *end;    /* [n] */
     uint8_t *special; /* [n] 1 for the tokens that the template added ([CLS], [SEP]) */
-    uint32_t full;   /* tokens before truncation, special ones included */
+    uint32_t full;    /* tokens before truncation, special ones included */
 } quern__tokens;
 
 void quern__tokens_init(quern__tokens *t);
@@ -35,13 +35,17 @@ void quern__tokenizer_free(quern__tokenizer *t);
  * the closing special token; out->full says how many there were. Invalid UTF-8 is read as the
  * reference does after decoding with replacement (each maximal bad subpart one U+FFFD): whether to
  * refuse it is the caller's decision. ENOMEM only. */
-int quern__tokenize(const quern__tokenizer *t, quern_str text, uint32_t max_tokens, quern__tokens *out, quern_error *err);
+int quern__tokenize(const quern__tokenizer *t, quern_str text, uint32_t max_tokens,
+                    quern__tokens *out, quern_error *err);
 /* The same without special tokens (for chunk windows). */
-int quern__tokenize_plain(const quern__tokenizer *t, quern_str text, quern__tokens *out, quern_error *err);
+int quern__tokenize_plain(const quern__tokenizer *t, quern_str text, quern__tokens *out,
+                          quern_error *err);
 
-uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t);  /* highest id + 1 */
-uint32_t quern__tokenizer_specials(const quern__tokenizer *t);    /* tokens the template adds to one text: 2 for BERT */
-uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t); /* of tokenizer_config.json; 0 unknown */
+uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t); /* highest id + 1 */
+uint32_t quern__tokenizer_specials(
+    const quern__tokenizer *t); /* tokens the template adds to one text: 2 for BERT */
+uint64_t quern__tokenizer_model_max_length(
+    const quern__tokenizer *t); /* of tokenizer_config.json; 0 unknown */
 /* The token's string as in the vocabulary ("##ing"); borrowed; NULL for an id outside. */
 const char *quern__tokenizer_text(const quern__tokenizer *t, int32_t id);
 /* SHA-256 over everything that decides ids (vocabulary, settings, version of the Unicode tables). */

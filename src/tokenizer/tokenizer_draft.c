@@ -1,0 +1,312 @@
+/*
+ * tokenizer_draft.c — from collected settings to a tokenizer. A name that the vocabulary lacks, two
+ * tokens with one id, an id that the reference would not have given: all refused here, with the file
+ * and the byte, because each would end as a wrong vector. The hash is taken over a canonical form,
+ * so the two ways of writing one tokenizer down have one hash.
+ */
+#include "tokenizer/tokenizer_draft.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/sha256.h"
+#include "text/unicode_bert.h"
+#include "text/utf8.h"
+
+int quern__draft_begin(quern__draft *d, const char *file, quern_error *err)
+{
+    memset(d, 0, sizeof *d);
+    quern__arena_init(&d->arena, QUERN__TOKENIZER_MAX_TEXT);
+    d->file = file;
+    d->t = quern__calloc(1, sizeof *d->t);
+    if (!d->t)
+        return quern__fail_memory(err, sizeof *d->t);
+    quern__wordpiece_init(&d->t->wordpiece);
+    return QUERN_OK;
+}
+
+void quern__draft_dispose(quern__draft *d)
+{
+    quern__tokenizer_free(d->t);
+    d->t = NULL;
+    quern__free(d->added);
+    d->added = NULL;
+    quern__arena_dispose(&d->arena);
+}
+
+quern__draft_name quern__draft_unnamed(const quern__json *j)
+{
+    return (quern__draft_name){{NULL, 0}, -1, j->name, j->at};
+}
+
+int quern__draft_refuse(const quern__draft_name *n, const char *what, const char *why,
+                        quern_error *err)
+{
+    return quern__fail(err, QUERN_EFORMAT, (int64_t)n->at, "%s: %s '%.*s' %s at byte %zu", n->file,
+                       what, (int)QUERN__MIN(n->name.len, 80), n->name.len ? n->name.ptr : "", why,
+                       n->at);
+}
+
+int quern__draft_keep(quern__draft *d, quern_str *s, quern_error *err)
+{
+    char *copy = quern__arena_copy(&d->arena, s->ptr, s->len);
+    if (!copy)
+        return quern__fail(err, QUERN_ENOMEM, 0,
+                           "%s: out of memory, or names of more than %d bytes", d->file,
+                           QUERN__TOKENIZER_MAX_TEXT);
+    s->ptr = copy;
+    return QUERN_OK;
+}
+
+int quern__draft_add(quern__draft *d, struct quern__draft_added a, quern_error *err)
+{
+    if (d->n_added == QUERN__WORDPIECE_MAX_ADDED)
+        return quern__draft_refuse(&a.name, "the added token", "is one too many (limit 1024)", err);
+    if (d->n_added == d->cap_added) {
+        uint32_t cap = d->cap_added ? d->cap_added * 2 : 16;
+        struct quern__draft_added *grown = quern__resize_array(d->added, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, cap * sizeof *grown);
+        d->added = grown;
+        d->cap_added = cap;
+    }
+    d->added[d->n_added++] = a;
+    return QUERN_OK;
+}
+
+int quern__draft_piece(quern__draft *d, uint64_t id, quern_str piece, size_t at, quern_error *err)
+{
+    enum quern__vocab_added rc = quern__vocab_add(&d->t->wordpiece.vocab, id, piece, true);
+    if (rc == QUERN__VOCAB_ADDED)
+        return QUERN_OK;
+    if (rc == QUERN__VOCAB_NO_MEMORY)
+        return quern__fail_memory(err, 0);
+    return quern__fail(err, QUERN_EFORMAT, (int64_t)at,
+                       "%s: piece '%.*s' (id %llu): %s, at byte %zu", d->file,
+                       (int)QUERN__MIN(piece.len, 80), piece.len ? piece.ptr : "",
+                       (unsigned long long)id, quern__vocab_why(rc), at);
+}
+
+/* The id of a name, which must be in the vocabulary and agree with what the file says. */
+static int resolve(const quern__draft *d, const char *what, const quern__draft_name *n, int32_t *id,
+                   quern_error *err)
+{
+    const quern__vocab *v = &d->t->wordpiece.vocab;
+    *id = quern__vocab_find(v, n->name);
+    for (uint32_t i = 0; *id < 0 && i < d->n_added; i++) {
+        quern_str a = d->added[i].name.name;
+        if (a.len == n->name.len && memcmp(a.ptr, n->name.ptr, a.len) == 0)
+            *id = (int32_t)d->added[i].name.id; /* finish has given it one */
+    }
+    if (*id < 0)
+        return quern__draft_refuse(n, what, "is not in the vocabulary,", err);
+    if (n->id >= 0 && n->id != *id)
+        return quern__draft_refuse(n, what, "has another id in the vocabulary,", err);
+    return QUERN_OK;
+}
+
+/* Why a name cannot be searched for in a text byte by byte as the reference finds it, or NULL. */
+static const char *unsearchable(quern_str s)
+{
+    uint32_t cp = 0;
+    bool bad = false;
+    if (s.len == 0)
+        return "is empty,";
+    for (size_t at = 0; at < s.len;) {
+        size_t n = quern__utf8_next(s.ptr + at, s.len - at, &cp, &bad);
+        if ((at == 0 || at + n == s.len) && quern__bert_class(cp) & QUERN__BERT_SPACE)
+            return "has white space at its edge,";
+        if (cp == 0xFFFD) /* would match ill-formed bytes, which are not these */
+            return "holds U+FFFD,";
+        at += n;
+    }
+    return NULL;
+}
+
+/* The id that the reference gives to the next token the vocabulary lacks. */
+static uint32_t next_new_id(const quern__wordpiece *w, uint32_t in_model, uint32_t done)
+{
+    uint32_t id = in_model;
+    for (uint32_t i = 0; i < done; i++)
+        id = QUERN__MAX(id, (uint32_t)w->added[i].id + 1);
+    return id;
+}
+
+static int finish_added(quern__draft *d, quern_error *err)
+{
+    quern__wordpiece *w = &d->t->wordpiece;
+    uint32_t in_model = w->vocab.count;
+    w->added = quern__alloc_array(QUERN__MAX(d->n_added, 1), sizeof *w->added);
+    if (!w->added)
+        return quern__fail_memory(err, d->n_added * sizeof *w->added);
+    for (uint32_t i = 0; i < d->n_added; i++) {
+        struct quern__draft_added *a = &d->added[i];
+        quern_str name = a->name.name;
+        const char *why = unsearchable(name);
+        if (why)
+            return quern__draft_refuse(&a->name, "the added token", why, err);
+        for (uint32_t k = 0; k < i; k++)
+            if (quern__str_is(name, d->added[k].name.name.ptr))
+                return quern__draft_refuse(&a->name, "the added token", "is there twice,", err);
+        int32_t id = quern__vocab_find(&w->vocab, name);
+        if (id < 0) {
+            id = (int32_t)next_new_id(w, in_model, i);
+            enum quern__vocab_added rc = quern__vocab_add(&w->vocab, (uint32_t)id, name, false);
+            if (rc == QUERN__VOCAB_NO_MEMORY)
+                return quern__fail_memory(err, name.len);
+            if (rc != QUERN__VOCAB_ADDED)
+                return quern__draft_refuse(&a->name, "the added token", quern__vocab_why(rc), err);
+        }
+        if (a->name.id >= 0 && a->name.id != id)
+            return quern__draft_refuse(&a->name, "the added token",
+                                       "has not the id of the vocabulary,", err);
+        a->name.id = id;
+        w->added[i] = (quern__added){NULL, (uint32_t)name.len, id, a->lstrip, a->rstrip};
+        w->n_added = i + 1;
+    }
+    for (uint32_t i = 0; i < w->n_added; i++) /* only now do the bytes stay where they are */
+        w->added[i].content = w->vocab.bytes.data + w->vocab.pieces[w->added[i].id].at;
+    return QUERN_OK;
+}
+
+static void put_u32(quern__buf *b, uint64_t n)
+{
+    char le[4] = {(char)(n & 255), (char)(n >> 8 & 255), (char)(n >> 16 & 255),
+                  (char)(n >> 24 & 255)};
+    quern__buf_append(b, le, 4);
+}
+
+static void put_piece(quern__buf *b, const quern__vocab *v, uint32_t id)
+{
+    struct quern__piece p = v->pieces[id];
+    put_u32(b, p.at == UINT32_MAX ? UINT32_MAX : p.len);
+    if (p.at != UINT32_MAX)
+        quern__buf_append(b, v->bytes.data + p.at, p.len);
+}
+
+/* Everything that decides ids, in an order that no file decides. */
+static int take_hash(quern__tokenizer *t, quern_error *err)
+{
+    const quern__wordpiece *w = &t->wordpiece;
+    uint8_t digest[32];
+    quern__buf b;
+    quern__buf_init(&b, (size_t)4 * QUERN__TOKENIZER_MAX_FILE);
+    quern__buf_printf(&b, "quern wordpiece 1\n%s\n%d%d%d%d %u %d %s\n",
+                      quern__bert_tables_version(), w->clean, w->cjk, w->strip, w->lower,
+                      w->max_chars, w->unk, w->prefix);
+    put_u32(&b, t->n_before);
+    for (uint32_t i = 0; i < t->n_before; i++)
+        put_u32(&b, (uint32_t)t->before[i]);
+    put_u32(&b, t->n_after);
+    for (uint32_t i = 0; i < t->n_after; i++)
+        put_u32(&b, (uint32_t)t->after[i]);
+    put_u32(&b, w->n_added);
+    for (uint32_t i = 0; i < w->n_added; i++) {
+        put_u32(&b, (uint32_t)w->added[i].id);
+        put_u32(&b, (uint64_t)w->added[i].lstrip | (uint64_t)w->added[i].rstrip << 1);
+    }
+    put_u32(&b, w->vocab.count);
+    put_u32(&b, w->vocab.size);
+    for (uint32_t id = 0; id < w->vocab.size; id++)
+        put_piece(&b, &w->vocab, id);
+    int rc = quern__buf_ok(&b, "tokenizer hash", err);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_of(b.data, b.len, digest, err);
+    if (rc == QUERN_OK)
+        quern__hex32(digest, t->hash);
+    quern__buf_dispose(&b);
+    return rc;
+}
+
+int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *err)
+{
+    quern__tokenizer *t = d->t;
+    int rc = finish_added(d, err);
+    if (rc != QUERN_OK)
+        return rc;
+    rc = resolve(d, "the unknown token", &d->unk, &t->wordpiece.unk, err);
+    if (rc == QUERN_OK && quern__vocab_find(&t->wordpiece.vocab, d->unk.name) < 0)
+        rc = quern__draft_refuse(&d->unk, "the unknown token", "is not in the vocabulary,", err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < d->n_before; i++)
+        rc = resolve(d, "the template's token", &d->before[i], &t->before[i], err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < d->n_after; i++)
+        rc = resolve(d, "the template's token", &d->after[i], &t->after[i], err);
+    if (rc != QUERN_OK)
+        return rc;
+    t->n_before = d->n_before;
+    t->n_after = d->n_after;
+    quern__wordpiece_ready(&t->wordpiece);
+    rc = take_hash(t, err);
+    if (rc != QUERN_OK)
+        return rc;
+    *out = t;
+    d->t = NULL;
+    return QUERN_OK;
+}
+
+int quern__draft_key(quern__json *j, quern_str key, const char *const *names, uint32_t *seen,
+                     bool others, int *which, quern_error *err)
+{
+    for (int i = 0; names[i]; i++) {
+        if (!quern__str_is(key, names[i]))
+            continue;
+        if (*seen & 1u << i)
+            return quern__json_fail(j, err, "'%s' is there twice,", names[i]);
+        *seen |= 1u << i;
+        *which = i;
+        return QUERN_OK;
+    }
+    *which = QUERN__KEY_OTHER;
+    if (others)
+        return QUERN_OK;
+    return quern__json_fail(j, err, "'%.*s' is not known to this reader,",
+                            (int)QUERN__MIN(key.len, 80), key.ptr);
+}
+
+int quern__draft_read_added(quern__draft *d, quern__json *j, struct quern__draft_added *a,
+                            quern_error *err)
+{
+    static const char *const names[] = {"content",    "id",      "lstrip", "rstrip", "single_word",
+                                        "normalized", "special", "__type", NULL};
+    bool flags[8] = {false};
+    uint32_t seen = 0;
+    quern_str key;
+    int which, rc = quern__json_enter_object(j, err), more = 0;
+    if (rc != QUERN_OK)
+        return rc;
+    a->name = quern__draft_unnamed(j);
+    while ((more = quern__json_next_key(j, &key, err)) == 1) {
+        uint64_t id;
+        rc = quern__draft_key(j, key, names, &seen, false, &which, err);
+        if (rc == QUERN_OK && which == 0) {
+            rc = quern__json_string(j, &a->name.name, err);
+            if (rc == QUERN_OK)
+                rc = quern__draft_keep(d, &a->name.name, err);
+        } else if (rc == QUERN_OK && which == 1) {
+            rc = quern__json_u64(j, &id, err);
+            if (rc == QUERN_OK && id >= QUERN__VOCAB_MAX_IDS)
+                rc = quern__json_fail(j, err, "the id of an added token is out of range,");
+            if (rc == QUERN_OK)
+                a->name.id = (int64_t)id;
+        } else if (rc == QUERN_OK && which == 7) {
+            rc = quern__json_skip(j, err);
+        } else if (rc == QUERN_OK) {
+            rc = quern__json_bool(j, &flags[which], err);
+        }
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    if (more < 0)
+        return more;
+    if (!(seen & 1))
+        return quern__json_fail(j, err, "an added token without content,");
+    if (flags[4] || flags[5])
+        return quern__draft_refuse(&a->name, "the added token",
+                                   flags[4] ? "is single_word, which is not supported,"
+                                            : "is normalized, which is not supported,",
+                                   err);
+    a->lstrip = flags[2];
+    a->rstrip = flags[3];
+    return QUERN_OK;
+}

@@ -1,0 +1,4 @@
+# The program that test_tokenizer_parity.py compares with the reference.
+add_executable(tokenize_dump ${CMAKE_CURRENT_LIST_DIR}/tokenize_dump.c)
+target_include_directories(tokenize_dump PRIVATE ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(tokenize_dump PRIVATE quern_static)
