@@ -18,9 +18,8 @@ QUERN_API size_t quern_utf8_check(quern_str s);
  * quern_free. *len (may be NULL) is its length without the NUL. ENOMEM. */
 QUERN_API int quern_utf8_replace(char **out, size_t *len, quern_str s, quern_error *err);
 
-/* Cheap look at JSON text before a parser that would swallow memory over it: ENOMEM when it is over
- * max_size bytes, EFORMAT when nested deeper than max_depth or of more than max_values values.
- * Does not validate. */
+/* Cheap look at JSON text before a parser that would swallow memory over it: EFORMAT when it is over
+ * max_size bytes, nested deeper than max_depth, or of more than max_values values. Does not validate. */
 QUERN_API int quern_json_scan(quern_str text, size_t max_size, uint32_t max_depth, size_t max_values,
                               quern_error *err);
 

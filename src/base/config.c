@@ -1,0 +1,108 @@
+/*
+ * config.c — quern.ini. inih splits a line into name and value; what it would do quietly is refused
+ * here, in the reader that hands it one line at a time: it cuts a line at 200 bytes and takes the rest
+ * for another line, takes an indented line for more of the value before, and knows sections, which we
+ * have not. The reader counts lines too, which the packaged library does not.
+ *
+ * What inih does that stays: # and ; begin a comment line, " ;" ends a value, the first = or : splits,
+ * blanks around name and value go.
+ */
+#include "quern/options.h"
+
+#include <ini.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/os.h"
+
+enum { LARGEST_FILE = 1 << 20, LONGEST_ORIGIN = 300 };
+
+typedef struct reading {
+    quern_config *config;
+    const char *path, *at, *end;
+    unsigned line;
+    int rc;
+    quern_error *err;
+} reading;
+
+static void place(const reading *r, char out[LONGEST_ORIGIN])
+{
+    snprintf(out, LONGEST_ORIGIN, "%.256s:%u", r->path, r->line);
+}
+
+static int refuse(reading *r, const char *what)
+{
+    char origin[LONGEST_ORIGIN];
+    place(r, origin);
+    r->rc = quern__fail(r->err, QUERN_EINVAL, r->line, "%s: %s", origin, what);
+    return r->rc;
+}
+
+/* One line to inih, without the blanks it begins with. NULL ends the reading. */
+static char *next_line(char *out, int size, void *stream)
+{
+    reading *r = stream;
+    if (r->rc != QUERN_OK || r->at == r->end)
+        return NULL;
+    r->line++;
+    const char *stop = memchr(r->at, '\n', (size_t)(r->end - r->at));
+    const char *from = r->at, *past = stop ? stop : r->end;
+    r->at = stop ? stop + 1 : r->end;
+    while (from < past && (*from == ' ' || *from == '\t'))
+        from++;
+    size_t n = (size_t)(past - from);
+    out[0] = '\0';
+    if (n && (*from == '#' || *from == ';'))
+        return out; /* a comment may be long */
+    if (n > (size_t)size - 2)
+        return refuse(r, "the line is too long: 198 bytes are allowed"), NULL;
+    if (memchr(from, '\0', n))
+        return refuse(r, "a NUL byte"), NULL;
+    if (n && *from == '[')
+        return refuse(r, "there are no sections in quern.ini; write name = value"), NULL;
+    memcpy(out, from, n);
+    out[n] = '\0';
+    return out;
+}
+
+static int take(void *user, const char *section, const char *name, const char *value)
+{
+    (void)section;
+    reading *r = user;
+    if (r->rc != QUERN_OK)
+        return 0;
+    char origin[LONGEST_ORIGIN];
+    place(r, origin);
+    if (strcmp(name, "config") == 0)
+        refuse(r, "config: a configuration file cannot name another");
+    else
+        r->rc = quern_config_set(r->config, name, value, QUERN_FROM_FILE, origin, r->err);
+    return r->rc == QUERN_OK;
+}
+
+int quern_config_read_file(quern_config *c, const char *path, quern_error *err)
+{
+    QUERN__REQUIRE(c && path, err);
+    char *data = NULL;
+    size_t size = 0;
+    quern_error why;
+    int rc = quern__read_file(path, LARGEST_FILE, &data, &size, &why);
+    if (rc == QUERN_ENOMEM)
+        return quern__fail(err, rc, why.detail, "%s", why.msg);
+    if (rc != QUERN_OK) /* whatever it is, it is the configuration that is at fault */
+        return quern__fail(err, QUERN_EINVAL, why.detail, "%s", why.msg);
+    static const char mark[] = "\xEF\xBB\xBF"; /* some editors begin a file with it */
+    size_t skip = size >= 3 && memcmp(data, mark, 3) == 0 ? 3 : 0;
+    reading r = {.config = c, .path = path, .at = data + skip, .end = data + size, .err = err};
+    int line = ini_parse_stream(next_line, &r, take, &r);
+    if (r.rc == QUERN_OK && line > 0) {
+        r.line = (unsigned)line;
+        refuse(&r, "expected name = value");
+    } else if (r.rc == QUERN_OK && line < 0) {
+        r.rc = quern__fail_memory(err, 0);
+    }
+    quern__free(data);
+    return r.rc;
+}

