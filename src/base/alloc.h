@@ -12,10 +12,10 @@
 void *quern__alloc(size_t size);
 void *quern__calloc(size_t count, size_t size); /* zeroed, overflow-checked */
 void *quern__alloc_array(size_t count, size_t size);
-void *quern__resize(void *p, size_t size);                          /* NULL p allocates */
-void *quern__resize_array(void *p, size_t count, size_t size);      /* overflow-checked */
-void quern__free(void *p);                                          /* NULL is fine */
-char *quern__strndup(const char *s, size_t n);                      /* NUL-terminated copy */
+void *quern__resize(void *p, size_t size);                     /* NULL p allocates */
+void *quern__resize_array(void *p, size_t count, size_t size); /* overflow-checked */
+void quern__free(void *p);                                     /* NULL is fine */
+char *quern__strndup(const char *s, size_t n);                 /* NUL-terminated copy */
 char *quern__strdup(const char *s);
 
 /* Memory for packed weights and activations: aligned to 64 bytes (2 MiB and huge-page advice from

@@ -24,7 +24,8 @@ bool quern__buf_append(quern__buf *b, const void *data, size_t n);
 bool quern__buf_puts(quern__buf *b, const char *s);
 bool quern__buf_putc(quern__buf *b, char c);
 bool quern__buf_printf(quern__buf *b, const char *fmt, ...) QUERN_PRINTF(2, 3);
-char *quern__buf_reserve(quern__buf *b, size_t n); /* room for n more bytes at the end, NULL on failure */
+char *quern__buf_reserve(quern__buf *b,
+                         size_t n); /* room for n more bytes at the end, NULL on failure */
 /* QUERN_OK, or QUERN_ENOMEM with `what` named when any append failed. */
 int quern__buf_ok(const quern__buf *b, const char *what, quern_error *err);
 /* Hands the memory to the caller (free with quern__free / quern_free) and resets the buffer.

@@ -5,15 +5,15 @@
 #define QUERN_BASE_COMPILER_H
 
 #if defined(__GNUC__)
-#define QUERN__INLINE     static inline __attribute__((always_inline))
-#define QUERN__NOINLINE   __attribute__((noinline))
-#define QUERN__LIKELY(x)  __builtin_expect(!!(x), 1)
+#define QUERN__INLINE      static inline __attribute__((always_inline))
+#define QUERN__NOINLINE    __attribute__((noinline))
+#define QUERN__LIKELY(x)   __builtin_expect(!!(x), 1)
 #define QUERN__UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define QUERN__RESTRICT   __restrict__
+#define QUERN__RESTRICT    __restrict__
 #else
-#define QUERN__INLINE     static inline
+#define QUERN__INLINE static inline
 #define QUERN__NOINLINE
-#define QUERN__LIKELY(x)  (x)
+#define QUERN__LIKELY(x)   (x)
 #define QUERN__UNLIKELY(x) (x)
 #define QUERN__RESTRICT
 #endif
@@ -27,7 +27,7 @@
 #define QUERN__UNROLL
 #endif
 
-#define QUERN__COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define QUERN__COUNT(a)  (sizeof(a) / sizeof((a)[0]))
 #define QUERN__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define QUERN__MAX(a, b) ((a) > (b) ? (a) : (b))
 

@@ -12,8 +12,10 @@
 
 /* Writes status, detail and the message into err (NULL is fine) and returns status. The message is
  * cut at the struct's size on a UTF-8 boundary, and control bytes in it become '?'. subject = -1. */
-int quern__fail(quern_error *err, int status, int64_t detail, const char *fmt, ...) QUERN_PRINTF(4, 5);
-int quern__vfail(quern_error *err, int status, int64_t detail, const char *fmt, va_list args) QUERN_PRINTF(4, 0);
+int quern__fail(quern_error *err, int status, int64_t detail, const char *fmt, ...)
+    QUERN_PRINTF(4, 5);
+int quern__vfail(quern_error *err, int status, int64_t detail, const char *fmt, va_list args)
+    QUERN_PRINTF(4, 0);
 
 /* As quern__fail for an operating-system fault: appends ": " and the text of errno, detail = errno.
  * ENOENT gives QUERN_ENOTFOUND, ENOMEM QUERN_ENOMEM, anything else QUERN_EIO. */

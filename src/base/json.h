@@ -32,22 +32,34 @@ typedef struct quern__json {
     quern__buf scratch;               /* decoded strings that had escapes */
 } quern__json;
 
-enum quern__json_kind { QUERN__JSON_END, QUERN__JSON_OBJECT, QUERN__JSON_ARRAY, QUERN__JSON_STRING,
-                        QUERN__JSON_NUMBER, QUERN__JSON_BOOL, QUERN__JSON_NULL, QUERN__JSON_BAD };
+enum quern__json_kind {
+    QUERN__JSON_END,
+    QUERN__JSON_OBJECT,
+    QUERN__JSON_ARRAY,
+    QUERN__JSON_STRING,
+    QUERN__JSON_NUMBER,
+    QUERN__JSON_BOOL,
+    QUERN__JSON_NULL,
+    QUERN__JSON_BAD
+};
 
 void quern__json_init(quern__json *j, const char *text, size_t len, const char *name);
 void quern__json_dispose(quern__json *j);
 int quern__json_peek(quern__json *j); /* kind of the next value, by its first byte */
 int quern__json_enter_object(quern__json *j, quern_error *err);
-int quern__json_next_key(quern__json *j, quern_str *key, quern_error *err); /* key valid until the next call; duplicate keys are the caller's business */
+int quern__json_next_key(
+    quern__json *j, quern_str *key,
+    quern_error *err); /* key valid until the next call; duplicate keys are the caller's business */
 int quern__json_enter_array(quern__json *j, quern_error *err);
 int quern__json_next_item(quern__json *j, quern_error *err);
 /* The decoded string: borrowed from the text when it had no escape, from scratch otherwise (valid
  * until the next string or key is read). */
 int quern__json_string(quern__json *j, quern_str *out, quern_error *err);
-int quern__json_i64(quern__json *j, int64_t *out, quern_error *err); /* integral and in range, or EFORMAT */
+int quern__json_i64(quern__json *j, int64_t *out,
+                    quern_error *err); /* integral and in range, or EFORMAT */
 int quern__json_u64(quern__json *j, uint64_t *out, quern_error *err);
-int quern__json_double(quern__json *j, double *out, quern_error *err); /* locale-independent; finite */
+int quern__json_double(quern__json *j, double *out,
+                       quern_error *err); /* locale-independent; finite */
 int quern__json_bool(quern__json *j, bool *out, quern_error *err);
 int quern__json_null(quern__json *j, quern_error *err);
 int quern__json_skip(quern__json *j, quern_error *err); /* one whole value, validated */
@@ -62,7 +74,8 @@ static inline bool quern__str_is(quern_str s, const char *literal)
 
 /* Before jansson: refuses text over max_size bytes, nested deeper than max_depth, or with more than
  * max_values values — the three things jansson would swallow memory over. Does not validate. */
-int quern__json_scan(const char *text, size_t len, size_t max_size, uint32_t max_depth, size_t max_values, quern_error *err);
+int quern__json_scan(const char *text, size_t len, size_t max_size, uint32_t max_depth,
+                     size_t max_values, quern_error *err);
 
 /* ---- writing: into a quern__buf, commas by the writer ---- */
 typedef struct quern__jsonw {
@@ -83,8 +96,10 @@ void quern__jsonw_i64(quern__jsonw *w, int64_t v);
 void quern__jsonw_u64(quern__jsonw *w, uint64_t v);
 void quern__jsonw_bool(quern__jsonw *w, bool v);
 void quern__jsonw_null(quern__jsonw *w);
-void quern__jsonw_float(quern__jsonw *w, float v);   /* shortest of %.6g–%.9g that reads back as the same float; not locale-dependent */
-void quern__jsonw_double(quern__jsonw *w, double v); /* likewise up to %.17g */
+void quern__jsonw_float(
+    quern__jsonw *w,
+    float v); /* shortest of %.6g–%.9g that reads back as the same float; not locale-dependent */
+void quern__jsonw_double(quern__jsonw *w, double v);                  /* likewise up to %.17g */
 void quern__jsonw_raw(quern__jsonw *w, const char *json, size_t len); /* one value, trusted */
 
 #endif

@@ -13,8 +13,9 @@
 #include "base/error.h"
 
 /* ---- processors and memory ---- */
-uint32_t quern__cpu_count(void);      /* threads worth starting: affinity mask, cut by the cgroup quota, >= 1 */
-uint64_t quern__os_resident(void);    /* resident bytes of this process now */
+uint32_t
+quern__cpu_count(void); /* threads worth starting: affinity mask, cut by the cgroup quota, >= 1 */
+uint64_t quern__os_resident(void); /* resident bytes of this process now */
 uint32_t quern__os_pid(void);
 void quern__os_hostname(char *out, size_t size);
 /* A value for seeding rng: clock, pid and address noise mixed. Not a secret. */
@@ -28,8 +29,8 @@ void *quern__os_pages_alloc(size_t size);
 void quern__os_pages_free(void *p, size_t size);
 
 /* ---- clock ---- */
-uint64_t quern__now_ns(void);         /* monotonic */
-int64_t quern__wall_ms(void);         /* Unix milliseconds, through the hook below */
+uint64_t quern__now_ns(void); /* monotonic */
+int64_t quern__wall_ms(void); /* Unix milliseconds, through the hook below */
 void quern__sleep_ms(uint32_t ms);
 /* Tests move wall time: fn replaces the clock, NULL restores it. */
 void quern__set_wall_clock(int64_t (*fn)(void *ud), void *ud);
@@ -61,7 +62,8 @@ int quern__file_open(quern__file **out, const char *path, int mode, quern_error 
 int quern__file_read(quern__file *f, void *buf, size_t n, size_t *got, quern_error *err);
 int quern__file_write(quern__file *f, const void *buf, size_t n, quern_error *err);
 int quern__file_sync(quern__file *f, quern_error *err);
-int quern__file_close(quern__file *f, quern_error *err); /* NULL is fine; reports a late write error */
+int quern__file_close(quern__file *f,
+                      quern_error *err); /* NULL is fine; reports a late write error */
 int quern__file_stdin(quern__file **out, quern_error *err); /* borrowed descriptor 0 */
 
 /* ---- names ---- */
@@ -70,14 +72,18 @@ typedef struct quern__stat {
     int64_t mtime_ns;
     bool exists, is_file, is_dir, is_link; /* is_link: the name itself; the rest follows it */
 } quern__stat;
-int quern__stat_path(const char *path, quern__stat *out, quern_error *err); /* absent: OK, exists=false */
-int quern__make_dirs(const char *path, quern_error *err);                   /* as mkdir -p, mode 0777 & ~umask */
-int quern__remove_tree(const char *path, quern_error *err);                 /* absent is fine; never follows links */
-int quern__remove_file(const char *path, quern_error *err);                 /* absent is fine */
-int quern__rename(const char *from, const char *to, quern_error *err);      /* replaces a file; syncs the directory */
+int quern__stat_path(const char *path, quern__stat *out,
+                     quern_error *err);                   /* absent: OK, exists=false */
+int quern__make_dirs(const char *path, quern_error *err); /* as mkdir -p, mode 0777 & ~umask */
+int quern__remove_tree(const char *path,
+                       quern_error *err); /* absent is fine; never follows links */
+int quern__remove_file(const char *path, quern_error *err); /* absent is fine */
+int quern__rename(const char *from, const char *to,
+                  quern_error *err); /* replaces a file; syncs the directory */
 int quern__sync_dir(const char *path, quern_error *err);
 /* Calls fn for each entry but . and .., in byte order of names; fn's non-zero return ends it. */
-int quern__list_dir(const char *path, int (*fn)(void *ud, const char *name), void *ud, quern_error *err);
+int quern__list_dir(const char *path, int (*fn)(void *ud, const char *name), void *ud,
+                    quern_error *err);
 /* Canonical absolute path (all links resolved); quern__free it. */
 int quern__real_path(const char *path, char **out, quern_error *err);
 /* Advisory lock on a file that is created if absent: EBUSY when another process holds it (wait_ms 0)

@@ -19,6 +19,7 @@ void quern__pool_free(quern__pool *p); /* no job may be running */
 uint32_t quern__pool_threads(const quern__pool *p);
 /* Blocks until all parts are done. Calls from several threads are serialised. Low latency: workers
  * spin some microseconds after a job before they sleep. */
-void quern__pool_run(quern__pool *p, uint32_t parts, void (*fn)(void *ud, uint32_t part, uint32_t worker), void *ud);
+void quern__pool_run(quern__pool *p, uint32_t parts,
+                     void (*fn)(void *ud, uint32_t part, uint32_t worker), void *ud);
 
 #endif
