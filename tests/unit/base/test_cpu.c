@@ -1,0 +1,150 @@
+/* Instruction sets: the mask and its names; the floating-point guard with every bit set oddly. */
+#include "unit.h"
+
+#include <fenv.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "base/cpu.h"
+#include "base/fpenv.h"
+#include "base/os.h"
+
+static void test_parse(void **state)
+{
+    (void)state;
+    quern_error err;
+    uint32_t mask = 99;
+    assert_ok(err, quern__cpu_parse("scalar", &mask, &err));
+    assert_int_equal(mask, QUERN__CPU_SCALAR);
+    assert_ok(err, quern__cpu_parse("avx2", &mask, &err));
+    assert_int_equal(mask, QUERN__CPU_SCALAR | QUERN__CPU_AVX2);
+    assert_ok(err, quern__cpu_parse("amx, avx512bf16 ,avx512vnni,avx512,neon", &mask, &err));
+    assert_int_equal(mask, QUERN__CPU_SCALAR | QUERN__CPU_AMX | QUERN__CPU_AVX512_BF16 |
+                               QUERN__CPU_AVX512_VNNI | QUERN__CPU_AVX512 | QUERN__CPU_NEON);
+    static const char *const bad[] = {"",      ",",    "avx",  "avx2,",       ",avx2",
+                                      "avx22", "AVX2", "sse9", "avx2;scalar", "scalar avx2"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        mask = 99;
+        assert_fails(QUERN_EINVAL, err, quern__cpu_parse(bad[i], &mask, &err));
+        assert_int_equal(mask, 99);
+    }
+    assert_fails(QUERN_EINVAL, err, quern__cpu_parse("avx2,sse9", &mask, &err));
+    assert_non_null(strstr(err.msg, "'sse9'"));
+    assert_non_null(strstr(err.msg, "avx512vnni"));
+}
+
+static void test_limit(void **state)
+{
+    (void)state;
+    quern_error err;
+    uint32_t found = quern__cpu_detected();
+    assert_true(found & QUERN__CPU_SCALAR);
+    assert_int_equal(quern__cpu_allowed(), found);
+    assert_ok(err, quern_cpu_limit("scalar", &err));
+    assert_int_equal(quern__cpu_allowed(), QUERN__CPU_SCALAR);
+    assert_string_equal(quern_cpu_level(), "scalar");
+    assert_fails(QUERN_EINVAL, err, quern_cpu_limit("mmx", &err));
+    assert_int_equal(quern__cpu_allowed(), QUERN__CPU_SCALAR); /* a bad limit changes nothing */
+    assert_ok(err, quern_cpu_limit("avx2", &err));
+    assert_int_equal(quern__cpu_allowed(), found & (QUERN__CPU_SCALAR | QUERN__CPU_AVX2));
+    assert_ok(err, quern_cpu_limit(NULL, &err));
+    assert_int_equal(quern__cpu_allowed(), found);
+    assert_non_null(strstr(quern_cpu_describe(), "scalar"));
+    assert_non_null(strstr(quern_cpu_describe(), quern_cpu_level()));
+    assert_ptr_equal(quern_cpu_describe(), quern_cpu_describe());
+}
+
+#define HAS(name) (__builtin_cpu_supports(name) != 0)
+
+/* What is detected agrees with the compiler's own runtime, which asks CPUID and XGETBV too. */
+static void test_detected(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    uint32_t found = quern__cpu_detected();
+    __builtin_cpu_init();
+    assert_int_equal((found & QUERN__CPU_AVX2) != 0, HAS("avx2") && HAS("fma") && HAS("bmi2"));
+    assert_int_equal((found & QUERN__CPU_AVX512) != 0, HAS("avx512f") && HAS("avx512bw") &&
+                                                           HAS("avx512dq") && HAS("avx512vl") &&
+                                                           HAS("avx512cd"));
+    assert_int_equal((found & QUERN__CPU_AVX512_VNNI) != 0, HAS("avx512vnni"));
+#endif
+    assert_true(quern__cpu_count() >= 1);
+}
+
+/* Volatile, so that the arithmetic happens here and now. */
+static volatile float tiny = 1e-40f, one = 1.0f, third = 3.0f;
+
+static void assert_default_arithmetic(void)
+{
+    assert_true(tiny * one != 0.0f); /* no denormal is flushed */
+    volatile float q = one / third;  /* 1/3 rounded to nearest: 0x3EAAAAAB */
+    uint32_t bits;
+    float copy = q;
+    memcpy(&bits, &copy, sizeof bits);
+    assert_int_equal(bits, 0x3EAAAAAB);
+}
+
+static void check_thread(void *ud)
+{
+    (void)ud;
+    assert_default_arithmetic();
+}
+
+static void test_rounding(void **state)
+{
+    (void)state;
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        fesetround(modes[i]);
+        quern__fpenv env = quern__fpenv_enter();
+        assert_default_arithmetic();
+        quern__fpenv_leave(env);
+        assert_int_equal(fegetround(), modes[i]);
+    }
+    fesetround(FE_TONEAREST);
+}
+
+static void test_mxcsr(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    enum { FTZ = 0x8000, DAZ = 0x0040, DOWN = 0x2000, MASKS = 0x1F80 };
+    static const unsigned odd[] = {MASKS | FTZ | DAZ, MASKS | FTZ | DAZ | DOWN, MASKS | 0x6000,
+                                   MASKS | FTZ | 0x3F, MASKS};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        quern_error err;
+        quern__thread *t;
+        _mm_setcsr(odd[i]);
+        if (odd[i] & FTZ)
+            assert_true(tiny * one == 0.0f); /* the poison works */
+        quern__fpenv env = quern__fpenv_enter();
+        assert_default_arithmetic();
+        quern__fpenv_leave(env);
+        assert_int_equal(_mm_getcsr(), odd[i]);
+        /* A thread started by a poisoned one is clean. */
+        assert_ok(err, quern__thread_start(&t, check_thread, NULL, &err));
+        quern__thread_join(t);
+        _mm_setcsr(MASKS);
+    }
+    /* Nested. */
+    _mm_setcsr(MASKS | FTZ);
+    quern__fpenv outer = quern__fpenv_enter(), inner = quern__fpenv_enter();
+    quern__fpenv_leave(inner);
+    assert_default_arithmetic();
+    quern__fpenv_leave(outer);
+    assert_int_equal(_mm_getcsr() & ~0x3Fu, MASKS | FTZ);
+    _mm_setcsr(MASKS);
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_limit),    cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_detected), cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_mxcsr),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
