@@ -11,14 +11,15 @@ include(cmake/kernels.cmake) # per-file flags of src/kernels/
 add_library(quern_static STATIC $<TARGET_OBJECTS:quern_objects>)
 target_include_directories(quern_static PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_libraries(quern_static PUBLIC quern_flags quern_deps)
-set_target_properties(quern_static PROPERTIES OUTPUT_NAME quern)
+target_link_libraries(quern_static PUBLIC $<BUILD_INTERFACE:quern_flags> $<BUILD_INTERFACE:quern_deps>
+  $<INSTALL_INTERFACE:PkgConfig::QUERN_DEPS> $<INSTALL_INTERFACE:Threads::Threads> $<INSTALL_INTERFACE:m>)
+set_target_properties(quern_static PROPERTIES OUTPUT_NAME quern EXPORT_NAME static)
 
 set(QUERN_MAP ${PROJECT_SOURCE_DIR}/cmake/quern.map)
 add_library(quern_shared SHARED $<TARGET_OBJECTS:quern_objects>)
 target_include_directories(quern_shared PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_libraries(quern_shared PRIVATE quern_flags quern_deps)
+target_link_libraries(quern_shared PRIVATE $<BUILD_INTERFACE:quern_flags> $<BUILD_INTERFACE:quern_deps>)
 target_link_options(quern_shared PRIVATE LINKER:--version-script=${QUERN_MAP} LINKER:--no-undefined-version)
-set_target_properties(quern_shared PROPERTIES OUTPUT_NAME quern LINK_DEPENDS ${QUERN_MAP}
+set_target_properties(quern_shared PROPERTIES OUTPUT_NAME quern EXPORT_NAME quern LINK_DEPENDS ${QUERN_MAP}
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})

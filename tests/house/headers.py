@@ -1,5 +1,6 @@
 """Every public header compiles alone as C99, C11 and C++17, with each compiler that is here, under
-strict warnings, twice included. The library's own headers compile alone as C11."""
+strict warnings, twice included. The library's own headers compile alone as C11 (but for generated
+tables, which are part of the one file that includes them)."""
 import concurrent.futures
 import pathlib
 import shutil
@@ -30,6 +31,8 @@ def jobs(top):
         for way in WAYS:
             yield (*way, top, path.relative_to(top / "include").as_posix())
     for path in sorted((top / "src").rglob("*.h")):
+        if path.name.endswith("_tables.h"):
+            continue
         yield ("gcc", "c", "c11", top, path.relative_to(top / "src").as_posix())
 
 
