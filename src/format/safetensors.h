@@ -14,7 +14,12 @@
 
 #include "base/error.h"
 
-enum quern__dtype { QUERN__F32 = 1, QUERN__F16, QUERN__BF16, QUERN__OTHER_DTYPE /* int tensors such as position_ids */ };
+enum quern__dtype {
+    QUERN__F32 = 1,
+    QUERN__F16,
+    QUERN__BF16,
+    QUERN__OTHER_DTYPE /* int tensors such as position_ids */
+};
 enum { QUERN__MAX_RANK = 8 };
 
 typedef struct quern__tensor {
@@ -31,12 +36,14 @@ typedef struct quern__safetensors quern__safetensors;
 
 int quern__safetensors_open(quern__safetensors **out, const char *path, quern_error *err);
 /* The same over bytes that the caller keeps alive; `name` is what errors call it. For tests and fuzzing. */
-int quern__safetensors_parse(quern__safetensors **out, const void *data, size_t size, const char *name, quern_error *err);
+int quern__safetensors_parse(quern__safetensors **out, const void *data, size_t size,
+                             const char *name, quern_error *err);
 void quern__safetensors_free(quern__safetensors *f);
 size_t quern__safetensors_count(const quern__safetensors *f);
 const quern__tensor *quern__safetensors_at(const quern__safetensors *f, size_t i);
-const quern__tensor *quern__safetensors_find(const quern__safetensors *f, const char *name); /* NULL: absent */
-size_t quern__safetensors_size(const quern__safetensors *f); /* bytes of the file */
+const quern__tensor *quern__safetensors_find(const quern__safetensors *f,
+                                             const char *name); /* NULL: absent */
+size_t quern__safetensors_size(const quern__safetensors *f);    /* bytes of the file */
 /* Pages of this tensor were copied (packed) and need not stay resident. */
 void quern__safetensors_forget(const quern__safetensors *f, const quern__tensor *t);
 /* Elements first..first+n of a float tensor as f32. Exact for all three dtypes. */

@@ -1,0 +1,125 @@
+"""Random-weight models of odd shape, in every stored precision, against BERT written out in float64.
+
+The published model is compared with PyTorch in tests/unit/embedder/test_golden_vectors.c; here the
+point is shapes and settings that no published model has, so that nothing is wired to 384/12/6.
+"""
+import json
+import math
+import os
+import struct
+import tempfile
+import unittest
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from folders import embed, tiny
+
+TEXTS = ["a", "kolor", "Banana bern, zan 12!", "gut gut gut", "中文 αβγ жед", "[unk] (x) ~ ü", "lan " * 30,
+         "mor ben kan ver dis " * 40, "z" * 120, "Über\tdas  Wetter.", "0123456789 " * 20, "é", "per. " * 69]
+ERF = np.vectorize(math.erf)
+
+
+def weights(folder):
+    with open(os.path.join(folder, "model.safetensors"), "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        data = file.read()
+    out = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        raw = data[slice(*entry["data_offsets"])]
+        if entry["dtype"] == "BF16":
+            values = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            values = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2"}[entry["dtype"]])
+        out[name] = values.astype(np.float64).reshape(entry["shape"])
+    return out
+
+
+class Oracle:
+    """The forward pass as the paper's reference implementation has it, one text at a time."""
+
+    def __init__(self, folder, options):
+        self.w, self.o = weights(folder), options
+        self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+        self.tokenizer.enable_truncation(options.length)
+
+    def linear(self, x, name):
+        return x @ self.w[name + ".weight"].T + self.w[name + ".bias"]
+
+    def norm(self, x, name):
+        x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-12) * self.w[name + ".weight"] + self.w[name + ".bias"]
+
+    def layer(self, x, name):
+        heads = lambda part: self.linear(x, name + "attention.self." + part).reshape(len(x), self.o.heads, -1)
+        q, k, v = (heads(part) for part in ("query", "key", "value"))
+        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[2])
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        mixed = np.einsum("hij,jhd->ihd", scores, v).reshape(x.shape)
+        x = self.norm(self.linear(mixed, name + "attention.output.dense") + x, name + "attention.output.LayerNorm")
+        h = self.linear(x, name + "intermediate.dense")
+        h = 0.5 * h * (1 + ERF(h / math.sqrt(2)))
+        return self.norm(self.linear(h, name + "output.dense") + x, name + "output.LayerNorm")
+
+    def embed(self, text):
+        ids = self.tokenizer.encode(text).ids
+        w = self.w
+        x = (w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
+             + w["embeddings.token_type_embeddings.weight"][0])
+        x = self.norm(x, "embeddings.LayerNorm")
+        for i in range(self.o.layers):
+            x = self.layer(x, "encoder.layer.%d." % i)
+        v = x[0] if self.o.pooling == "cls" else x.mean(0)
+        return v if self.o.no_normalize else v / np.linalg.norm(v)
+
+
+class Fidelity(unittest.TestCase):
+    def compare(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            options = tiny(folder, *arguments)
+            oracle = Oracle(folder, options)
+            got, message = embed(folder, TEXTS)
+            self.assertIsNotNone(got, message)
+            self.assertEqual(got.shape, (len(TEXTS), options.hidden))
+            for text, v in zip(TEXTS, got.astype(np.float64)):
+                want = oracle.embed(text)
+                cosine = v @ want / np.linalg.norm(v) / np.linalg.norm(want)
+                self.assertGreaterEqual(cosine, 0.99999, text)
+                self.assertLessEqual(np.abs(v - want).max(), 1e-4 * max(1.0, np.linalg.norm(want)), text)
+            for level in ("scalar", "avx2,scalar"):  # one bit pattern at every level
+                again, message = embed(folder, TEXTS, cpu=level)
+                self.assertIsNotNone(again, message)
+                self.assertEqual(again.tobytes(), got.tobytes(), level)
+            if not options.no_normalize:
+                np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
+
+    def test_f32(self):
+        self.compare()
+
+    def test_f16(self):
+        self.compare("--dtype", "f16", "--seed", 2)
+
+    def test_bf16(self):
+        self.compare("--dtype", "bf16", "--seed", 3)
+
+    def test_cls(self):
+        self.compare("--pooling", "cls", "--seed", 4)
+
+    def test_raw(self):
+        self.compare("--no-normalize", "--seed", 5)
+
+    def test_prime_widths(self):
+        self.compare("--hidden", 33, "--heads", 3, "--intermediate", 7, "--layers", 2, "--length", 9, "--vocab", 211)
+
+    def test_one_head(self):
+        self.compare("--hidden", 65, "--heads", 1, "--intermediate", 1, "--layers", 1, "--length", 70)
+
+    def test_wide_heads(self):
+        self.compare("--hidden", 260, "--heads", 2, "--intermediate", 531, "--layers", 2, "--length", 300)
+
+
+if __name__ == "__main__":
+    unittest.main()
