@@ -23,7 +23,7 @@ struct bert_rank {
     uint32_t first, last, rank;
 };
 
-#include "text/unicode_bert_tables.h"
+#include "text/unicode_bert_tables.inc"
 
 enum {
     SEQUENCES = 0x110000,

@@ -6,6 +6,7 @@
  */
 #include "tokenizer/tokenizer_draft.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -155,8 +156,11 @@ static int finish_added(quern__draft *d, quern_error *err)
             enum quern__vocab_added rc = quern__vocab_add(&w->vocab, (uint32_t)id, name, false);
             if (rc == QUERN__VOCAB_NO_MEMORY)
                 return quern__fail_memory(err, name.len);
-            if (rc != QUERN__VOCAB_ADDED)
-                return quern__draft_refuse(&a->name, "the added token", quern__vocab_why(rc), err);
+            if (rc != QUERN__VOCAB_ADDED) {
+                char because[96];
+                snprintf(because, sizeof because, "cannot be added (%s),", quern__vocab_why(rc));
+                return quern__draft_refuse(&a->name, "the added token", because, err);
+            }
         }
         if (a->name.id >= 0 && a->name.id != id)
             return quern__draft_refuse(&a->name, "the added token",

@@ -15,11 +15,6 @@
 
 enum { MAX_BYTES = 128 << 20, ABSENT = -1 };
 
-static uint32_t tag_of(uint64_t hash)
-{
-    return (uint32_t)((hash ^ hash >> 29) * UINT64_C(0xBF58476D1CE4E5B9) >> 32);
-}
-
 static uint64_t hash_of(quern_str s)
 {
     uint64_t hash = 0;
@@ -111,7 +106,7 @@ static bool same(const quern__vocab *v, struct quern__slot s, uint32_t tag, quer
 int32_t quern__vocab_match(const quern__vocab *v, uint64_t hash, quern_str head, const char *tail,
                            uint32_t tail_len)
 {
-    uint32_t tag = tag_of(hash);
+    uint32_t tag = quern__vocab_tag(hash);
     for (uint32_t at = tag & v->mask; v->slots[at].id1; at = (at + 1) & v->mask)
         if (same(v, v->slots[at], tag, head, tail, tail_len))
             return (int32_t)(v->slots[at].id1 - 1);
@@ -132,7 +127,7 @@ static enum quern__vocab_added enter(quern__vocab *v, uint32_t id, quern_str pie
     if ((!v->slots || v->count >= (v->mask + 1) / 2) &&
         !rehash(v, v->slots ? (v->mask + 1) * 2 : 128))
         return QUERN__VOCAB_NO_MEMORY;
-    uint32_t tag = tag_of(hash_of(piece)), at = tag & v->mask;
+    uint32_t tag = quern__vocab_tag(hash_of(piece)), at = tag & v->mask;
     for (uint32_t probes = 0; v->slots[at].id1; at = (at + 1) & v->mask) {
         if (same(v, v->slots[at], tag, (quern_str){NULL, 0}, piece.ptr, (uint32_t)piece.len))
             return QUERN__VOCAB_PIECE_TAKEN;

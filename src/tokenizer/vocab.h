@@ -16,7 +16,7 @@
 enum {
     QUERN__VOCAB_MAX_IDS = 1 << 21, /* the largest published vocabularies have a million */
     QUERN__VOCAB_MAX_PIECE = 1024,  /* bytes of one piece */
-    QUERN__VOCAB_MAX_PROBES = 4096, /* hash collisions that only a hostile file has */
+    QUERN__VOCAB_MAX_PROBES = 256,  /* at half load chance gives some 60 among a million pieces */
 };
 
 typedef struct quern__vocab {
@@ -61,6 +61,11 @@ int32_t quern__vocab_find(const quern__vocab *v, quern_str piece);
 static inline uint64_t quern__vocab_step(uint64_t hash, uint8_t byte)
 {
     return hash * QUERN__VOCAB_BASE + byte + 1;
+}
+/* What the table is searched by: its low bits are the slot. */
+static inline uint32_t quern__vocab_tag(uint64_t hash)
+{
+    return (uint32_t)((hash ^ hash >> 29) * UINT64_C(0xBF58476D1CE4E5B9) >> 32);
 }
 /* The hash of the len bytes after a prefix of hash `from`, when all together hash to `to`. */
 static inline uint64_t quern__vocab_part(const quern__vocab *v, uint64_t from, uint64_t to,

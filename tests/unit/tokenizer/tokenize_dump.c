@@ -33,7 +33,8 @@ int main(int argc, char **argv)
     size_t size;
     if (argc != 5)
         return 2;
-    if (quern__tokenizer_open(&t, argv[1], &err) || quern__read_file(argv[3], SIZE_MAX / 2, &in, &size, &err))
+    if (quern__tokenizer_open(&t, argv[1], &err) ||
+        quern__read_file(argv[3], SIZE_MAX / 2, &in, &size, &err))
         return die(&err);
     FILE *out = fopen(argv[4], "wb");
     if (!out)
@@ -47,7 +48,8 @@ int main(int argc, char **argv)
         char *copy = malloc(len ? len : 1);
         memcpy(copy, in + at + 4, len);
         quern_str text = {copy, len};
-        if (plain ? quern__tokenize_plain(t, text, &tokens, &err) : quern__tokenize(t, text, max, &tokens, &err))
+        if (plain ? quern__tokenize_plain(t, text, &tokens, &err)
+                  : quern__tokenize(t, text, max, &tokens, &err))
             return die(&err);
         free(copy);
         put(out, tokens.n);
