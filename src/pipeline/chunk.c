@@ -1,0 +1,254 @@
+/*
+ * chunk.c — token windows.
+ *
+ * The text is tokenised once; windows of max_tokens (less the special ones) are laid over the tokens, each
+ * starting `overlap` tokens before the end of the one before. A window becomes the byte slice from the
+ * start of its first token to the end of its last, and it is the slice that is embedded, so that what a
+ * hit shows is what the model read.
+ *
+ * Two things make this less simple than it sounds:
+ *   - WordPiece does not concatenate: a slice that begins or ends inside a word, or between the letters of
+ *     one Hangul syllable, may have more tokens than the window. Cuts are therefore moved to a gap between words
+ *     where one is near, and every slice is tokenised again and shrunk until it fits. The embedder is called with
+ *     QUERN_TRUNCATION_ERROR all the same: a slip here shows as a failed document, never as a vector of less than its text.
+ *   - A document may be 16 MiB of which the cap keeps 40 KB: only as long a prefix is tokenised as the cap can use,
+ *     cut at white space, behind which no token depends on what follows.
+ *
+ * Rejected: sentence segmentation (needs tables per language; the retrieval gain at 256 tokens is small),
+ * and cutting by bytes (the model's limit is in tokens).
+ */
+#include "pipeline/chunk.h"
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/error.h"
+#include "text/utf8.h"
+
+enum {
+    GAP_REACH = 16,     /* tokens that a cut may be moved to stand between words */
+    BYTES_PER_TOKEN = 8 /* first guess for the prefix; English has 4 to 5 */
+};
+
+/* The tokens of the text without the model's own. */
+typedef struct window_text {
+    quern_embedder *e;
+    quern_str text;
+    quern_tokens *all;
+    const uint32_t *start, *end;
+    size_t n;
+    uint32_t special; /* how many the model adds */
+} window_text;
+
+void quern__pieces_dispose(quern__pieces *p)
+{
+    quern__free(p->items);
+    *p = (quern__pieces){0};
+}
+
+static int push_piece(quern__pieces *p, quern__piece item, quern_error *err)
+{
+    if (p->n == p->cap) {
+        size_t cap = p->cap ? p->cap * 2 : 8;
+        quern__piece *grown = quern__resize_array(p->items, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, cap * sizeof *grown);
+        p->items = grown;
+        p->cap = cap;
+    }
+    p->items[p->n++] = item;
+    return QUERN_OK;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Where to cut a prefix of about `want` bytes so that no word is split; the whole length if nowhere. */
+static size_t prefix_end(quern_str text, size_t want)
+{
+    if (want >= text.len)
+        return text.len;
+    for (size_t i = want; i > want / 2; i--) {
+        if (is_blank(text.ptr[i - 1]))
+            return i;
+    }
+    return text.len;
+}
+
+/* Tokenises [0, len) of the text and sets the view past the special tokens at both ends. */
+static int look(window_text *w, size_t len, quern_error *err)
+{
+    quern_tokens_free(w->all);
+    w->all = NULL;
+    quern_str part = {w->text.ptr, len};
+    int rc = quern_embedder_tokenize(w->e, part, &w->all, err);
+    if (rc != QUERN_OK)
+        return rc;
+    size_t first = 0;
+    size_t last = w->all->n;
+    while (first < last && w->all->special[first])
+        first++;
+    while (last > first && w->all->special[last - 1])
+        last--;
+    w->special = (uint32_t)(w->all->n - (last - first));
+    w->start = w->all->start + first;
+    w->end = w->all->end + first;
+    w->n = last - first;
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->start[i] > w->end[i] || w->end[i] > len)
+            return quern__fail(err, QUERN_EINTERNAL, (int64_t)i,
+                               "%s: token %zu lies outside the text", quern_embedder_name(w->e), i);
+    }
+    return QUERN_OK;
+}
+
+static int count_tokens(const window_text *w, size_t from, size_t to, size_t *n, quern_error *err)
+{
+    quern_str slice = {w->text.ptr + from, to - from};
+    quern_tokens *t = NULL;
+    int rc = quern_embedder_tokenize(w->e, slice, &t, err);
+    if (rc == QUERN_OK)
+        *n = t->n;
+    quern_tokens_free(t);
+    return rc;
+}
+
+/* A cut before token i falls between two words. */
+static bool gap_before(const window_text *w, size_t i)
+{
+    return i == 0 || i >= w->n || w->start[i] > w->end[i - 1];
+}
+
+/* The window that begins at token `first`: *last is set to one past its end, *tokens to its true count. */
+static int fit_window(const window_text *w, size_t first, size_t room, size_t limit, size_t *last,
+                      size_t *tokens, quern_error *err)
+{
+    size_t end = w->n - first <= room ? w->n : first + room;
+    if (first == 0 && end == w->n) { /* everything at once: nothing is cut */
+        *last = end;
+        *tokens = w->all->n;
+        return QUERN_OK;
+    }
+    for (size_t back = 0; back < GAP_REACH && end - back > first + 1; back++) {
+        if (gap_before(w, end - back)) {
+            end -= back;
+            break;
+        }
+    }
+    for (;;) {
+        size_t n = 0;
+        int rc = count_tokens(w, w->start[first], w->end[end - 1], &n, err);
+        if (rc != QUERN_OK)
+            return rc;
+        if (n <= limit) {
+            *last = end;
+            *tokens = n;
+            return QUERN_OK;
+        }
+        if (end - first == 1)
+            return quern__fail(err, QUERN_ETOOLONG, (int64_t)n,
+                               "a single piece of text has %zu tokens, the model reads %zu", n,
+                               limit);
+        size_t excess = QUERN__MIN(n - limit, end - first - 1);
+        end -= excess;
+    }
+}
+
+/* Where the window after [first, last) begins. */
+static size_t next_first(const window_text *w, size_t first, size_t last, size_t overlap)
+{
+    size_t at = last > overlap ? last - overlap : 0;
+    if (at <= first)
+        at = first + 1;
+    for (size_t i = at; i < last && i < at + GAP_REACH; i++) {
+        if (gap_before(w, i))
+            return i;
+    }
+    return at;
+}
+
+static bool anything_left(quern_str text, size_t from)
+{
+    for (size_t i = from; i < text.len; i++) {
+        if (!is_blank(text.ptr[i]))
+            return true;
+    }
+    return false;
+}
+
+static int lay_windows(const window_text *w, const quern__chunking *how, quern__pieces *out,
+                       quern_error *err)
+{
+    size_t room = how->max_tokens - w->special;
+    size_t first = 0;
+    size_t byte = 0;
+    uint64_t chars = 0; /* code points before `byte` */
+    while (first < w->n && out->n < how->max_chunks) {
+        size_t last = 0;
+        size_t tokens = 0;
+        int rc = fit_window(w, first, room, how->max_tokens, &last, &tokens, err);
+        if (rc != QUERN_OK)
+            return rc;
+        size_t start = w->start[first];
+        size_t end = w->end[last - 1];
+        chars += quern__utf8_count(w->text.ptr + byte, start - byte);
+        byte = start;
+        quern__piece piece = {.start = start, .end = end, .char_start = chars};
+        piece.char_end = chars + quern__utf8_count(w->text.ptr + start, end - start);
+        piece.tokens = (uint32_t)tokens;
+        if ((rc = push_piece(out, piece, err)) != QUERN_OK)
+            return rc;
+        if (last == w->n)
+            break;
+        first = next_first(w, first, last, how->overlap);
+    }
+    return QUERN_OK;
+}
+
+/* An embedder without a tokenizer of its own takes the text whole and says itself when it is too long. */
+static int whole_text(quern_str text, quern__pieces *out, quern_error *err)
+{
+    if (!anything_left(text, 0))
+        return QUERN_OK;
+    quern__piece piece = {.end = text.len, .char_end = quern__utf8_count(text.ptr, text.len)};
+    return push_piece(out, piece, err);
+}
+
+int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *how,
+                      quern__pieces *out, quern_error *err)
+{
+    out->n = 0;
+    out->dropped_bytes = 0;
+    if (text.len == 0)
+        return QUERN_OK;
+    window_text w = {.e = e, .text = text};
+    size_t enough = (size_t)how->max_tokens * ((size_t)how->max_chunks + 1);
+    size_t want = enough * BYTES_PER_TOKEN;
+    size_t len = 0;
+    quern_error local = {0};
+    int rc;
+    do { /* until the prefix has all the tokens that the cap can use, or is everything */
+        len = prefix_end(text, want);
+        rc = look(&w, len, &local);
+        want = want > SIZE_MAX / 4 ? SIZE_MAX : want * 4;
+    } while (rc == QUERN_OK && w.n < enough && len < text.len);
+    if (rc == QUERN_EUNSUPPORTED)
+        return whole_text(text, out, err);
+    if (rc == QUERN_OK && w.special + how->overlap >= how->max_tokens)
+        rc = quern__fail(&local, QUERN_EINVAL, how->overlap,
+                         "an overlap of %u tokens leaves no room in windows of %u", how->overlap,
+                         how->max_tokens);
+    if (rc == QUERN_OK)
+        rc = lay_windows(&w, how, out, &local);
+    if (rc == QUERN_OK && out->n == how->max_chunks) {
+        size_t end = (size_t)out->items[out->n - 1].end;
+        bool more = w.n && end < w.end[w.n - 1];
+        if (more || (len < text.len && anything_left(text, len)))
+            out->dropped_bytes = text.len - end;
+    }
+    if (rc != QUERN_OK && err)
+        *err = local;
+    quern_tokens_free(w.all);
+    return rc;
+}

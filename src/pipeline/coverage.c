@@ -1,0 +1,214 @@
+/*
+ * coverage.c — quern_status: how much of each source is current, by looking at every row. Counting stamps
+ * would be quicker and wrong as soon as a row changes, goes or leaves the predicate.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/compiler.h"
+#include "pipeline/source_plan.h"
+#include "quern/pipeline.h"
+
+enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 320 };
+
+struct quern_status_report {
+    quern_status_row *rows;
+    size_t n;
+    quern__arena arena;
+};
+
+typedef struct coverage_scan {
+    const quern__plan *plan;
+    quern_status_row *row;
+    quern__buf text, after;
+    size_t seen;
+    quern_error *err;
+} coverage_scan;
+
+static int count_row(const quern_row *row, void *ud)
+{
+    coverage_scan *c = ud;
+    quern__buf_clear(&c->after);
+    quern__buf_append(&c->after, row->key.ptr, row->key.len);
+    c->seen++;
+    c->row->total++;
+    if (row->fault) {
+        c->row->failed++;
+        return quern__buf_ok(&c->after, "a key", c->err);
+    }
+    quern__document_view doc;
+    int rc = quern__plan_document(c->plan, row, UINT32_MAX, &c->text, &doc, c->err);
+    if (rc != QUERN_OK)
+        return rc;
+    /* A document refused for its size has a stamp of its own kind; fill alone knows the ceiling. */
+    bool current = quern__is_current(row, &doc);
+    if (!current) {
+        c->row->pending++;
+        c->row->stale += row->stamp.outcome != QUERN_OUTCOME_NONE;
+    } else if (row->stamp.outcome == QUERN_OUTCOME_FAILED) {
+        c->row->failed++;
+    } else {
+        c->row->done++;
+        c->row->empty += row->stamp.outcome == QUERN_OUTCOME_EMPTY;
+    }
+    return quern__buf_ok(&c->after, "a key", c->err);
+}
+
+static int scan_source(quern_store *s, const quern__plan *plan, int64_t generation,
+                       quern_status_row *row, const quern_cancel *cancel, quern_error *err)
+{
+    coverage_scan c = {.plan = plan, .row = row, .err = err};
+    quern_read read = plan->read;
+    read.generation = generation;
+    quern__buf_init(&c.text, (size_t)UINT32_MAX + 2u * QUERN__TEMPLATE_BYTES);
+    quern__buf_init(&c.after, KEY_BYTES);
+    quern__buf from;
+    quern__buf_init(&from, KEY_BYTES);
+    int rc;
+    do {
+        quern__buf_clear(&from);
+        quern__buf_append(&from, c.after.data, c.after.len);
+        c.seen = 0;
+        quern_str after = {from.data, from.len};
+        rc = quern__buf_ok(&from, "a key", err);
+        if (rc == QUERN_OK)
+            rc = quern__check_cancel(cancel, err);
+        if (rc == QUERN_OK)
+            rc = s->table.scan(s->self, &read, after, PAGE, count_row, &c, err);
+    } while (rc == QUERN_OK && c.seen == PAGE);
+    quern__buf_dispose(&from);
+    quern__buf_dispose(&c.after);
+    quern__buf_dispose(&c.text);
+    return rc;
+}
+
+static int find(quern_store *s, const char *name, const char *state, quern_generation *g,
+                bool *found, quern_error *err)
+{
+    memset(g, 0, sizeof *g);
+    int rc = s->table.generation_find(s->self, name, state, g, err);
+    *found = rc == QUERN_OK;
+    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+}
+
+/* One line for the reader: what stands in the way of a search, or what a fill would do. */
+static int write_note(quern_store *s, quern_embedder *e, const quern__plan *plan,
+                      const quern_generation *active, bool has_active, char note[NOTE_BYTES],
+                      quern_error *err)
+{
+    note[0] = '\0';
+    quern_generation building;
+    bool has_building = false;
+    int rc = find(s, plan->spec.name, "building", &building, &has_building, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (!has_active) {
+        snprintf(note, NOTE_BYTES, "not filled yet; run `quern fill`");
+        return QUERN_OK;
+    }
+    if (e) {
+        quern__fill_settings settings;
+        quern_error differs = {0};
+        rc = quern__plan_check_generation(plan, s, e, active, &settings, &differs);
+        if (rc == QUERN_EMISMATCH) {
+            snprintf(note, NOTE_BYTES, "settings differ: %.250s", differs.msg);
+            return QUERN_OK;
+        }
+        if (rc != QUERN_OK && err)
+            *err = differs;
+    }
+    if (rc == QUERN_OK && has_building)
+        snprintf(note, NOTE_BYTES, "another generation (%.60s, %.12s) is being built", building.model,
+                 building.fingerprint);
+    return rc;
+}
+
+static const char *keep(quern_status_report *r, const char *s)
+{
+    return quern__arena_copy(&r->arena, s, strlen(s));
+}
+
+static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e, const char *name,
+                      const quern_cancel *cancel, quern_error *err)
+{
+    quern_status_row *row = &r->rows[r->n];
+    quern__plan *plan = NULL;
+    quern_generation g;
+    bool found = false;
+    char note[NOTE_BYTES];
+    int rc = quern__plan_open(&plan, s, name, err);
+    if (rc == QUERN_OK)
+        rc = find(s, name, "active", &g, &found, err);
+    if (rc == QUERN_OK)
+        rc = write_note(s, e, plan, &g, found, note, err);
+    if (rc == QUERN_OK)
+        rc = scan_source(s, plan, found ? g.id : 0, row, cancel, err);
+    quern__plan_free(plan);
+    if (rc != QUERN_OK)
+        return rc;
+    row->source = keep(r, name);
+    row->model = keep(r, found ? g.model : "");
+    row->fingerprint = keep(r, found ? g.fingerprint : "");
+    row->state = keep(r, found ? g.state : "");
+    row->vector_type = keep(r, found ? g.vector_type : "");
+    row->note = keep(r, note);
+    row->chunks = found ? g.chunks : 0;
+    row->dimensions = found ? g.dimensions : 0;
+    row->percent = row->total ? 100.0 * (double)row->done / (double)row->total : 100.0;
+    if (!row->source || !row->model || !row->fingerprint || !row->state || !row->vector_type ||
+        !row->note)
+        return quern__fail_memory(err, 0);
+    r->n++;
+    return QUERN_OK;
+}
+
+int quern_status_open(quern_status_report **out, quern_store *s, quern_embedder *e,
+                      const char *source, const quern_cancel *cancel, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(s, err);
+    char **names = NULL;
+    size_t n = 0;
+    int rc = quern__source_names(s, &names, &n, err);
+    if (rc != QUERN_OK)
+        return rc;
+    quern_status_report *r = quern__calloc(1, sizeof *r);
+    if (r) {
+        quern__arena_init(&r->arena, 0);
+        r->rows = quern__calloc(n + 1, sizeof *r->rows);
+    }
+    if (!r || !r->rows)
+        rc = quern__fail_memory(err, (n + 1) * sizeof *r->rows);
+    if (rc == QUERN_OK && source)
+        rc = add_source(r, s, e, source, cancel, err);
+    for (size_t i = 0; rc == QUERN_OK && !source && i < n; i++)
+        rc = add_source(r, s, e, names[i], cancel, err);
+    quern__names_free(names, n);
+    if (rc != QUERN_OK) {
+        quern_status_free(r);
+        return rc;
+    }
+    *out = r;
+    return QUERN_OK;
+}
+
+size_t quern_status_count(const quern_status_report *r)
+{
+    return r ? r->n : 0;
+}
+
+const quern_status_row *quern_status_at(const quern_status_report *r, size_t i)
+{
+    return r && i < r->n ? &r->rows[i] : NULL;
+}
+
+void quern_status_free(quern_status_report *r)
+{
+    if (!r)
+        return;
+    quern__arena_dispose(&r->arena);
+    quern__free(r->rows);
+    quern__free(r);
+}

@@ -1,0 +1,391 @@
+/*
+ * fill.c — brings a source's vectors up to date, once.
+ *
+ * Work is whatever lacks a current stamp, found by scanning all rows in key order; nothing else is remembered
+ * between runs. So a run may be killed anywhere, and the next one goes on: what was saved is stamped, what was
+ * not is found again. A task list that could disagree with the rows was rejected for this issue and stays a mere hint
+ * later (docs/design.md, "task").
+ *
+ * Generations: vectors of two fingerprints never stand together. When the active generation was made under
+ * the fingerprint in force, it is brought up to date in place. Otherwise a new one is built beside it and takes
+ * over when nothing is pending; until then searches are served by the old one — under its own settings only. A source's
+ * first generation is made active at once: there is nothing older to serve, and a long first fill is searchable
+ * while it runs.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/compiler.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "pipeline/fill_run.h"
+
+enum { KEY_BYTES = 1 << 20, LOCK_NAME = 96 };
+
+/* ---- generations ---- */
+
+static int find_generation(fill_run *r, const char *state, quern_generation *g, bool *found,
+                           quern_error *err)
+{
+    memset(g, 0, sizeof *g);
+    int rc = r->s->table.generation_find(r->s->self, r->plan->spec.name, state, g, err);
+    *found = rc == QUERN_OK;
+    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+}
+
+static int purge_generation(fill_run *r, int64_t id, quern_error *err)
+{
+    int more = 1;
+    int rc = QUERN_OK;
+    while (rc == QUERN_OK && more) {
+        rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc = r->s->table.generation_purge(r->s->self, id, &more, err);
+    }
+    return rc;
+}
+
+static bool made_by(const quern_generation *g, const char *fingerprint)
+{
+    return strcmp(g->fingerprint, fingerprint) == 0;
+}
+
+static int build_generation(fill_run *r, const char *fingerprint, bool activate, quern_error *err)
+{
+    quern_generation g = {.dimensions = quern_embedder_dimensions(r->e)};
+    snprintf(g.state, sizeof g.state, "building");
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%s", fingerprint);
+    snprintf(g.model, sizeof g.model, "%s", quern_embedder_name(r->e));
+    snprintf(g.vector_type, sizeof g.vector_type, "%s", r->settings.vector_type);
+    g.created_ms = quern__wall_ms();
+    int rc = r->s->table.generation_build(r->s->self, r->plan->spec.name, &g, r->fingerprint_json,
+                                          &g.id, err);
+    if (rc == QUERN_OK && activate) {
+        rc = r->s->table.generation_activate(r->s->self, g.id, err);
+        snprintf(g.state, sizeof g.state, "active");
+    }
+    if (rc == QUERN_OK)
+        r->generation = g;
+    return rc;
+}
+
+/* Sets r->generation: the one to bring up to date, made if need be. */
+static int choose_generation(fill_run *r, quern_error *err)
+{
+    char fingerprint[65];
+    quern_generation active;
+    quern_generation building;
+    bool has_active = false;
+    bool has_building = false;
+    int rc = quern__plan_fingerprint(r->plan, r->e, &r->settings, &r->fingerprint_json, fingerprint,
+                                     err);
+    if (rc == QUERN_OK)
+        rc = find_generation(r, "active", &active, &has_active, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (has_active && made_by(&active, fingerprint)) {
+        r->generation = active;
+        return QUERN_OK;
+    }
+    rc = find_generation(r, "building", &building, &has_building, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (has_building && made_by(&building, fingerprint)) {
+        r->generation = building;
+        if (has_active || r->opt->dry_run)
+            return QUERN_OK;
+        snprintf(r->generation.state, sizeof r->generation.state, "active");
+        return r->s->table.generation_activate(r->s->self, building.id, err);
+    }
+    if (r->opt->dry_run)
+        return QUERN_OK;
+    if (has_building)
+        rc = purge_generation(r, building.id, err);
+    if (rc == QUERN_OK)
+        rc = build_generation(r, fingerprint, !has_active, err);
+    return rc;
+}
+
+/* A generation that was being built and now lacks nothing takes over; what it replaces is removed. */
+static int take_over(fill_run *r, quern_error *err)
+{
+    if (strcmp(r->generation.state, "building") != 0)
+        return QUERN_OK;
+    int rc = r->s->table.generation_activate(r->s->self, r->generation.id, err);
+    if (rc == QUERN_OK)
+        snprintf(r->generation.state, sizeof r->generation.state, "active");
+    return rc;
+}
+
+/* Also finds what an earlier run, killed in between, left behind. */
+static int purge_retired(fill_run *r, quern_error *err)
+{
+    int64_t last = 0;
+    for (;;) {
+        quern_generation g;
+        bool found = false;
+        int rc = find_generation(r, "retired", &g, &found, err);
+        if (rc != QUERN_OK || !found || g.id == last)
+            return rc;
+        if ((rc = purge_generation(r, g.id, err)) != QUERN_OK)
+            return rc;
+        last = g.id;
+    }
+}
+
+/* ---- one source ---- */
+
+static int settle_options(fill_run *r, quern_error *err)
+{
+    const quern_fill_options *o = r->opt;
+    const char *type = o->vector_type && o->vector_type[0] ? o->vector_type : "f16";
+    if (!quern__vector_width(type))
+        return quern__fail(err, QUERN_EINVAL, 0, "vector type %s: f16 or f32", type);
+    if (o->max_chunks > QUERN__CHUNK_LIMIT)
+        return quern__fail(err, QUERN_EINVAL, o->max_chunks, "%u chunks a document: at most %d",
+                           o->max_chunks, QUERN__CHUNK_LIMIT);
+    if (o->since && !r->plan->spec.revision)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "source %s has no revision column, so `since` cannot be used",
+                           r->plan->spec.name);
+    uint32_t reads = quern_embedder_max_length(r->e);
+    quern__chunking *c = &r->settings.chunking;
+    c->max_tokens = reads ? QUERN__MIN(reads, QUERN__CHUNK_TOKENS) : QUERN__CHUNK_TOKENS;
+    c->overlap = o->overlap ? o->overlap : QUERN__MIN(QUERN__CHUNK_OVERLAP, c->max_tokens / 4);
+    c->max_chunks = o->max_chunks ? o->max_chunks : QUERN__CHUNK_MAX;
+    if (c->overlap > c->max_tokens / 2)
+        return quern__fail(err, QUERN_EINVAL, c->overlap,
+                           "an overlap of %u tokens is over half of the window of %u", c->overlap,
+                           c->max_tokens);
+    snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
+    r->max_bytes = o->max_document_bytes ? o->max_document_bytes : QUERN__DOCUMENT_BYTES;
+    return QUERN_OK;
+}
+
+static int prepare_run(fill_run *r, quern_error *err)
+{
+    size_t dim = quern_embedder_dimensions(r->e);
+    r->width = dim * quern__vector_width(r->settings.vector_type);
+    quern__buf_init(&r->after, KEY_BYTES);
+    quern__buf_init(&r->text, r->max_bytes + 2u * QUERN__TEMPLATE_BYTES);
+    quern__arena_init(&r->arena, 0);
+    r->floats = quern__alloc_array((size_t)FILL_PIECES * dim, sizeof *r->floats);
+    if (!r->floats)
+        return quern__fail_memory(err, (size_t)FILL_PIECES * dim * sizeof *r->floats);
+    int rc = choose_generation(r, err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->read = r->plan->read;
+    r->read.generation = r->generation.id;
+    rc = r->s->table.count(r->s->self, &r->read, &r->total, err);
+    r->read.since = r->opt->since;
+    if (rc == QUERN_OK)
+        rc = quern__fill_count_stamps(r, err);
+    if (rc == QUERN_OK)
+        rc = quern__fill_tell(r, true, err);
+    return rc;
+}
+
+/* Vectors of rows that have gone. Only behind a whole scan without a fault: half a view of the rows must
+ * never decide that a row has gone. */
+static int clean_up(fill_run *r, quern_error *err)
+{
+    const quern_fill_options *o = r->opt;
+    if (o->dry_run || ((o->limit || o->since) && !o->full))
+        return QUERN_OK;
+    uint64_t stamped = r->counts.old_ok + r->counts.old_empty + r->counts.old_failed;
+    if (r->counts.rows == 0 && r->total == 0 && stamped && !o->allow_empty)
+        return quern__fail(err, QUERN_EMISMATCH, (int64_t)stamped,
+                           "source %s has no rows now, but vectors of %" PRIu64
+                           " documents: they are kept; check its table and predicate, or allow it to be empty "
+                           "(--allow-empty)",
+                           r->plan->spec.name, stamped);
+    int rc = stamped || o->since ? quern__fill_sweep(r, err) : QUERN_OK;
+    if (rc == QUERN_OK && r->check_vectors)
+        rc = quern__fill_sweep_orphans(r, err);
+    return rc;
+}
+
+static int run_scan(fill_run *r, quern_error *err)
+{
+    bool end = false;
+    int rc = QUERN_OK;
+    while (rc == QUERN_OK && !end) {
+        rc = quern__fill_scan(r, &end, err);
+        if (rc == QUERN_OK && r->n_docs)
+            rc = quern__fill_batch(r, err);
+    }
+    if (rc != QUERN_OK)
+        return rc;
+    if (!r->opt->since) { /* every row has been seen: what is left are stamps of rows that have gone */
+        rc = clean_up(r, err);
+        r->counts.old_ok = r->counts.old_empty = r->counts.old_failed = 0;
+        r->total = r->counts.rows;
+    } else {
+        rc = clean_up(r, err);
+    }
+    if (rc != QUERN_OK || r->opt->dry_run)
+        return rc;
+    bool complete = !r->opt->since && r->counts.pending == 0;
+    if (complete)
+        rc = take_over(r, err);
+    if (rc == QUERN_OK && strcmp(r->generation.state, "active") == 0)
+        rc = purge_retired(r, err);
+    return rc;
+}
+
+static void write_report(fill_run *r)
+{
+    quern_fill_report *p = r->report;
+    const fill_counts *c = &r->counts;
+    p->total = QUERN__MAX(r->total, c->rows);
+    p->done = QUERN__MIN(quern__fill_done(r), p->total);
+    p->empty = c->empty + c->old_empty;
+    p->failed = QUERN__MIN(c->failed + c->old_failed, p->total - p->done);
+    p->pending = p->total - p->done - p->failed;
+    if (!r->opt->dry_run)
+        p->seconds = (double)(quern__now_ns() - r->began_ns) * 1e-9;
+    p->dry_run = r->opt->dry_run;
+}
+
+static int run_source(fill_run *r, const char *name, quern_error *err)
+{
+    void *held = NULL;
+    int rc = quern__plan_open(&r->plan, r->s, name, err);
+    if (rc == QUERN_OK)
+        rc = settle_options(r, err);
+    if (rc == QUERN_OK && !r->opt->dry_run) {
+        char lock[LOCK_NAME];
+        snprintf(lock, sizeof lock, "fill:%s", name);
+        rc = r->s->table.lock(r->s->self, lock, 0, &held, err);
+    }
+    if (rc == QUERN_OK) {
+        rc = prepare_run(r, err);
+        if (rc == QUERN_OK)
+            rc = run_scan(r, err);
+        if (rc == QUERN_OK)
+            rc = quern__fill_tell(r, true, err);
+        write_report(r);
+    }
+    if (held)
+        r->s->table.unlock(r->s->self, held);
+    return rc;
+}
+
+static void dispose_run(fill_run *r)
+{
+    quern__plan_free(r->plan);
+    quern__arena_dispose(&r->arena);
+    quern__buf_dispose(&r->after);
+    quern__buf_dispose(&r->text);
+    quern__free(r->fingerprint_json);
+    quern__free(r->pieces);
+    quern__free(r->floats);
+    quern__free(r->vectors);
+    quern__free(r);
+}
+
+static int fill_source(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
+                       const char *name, quern_fill_report *report, quern_error *err)
+{
+    fill_run *r = quern__calloc(1, sizeof *r);
+    if (!r)
+        return quern__fail_memory(err, sizeof *r);
+    r->s = s;
+    r->e = e;
+    r->opt = opt;
+    r->report = report;
+    r->began_ns = r->rate_ns = quern__now_ns();
+    int rc = run_source(r, name, err);
+    dispose_run(r);
+    return rc;
+}
+
+/* ---- all sources ---- */
+
+static void add_report(quern_fill_report *sum, const quern_fill_report *one)
+{
+    sum->total += one->total;
+    sum->done += one->done;
+    sum->pending += one->pending;
+    sum->empty += one->empty;
+    sum->failed += one->failed;
+    sum->processed += one->processed;
+    sum->skipped += one->skipped;
+    sum->stale += one->stale;
+    sum->deleted += one->deleted;
+    sum->chunks += one->chunks;
+    sum->tokens += one->tokens;
+    sum->truncated += one->truncated;
+    sum->bytes += one->bytes;
+    sum->seconds += one->seconds;
+    sum->dry_run |= one->dry_run;
+    if (one->last_error[0])
+        memcpy(sum->last_error, one->last_error, sizeof sum->last_error);
+}
+
+/* A fault of one source's own, beside which the others can still be filled. */
+static bool is_source_fault(int rc)
+{
+    return rc == QUERN_ENOTFOUND || rc == QUERN_EBUSY || rc == QUERN_EMISMATCH || rc == QUERN_EINVAL;
+}
+
+static int fill_each(quern_store *s, quern_embedder *e, const quern_fill_options *opt, char **names,
+                     size_t n, quern_fill_report *sum, quern_error *err)
+{
+    int first = QUERN_OK;
+    for (size_t i = 0; i < n; i++) {
+        quern_fill_report one;
+        QUERN_INIT(&one);
+        quern_error fault = {0};
+        int rc = fill_source(s, e, opt, names[i], &one, &fault);
+        add_report(sum, &one);
+        if (rc != QUERN_OK && first == QUERN_OK) {
+            first = rc;
+            if (err)
+                *err = fault;
+        }
+        if (rc != QUERN_OK && !is_source_fault(rc))
+            break;
+    }
+    return first;
+}
+
+int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
+               quern_fill_report *report, quern_error *err)
+{
+    QUERN__REQUIRE(s && e, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
+    QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
+    quern_fill_options o;
+    quern_fill_report sum;
+    QUERN_INIT(&o);
+    QUERN_INIT(&sum);
+    if (opt)
+        memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
+    char **names = NULL;
+    size_t n = 0;
+    int rc = quern__source_names(s, &names, &n, err);
+    if (rc == QUERN_OK && o.source) {
+        char *one[1] = {(char *)(uintptr_t)o.source};
+        rc = fill_each(s, e, &o, one, 1, &sum, err);
+    } else if (rc == QUERN_OK && n == 0) {
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
+                         "nothing to fill: no source is declared; `quern add PATH` or `quern source add` makes one");
+    } else if (rc == QUERN_OK) {
+        rc = fill_each(s, e, &o, names, n, &sum, err);
+    }
+    quern__names_free(names, n);
+    if (report) {
+        size_t size = report->struct_size;
+        memcpy(report, &sum, QUERN__MIN(size, sizeof sum));
+        report->struct_size = size;
+    }
+    if (rc == QUERN_OK && sum.failed)
+        rc = quern__fail(err, QUERN_EPARTIAL, (int64_t)sum.failed, "%" PRIu64 " of %" PRIu64
+                         " documents could not be embedded, the last of this run: %s", sum.failed,
+                         sum.total, sum.last_error[0] ? sum.last_error : "none");
+    return rc;
+}

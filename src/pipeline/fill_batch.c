@@ -1,0 +1,408 @@
+/*
+ * fill_batch.c — the documents of a batch, cut, embedded and saved.
+ *
+ * Documents go through in helpings of about FILL_PIECES chunks, so that the embedder sees many texts at once
+ * while what is held stays small, and a document with a thousand chunks is no special case.
+ *
+ * Two kinds of fault are told apart. One that belongs to a text (too long, not UTF-8, a vector that is not
+ * finite) makes its document `failed`, and the others of the call are embedded without it: the embedder names
+ * the text in err->subject, else it is found by halving. Any other fault is the embedder's or the store's; no
+ * further call is made after it (requirement: nothing launched after the first fatal error), but documents
+ * already embedded are saved.
+ *
+ * Saving is compare-and-swap: the store reads each row again inside its transaction and asks whether the revision is
+ * still the one that was embedded. A row that moved on meanwhile stays pending and is counted stale.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/compiler.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "pipeline/fill_run.h"
+#include "quern/vector.h"
+
+enum {
+    SAVE_TRIES = 3,     /* when somebody else holds the database longer than the store waits */
+    REASON_BYTES = 200, /* of an error's message kept in the stamp */
+    MAP_TOKENS = 256    /* taken for a text whose tokens are not known */
+};
+
+/* Seconds a token takes when the embedder has not yet been used, for a dry run: order of magnitude only. */
+static const double GUESS_SECONDS_PER_TOKEN = 40e-6;
+
+void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason)
+{
+    snprintf(r->report->last_error, sizeof r->report->last_error, "%.*s: %s",
+             (int)QUERN__MIN(key.len, 80), key.ptr ? key.ptr : "", reason);
+    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->plan->spec.name, r->report->last_error);
+}
+
+static int set_reason(fill_run *r, fill_doc *d, const char *reason, quern_error *err)
+{
+    size_t n = strlen(reason);
+    d->reason = quern__arena_copy(&r->arena, reason, QUERN__MIN(n, REASON_BYTES));
+    return d->reason ? QUERN_OK : quern__fail_memory(err, n);
+}
+
+/* A fault that belongs to one text and not to the embedder. */
+static bool is_text_fault(int rc)
+{
+    return rc == QUERN_ETOOLONG || rc == QUERN_EFORMAT || rc == QUERN_EINTERNAL;
+}
+
+/* ---- cutting ---- */
+
+static int count_vector(const quern_chunk *c, void *ud)
+{
+    (void)c;
+    ++*(uint64_t *)ud;
+    return QUERN_OK;
+}
+
+/* A document that is current needs nothing unless its vectors are not all there. */
+static int check_document(fill_run *r, fill_doc *d, size_t expected, quern_error *err)
+{
+    uint64_t n = 0;
+    int rc = r->s->table.chunks(r->s->self, r->generation.id, d->key, count_vector, &n, err);
+    if (rc == QUERN_OK && n == expected) {
+        d->drop = true;
+        r->counts.ok++;
+        r->report->skipped++;
+        r->taken--;
+    }
+    return rc;
+}
+
+static int push_pieces(fill_run *r, size_t doc, const quern__pieces *found, quern_error *err)
+{
+    size_t need = r->n_pieces + found->n;
+    if (need > r->cap_pieces) {
+        size_t cap = QUERN__MAX(need, r->cap_pieces * 2);
+        fill_piece *grown = quern__resize_array(r->pieces, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, cap * sizeof *grown);
+        r->pieces = grown;
+        r->cap_pieces = cap;
+    }
+    for (size_t i = 0; i < found->n; i++)
+        r->pieces[r->n_pieces++] = (fill_piece){doc, found->items[i]};
+    return QUERN_OK;
+}
+
+static int cut_document(fill_run *r, size_t doc, quern__pieces *found, quern_error *err)
+{
+    fill_doc *d = &r->docs[doc];
+    d->first = r->n_pieces;
+    if (d->reason)
+        return QUERN_OK;
+    quern_error local = {0};
+    int rc = quern__chunk_text(r->e, d->text, &r->settings.chunking, found, &local);
+    if (is_text_fault(rc))
+        return set_reason(r, d, local.msg, err);
+    if (rc != QUERN_OK) {
+        if (err)
+            *err = local;
+        return rc;
+    }
+    if (d->check_only) {
+        rc = check_document(r, d, found->n, err);
+        if (rc != QUERN_OK || d->drop)
+            return rc;
+    }
+    d->n = found->n;
+    d->dropped_bytes = found->dropped_bytes;
+    return push_pieces(r, doc, found, err);
+}
+
+/* ---- embedding ---- */
+
+static bool wanted(const fill_run *r, size_t piece)
+{
+    return !r->docs[r->pieces[piece].doc].reason;
+}
+
+static int embed_call(fill_run *r, const size_t *which, size_t n, quern_error *err)
+{
+    quern_str texts[FILL_PIECES];
+    quern_embed_result results[FILL_PIECES];
+    for (size_t i = 0; i < n; i++) {
+        const fill_piece *p = &r->pieces[which[i]];
+        const fill_doc *d = &r->docs[p->doc];
+        texts[i] = (quern_str){d->text.ptr + p->at.start, (size_t)(p->at.end - p->at.start)};
+    }
+    quern_embed_options opt;
+    QUERN_INIT(&opt);
+    opt.as = QUERN_AS_DOCUMENT;
+    opt.truncation = QUERN_TRUNCATION_ERROR;
+    opt.cancel = r->opt->cancel;
+    memset(results, 0, sizeof results);
+    size_t dim = r->generation.dimensions;
+    int rc = quern_embed(r->e, texts, n, &opt, r->floats, (size_t)FILL_PIECES * dim, results, err);
+    for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
+        unsigned char *to = r->vectors + which[i] * r->width;
+        const float *from = r->floats + i * dim;
+        if (quern__vector_width(r->settings.vector_type) == 2) {
+            uint16_t *half = (uint16_t *)(void *)to;
+            quern_f32_to_f16(from, half, dim);
+        } else {
+            quern_vector_to_blob(from, dim, to);
+        }
+        r->docs[r->pieces[which[i]].doc].ready++;
+        r->report->tokens += results[i].tokens;
+        r->report->chunks++;
+    }
+    return rc;
+}
+
+/* Embeds n pieces; a text at fault fails its document and the rest goes on without it. */
+static int embed_pieces(fill_run *r, const size_t *which, size_t n, quern_error *err)
+{
+    size_t live[FILL_PIECES];
+    size_t m = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (wanted(r, which[i]))
+            live[m++] = which[i];
+    }
+    if (m == 0)
+        return QUERN_OK;
+    quern_error local = {.subject = -1};
+    int rc = embed_call(r, live, m, &local);
+    if (rc == QUERN_OK)
+        return rc;
+    if (!is_text_fault(rc)) {
+        if (err)
+            *err = local;
+        return rc;
+    }
+    size_t bad = local.subject >= 0 && (size_t)local.subject < m ? (size_t)local.subject : m / 2;
+    if (m == 1 || local.subject >= 0) {
+        rc = set_reason(r, &r->docs[r->pieces[live[bad]].doc], local.msg, err);
+        if (rc == QUERN_OK)
+            rc = embed_pieces(r, live, bad, err);
+        if (rc == QUERN_OK)
+            rc = embed_pieces(r, live + bad + 1, m - bad - 1, err);
+        return rc;
+    }
+    rc = embed_pieces(r, live, bad, err);
+    return rc == QUERN_OK ? embed_pieces(r, live + bad, m - bad, err) : rc;
+}
+
+static int grow_vectors(fill_run *r, quern_error *err)
+{
+    if (r->n_pieces <= r->cap_vectors)
+        return QUERN_OK;
+    size_t cap = QUERN__MAX(r->n_pieces, 2u * FILL_PIECES);
+    unsigned char *grown = quern__resize_array(r->vectors, cap, r->width);
+    if (!grown)
+        return quern__fail_memory(err, cap * r->width);
+    r->vectors = grown;
+    r->cap_vectors = cap;
+    return QUERN_OK;
+}
+
+static int embed_all(fill_run *r, quern_error *err)
+{
+    int rc = grow_vectors(r, err);
+    size_t which[FILL_PIECES];
+    for (size_t at = 0; rc == QUERN_OK && at < r->n_pieces;) {
+        size_t n = 0;
+        uint64_t tokens = 0;
+        while (at < r->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
+            uint32_t t = r->pieces[at].at.tokens;
+            tokens += t ? t : MAP_TOKENS;
+            which[n++] = at++;
+        }
+        rc = quern__fill_tell(r, false, err);
+        if (rc == QUERN_OK)
+            rc = embed_pieces(r, which, n, err);
+    }
+    return rc;
+}
+
+/* ---- saving ---- */
+
+typedef struct save_view {
+    fill_run *r;
+    const size_t *which; /* document of each save */
+    quern__buf text;
+    quern_error *err;
+} save_view;
+
+/* Is the row still what was embedded? */
+static int still_current(const quern_row *row, size_t i, void *ud)
+{
+    save_view *v = ud;
+    const fill_doc *d = &v->r->docs[v->which[i]];
+    if (row->fault)
+        return 0;
+    quern__document_view now;
+    int rc = quern__plan_document(v->r->plan, row, v->r->max_bytes, &v->text, &now, v->err);
+    if (rc != QUERN_OK)
+        return rc;
+    return now.revision.len == d->revision.len &&
+           (now.revision.len == 0 ||
+            memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) == 0);
+}
+
+static void describe_save(const fill_run *r, const fill_doc *d, quern_save *save, quern_chunk *chunks)
+{
+    memset(save, 0, sizeof *save);
+    save->key = d->key;
+    save->stamp.revision = d->revision;
+    save->chunks = chunks;
+    if (d->reason) {
+        save->stamp.outcome = QUERN_OUTCOME_FAILED;
+        save->stamp.reason = quern_str_of(d->reason);
+        return;
+    }
+    save->stamp.outcome = d->n ? QUERN_OUTCOME_OK : QUERN_OUTCOME_EMPTY;
+    save->stamp.chunks = (uint32_t)d->n;
+    save->stamp.dropped_bytes = d->dropped_bytes;
+    for (size_t i = 0; i < d->n; i++) {
+        const quern__piece *at = &r->pieces[d->first + i].at;
+        chunks[i] = (quern_chunk){.index = (uint32_t)i,
+                                  .start = at->start,
+                                  .end = at->end,
+                                  .char_start = at->char_start,
+                                  .char_end = at->char_end,
+                                  .vector = r->vectors + (d->first + i) * r->width};
+    }
+}
+
+static void count_saved(fill_run *r, const fill_doc *d, bool stored)
+{
+    if (!stored) {
+        r->report->stale++;
+        r->counts.pending++;
+        return;
+    }
+    r->done_here++;
+    if (d->reason) {
+        r->counts.failed++;
+        quern__fill_note_failure(r, d->key, d->reason);
+        return;
+    }
+    r->report->processed++;
+    r->report->bytes += d->n * r->width;
+    if (d->dropped_bytes)
+        r->report->truncated++;
+    if (d->n)
+        r->counts.ok++;
+    else
+        r->counts.empty++;
+}
+
+static int save_docs(fill_run *r, const size_t *which, size_t n, quern_error *err)
+{
+    quern_save saves[FILL_DOCS];
+    uint8_t stored[FILL_DOCS] = {0};
+    quern_error local = {0};
+    quern_chunk *chunks = quern__alloc_array(r->n_pieces + 1, sizeof *chunks);
+    if (!chunks)
+        return quern__fail_memory(err, (r->n_pieces + 1) * sizeof *chunks);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        const fill_doc *d = &r->docs[which[i]];
+        describe_save(r, d, &saves[i], chunks + used);
+        used += saves[i].stamp.chunks;
+    }
+    save_view view = {.r = r, .which = which, .err = &local};
+    quern__buf_init(&view.text, r->text.max);
+    int rc = QUERN_EBUSY;
+    for (int try = 0; rc == QUERN_EBUSY && try < SAVE_TRIES; try++) {
+        if (try)
+            quern__sleep_ms(50);
+        memset(stored, 0, sizeof stored);
+        rc = r->s->table.save(r->s->self, &r->read, saves, n, still_current, &view, stored, &local);
+    }
+    for (size_t i = 0; rc == QUERN_OK && i < n; i++)
+        count_saved(r, &r->docs[which[i]], stored[i]);
+    if (rc != QUERN_OK && err)
+        *err = local;
+    quern__buf_dispose(&view.text);
+    quern__free(chunks);
+    return rc;
+}
+
+/* Those of docs[from, to) that are finished: failed, empty, or with a vector for every piece. */
+static int save_finished(fill_run *r, size_t from, size_t to, quern_error *err)
+{
+    size_t which[FILL_DOCS];
+    size_t n = 0;
+    for (size_t i = from; i < to; i++) {
+        const fill_doc *d = &r->docs[i];
+        if (!d->drop && (d->reason || d->ready == d->n))
+            which[n++] = i;
+    }
+    return n ? save_docs(r, which, n, err) : QUERN_OK;
+}
+
+/* ---- a dry run counts instead ---- */
+
+static void count_dry(fill_run *r, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        fill_doc *d = &r->docs[i];
+        if (d->drop)
+            continue;
+        if (d->reason) {
+            quern__fill_note_failure(r, d->key, d->reason);
+            r->counts.failed++;
+            continue;
+        }
+        r->report->processed++;
+        r->report->truncated += d->dropped_bytes > 0;
+        r->counts.pending++;
+    }
+    quern_embedder_stats stats;
+    QUERN_INIT(&stats);
+    double each = GUESS_SECONDS_PER_TOKEN;
+    if (quern_embedder_get_stats(r->e, &stats, NULL) == QUERN_OK && stats.tokens)
+        each = (double)stats.encode_ns * 1e-9 / (double)stats.tokens;
+    for (size_t i = 0; i < r->n_pieces; i++) {
+        uint32_t t = r->pieces[i].at.tokens ? r->pieces[i].at.tokens : MAP_TOKENS;
+        r->report->tokens += t;
+        r->report->chunks++;
+        r->report->bytes += r->width;
+        r->report->seconds += each * t;
+    }
+}
+
+static int finish_helping(fill_run *r, size_t from, size_t to, quern_error *err)
+{
+    if (r->opt->dry_run) {
+        count_dry(r, from, to);
+        return QUERN_OK;
+    }
+    int rc = embed_all(r, err);
+    /* What is finished is saved whatever happened; the first fault is the one to tell. */
+    int saved = save_finished(r, from, to, rc == QUERN_OK ? err : NULL);
+    return rc == QUERN_OK ? saved : rc;
+}
+
+int quern__fill_batch(fill_run *r, quern_error *err)
+{
+    quern__pieces found = {0};
+    int rc = QUERN_OK;
+    size_t from = 0;
+    for (size_t i = 0; rc == QUERN_OK && i < r->n_docs; i++) {
+        rc = cut_document(r, i, &found, err);
+        if (rc == QUERN_OK)
+            rc = quern__fill_tell(r, false, err);
+        if (rc == QUERN_OK && r->n_pieces < FILL_PIECES && i + 1 < r->n_docs)
+            continue;
+        if (rc == QUERN_OK)
+            rc = finish_helping(r, from, i + 1, err);
+        from = i + 1;
+        r->n_pieces = 0;
+    }
+    quern__pieces_dispose(&found);
+    quern__arena_dispose(&r->arena);
+    r->n_docs = 0;
+    r->n_pieces = 0;
+    r->held_bytes = 0;
+    return rc;
+}

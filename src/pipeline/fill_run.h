@@ -1,0 +1,99 @@
+/*
+ * fill_run.h — what the files of fill share: the state of one run over one source.
+ *
+ *   fill.c        the entry; which generation; the order of things
+ *   fill_scan.c   pages of rows -> documents that lack a current stamp
+ *   fill_batch.c  documents -> chunks -> vectors -> saved
+ *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
+ *   fill_meter.c  progress, and the counts of the report
+ */
+#ifndef QUERN_PIPELINE_FILL_RUN_H
+#define QUERN_PIPELINE_FILL_RUN_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "pipeline/source_plan.h"
+#include "quern/pipeline.h"
+
+enum {
+    FILL_DOCS = 64,               /* documents held at once, and saved in one transaction */
+    FILL_BYTES = 8 * 1024 * 1024, /* of their text; a single larger one is held alone */
+    FILL_PIECES = 64,             /* texts in one call of the embedder */
+    FILL_TOKENS = 16384,          /* and tokens */
+    FILL_PAGE = 1024,             /* rows a scan may pass over before it looks up */
+    FILL_KEYS = 512               /* keys handled at once by the sweeps */
+};
+
+/* One document on its way; strings live in the run's arena until the batch is saved. */
+typedef struct fill_doc {
+    quern_str key, revision, text;
+    const char *reason;     /* set: it has failed */
+    int outcome_before;     /* of its stamp, current or not */
+    bool check_only;        /* current as it stands, unless its vectors turn out to be missing */
+    bool drop;              /* nothing to do after all */
+    size_t first, n, ready; /* its pieces; how many of them have a vector */
+    uint64_t dropped_bytes;
+} fill_doc;
+
+typedef struct fill_piece {
+    size_t doc;
+    quern__piece at;
+} fill_piece;
+
+/* Documents by what is known of them. `old`: stamps that no row has been seen for yet. */
+typedef struct fill_counts {
+    uint64_t rows, ok, empty, failed, pending;
+    uint64_t old_ok, old_empty, old_failed;
+} fill_counts;
+
+typedef struct fill_run {
+    quern_store *s;
+    quern_embedder *e;
+    const quern_fill_options *opt;
+    quern_fill_report *report; /* of this source */
+    quern_error *err;          /* where callbacks leave their fault */
+
+    quern__plan *plan;
+    quern__fill_settings settings;
+    quern_generation generation; /* id 0: none (a dry run before the first fill) */
+    quern_read read;
+    char *fingerprint_json;
+    size_t width; /* bytes of one stored vector */
+    uint64_t max_bytes;
+    bool check_vectors; /* fewer or more vectors are stored than the stamps say */
+
+    /* the batch */
+    quern__arena arena;
+    fill_doc docs[FILL_DOCS];
+    size_t n_docs, held_bytes;
+    quern__buf after; /* key that the next page comes after */
+    quern__buf text;  /* rendered text of the row at hand */
+    fill_piece *pieces;
+    size_t n_pieces, cap_pieces;
+    float *floats;          /* [FILL_PIECES, dimensions] */
+    unsigned char *vectors; /* [n_pieces, width] */
+    size_t cap_vectors;
+    uint64_t taken; /* documents given to the embedder so far, for --limit */
+
+    fill_counts counts;
+    uint64_t total; /* rows when the run began */
+
+    uint64_t began_ns, told_ns, rate_ns;
+    uint64_t rate_done, done_here;
+    double rate;
+} fill_run;
+
+/* fill_scan.c: reads on until the batch is full or the rows are at an end (*end). */
+int quern__fill_scan(fill_run *r, bool *end, quern_error *err);
+/* fill_batch.c: everything in the batch, then empties it. Saves what was finished even when it fails. */
+int quern__fill_batch(fill_run *r, quern_error *err);
+void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason);
+/* fill_sweep.c */
+int quern__fill_count_stamps(fill_run *r, quern_error *err);
+int quern__fill_sweep(fill_run *r, quern_error *err);
+int quern__fill_sweep_orphans(fill_run *r, quern_error *err);
+/* fill_meter.c: calls the progress function now and then; ECANCELLED when it or the flag says so. */
+int quern__fill_tell(fill_run *r, bool now, quern_error *err);
+uint64_t quern__fill_done(const fill_run *r);
+
+#endif

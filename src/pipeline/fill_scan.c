@@ -1,0 +1,146 @@
+/*
+ * fill_scan.c — finds the work. Rows are read in pages by key; a row whose stamp is current is counted and
+ * passed over, any other is copied into the batch. The store's statement is closed again before anything is
+ * tokenised or embedded: the user's programs never wait on a read of ours that lasts as long as a model.
+ *
+ * The callback ends a page early once the batch is full, so what is held is bounded by FILL_DOCS and
+ * FILL_BYTES however large the rows are.
+ */
+#include "base/cancel.h"
+#include "pipeline/fill_run.h"
+
+enum { PAGE_FULL = 1 }; /* the callback's way to end a page */
+
+/* A document refused for its size may be let in by a larger ceiling. */
+static bool refused_for_size(const quern_row *row)
+{
+    static const char MARK[] = " bytes > ";
+    const quern_str *why = &row->stamp.reason;
+    if (row->stamp.outcome != QUERN_OUTCOME_FAILED)
+        return false;
+    for (size_t i = 0; i + sizeof MARK - 1 <= why->len; i++) {
+        if (memcmp(why->ptr + i, MARK, sizeof MARK - 1) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void count_current(fill_run *r, const quern_row *row)
+{
+    r->report->skipped++;
+    if (row->stamp.outcome == QUERN_OUTCOME_FAILED)
+        r->counts.failed++;
+    else if (row->stamp.outcome == QUERN_OUTCOME_EMPTY)
+        r->counts.empty++;
+    else
+        r->counts.ok++;
+}
+
+static void forget_old(fill_run *r, int outcome)
+{
+    uint64_t *n = outcome == QUERN_OUTCOME_OK       ? &r->counts.old_ok
+                  : outcome == QUERN_OUTCOME_EMPTY  ? &r->counts.old_empty
+                  : outcome == QUERN_OUTCOME_FAILED ? &r->counts.old_failed
+                                                    : NULL;
+    if (n && *n)
+        --*n;
+}
+
+static int copy_str(fill_run *r, quern_str from, quern_str *to)
+{
+    to->ptr = quern__arena_copy(&r->arena, from.ptr ? from.ptr : "", from.len);
+    to->len = from.len;
+    return to->ptr ? QUERN_OK : quern__fail_memory(r->err, from.len);
+}
+
+static int take_document(fill_run *r, const quern_row *row, const quern__document_view *doc,
+                         bool check_only)
+{
+    fill_doc *d = &r->docs[r->n_docs];
+    memset(d, 0, sizeof *d);
+    int rc = copy_str(r, row->key, &d->key);
+    if (rc == QUERN_OK)
+        rc = copy_str(r, doc->revision, &d->revision);
+    if (rc == QUERN_OK && doc->reason[0]) {
+        quern_str why = {NULL, 0};
+        rc = copy_str(r, quern_str_of(doc->reason), &why);
+        d->reason = why.ptr;
+    } else if (rc == QUERN_OK) {
+        rc = copy_str(r, doc->text, &d->text);
+    }
+    if (rc != QUERN_OK)
+        return rc;
+    d->outcome_before = row->stamp.outcome;
+    d->check_only = check_only;
+    r->held_bytes += d->text.len;
+    r->n_docs++;
+    r->taken++;
+    return QUERN_OK;
+}
+
+static int take_row(const quern_row *row, void *ud)
+{
+    fill_run *r = ud;
+    quern__buf_clear(&r->after);
+    quern__buf_append(&r->after, row->key.ptr, row->key.len);
+    int rc = quern__buf_ok(&r->after, "a key", r->err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->counts.rows++;
+    if (row->fault) {
+        r->counts.failed++;
+        quern__fill_note_failure(r, row->key, row->fault);
+        return QUERN_OK;
+    }
+    forget_old(r, row->stamp.outcome);
+    quern__document_view doc;
+    rc = quern__plan_document(r->plan, row, r->max_bytes, &r->text, &doc, r->err);
+    if (rc != QUERN_OK)
+        return rc;
+    bool current = quern__is_current(row, &doc) && (doc.reason[0] || !refused_for_size(row));
+    bool check = current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
+    if (current && !check && !r->opt->force) {
+        count_current(r, row);
+        return QUERN_OK;
+    }
+    if (r->opt->limit && r->taken >= r->opt->limit) {
+        if (current)
+            count_current(r, row);
+        else
+            r->counts.pending++;
+        return QUERN_OK;
+    }
+    rc = take_document(r, row, &doc, check && !r->opt->force);
+    if (rc != QUERN_OK)
+        return rc;
+    return r->n_docs == FILL_DOCS || r->held_bytes >= FILL_BYTES ? PAGE_FULL : QUERN_OK;
+}
+
+int quern__fill_scan(fill_run *r, bool *end, quern_error *err)
+{
+    *end = false;
+    r->err = err;
+    for (;;) {
+        int rc = quern__fill_tell(r, false, err);
+        if (rc != QUERN_OK)
+            return rc;
+        uint64_t before = r->counts.rows;
+        quern__buf last;
+        quern__buf_init(&last, r->after.max);
+        quern__buf_append(&last, r->after.data, r->after.len);
+        rc = quern__buf_ok(&last, "a key", err);
+        if (rc == QUERN_OK) {
+            quern_str after = {last.data, last.len};
+            rc = r->s->table.scan(r->s->self, &r->read, after, FILL_PAGE, take_row, r, err);
+        }
+        quern__buf_dispose(&last);
+        if (rc == PAGE_FULL)
+            return QUERN_OK;
+        if (rc != QUERN_OK)
+            return rc;
+        if (r->counts.rows - before < FILL_PAGE) {
+            *end = true;
+            return QUERN_OK;
+        }
+    }
+}

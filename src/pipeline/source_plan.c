@@ -1,0 +1,536 @@
+/*
+ * source_plan.c — see source_plan.h.
+ *
+ * The fingerprint's JSON is the embedder's own with five members added: chunker, preprocessing, scope,
+ * stored_type, template. `scope` holds more than the predicate: table, query, keys and the revision
+ * column too. Were a source pointed at another table whose keys and revisions happen to coincide, its old stamps
+ * would otherwise pass for current, and hits would show rows that were never embedded.
+ *
+ * Values are JSON strings, so that no value can pass for another member (a template may hold quotes,
+ * newlines and '=').
+ */
+#include "pipeline/source_plan.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "quern/text.h"
+#include "text/utf8.h"
+
+enum {
+    ARENA_LIMIT = 1 << 20,     /* of one declaration */
+    JSON_LIMIT = 1 << 20,      /* of a fingerprint */
+    META_MAX = 256,
+    NUMBER_TEXT = 40
+};
+
+static const char CHUNKER[] = "token-window/1";
+static const char PREPROCESSING[] = "none/1";
+
+/* ---- the declaration ---- */
+
+static int copy_text(quern__arena *a, const char *from, const char **to, quern_error *err)
+{
+    if (!from)
+        return QUERN_OK;
+    *to = quern__arena_copy(a, from, strlen(from));
+    return *to ? QUERN_OK : quern__fail_memory(err, strlen(from));
+}
+
+static int copy_spec(quern__plan *p, const quern_source_spec *from, quern_error *err)
+{
+    quern_source_spec *to = &p->spec;
+    to->struct_size = sizeof *to;
+    const struct {
+        const char *from;
+        const char **to;
+    } fields[] = {{from->name, &to->name},   {from->table, &to->table},
+                  {from->query, &to->query}, {from->keys, &to->keys},
+                  {from->text, &to->text},   {from->revision, &to->revision},
+                  {from->where, &to->where}, {from->meta, &to->meta}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
+        int rc = copy_text(&p->arena, value, fields[i].to, err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return QUERN_OK;
+}
+
+/* Splits "a, b" into names without the blanks around them. */
+static int split_meta(quern__plan *p, quern_error *err)
+{
+    const char *at = p->spec.meta ? p->spec.meta : "";
+    p->meta = quern__arena_alloc(&p->arena, META_MAX * sizeof *p->meta);
+    p->meta_column = quern__arena_alloc(&p->arena, META_MAX * sizeof *p->meta_column);
+    if (!p->meta || !p->meta_column)
+        return quern__fail_memory(err, META_MAX * sizeof *p->meta);
+    while (*at) {
+        size_t n = strcspn(at, ",");
+        size_t from = strspn(at, " \t\n");
+        size_t to = n;
+        while (to > from && strchr(" \t\n", at[to - 1]))
+            to--;
+        if (to > from) {
+            if (p->n_meta == META_MAX)
+                return quern__fail(err, QUERN_EINVAL, META_MAX,
+                                   "source %s: more than %d metadata columns", p->spec.name,
+                                   META_MAX);
+            char *name = quern__arena_copy(&p->arena, at + from, to - from);
+            if (!name)
+                return quern__fail_memory(err, to - from);
+            p->meta[p->n_meta++] = name;
+        }
+        at += n + (at[n] == ',');
+    }
+    return QUERN_OK;
+}
+
+static int gather_columns(quern__plan *p, quern_error *err)
+{
+    size_t n = quern__template_count(p->template);
+    p->columns = quern__arena_alloc(&p->arena, (n + p->n_meta + 1) * sizeof *p->columns);
+    if (!p->columns)
+        return quern__fail_memory(err, (n + p->n_meta) * sizeof *p->columns);
+    for (size_t i = 0; i < n; i++)
+        p->columns[i] = quern__template_column(p->template, i);
+    p->n_columns = n;
+    for (size_t m = 0; m < p->n_meta; m++) {
+        size_t at = 0;
+        while (at < p->n_columns && strcmp(p->columns[at], p->meta[m]) != 0)
+            at++;
+        if (at == p->n_columns)
+            p->columns[p->n_columns++] = p->meta[m];
+        p->meta_column[m] = at;
+    }
+    p->read.source = &p->spec;
+    p->read.columns = p->columns;
+    p->read.n_columns = p->n_columns;
+    return QUERN_OK;
+}
+
+int quern__plan_make(quern__plan **out, const quern_source_spec *spec, quern_error *err)
+{
+    *out = NULL;
+    quern__plan *p = quern__calloc(1, sizeof *p);
+    if (!p)
+        return quern__fail_memory(err, sizeof *p);
+    quern__arena_init(&p->arena, ARENA_LIMIT);
+    int rc = copy_spec(p, spec, err);
+    if (rc == QUERN_OK)
+        rc = quern__template_parse(&p->template, p->spec.text ? p->spec.text : "{text}", err);
+    if (rc == QUERN_OK)
+        rc = split_meta(p, err);
+    if (rc == QUERN_OK)
+        rc = gather_columns(p, err);
+    if (rc != QUERN_OK) {
+        quern__plan_free(p);
+        return rc;
+    }
+    *out = p;
+    return QUERN_OK;
+}
+
+void quern__plan_free(quern__plan *p)
+{
+    if (!p)
+        return;
+    quern__template_free(p->template);
+    quern__arena_dispose(&p->arena);
+    quern__free(p);
+}
+
+/* ---- finding sources ---- */
+
+typedef struct name_list {
+    char **names;
+    size_t n, cap;
+    quern_error *err;
+} name_list;
+
+static int take_name(const quern_source_spec *spec, void *ud)
+{
+    name_list *l = ud;
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 8;
+        char **grown = quern__resize_array(l->names, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(l->err, cap * sizeof *grown);
+        l->names = grown;
+        l->cap = cap;
+    }
+    char *copy = quern__strdup(spec->name);
+    if (!copy)
+        return quern__fail_memory(l->err, strlen(spec->name));
+    l->names[l->n++] = copy;
+    return QUERN_OK;
+}
+
+int quern__source_names(quern_store *s, char ***names, size_t *n, quern_error *err)
+{
+    name_list l = {.err = err};
+    int rc = s->table.source_each(s->self, take_name, &l, err);
+    if (rc != QUERN_OK) {
+        quern__names_free(l.names, l.n);
+        l = (name_list){0};
+    }
+    *names = l.names;
+    *n = l.n;
+    return rc;
+}
+
+void quern__names_free(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        quern__free(names[i]);
+    quern__free(names);
+}
+
+typedef struct plan_search {
+    const char *name;
+    quern__plan *found;
+    quern_error *err;
+} plan_search;
+
+static int take_plan(const quern_source_spec *spec, void *ud)
+{
+    plan_search *f = ud;
+    if (strcmp(spec->name, f->name) != 0 || f->found)
+        return QUERN_OK;
+    return quern__plan_make(&f->found, spec, f->err);
+}
+
+int quern__plan_open(quern__plan **out, quern_store *s, const char *name, quern_error *err)
+{
+    *out = NULL;
+    plan_search f = {name, NULL, err};
+    int rc = s->table.source_each(s->self, take_plan, &f, err);
+    if (rc != QUERN_OK) {
+        quern__plan_free(f.found);
+        return rc;
+    }
+    if (f.found) {
+        *out = f.found;
+        return QUERN_OK;
+    }
+    char **names = NULL;
+    size_t n = 0;
+    rc = quern__source_names(s, &names, &n, err);
+    if (rc != QUERN_OK)
+        return rc;
+    const char *near = quern_nearest(name, (const char *const *)names, n);
+    if (near)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "no source %s; did you mean %s?", name, near);
+    else
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
+                         "no source %s; `quern source list` shows those that there are", name);
+    quern__names_free(names, n);
+    return rc;
+}
+
+/* ---- rows ---- */
+
+static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *text, quern_error *err)
+{
+    int n = 0;
+    if (v->type == QUERN_VALUE_INT) {
+        n = snprintf(out, NUMBER_TEXT, "%" PRId64, v->integer);
+    } else { /* through the JSON writer: not by locale, and shortest that reads back */
+        quern__buf b;
+        quern__buf_init(&b, NUMBER_TEXT);
+        quern__jsonw w;
+        quern__jsonw_init(&w, &b);
+        quern__jsonw_double(&w, v->real);
+        int rc = quern__buf_ok(&b, "a number", err);
+        if (rc == QUERN_OK) {
+            n = (int)b.len;
+            memcpy(out, b.data, b.len);
+        }
+        quern__buf_dispose(&b);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    *text = (quern_str){out, (size_t)n};
+    return QUERN_OK;
+}
+
+static int render_row(const quern__plan *p, const quern_row *row, quern__buf *text, quern_error *err)
+{
+    char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
+    quern_str values[QUERN__TEMPLATE_FIELDS];
+    size_t n = quern__template_count(p->template);
+    for (size_t i = 0; i < n; i++) {
+        const quern_value *v = &row->columns[i];
+        values[i] = (quern_str){NULL, 0};
+        if (v->type == QUERN_VALUE_TEXT || v->type == QUERN_VALUE_BLOB) {
+            values[i] = v->bytes;
+        } else if (v->type != QUERN_VALUE_NULL) {
+            int rc = number_text(v, numbers[i], &values[i], err);
+            if (rc != QUERN_OK)
+                return rc;
+        }
+    }
+    quern__buf_clear(text);
+    return quern__template_render(p->template, values, text, err);
+}
+
+static uint64_t columns_bytes(const quern__plan *p, const quern_row *row)
+{
+    uint64_t total = 0;
+    size_t n = quern__template_count(p->template);
+    for (size_t i = 0; i < n; i++) {
+        const quern_value *v = &row->columns[i];
+        if (v->type == QUERN_VALUE_TEXT || v->type == QUERN_VALUE_BLOB)
+            total += v->bytes.len;
+    }
+    return total;
+}
+
+static void too_large(quern__document_view *out, uint64_t bytes, uint64_t max_bytes)
+{
+    out->bytes = bytes;
+    snprintf(out->reason, sizeof out->reason, "%" PRIu64 " bytes > %" PRIu64, bytes, max_bytes);
+}
+
+static int set_revision(const quern__plan *p, const quern_row *row, quern__document_view *out,
+                        quern_error *err)
+{
+    if (p->spec.revision && row->revision.len) {
+        out->revision = row->revision;
+        return QUERN_OK;
+    }
+    uint8_t digest[32];
+    int rc = quern__sha256_of(out->text.ptr ? out->text.ptr : "", out->text.len, digest, err);
+    if (rc != QUERN_OK)
+        return rc;
+    memcpy(out->hex, "sha256:", 7);
+    quern__hex32(digest, out->hex + 7);
+    out->revision = quern_str_of(out->hex);
+    return QUERN_OK;
+}
+
+int quern__plan_document(const quern__plan *p, const quern_row *row, uint64_t max_bytes,
+                         quern__buf *text, quern__document_view *out, quern_error *err)
+{
+    memset(out, 0, sizeof *out);
+    if (row->n_columns < p->n_columns)
+        return quern__fail(err, QUERN_EINTERNAL, (int64_t)row->n_columns,
+                           "source %s: the store gave %zu of %zu columns", p->spec.name,
+                           row->n_columns, p->n_columns);
+    uint64_t raw = columns_bytes(p, row);
+    if (raw > max_bytes + QUERN__TEMPLATE_BYTES) {
+        /* Not made at all; its size stands for its content, which stays too large while the size stays. */
+        too_large(out, raw, max_bytes);
+        if (p->spec.revision && row->revision.len) {
+            out->revision = row->revision;
+        } else {
+            snprintf(out->hex, sizeof out->hex, "bytes:%" PRIu64, raw);
+            out->revision = quern_str_of(out->hex);
+        }
+        return QUERN_OK;
+    }
+    int rc = render_row(p, row, text, err);
+    if (rc != QUERN_OK)
+        return rc;
+    out->text = (quern_str){text->data, text->len};
+    out->bytes = text->len;
+    if (out->bytes > max_bytes) {
+        too_large(out, out->bytes, max_bytes);
+    } else {
+        size_t bad = quern__utf8_check(text->data ? text->data : "", text->len);
+        if (bad < text->len)
+            snprintf(out->reason, sizeof out->reason, "not UTF-8 at byte %zu of its text", bad);
+    }
+    return set_revision(p, row, out, err);
+}
+
+bool quern__is_current(const quern_row *row, const quern__document_view *doc)
+{
+    const quern_stamp *s = &row->stamp;
+    if (s->outcome == QUERN_OUTCOME_NONE || s->revision.len != doc->revision.len)
+        return false;
+    return s->revision.len == 0 ||
+           memcmp(s->revision.ptr, doc->revision.ptr, s->revision.len) == 0;
+}
+
+/* ---- fingerprints ---- */
+
+static int append_json(const char *data, size_t n, void *ud)
+{
+    return quern__buf_append(ud, data, n) ? 0 : -1;
+}
+
+static int set_new(json_t *object, const char *key, json_t *value)
+{
+    return value && object ? json_object_set_new(object, key, value) : -1;
+}
+
+static json_t *text_or_null(const char *s)
+{
+    return s ? json_string(s) : json_null();
+}
+
+static int add_members(json_t *root, const quern__plan *p, const quern__fill_settings *s)
+{
+    json_t *chunker = json_object();
+    json_t *scope = json_object();
+    int bad = 0;
+    bad |= set_new(chunker, "kind", json_string(CHUNKER));
+    bad |= set_new(chunker, "max_chunks", json_integer(s->chunking.max_chunks));
+    bad |= set_new(chunker, "max_tokens", json_integer(s->chunking.max_tokens));
+    bad |= set_new(chunker, "overlap", json_integer(s->chunking.overlap));
+    bad |= set_new(root, "chunker", chunker);
+    bad |= set_new(scope, "keys", text_or_null(p->spec.keys));
+    bad |= set_new(scope, "query", text_or_null(p->spec.query));
+    bad |= set_new(scope, "revision", text_or_null(p->spec.revision));
+    bad |= set_new(scope, "table", text_or_null(p->spec.table));
+    bad |= set_new(scope, "where", text_or_null(p->spec.where));
+    bad |= set_new(root, "scope", scope);
+    bad |= set_new(root, "preprocessing", json_string(PREPROCESSING));
+    bad |= set_new(root, "stored_type", json_string(s->vector_type));
+    bad |= set_new(root, "template", json_string(p->spec.text ? p->spec.text : "{text}"));
+    return bad;
+}
+
+static int load_object(json_t **out, const char *json, quern_error *err)
+{
+    int rc = quern__json_scan(json, strlen(json), JSON_LIMIT, 32, 10000, err);
+    if (rc != QUERN_OK)
+        return rc;
+    json_error_t fault;
+    json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &fault);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return quern__fail(err, QUERN_EFORMAT, fault.position, "a fingerprint is not JSON: %s",
+                           root ? "not an object" : fault.text);
+    }
+    *out = root;
+    return QUERN_OK;
+}
+
+int quern__plan_fingerprint(const quern__plan *p, quern_embedder *e, const quern__fill_settings *s,
+                            char **json, char hash[65], quern_error *err)
+{
+    *json = NULL;
+    char *own = NULL;
+    json_t *root = NULL;
+    uint8_t digest[32];
+    quern__buf b;
+    quern__buf_init(&b, JSON_LIMIT);
+    int rc = quern_embedder_fingerprint(e, &own, NULL, err);
+    if (rc == QUERN_OK)
+        rc = load_object(&root, own, err);
+    if (rc != QUERN_OK)
+        goto done;
+    if (add_members(root, p, s) ||
+        json_dump_callback(root, append_json, &b, JSON_COMPACT | JSON_SORT_KEYS)) {
+        rc = quern__fail(err, QUERN_ENOMEM, 0, "source %s: no fingerprint: out of memory, or its "
+                         "declaration is not UTF-8", p->spec.name);
+        goto done;
+    }
+    rc = quern__buf_ok(&b, "the fingerprint", err);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_of(b.data, b.len, digest, err);
+    if (rc == QUERN_OK) {
+        quern__hex32(digest, hash);
+        *json = quern__buf_detach(&b);
+        if (!*json)
+            rc = quern__fail_memory(err, b.len);
+    }
+done:
+    json_decref(root);
+    quern__free(own);
+    quern__buf_dispose(&b);
+    return rc;
+}
+
+int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *err)
+{
+    json_t *root = NULL;
+    int rc = load_object(&root, json, err);
+    if (rc != QUERN_OK)
+        return rc;
+    memset(s, 0, sizeof *s);
+    json_t *c = json_object_get(root, "chunker");
+    json_int_t tokens = json_integer_value(json_object_get(c, "max_tokens"));
+    json_int_t overlap = json_integer_value(json_object_get(c, "overlap"));
+    json_int_t chunks = json_integer_value(json_object_get(c, "max_chunks"));
+    const char *type = json_string_value(json_object_get(root, "stored_type"));
+    if (tokens < 1 || tokens > QUERN__CHUNK_TOKENS || overlap < 0 || overlap >= tokens ||
+        chunks < 1 || chunks > QUERN__CHUNK_LIMIT || !type || !quern__vector_width(type)) {
+        rc = quern__fail(err, QUERN_EFORMAT, 0,
+                         "a generation's fingerprint lacks the settings it was made with");
+    } else {
+        s->chunking = (quern__chunking){(uint32_t)tokens, (uint32_t)overlap, (uint32_t)chunks};
+        snprintf(s->vector_type, sizeof s->vector_type, "%s", type);
+    }
+    json_decref(root);
+    return rc;
+}
+
+/* Members of a that b lacks or, with `both`, has otherwise. */
+static void note_differing(json_t *a, json_t *b, bool both, char *out, size_t size)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(a, key, value) {
+        json_t *other = json_object_get(b, key);
+        if (other && (!both || json_equal(value, other)))
+            continue;
+        size_t n = strlen(out);
+        if (n + strlen(key) + 3 < size)
+            snprintf(out + n, size - n, "%s%s", n ? ", " : "", key);
+    }
+}
+
+void quern__fingerprint_difference(const char *a, const char *b, char *out, size_t size)
+{
+    json_t *ja = NULL;
+    json_t *jb = NULL;
+    out[0] = '\0';
+    if (load_object(&ja, a, NULL) == QUERN_OK && load_object(&jb, b, NULL) == QUERN_OK) {
+        note_differing(ja, jb, true, out, size);
+        note_differing(jb, ja, false, out, size);
+    }
+    json_decref(ja);
+    json_decref(jb);
+    if (!out[0])
+        snprintf(out, size, "fingerprint");
+}
+
+int quern__plan_check_generation(const quern__plan *p, quern_store *s, quern_embedder *e,
+                                 const quern_generation *g, quern__fill_settings *settings,
+                                 quern_error *err)
+{
+    char *made = NULL;
+    char *now = NULL;
+    char hash[65];
+    int rc = s->table.generation_json(s->self, g->id, &made, err);
+    if (rc == QUERN_OK)
+        rc = quern__settings_of(made, settings, err);
+    if (rc == QUERN_OK)
+        rc = quern__plan_fingerprint(p, e, settings, &now, hash, err);
+    if (rc == QUERN_OK && (strcmp(hash, g->fingerprint) != 0 ||
+                           g->dimensions != quern_embedder_dimensions(e))) {
+        char what[160];
+        quern__fingerprint_difference(made, now, what, sizeof what);
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "source %s was filled with %s under fingerprint %.12s, in force is %s under %.12s "
+                         "(%s differs); run `quern fill`, or go back to the earlier settings",
+                         p->spec.name, g->model, g->fingerprint, quern_embedder_name(e), hash, what);
+    }
+    quern__free(made);
+    quern__free(now);
+    return rc;
+}
+
+size_t quern__vector_width(const char *vector_type)
+{
+    if (strcmp(vector_type, "f16") == 0)
+        return 2;
+    return strcmp(vector_type, "f32") == 0 ? 4 : 0;
+}
