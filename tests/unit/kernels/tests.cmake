@@ -1,0 +1,15 @@
+# The scalar tables once more with the fma instruction inlined: the same source, the same bits, and
+# tests that end in time. It is linked into tests only.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  add_library(quern_scalar_fma STATIC ${PROJECT_SOURCE_DIR}/src/kernels/kernels_scalar.c)
+  target_include_directories(quern_scalar_fma PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_compile_definitions(quern_scalar_fma PRIVATE QUERN__SCALAR_TABLE=quern__kernels_scalar_fma)
+  target_compile_options(quern_scalar_fma PRIVATE -O3 -fno-math-errno -mavx2 -mfma)
+  target_link_libraries(quern_scalar_fma PUBLIC quern_static)
+  foreach(name test_kernels test_encoder test_encoder_model)
+    if(TARGET ${name})
+      target_link_libraries(${name} PRIVATE quern_scalar_fma)
+      target_compile_definitions(${name} PRIVATE QUERN_HAVE_SCALAR_FMA)
+    endif()
+  endforeach()
+endif()
