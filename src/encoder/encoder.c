@@ -476,12 +476,11 @@ int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
     if (!quern__safetensors_find(weights, "embeddings.word_embeddings.weight") &&
         quern__safetensors_find(weights, "bert.embeddings.word_embeddings.weight"))
         l.prefix = "bert.";
+    const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
-    if (!rc) {
-        const quern__fpenv env = quern__fpenv_enter(); /* rule 3 adds positions and types */
+    if (!rc)
         rc = load(&l);
-        quern__fpenv_leave(env);
-    }
+    quern__fpenv_leave(env);
     quern__free(l.row_copies);
     if (rc)
         quern__encoder_free(e);
