@@ -33,6 +33,7 @@ typedef struct quern_search_options {
     float min_similarity;  /* used when has_min_similarity */
     int has_min_similarity;
     const quern_cancel *cancel;
+    int as_document; /* 1: the query is embedded as documents are, for a model with two prompts */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;

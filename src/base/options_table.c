@@ -14,7 +14,7 @@
 
 #include "base/compiler.h"
 
-#define STORES    "add source fill search status verify doctor"
+#define STORES    "add source fill search status verify bench doctor"
 #define MODELS    "embed similarity tokenize fill search status verify bench doctor"
 #define FILLS     "embed similarity fill search status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
@@ -30,7 +30,7 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill search status verify", 1,
+     "add fill search status verify bench", 1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
      "repeated (default: all)."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,

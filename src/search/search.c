@@ -164,7 +164,7 @@ static int embed_query(search_run *r, quern_str query, quern_error *err)
         return quern__fail_memory(err, r->dim * sizeof *r->query);
     quern_embed_options o;
     QUERN_INIT(&o);
-    o.as = QUERN_AS_QUERY;
+    o.as = r->opt->as_document ? QUERN_AS_DOCUMENT : QUERN_AS_QUERY;
     o.cancel = r->opt->cancel;
     return quern_embed(r->e, &query, 1, &o, r->query, r->dim, NULL, err);
 }

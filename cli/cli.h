@@ -1,0 +1,111 @@
+/*
+ * cli.h — what the files of the command share. Each command is one function, cmd_*, that returns a
+ * status of quern/status.h with err filled; main.c prints the error and turns the status into an exit
+ * code (docs/errors.md). The command uses public headers, jansson and the C library only.
+ */
+#ifndef QUERN_CLI_H
+#define QUERN_CLI_H
+
+#include "quern/quern.h"
+
+#include "os_term.h"
+#include "out.h"
+
+typedef struct cli {
+    quern_config *config;
+    const quern_command *command;
+    const char *const *args; /* what is not a flag */
+    size_t n_args;
+    quern_cancel *cancel;
+    int json, quiet;
+} cli;
+
+typedef int (*cli_command_fn)(cli *c, quern_error *err);
+int cmd_embed(cli *c, quern_error *err);
+int cmd_similarity(cli *c, quern_error *err);
+int cmd_tokenize(cli *c, quern_error *err);
+int cmd_model_pull(cli *c, quern_error *err);
+int cmd_model_import(cli *c, quern_error *err);
+int cmd_model_list(cli *c, quern_error *err);
+int cmd_model_info(cli *c, quern_error *err);
+int cmd_model_verify(cli *c, quern_error *err);
+int cmd_model_remove(cli *c, quern_error *err);
+int cmd_add(cli *c, quern_error *err);
+int cmd_source_add(cli *c, quern_error *err);
+int cmd_source_set(cli *c, quern_error *err);
+int cmd_source_list(cli *c, quern_error *err);
+int cmd_source_show(cli *c, quern_error *err);
+int cmd_source_remove(cli *c, quern_error *err);
+int cmd_fill(cli *c, quern_error *err);
+int cmd_search(cli *c, quern_error *err);
+int cmd_status(cli *c, quern_error *err);
+int cmd_verify(cli *c, quern_error *err);
+int cmd_bench(cli *c, quern_error *err);
+int cmd_doctor(cli *c, quern_error *err);
+int cmd_help(cli *c, quern_error *err);
+
+/* Fills err (status, detail 0, no subject) and returns status. */
+int fail(quern_error *err, int status, const char *fmt, ...) QUERN_PRINTF(3, 4);
+int no_memory(quern_error *err);
+
+/* ---- args.c ---- */
+/* Splits argv after the command's words into flags (set in c->config) and c->args, which are put into
+ * `args` (room for argc). *help: --help was among them. */
+int args_parse(cli *c, int argc, char **argv, const char **args, int *help, quern_error *err);
+/* Exactly / at least so many arguments; EINVAL shows the synopsis. */
+int args_need(const cli *c, size_t least, size_t most, quern_error *err);
+
+/* ---- help.c ---- */
+void help_overview(void);
+void help_command(const quern_command *command);
+/* Of "model" or "source": its sub-commands. Returns 0 when there are none. */
+int help_family(const char *word);
+void help_markdown(void);
+void help_man(void);
+void help_bash(void);
+
+/* ---- session.c: what the flags say, opened ---- */
+int option_as(const cli *c, int fallback); /* enum quern_as */
+int documents_only(const cli *c,
+                   quern_error *err); /* EINVAL for --as query where vectors are stored ones */
+void shelf_options(const cli *c, quern_shelf_options *opt);
+void shelf_done(void); /* takes the progress bar of a download away */
+int open_model(const cli *c, quern_model **out, quern_error *err);
+int open_embedder(const cli *c, quern_embedder **out, quern_error *err);
+int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
+/* Each --source, NULL-terminated names into *list (free(*list) frees them all); a single NULL for none. */
+int list_sources(const cli *c, char ***list, size_t *n, quern_error *err);
+/* Asks on a terminal; EINVAL without one and without --yes, ECANCELLED on anything but y. */
+int confirm(const cli *c, const char *question, quern_error *err);
+
+/* ---- progress.c: one line on standard error, only on a terminal ---- */
+typedef struct progress {
+    int on;
+    uint64_t last_ns;
+} progress;
+void progress_begin(progress *p, const cli *c);
+/* fraction < 0: unknown. Draws at most ten times a second. */
+void progress_draw(progress *p, const char *what, double fraction, const char *detail);
+void progress_end(progress *p);
+void human_bytes(uint64_t bytes, char out[16]);
+void human_time(double seconds, char out[16]);
+
+/* ---- input.c: texts from arguments or standard input ---- */
+typedef struct text_item {
+    quern_str text;
+    char *storage;     /* owns text and members */
+    quern_str members; /* --jsonl: what the object held, without its braces */
+    uint64_t line;     /* 1, 2, … */
+} text_item;
+typedef struct input input;
+/* ours: names that results give fields of their own, NULL-terminated; an input's fields of those names
+ * do not pass through. */
+int input_open(input **out, const cli *c, const char *const *ours, quern_error *err);
+int input_next(input *in, text_item *item, quern_error *err); /* 1, 0 at the end, negative */
+int input_ready(input *in);                                   /* input_next would not wait */
+void input_free(input *in);
+/* "line 3" or "argument 3", for errors. */
+void input_place(const input *in, uint64_t line, char out[48]);
+void text_item_free(text_item *item);
+
+#endif

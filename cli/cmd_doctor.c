@@ -1,0 +1,184 @@
+/*
+ * cmd_doctor.c — is everything in order? Each check is one line: ok, a note (nothing to mend, but worth
+ * knowing) or a finding, with what to do. The configuration has been checked before this runs, or the
+ * command would not have started; --config stops after saying what it is.
+ */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum kind { OK, NOTE, FINDING };
+
+typedef struct patient {
+    cli *c;
+    unsigned findings;
+} patient;
+
+static void say(patient *p, enum kind kind, const char *what, const char *fmt, ...)
+    QUERN_PRINTF(4, 5);
+
+static void say(patient *p, enum kind kind, const char *what, const char *fmt, ...)
+{
+    static const char *const words[] = {"ok", "note", "FOUND"}, *const json[] = {"ok", "note",
+                                                                                 "finding"};
+    char text[600];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    p->findings += kind == FINDING;
+    if (p->c->json) {
+        put_object();
+        put_key("check");
+        put_text(what);
+        put_key("result");
+        put_text(json[kind]);
+        put_key("message");
+        put_text(text);
+        put_end_object();
+    } else if (!p->c->quiet || kind == FINDING) {
+        out_printf("%-6s %-14s %s\n", words[kind], what, text);
+    }
+}
+
+static int readable(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (f)
+        fclose(f);
+    return f != NULL;
+}
+
+static int check_configuration(patient *p, quern_error *err)
+{
+    const quern_config *config = p->c->config;
+    const char *path = quern_config_text(config, "config");
+    int there = readable(path);
+    if (!there && strcmp(path, quern_option_find("config")->fallback) != 0)
+        return fail(err, QUERN_EINVAL, "%s: there is no such configuration file", path);
+    say(p, OK, "configuration", there ? "%s is read" : "no %s; defaults hold", path);
+    for (size_t i = 0; quern_option_at(i); i++) {
+        const quern_option *o = quern_option_at(i);
+        if (!quern_config_is_set(config, o->name) || strcmp(o->name, "config") == 0)
+            continue;
+        say(p, OK, "configuration", "%s = %s (%s)", o->name,
+            o->type == QUERN_OPTION_SECRET ? "(hidden)" : quern_config_text(config, o->name),
+            quern_config_origin(config, o->name));
+    }
+    return QUERN_OK;
+}
+
+static void check_model(patient *p, quern_embedder **e)
+{
+    cli *c = p->c;
+    const char *name = quern_config_text(c->config, "model");
+    quern_shelf_options opt;
+    quern_error err;
+    QUERN_INIT(&opt);
+    opt.offline = 1;
+    opt.cancel = c->cancel;
+    int rc = open_embedder(c, e, &err);
+    if (rc != QUERN_OK) {
+        say(p, FINDING, "model", "%s", err.msg);
+        return;
+    }
+    if (!strchr(name, '/') && (rc = quern_shelf_verify(name, &opt, &err)) != QUERN_OK) {
+        say(p, FINDING, "model", "%s", err.msg);
+        return;
+    }
+    quern_str text = quern_str_of("a cat sleeps on the sofa");
+    quern_embed_options how;
+    QUERN_INIT(&how);
+    how.truncation = QUERN_TRUNCATION_CUT;
+    how.cancel = c->cancel;
+    char *json = NULL;
+    rc = quern_embed_json(*e, text, &how, &json, &err);
+    quern_free(json);
+    if (rc != QUERN_OK)
+        say(p, FINDING, "model", "%s", err.msg);
+    else
+        say(p, OK, "model", "%s: files intact, %u dimensions, %u tokens, embeds",
+            quern_embedder_name(*e), quern_embedder_dimensions(*e), quern_embedder_max_length(*e));
+}
+
+static void check_sources(patient *p, quern_store *store, quern_embedder *e)
+{
+    quern_status_report *r = NULL;
+    quern_error err;
+    if (quern_status_open(&r, store, e, NULL, p->c->cancel, &err) != QUERN_OK) {
+        say(p, FINDING, "sources", "%s", err.msg);
+        return;
+    }
+    for (size_t i = 0; i < quern_status_count(r); i++) {
+        const quern_status_row *row = quern_status_at(r, i);
+        const char *note = row->note ? row->note : "";
+        say(p, *note ? NOTE : OK, "source", "%s: %.1f %% of %llu documents current%s%s",
+            row->source, row->percent, (unsigned long long)row->total, *note ? "; " : "", note);
+        if (row->failed)
+            say(p, FINDING, "source", "%s: %llu documents failed; quern fill tries them again",
+                row->source, (unsigned long long)row->failed);
+    }
+    quern_status_free(r);
+}
+
+static void check_store(patient *p, quern_embedder *e)
+{
+    cli *c = p->c;
+    const char *store_path = quern_config_text(c->config, "store");
+    const char *db = quern_config_text(c->config, "db");
+    const char *file = store_path ? store_path : db;
+    if (!strstr(file, "://") && !readable(file)) {
+        say(p, NOTE, "store", "%s is not there yet; quern add or quern source add makes it", file);
+        return;
+    }
+    quern_store *store = NULL;
+    quern_error err;
+    int rc = open_store(c, 1, &store, &err);
+    if (rc == QUERN_ENOTFOUND)
+        say(p, NOTE, "store", "%s", err.msg);
+    else if (rc != QUERN_OK)
+        say(p, FINDING, "store", "%s", err.msg);
+    else
+        say(p, OK, "store", "%s opens, its schema is this version's", file);
+    if (rc == QUERN_OK)
+        check_sources(p, store, e);
+    quern_store_free(store);
+}
+
+int cmd_doctor(cli *c, quern_error *err)
+{
+    patient p = {.c = c};
+    quern_embedder *e = NULL;
+    int rc = args_need(c, 0, 0, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (c->json) {
+        put_object();
+        put_key("checks");
+        put_array();
+    }
+    rc = check_configuration(&p, err);
+    int configuration_only = strcmp(quern_config_origin(c->config, "config"), "--config") == 0;
+    if (rc == QUERN_OK && !configuration_only) {
+        say(&p, OK, "quern", "%s", quern_version_string());
+        say(&p, OK, "processor", "%s; using %s", quern_cpu_describe(), quern_cpu_level());
+        check_model(&p, &e);
+        check_store(&p, e);
+    }
+    if (c->json) {
+        put_end_array();
+        put_key("findings");
+        put_whole(p.findings);
+        put_end_object();
+        put_line();
+    }
+    quern_embedder_free(e);
+    if (rc == QUERN_OK && quern_cancel_raised(c->cancel))
+        return fail(err, QUERN_ECANCELLED, "interrupted");
+    if (rc == QUERN_OK && p.findings)
+        return fail(err, QUERN_EMISMATCH, "doctor: %u finding%s", p.findings,
+                    p.findings == 1 ? "" : "s");
+    return rc;
+}

@@ -1,0 +1,286 @@
+/*
+ * cmd_embed.c — texts to vectors, as a stream. Texts are taken in batches; a batch is closed when it is
+ * full or when the next text is not there yet, so that a slow writer sees each result at once and a fast
+ * one gets full batches. Memory is one batch, however long the input.
+ *
+ * npy says the number of rows in front. Its rows are therefore put aside in a temporary file and copied
+ * out behind the header at the end. Writing the header twice was rejected: it needs an output that can
+ * seek, and is wrong with >>.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_BYTES = 4 << 20, BATCHES = 8, LARGEST_BATCH = 1024 };
+enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64 };
+
+static const char *const our_fields[] = {"index", "embedding",   "tokens", "truncated",
+                                         "model", "fingerprint", NULL};
+
+typedef struct work {
+    cli *c;
+    input *in;
+    quern_embedder *e;
+    quern_embed_options opt;
+    enum format format;
+    char hash[65];
+    uint32_t dim;
+    size_t room, n; /* of the batch */
+    text_item *items;
+    quern_str *texts;
+    float *vectors;
+    quern_embed_result *results;
+    unsigned char *row; /* one vector as bytes */
+    FILE *aside;        /* npy: its rows */
+    uint64_t done;
+} work;
+
+static enum format chosen_format(const cli *c)
+{
+    static const char *const names[] = {"jsonl", "json", "npy", "f32", "base64"};
+    const char *name = quern_config_text(c->config, "format");
+    enum format f = c->json ? FORMAT_JSON : FORMAT_JSONL;
+    for (int i = 0; name && i < 5; i++)
+        if (strcmp(name, names[i]) == 0)
+            f = (enum format)i;
+    return f;
+}
+
+/* ---- writing ---- */
+
+static void write_base64(const unsigned char *p, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned left = (unsigned)(n - i), v = (unsigned)p[i] << 16;
+        v |= left > 1 ? (unsigned)p[i + 1] << 8 : 0;
+        v |= left > 2 ? p[i + 2] : 0;
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
+                        left > 2 ? digits[v & 63] : '='};
+        out_bytes(four, 4);
+    }
+}
+
+static void write_object(const work *w, size_t i)
+{
+    const float *v = w->vectors + i * w->dim;
+    put_object();
+    put_members(w->items[i].members.ptr, w->items[i].members.len);
+    put_key("index");
+    put_whole(w->done + i);
+    put_key("embedding");
+    if (w->format == FORMAT_BASE64) {
+        quern_vector_to_blob(v, w->dim, w->row);
+        put_raw("\"", 1);
+        write_base64(w->row, (size_t)w->dim * 4);
+        out_text("\"");
+    } else {
+        put_array();
+        for (uint32_t d = 0; d < w->dim; d++)
+            put_float(v[d]);
+        put_end_array();
+    }
+    put_key("tokens");
+    put_whole(w->results[i].tokens);
+    put_key("truncated");
+    put_bool(w->results[i].truncated);
+    put_key("model");
+    put_text(quern_embedder_name(w->e));
+    put_key("fingerprint");
+    put_text(w->hash);
+    put_end_object();
+}
+
+static int write_row(work *w, size_t i, quern_error *err)
+{
+    quern_vector_to_blob(w->vectors + i * w->dim, w->dim, w->row);
+    if (!w->aside)
+        out_bytes(w->row, (size_t)w->dim * 4);
+    else if (fwrite(w->row, 4, w->dim, w->aside) != w->dim)
+        return fail(err, QUERN_EIO, "temporary file: cannot write");
+    return QUERN_OK;
+}
+
+static void write_npy_header(uint32_t dim, uint64_t rows)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text,
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }",
+                     (unsigned long long)rows, dim);
+    unsigned char header[128]; /* a multiple of 64, as the format asks */
+    memset(header, ' ', sizeof header);
+    memcpy(header, "\x93NUMPY\x01\x00\x76\x00", 10); /* version 1.0; 118 bytes follow */
+    memcpy(header + 10, text, (size_t)n);
+    header[127] = '\n';
+    out_bytes(header, sizeof header);
+}
+
+static int write_batch(work *w, size_t n, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t i = 0; i < n && rc == QUERN_OK; i++) {
+        if (w->format == FORMAT_NPY || w->format == FORMAT_F32) {
+            rc = write_row(w, i, err);
+            continue;
+        }
+        if (w->format == FORMAT_JSON && w->done + i > 0)
+            out_text("\n");
+        write_object(w, i);
+        if (w->format != FORMAT_JSON)
+            put_line();
+    }
+    w->done += n;
+    out_flush();
+    return rc;
+}
+
+/* ---- embedding ---- */
+
+/* An error of the library's about text i, with the place of that text in the input. */
+static int at_place(const work *w, size_t i, int rc, quern_error *err)
+{
+    char place[48], what[sizeof err->msg];
+    input_place(w->in, w->items[i].line, place);
+    memcpy(what, err->msg, sizeof what);
+    if (rc == QUERN_ETOOLONG)
+        snprintf(err->msg, sizeof err->msg,
+                 "%s: %lld tokens, the model reads %u; --truncate cuts it", place,
+                 (long long)err->detail, quern_embedder_max_length(w->e));
+    else
+        snprintf(err->msg, sizeof err->msg, "%s: %.400s", place, what);
+    return rc;
+}
+
+static int embed(work *w, size_t n, quern_error *err)
+{
+    return quern_embed(w->e, w->texts, n, &w->opt, w->vectors, n * w->dim, w->results, err);
+}
+
+/* One bad text does not take its neighbours along: those before it are written first. */
+static int finish_batch(work *w, quern_error *err)
+{
+    if (!w->n)
+        return QUERN_OK;
+    for (size_t i = 0; i < w->n; i++)
+        w->texts[i] = w->items[i].text;
+    int rc = embed(w, w->n, err);
+    size_t good = w->n;
+    if (rc != QUERN_OK && err->subject >= 0 && (size_t)err->subject < w->n) {
+        good = (size_t)err->subject;
+        rc = at_place(w, good, rc, err);
+        quern_error other;
+        if (good && embed(w, good, &other) != QUERN_OK)
+            good = 0;
+    } else if (rc != QUERN_OK) {
+        good = 0;
+    }
+    quern_error late;
+    int wrote = write_batch(w, good, &late);
+    if (rc == QUERN_OK && wrote != QUERN_OK) {
+        rc = wrote;
+        *err = late;
+    }
+    for (size_t i = 0; i < w->n; i++)
+        text_item_free(&w->items[i]);
+    w->n = 0;
+    return rc;
+}
+
+static int stream(work *w, quern_error *err)
+{
+    size_t bytes = 0;
+    for (;;) {
+        quern_error why;
+        int got = input_next(w->in, &w->items[w->n], &why);
+        if (got == 1)
+            bytes += w->items[w->n++].text.len;
+        int close = got != 1 || w->n == w->room || bytes >= MOST_BYTES || !input_ready(w->in);
+        if (close) {
+            bytes = 0;
+            int rc = finish_batch(w, err);
+            if (rc != QUERN_OK || out_broken())
+                return rc;
+        }
+        if (got < 0)
+            *err = why;
+        if (got != 1)
+            return got;
+    }
+}
+
+static int copy_aside(work *w, quern_error *err)
+{
+    char block[1 << 14];
+    size_t n;
+    rewind(w->aside);
+    write_npy_header(w->dim, w->done);
+    while ((n = fread(block, 1, sizeof block, w->aside)) > 0)
+        out_bytes(block, n);
+    return ferror(w->aside) ? fail(err, QUERN_EIO, "temporary file: cannot read") : QUERN_OK;
+}
+
+static int prepare(work *w, quern_error *err)
+{
+    char *json = NULL;
+    cli *c = w->c;
+    QUERN_INIT(&w->opt);
+    w->opt.as = option_as(c, QUERN_AS_DOCUMENT);
+    w->opt.truncation =
+        quern_config_flag(c->config, "truncate") ? QUERN_TRUNCATION_CUT : QUERN_TRUNCATION_ERROR;
+    w->opt.no_normalize = quern_config_flag(c->config, "no-normalize");
+    w->opt.cancel = c->cancel;
+    w->format = chosen_format(c);
+    w->room = (size_t)quern_config_count(c->config, "batch") * BATCHES;
+    if (w->room > LARGEST_BATCH)
+        w->room = LARGEST_BATCH;
+    int rc = input_open(&w->in, c, our_fields, err);
+    if (rc == QUERN_OK)
+        rc = open_embedder(c, &w->e, err);
+    if (rc == QUERN_OK)
+        rc = quern_embedder_fingerprint(w->e, &json, w->hash, err);
+    quern_free(json);
+    if (rc != QUERN_OK)
+        return rc;
+    w->dim = quern_embedder_dimensions(w->e);
+    w->items = calloc(w->room, sizeof *w->items);
+    w->texts = calloc(w->room, sizeof *w->texts);
+    w->results = calloc(w->room, sizeof *w->results);
+    w->vectors = calloc(w->room * w->dim, sizeof *w->vectors);
+    w->row = calloc(w->dim, 4);
+    if (!w->items || !w->texts || !w->results || !w->vectors || !w->row)
+        return no_memory(err);
+    if (w->format == FORMAT_NPY && !(w->aside = tmpfile()))
+        return fail(err, QUERN_EIO, "npy: cannot make a temporary file for the rows");
+    return QUERN_OK;
+}
+
+int cmd_embed(cli *c, quern_error *err)
+{
+    work w = {.c = c};
+    int rc = prepare(&w, err);
+    if (rc == QUERN_OK) {
+        if (w.format == FORMAT_JSON)
+            put_array();
+        rc = stream(&w, err);
+        if (w.format == FORMAT_JSON) {
+            put_end_array();
+            put_line();
+        }
+        if (rc == QUERN_OK && w.aside)
+            rc = copy_aside(&w, err);
+    }
+    for (size_t i = 0; w.items && i < w.n; i++)
+        text_item_free(&w.items[i]);
+    if (w.aside)
+        fclose(w.aside);
+    free(w.items);
+    free(w.texts);
+    free(w.results);
+    free(w.vectors);
+    free(w.row);
+    input_free(w.in);
+    quern_embedder_free(w.e);
+    return rc;
+}

@@ -1,0 +1,266 @@
+/*
+ * cmd_model.c — the shelf: pull, import, list, info, verify, remove.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What the shelf asks of a command that never touches the network. */
+static void local_options(const cli *c, quern_shelf_options *opt)
+{
+    QUERN_INIT(opt);
+    opt->offline = 1;
+    opt->cancel = c->cancel;
+}
+
+/* The outcome of pull, import, verify or remove: one line. */
+static void tell(const cli *c, const char *done, const char *name, const char *path)
+{
+    if (c->json) {
+        put_object();
+        put_key("name");
+        put_text(name);
+        put_key(done);
+        put_bool(1);
+        if (path) {
+            put_key("path");
+            put_text(path);
+        }
+        put_end_object();
+        put_line();
+    } else if (!c->quiet) {
+        out_printf("%s %s%s%s\n", done, name, path ? " in " : "", path ? path : "");
+    }
+}
+
+static int tell_path(const cli *c, const char *done, const char *name,
+                     const quern_shelf_options *opt, quern_error *err)
+{
+    char *path = NULL;
+    int rc = quern_shelf_find(name, opt, &path, err);
+    if (rc == QUERN_OK)
+        tell(c, done, name, path);
+    quern_free(path);
+    return rc;
+}
+
+int cmd_model_pull(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    shelf_options(c, &opt);
+    rc = quern_shelf_pull(c->args[0], &opt, err);
+    shelf_done();
+    return rc == QUERN_OK ? tell_path(c, "pulled", c->args[0], &opt, err) : rc;
+}
+
+/* Without --name the shelf names it after the path; which name that was shows in the list by weights. */
+int cmd_model_import(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    const char *name = quern_config_text(c->config, "name");
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &opt);
+    rc = quern_shelf_import(c->args[0], name, &opt, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (name)
+        return tell_path(c, "imported", name, &opt, err);
+    tell(c, "imported", c->args[0], NULL);
+    return QUERN_OK;
+}
+
+static void list_json(const quern_shelf_list *l)
+{
+    put_object();
+    put_key("models");
+    put_array();
+    for (size_t i = 0; i < quern_shelf_count(l); i++) {
+        const quern_shelf_entry *e = quern_shelf_at(l, i);
+        put_object();
+        put_key("name");
+        put_text(e->name);
+        put_key("bytes");
+        put_whole(e->bytes);
+        put_key("origin");
+        put_text(e->origin);
+        put_key("imported_at");
+        put_text(e->imported_at);
+        put_key("weights_sha256");
+        put_text(e->weights_sha256);
+        put_key("path");
+        put_text(e->path);
+        put_end_object();
+    }
+    put_end_array();
+    put_end_object();
+    put_line();
+}
+
+int cmd_model_list(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    quern_shelf_list *l = NULL;
+    int rc = args_need(c, 0, 0, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &opt);
+    rc = quern_shelf_open(&l, &opt, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (c->json)
+        list_json(l);
+    for (size_t i = 0; !c->json && i < quern_shelf_count(l); i++) {
+        const quern_shelf_entry *e = quern_shelf_at(l, i);
+        char size[16];
+        human_bytes(e->bytes, size);
+        out_printf("%-28s %9s  %s\n", e->name, size, e->origin);
+    }
+    if (!c->json && !c->quiet && !quern_shelf_count(l))
+        fprintf(stderr, "the shelf is empty; quern model pull %s\n", quern_shelf_known(0));
+    quern_shelf_free(l);
+    return QUERN_OK;
+}
+
+static void info_json(const quern_model_info *i, const char *weights, const char *tokenizer,
+                      const char *fingerprint)
+{
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        {"name", i->name},
+        {"path", i->path},
+        {"family", i->family},
+        {"pooling", i->pooling},
+        {"pooling_origin", i->pooling_origin},
+        {"kernels", i->kernels},
+        {"weights_sha256", weights},
+        {"tokenizer_sha256", tokenizer},
+        {"fingerprint", fingerprint},
+    };
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"dimensions", i->dimensions}, {"max_sequence_length", i->max_sequence_length},
+        {"layers", i->layers},         {"heads", i->heads},
+        {"vocabulary", i->vocabulary}, {"parameters", i->parameters},
+        {"bytes", i->bytes},
+    };
+    put_object();
+    for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
+        put_key(texts[k].key);
+        put_text(texts[k].text);
+    }
+    for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+        put_key(numbers[k].key);
+        put_whole(numbers[k].value);
+    }
+    put_key("normalize");
+    put_bool(i->normalize);
+    put_key("prompts");
+    put_object();
+    put_key("query");
+    put_text(i->prompt_query);
+    put_key("document");
+    put_text(i->prompt_document);
+    put_end_object();
+    put_key("precisions");
+    put_array();
+    put_text(i->precision);
+    put_end_array();
+    put_end_object();
+    put_line();
+}
+
+static void info_text(const quern_model_info *i, const char *weights, const char *tokenizer,
+                      const char *fingerprint)
+{
+    char size[16];
+    human_bytes(i->bytes, size);
+    out_printf("name                 %s\npath                 %s\nfamily               %s\n",
+               i->name, i->path, i->family);
+    out_printf("dimensions           %u\nmax sequence length  %u tokens\n", i->dimensions,
+               i->max_sequence_length);
+    out_printf("layers, heads        %u, %u\nvocabulary           %u\n", i->layers, i->heads,
+               i->vocabulary);
+    out_printf("pooling              %s (%s)%s\n", i->pooling, i->pooling_origin,
+               i->normalize ? ", normalised" : "");
+    out_printf("parameters           %llu, %s\n", (unsigned long long)i->parameters, size);
+    out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
+               i->prompt_document);
+    out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
+    out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
+               weights, tokenizer, fingerprint);
+}
+
+int cmd_model_info(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    quern_model *m = NULL;
+    quern_model_options how;
+    quern_model_info info;
+    char *path = NULL, *json = NULL, weights[65], tokenizer[65], fingerprint[65];
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &opt);
+    QUERN_INIT(&how);
+    QUERN_INIT(&info);
+    how.name = strchr(c->args[0], '/') ? NULL : c->args[0];
+    rc = quern_shelf_find(c->args[0], &opt, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_open(&m, path, &how, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_describe(m, &info, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_weights_sha256(m, weights, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_fingerprint(m, &json, fingerprint, err);
+    if (rc == QUERN_OK) {
+        quern_model_tokenizer_sha256(m, tokenizer);
+        (c->json ? info_json : info_text)(&info, weights, tokenizer, fingerprint);
+    }
+    quern_free(json);
+    quern_free(path);
+    quern_model_free(m);
+    return rc;
+}
+
+int cmd_model_verify(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &opt);
+    rc = quern_shelf_verify(c->args[0], &opt, err);
+    if (rc == QUERN_OK)
+        tell(c, "verified", c->args[0], NULL);
+    return rc;
+}
+
+int cmd_model_remove(cli *c, quern_error *err)
+{
+    quern_shelf_options opt;
+    char question[160], *path = NULL;
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &opt);
+    rc = quern_shelf_find(c->args[0], &opt, &path, err);
+    quern_free(path);
+    snprintf(question, sizeof question, "Remove %.100s from the shelf?", c->args[0]);
+    if (rc == QUERN_OK)
+        rc = confirm(c, question, err);
+    if (rc == QUERN_OK)
+        rc = quern_shelf_remove(c->args[0], &opt, err);
+    if (rc == QUERN_OK)
+        tell(c, "removed", c->args[0], NULL);
+    return rc;
+}

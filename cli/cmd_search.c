@@ -1,0 +1,123 @@
+/*
+ * cmd_search.c — documents by meaning. Words of the query that the shell has split are put together
+ * again, so that quotation marks are a matter of taste.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *join_words(const cli *c)
+{
+    size_t bytes = 1;
+    for (size_t i = 0; i < c->n_args; i++)
+        bytes += strlen(c->args[i]) + 1;
+    char *text = malloc(bytes);
+    size_t at = 0;
+    for (size_t i = 0; text && i < c->n_args; i++) {
+        size_t n = strlen(c->args[i]);
+        if (i)
+            text[at++] = ' ';
+        memcpy(text + at, c->args[i], n);
+        at += n;
+    }
+    if (text)
+        text[at] = '\0';
+    return text;
+}
+
+static void write_json(const char *query, const quern_results *r)
+{
+    put_object();
+    put_key("query");
+    put_text(query);
+    put_key("model");
+    put_text(quern_results_model(r));
+    put_key("fingerprint");
+    put_text(quern_results_fingerprint(r));
+    put_key("hits");
+    put_array();
+    for (size_t i = 0; i < quern_results_count(r); i++) {
+        const quern_hit *h = quern_results_at(r, i);
+        put_object();
+        put_key("source");
+        put_text(h->source);
+        put_key("key");
+        put_raw(h->key, strlen(h->key));
+        put_key("chunk");
+        put_whole(h->chunk);
+        put_key("start");
+        put_whole(h->start);
+        put_key("end");
+        put_whole(h->end);
+        put_key("score");
+        put_float(h->score);
+        put_key("similarity");
+        put_float(h->similarity);
+        put_key("excerpt");
+        put_text(h->excerpt);
+        put_key("meta");
+        put_raw(h->meta, strlen(h->meta));
+        put_end_object();
+    }
+    put_end_array();
+    put_end_object();
+    put_line();
+}
+
+/* A line of excerpt is cut for a terminal only; a pipe gets all of it. */
+static void write_text(const cli *c, const quern_results *r)
+{
+    for (size_t i = 0; i < quern_results_count(r); i++) {
+        const quern_hit *h = quern_results_at(r, i);
+        out_printf("%2zu  %.4f  %s  %s\n", i + 1, (double)h->similarity, h->source, h->key);
+        if (h->excerpt && *h->excerpt)
+            out_printf("    %s\n", h->excerpt);
+        if (h->meta && strcmp(h->meta, "{}") != 0)
+            out_printf("    %s\n", h->meta);
+    }
+    if (!quern_results_count(r) && !c->quiet)
+        fprintf(stderr, "nothing found among %llu vectors\n",
+                (unsigned long long)quern_results_scanned(r));
+}
+
+int cmd_search(cli *c, quern_error *err)
+{
+    quern_search_options opt;
+    quern_results *r = NULL;
+    quern_store *store = NULL;
+    quern_embedder *e = NULL;
+    char **sources = NULL, *query = NULL;
+    size_t n = 0;
+    QUERN_INIT(&opt);
+    opt.limit = (uint32_t)quern_config_count(c->config, "limit");
+    opt.min_similarity = (float)quern_config_real(c->config, "min-similarity");
+    opt.has_min_similarity = quern_config_is_set(c->config, "min-similarity");
+    opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
+    opt.cancel = c->cancel;
+    int rc = args_need(c, 1, SIZE_MAX, err);
+    if (rc == QUERN_OK)
+        rc = list_sources(c, &sources, &n, err);
+    if (rc == QUERN_OK && !(query = join_words(c)))
+        rc = no_memory(err);
+    if (rc == QUERN_OK)
+        rc = open_store(c, 1, &store, err);
+    if (rc == QUERN_OK)
+        rc = open_embedder(c, &e, err);
+    if (rc == QUERN_OK) {
+        opt.sources = n ? (const char *const *)sources : NULL;
+        opt.n_sources = n;
+        rc = quern_search(&r, store, e, quern_str_of(query), &opt, err);
+    }
+    if (rc == QUERN_OK && c->json)
+        write_json(query, r);
+    else if (rc == QUERN_OK)
+        write_text(c, r);
+    quern_results_free(r);
+    free(query);
+    free(sources);
+    quern_embedder_free(e);
+    quern_store_free(store);
+    return rc;
+}

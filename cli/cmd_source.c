@@ -1,0 +1,183 @@
+/*
+ * cmd_source.c — which rows are documents: add, set, list, show, remove.
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void fill_spec(const cli *c, quern_source_spec *spec)
+{
+    QUERN_INIT(spec);
+    spec->name = c->args[0];
+    spec->table = quern_config_text(c->config, "table");
+    spec->query = quern_config_text(c->config, "query");
+    spec->keys = quern_config_text(c->config, "key");
+    spec->text = quern_config_text(c->config, "text");
+    spec->revision = quern_config_text(c->config, "revision");
+    spec->where = quern_config_text(c->config, "where");
+    spec->meta = quern_config_text(c->config, "meta");
+}
+
+static void write_json(const quern_source_spec *s)
+{
+    const struct {
+        const char *key, *text;
+    } fields[] = {{"name", s->name},   {"table", s->table}, {"query", s->query},
+                  {"key", s->keys},    {"text", s->text},   {"revision", s->revision},
+                  {"where", s->where}, {"meta", s->meta}};
+    put_object();
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        put_key(fields[i].key);
+        put_text(fields[i].text);
+    }
+    put_end_object();
+}
+
+static void write_text(const quern_source_spec *s)
+{
+    const struct {
+        const char *label, *text;
+    } fields[] = {{"table", s->table}, {"query", s->query},       {"key", s->keys},
+                  {"text", s->text},   {"revision", s->revision}, {"where", s->where},
+                  {"meta", s->meta}};
+    out_printf("%s\n", s->name);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (fields[i].text && *fields[i].text)
+            out_printf("  %-9s %s\n", fields[i].label, fields[i].text);
+}
+
+static const quern_source_spec *find(const quern_source_list *l, const char *name)
+{
+    for (size_t i = 0; i < quern_source_list_count(l); i++)
+        if (strcmp(quern_source_list_at(l, i)->name, name) == 0)
+            return quern_source_list_at(l, i);
+    return NULL;
+}
+
+static int unknown_source(const quern_source_list *l, const char *name, quern_error *err)
+{
+    const char *names[256];
+    size_t n = quern_source_list_count(l);
+    if (n > 256)
+        n = 256;
+    for (size_t i = 0; i < n; i++)
+        names[i] = quern_source_list_at(l, i)->name;
+    const char *near = quern_nearest(name, names, n);
+    return fail(err, QUERN_ENOTFOUND, "there is no source \"%.80s\"%s%s%s", name,
+                near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+static int declare(cli *c, int (*how)(quern_store *, const quern_source_spec *, quern_error *),
+                   const char *done, quern_error *err)
+{
+    quern_source_spec spec;
+    quern_store *store = NULL;
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    fill_spec(c, &spec);
+    rc = open_store(c, 0, &store, err);
+    if (rc == QUERN_OK)
+        rc = how(store, &spec, err);
+    quern_source_list *l = NULL;
+    if (rc == QUERN_OK && c->json)
+        rc = quern_source_list_open(&l, store, err);
+    if (rc == QUERN_OK && c->json && find(l, spec.name)) {
+        write_json(find(l, spec.name));
+        put_line();
+    } else if (rc == QUERN_OK && !c->quiet) {
+        out_printf("source %s %s; quern fill brings its vectors up to date\n", spec.name, done);
+    }
+    quern_source_list_free(l);
+    quern_store_free(store);
+    return rc;
+}
+
+int cmd_source_add(cli *c, quern_error *err)
+{
+    return declare(c, quern_source_add, "declared", err);
+}
+
+int cmd_source_set(cli *c, quern_error *err)
+{
+    return declare(c, quern_source_set, "changed", err);
+}
+
+/* One source, or all of them. */
+static int list(cli *c, const char *name, quern_error *err)
+{
+    quern_store *store = NULL;
+    quern_source_list *l = NULL;
+    int rc = open_store(c, 1, &store, err);
+    if (rc == QUERN_OK)
+        rc = quern_source_list_open(&l, store, err);
+    if (rc == QUERN_OK && name && !find(l, name))
+        rc = unknown_source(l, name, err);
+    if (rc == QUERN_OK && name) {
+        (c->json ? write_json : write_text)(find(l, name));
+    } else if (rc == QUERN_OK) {
+        if (c->json) {
+            put_object();
+            put_key("sources");
+            put_array();
+        }
+        for (size_t i = 0; i < quern_source_list_count(l); i++)
+            (c->json ? write_json : write_text)(quern_source_list_at(l, i));
+        if (c->json) {
+            put_end_array();
+            put_end_object();
+        }
+    }
+    if (rc == QUERN_OK && c->json)
+        put_line();
+    quern_source_list_free(l);
+    quern_store_free(store);
+    return rc;
+}
+
+int cmd_source_list(cli *c, quern_error *err)
+{
+    int rc = args_need(c, 0, 0, err);
+    return rc == QUERN_OK ? list(c, NULL, err) : rc;
+}
+
+int cmd_source_show(cli *c, quern_error *err)
+{
+    int rc = args_need(c, 1, 1, err);
+    return rc == QUERN_OK ? list(c, c->args[0], err) : rc;
+}
+
+int cmd_source_remove(cli *c, quern_error *err)
+{
+    quern_store *store = NULL;
+    quern_source_list *l = NULL;
+    char question[160];
+    int rc = args_need(c, 1, 1, err);
+    if (rc == QUERN_OK)
+        rc = open_store(c, 0, &store, err);
+    if (rc == QUERN_OK)
+        rc = quern_source_list_open(&l, store, err);
+    if (rc == QUERN_OK && !find(l, c->args[0]))
+        rc = unknown_source(l, c->args[0], err);
+    if (rc == QUERN_OK) {
+        snprintf(question, sizeof question, "Forget source %.80s and all its vectors?", c->args[0]);
+        rc = confirm(c, question, err);
+    }
+    if (rc == QUERN_OK)
+        rc = quern_source_remove(store, c->args[0], err);
+    if (rc == QUERN_OK && c->json) {
+        put_object();
+        put_key("name");
+        put_text(c->args[0]);
+        put_key("removed");
+        put_bool(1);
+        put_end_object();
+        put_line();
+    } else if (rc == QUERN_OK && !c->quiet) {
+        out_printf("source %s forgotten\n", c->args[0]);
+    }
+    quern_source_list_free(l);
+    quern_store_free(store);
+    return rc;
+}

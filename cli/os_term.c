@@ -1,0 +1,104 @@
+/*
+ * os_term.c — the one file of the command that calls the operating system (design §3 names it).
+ *
+ * Memory: RLIMIT_DATA bounds what the process allocates, whoever allocates it: library, SQLite, curl,
+ * jansson, thread stacks. A counting allocator was rejected: it sees only our own part, and setting the
+ * library's hook would cost the huge pages that weights are packed into.
+ */
+#define _GNU_SOURCE
+#include "os_term.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static quern_cancel *to_cancel;
+static volatile sig_atomic_t caught;
+
+int term_is_terminal(int stream)
+{
+    const char *kind = getenv("TERM");
+    return isatty(stream) && !(stream != TERM_IN && kind && strcmp(kind, "dumb") == 0);
+}
+
+int term_width(int stream)
+{
+    struct winsize size;
+    if (ioctl(stream, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
+        return size.ws_col;
+    return 80;
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    if (caught)
+        _exit(130);
+    caught = 1;
+    quern_cancel_raise(to_cancel);
+}
+
+void term_catch_signals(quern_cancel *cancel)
+{
+    to_cancel = cancel;
+    struct sigaction act = {.sa_handler = on_signal}; /* no SA_RESTART: a blocked read must end */
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    act.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &act, NULL);
+}
+
+long term_read(void *buf, size_t n)
+{
+    ssize_t got = read(STDIN_FILENO, buf, n);
+    if (got >= 0)
+        return (long)got;
+    return errno == EINTR ? -1 : -2;
+}
+
+int term_readable(void)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    return poll(&p, 1, 0) != 0;
+}
+
+int term_pipe_closed(int error_number)
+{
+    return error_number == EPIPE;
+}
+
+uint64_t term_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void term_timestamp(char out[25])
+{
+    struct timespec t;
+    struct tm parts;
+    char seconds[20];
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &parts);
+    strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(out, 25, "%.19s.%03uZ", seconds, (unsigned)(t.tv_nsec / 1000000) % 1000u);
+}
+
+int term_limit_memory(uint64_t bytes)
+{
+    struct rlimit limit = {.rlim_cur = (rlim_t)bytes, .rlim_max = (rlim_t)bytes};
+    return setrlimit(RLIMIT_DATA, &limit);
+}
+
+char *const *term_environment(void)
+{
+    return environ;
+}

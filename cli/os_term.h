@@ -1,0 +1,36 @@
+/*
+ * os_term.h — what the command asks of the operating system: terminal, signals, a look at standard
+ * input that does not block, a clock, a ceiling on memory. Everything else goes through the library.
+ */
+#ifndef QUERN_CLI_OS_TERM_H
+#define QUERN_CLI_OS_TERM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quern/status.h"
+
+enum { TERM_IN, TERM_OUT, TERM_ERR };
+
+int term_is_terminal(int stream);
+int term_width(int stream); /* columns; 80 when unknown */
+
+/* Ctrl-C and SIGTERM raise `cancel`; the second ends the process at once, exit 130. Writing to a closed
+ * pipe becomes an ordinary error. */
+void term_catch_signals(quern_cancel *cancel);
+
+/* Up to n bytes of standard input: > 0 bytes, 0 at the end, -1 interrupted by a signal, -2 error. */
+long term_read(void *buf, size_t n);
+int term_readable(void); /* a read would not block (data, end or error) */
+
+int term_pipe_closed(int error_number); /* is this errno EPIPE? */
+uint64_t term_now_ns(void);             /* monotonic */
+void term_timestamp(char out[25]);      /* 2026-11-21T10:20:30.123Z */
+
+/* Private memory of this process may not grow past so many bytes; 0 on success. Mapped files are not
+ * counted. */
+int term_limit_memory(uint64_t bytes);
+
+char *const *term_environment(void);
+
+#endif

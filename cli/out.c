@@ -1,0 +1,289 @@
+/*
+ * out.c — see out.h. JSON is written as it comes, not built as a tree: results stream, and a vector
+ * as jansson numbers would be 40 bytes an element and print as doubles.
+ */
+#include "out.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "os_term.h"
+#include "quern/text.h"
+
+enum { DEPTH = 16 };
+
+static int write_errno; /* of the first write that failed */
+static int log_format = OUT_LOG_TEXT;
+
+void out_bytes(const void *data, size_t n)
+{
+    if (write_errno || !n)
+        return;
+    errno = 0;
+    if (fwrite(data, 1, n, stdout) != n)
+        write_errno = errno ? errno : EIO;
+}
+
+void out_text(const char *text)
+{
+    out_bytes(text, strlen(text));
+}
+
+void out_printf(const char *fmt, ...)
+{
+    if (write_errno)
+        return;
+    va_list args;
+    va_start(args, fmt);
+    errno = 0;
+    if (vprintf(fmt, args) < 0)
+        write_errno = errno ? errno : EIO;
+    va_end(args);
+}
+
+void out_flush(void)
+{
+    errno = 0;
+    if (!write_errno && fflush(stdout) != 0)
+        write_errno = errno ? errno : EIO;
+}
+
+int out_broken(void)
+{
+    return write_errno != 0;
+}
+
+int out_finish(quern_error *err)
+{
+    out_flush();
+    if (!write_errno || term_pipe_closed(write_errno))
+        return QUERN_OK;
+    err->status = QUERN_EIO;
+    err->subject = -1;
+    err->detail = write_errno;
+    snprintf(err->msg, sizeof err->msg, "standard output: cannot write: %s", strerror(write_errno));
+    return QUERN_EIO;
+}
+
+/* ---- JSON ---- */
+
+static struct {
+    int depth;
+    unsigned char comma[DEPTH]; /* a value stands before in this level */
+    int after_key;
+} json;
+
+static void before_value(void)
+{
+    if (!json.after_key && json.comma[json.depth])
+        out_text(",");
+    json.after_key = 0;
+    json.comma[json.depth] = json.depth > 0;
+}
+
+static void enter(const char *open)
+{
+    before_value();
+    out_text(open);
+    if (json.depth < DEPTH - 1)
+        json.depth++;
+    json.comma[json.depth] = 0;
+}
+
+static void leave(const char *close)
+{
+    if (json.depth > 0)
+        json.depth--;
+    out_text(close);
+}
+
+void put_object(void)
+{
+    enter("{");
+}
+
+void put_end_object(void)
+{
+    leave("}");
+}
+
+void put_array(void)
+{
+    enter("[");
+}
+
+void put_end_array(void)
+{
+    leave("]");
+}
+
+void put_key(const char *key)
+{
+    put_text(key);
+    out_text(":");
+    json.after_key = 1;
+}
+
+/* Length of the run that needs no escape. */
+static size_t plain(const char *s, size_t n)
+{
+    size_t at = 0;
+    while (at < n && (unsigned char)s[at] >= 0x20 && s[at] != '"' && s[at] != '\\')
+        at++;
+    return at;
+}
+
+static void escaped(const char *s, size_t n)
+{
+    while (n) {
+        size_t run = plain(s, n);
+        out_bytes(s, run);
+        if (run == n)
+            return;
+        switch (s[run]) {
+        case '"':
+            out_text("\\\"");
+            break;
+        case '\\':
+            out_text("\\\\");
+            break;
+        case '\n':
+            out_text("\\n");
+            break;
+        case '\t':
+            out_text("\\t");
+            break;
+        default:
+            out_printf("\\u%04x", (unsigned char)s[run]);
+        }
+        s += run + 1;
+        n -= run + 1;
+    }
+}
+
+void put_string(quern_str s)
+{
+    before_value();
+    out_text("\"");
+    char *clean = NULL;
+    size_t n = 0;
+    if (quern_utf8_check(s) == s.len)
+        escaped(s.ptr, s.len);
+    else if (quern_utf8_replace(&clean, &n, s, NULL) == QUERN_OK)
+        escaped(clean, n);
+    quern_free(clean);
+    out_text("\"");
+}
+
+void put_text(const char *s)
+{
+    if (s)
+        put_string(quern_str_of(s));
+    else
+        put_raw("null", 4);
+}
+
+void put_whole(uint64_t v)
+{
+    before_value();
+    out_printf("%llu", (unsigned long long)v);
+}
+
+void put_signed(int64_t v)
+{
+    before_value();
+    out_printf("%lld", (long long)v);
+}
+
+void put_real(double v)
+{
+    char text[40] = "null";
+    for (int digits = 6; isfinite(v) && digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    put_raw(text, strlen(text));
+}
+
+void put_float(float v)
+{
+    char text[40] = "null";
+    for (int digits = 6; isfinite(v) && digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    put_raw(text, strlen(text));
+}
+
+void put_bool(int v)
+{
+    put_raw(v ? "true" : "false", v ? 4 : 5);
+}
+
+void put_raw(const char *text, size_t n)
+{
+    before_value();
+    out_bytes(text, n);
+}
+
+void put_members(const char *text, size_t n)
+{
+    if (n)
+        put_raw(text, n);
+}
+
+void put_line(void)
+{
+    out_text("\n");
+}
+
+/* ---- standard error ---- */
+
+void out_log_format(int format)
+{
+    log_format = format;
+}
+
+/* s as the inside of a JSON string; cut where out is full. */
+static void quote_into(char *out, size_t size, const char *s)
+{
+    size_t used = 0;
+    for (; *s && used + 7 < size; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            used += (size_t)snprintf(out + used, size - used, "\\%c", c);
+        else if (c < 0x20)
+            used += (size_t)snprintf(out + used, size - used, "\\u%04x", c);
+        else
+            out[used++] = (char)c;
+    }
+    out[used] = '\0';
+}
+
+void out_log(int level, const char *component, const char *message, void *ud)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    (void)ud;
+    if (level < QUERN_LOG_ERROR || level > QUERN_LOG_DEBUG)
+        level = QUERN_LOG_ERROR;
+    char line[2400], text[1200], part[80], time[25];
+    if (log_format == OUT_LOG_JSON) {
+        term_timestamp(time);
+        quote_into(text, sizeof text, message);
+        quote_into(part, sizeof part, component);
+        snprintf(line, sizeof line,
+                 "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"%s\"}\n",
+                 time, names[level], part, text);
+    } else if (level == QUERN_LOG_ERROR && strcmp(component, "cli") == 0) {
+        snprintf(line, sizeof line, "quern: %s\n", message);
+    } else {
+        snprintf(line, sizeof line, "quern: %s: %s: %s\n", names[level], component, message);
+    }
+    fputs(line, stderr); /* one call, so that lines of several threads stay whole */
+}

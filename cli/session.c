@@ -1,0 +1,167 @@
+/*
+ * session.c — opens what the flags name: model, embedder, store. All flags of a kind are read here, in
+ * one place, whether this run needs them or not (a model that is on the shelf needs no --timeout).
+ */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int option_as(const cli *c, int fallback)
+{
+    const char *as = quern_config_text(c->config, "as");
+    if (!as)
+        return fallback;
+    return strcmp(as, "query") == 0 ? QUERN_AS_QUERY : QUERN_AS_DOCUMENT;
+}
+
+int documents_only(const cli *c, quern_error *err)
+{
+    if (option_as(c, QUERN_AS_DOCUMENT) == QUERN_AS_DOCUMENT)
+        return QUERN_OK;
+    return fail(err, QUERN_EINVAL, "--as query: %s works on stored vectors, which are documents'",
+                c->command->name);
+}
+
+static progress pull_bar;
+
+static int on_pull(const char *what, uint64_t done, uint64_t total, void *ud)
+{
+    const cli *c = ud;
+    char have[16], all[16], detail[64];
+    human_bytes(done, have);
+    human_bytes(total, all);
+    snprintf(detail, sizeof detail, total ? "%s of %s" : "%s", have, all);
+    progress_draw(&pull_bar, what, total ? (double)done / (double)total : -1, detail);
+    return quern_cancel_raised(c->cancel);
+}
+
+void shelf_options(const cli *c, quern_shelf_options *opt)
+{
+    QUERN_INIT(opt);
+    opt->base_url = quern_config_text(c->config, "model-url");
+    opt->token = quern_config_text(c->config, "hf-token");
+    opt->timeout_ms = (uint32_t)quern_config_count(c->config, "timeout");
+    opt->offline = quern_config_flag(c->config, "offline");
+    opt->cancel = c->cancel;
+    opt->progress = on_pull;
+    opt->progress_ud = (void *)c;
+    progress_begin(&pull_bar, c);
+}
+
+void shelf_done(void)
+{
+    progress_end(&pull_bar);
+}
+
+/* The folder of --model, downloaded first when it is missing and that is wanted. */
+static int find_model(const cli *c, char **path, quern_error *err)
+{
+    quern_shelf_options opt;
+    shelf_options(c, &opt);
+    const char *name = quern_config_text(c->config, "model");
+    int may_pull = quern_config_flag(c->config, "auto-pull") && !opt.offline;
+    int rc = quern_shelf_find(name, &opt, path, err);
+    if (rc == QUERN_ENOTFOUND && may_pull) {
+        rc = quern_shelf_pull(name, &opt, err);
+        shelf_done();
+        if (rc == QUERN_OK)
+            rc = quern_shelf_find(name, &opt, path, err);
+    }
+    return rc;
+}
+
+static int precision(const cli *c, int *out, quern_error *err)
+{
+    const char *p = quern_config_text(c->config, "precision");
+    *out = strcmp(p, "fp32") == 0 ? QUERN_PRECISION_FP32 : QUERN_PRECISION_AUTO;
+    if (strcmp(p, "fp32") == 0 || strcmp(p, "auto") == 0)
+        return QUERN_OK;
+    return fail(err, QUERN_EUNSUPPORTED, "--precision %s: this version computes fp32 only", p);
+}
+
+int open_model(const cli *c, quern_model **out, quern_error *err)
+{
+    *out = NULL;
+    quern_model_options opt;
+    QUERN_INIT(&opt);
+    opt.max_length = (uint32_t)quern_config_count(c->config, "max-length");
+    opt.name = quern_config_text(c->config, "model");
+    int rc = precision(c, &opt.precision, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (strchr(opt.name, '/'))
+        opt.name = NULL; /* a path: the folder's own name says more */
+    char *path = NULL;
+    rc = find_model(c, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_open(out, path, &opt, err);
+    quern_free(path);
+    return rc;
+}
+
+int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
+{
+    *out = NULL;
+    quern_embedder_options opt;
+    QUERN_INIT(&opt);
+    opt.threads = (uint32_t)quern_config_count(c->config, "threads");
+    opt.batch = (uint32_t)quern_config_count(c->config, "batch");
+    quern_model *model = NULL;
+    int rc = open_model(c, &model, err);
+    if (rc == QUERN_OK)
+        rc = quern_embedder_from_model(out, model, &opt, err);
+    quern_model_free(model); /* the embedder has its own hold */
+    return rc;
+}
+
+int open_store(const cli *c, int read_only, quern_store **out, quern_error *err)
+{
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.db = quern_config_text(c->config, "db");
+    opt.store = quern_config_text(c->config, "store");
+    opt.read_only = read_only;
+    if (quern_option_applies(quern_option_find("wal"), c->command->name))
+        opt.wal = quern_config_flag(c->config, "wal");
+    return quern_store_open(out, &opt, err);
+}
+
+int list_sources(const cli *c, char ***list, size_t *n, quern_error *err)
+{
+    const char *joined = quern_config_text(c->config, "source");
+    size_t count = joined != NULL;
+    for (const char *s = joined; s && *s; s++)
+        count += *s == '\n';
+    size_t bytes = (count + 1) * sizeof **list, length = joined ? strlen(joined) + 1 : 0;
+    char **names = calloc(1, bytes + length);
+    if (!names)
+        return no_memory(err);
+    char *text = (char *)names + bytes;
+    if (joined)
+        memcpy(text, joined, length);
+    for (size_t i = 0; i < count; i++) {
+        size_t end = strcspn(text, "\n");
+        text[end] = '\0';
+        names[i] = text;
+        text += end + 1;
+    }
+    *list = names;
+    *n = count;
+    return QUERN_OK;
+}
+
+int confirm(const cli *c, const char *question, quern_error *err)
+{
+    if (quern_config_flag(c->config, "yes"))
+        return QUERN_OK;
+    if (!term_is_terminal(TERM_IN) || !term_is_terminal(TERM_ERR))
+        return fail(err, QUERN_EINVAL, "%s: nobody is there to ask; give --yes", c->command->name);
+    fprintf(stderr, "%s [y/N] ", question);
+    char answer[16] = "";
+    long got = term_read(answer, sizeof answer - 1);
+    if (got > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
+        return QUERN_OK;
+    return fail(err, QUERN_ECANCELLED, "left as it is");
+}

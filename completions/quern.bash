@@ -1,0 +1,69 @@
+# bash completion of quern; made by quern help --bash from the table of options.
+_quern()
+{
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    local command=${COMP_WORDS[1]} flags= values=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY=($(compgen -W "embed similarity tokenize model add source fill search status verify bench doctor help --help --version" -- "$word"))
+        return
+    fi
+    case $command in
+        model)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "pull import list info verify remove" -- "$word"))
+                return
+            fi
+            command="$command ${COMP_WORDS[2]}" ;;
+        source)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "add set list show remove" -- "$word"))
+                return
+            fi
+            command="$command ${COMP_WORDS[2]}" ;;
+    esac
+    case $before in
+        --as) values="query document" ;;
+        --format) values="jsonl json npy f32 base64 auto text csv" ;;
+        --invalid-utf8) values="error replace" ;;
+        --auto-pull) values="yes no" ;;
+        --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
+        --vector-type) values="f16 f32" ;;
+        --log-level) values="error warn info debug" ;;
+        --log-format) values="text json" ;;
+        --db|--store|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    esac
+    if [ -n "$values" ]; then
+        COMPREPLY=($(compgen -W "$values" -- "$word"))
+        return
+    fi
+    case $command in
+        "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model info") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "add") flags="--db --store --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --since --dry-run --force --full --allow-empty --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "doctor") flags="--db --store --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "help") flags="--quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+    esac
+    case $word in
+        -*) COMPREPLY=($(compgen -W "$flags" -- "$word")) ;;
+        *) COMPREPLY=($(compgen -f -- "$word")) ;;
+    esac
+}
+complete -o filenames -F _quern quern
