@@ -38,12 +38,10 @@ static int count_row(const quern_row *row, void *ud)
         return quern__buf_ok(&c->after, "a key", c->err);
     }
     quern__document_view doc;
-    int rc = quern__plan_document(c->plan, row, UINT32_MAX, &c->text, &doc, c->err);
+    int rc = quern__plan_document(c->plan, row, QUERN__RENDER_BYTES, &c->text, &doc, c->err);
     if (rc != QUERN_OK)
         return rc;
-    /* A document refused for its size has a stamp of its own kind; fill alone knows the ceiling. */
-    bool current = quern__is_current(row, &doc);
-    if (!current) {
+    if (!quern__is_current(row, &doc)) {
         c->row->pending++;
         c->row->stale += row->stamp.outcome != QUERN_OUTCOME_NONE;
     } else if (row->stamp.outcome == QUERN_OUTCOME_FAILED) {
@@ -61,7 +59,7 @@ static int scan_source(quern_store *s, const quern__plan *plan, int64_t generati
     coverage_scan c = {.plan = plan, .row = row, .err = err};
     quern_read read = plan->read;
     read.generation = generation;
-    quern__buf_init(&c.text, (size_t)UINT32_MAX + 2u * QUERN__TEMPLATE_BYTES);
+    quern__buf_init(&c.text, QUERN__TEXT_BUFFER);
     quern__buf_init(&c.after, KEY_BYTES);
     quern__buf from;
     quern__buf_init(&from, KEY_BYTES);

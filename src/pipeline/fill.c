@@ -169,7 +169,7 @@ static int prepare_run(fill_run *r, quern_error *err)
     size_t dim = quern_embedder_dimensions(r->e);
     r->width = dim * quern__vector_width(r->settings.vector_type);
     quern__buf_init(&r->after, KEY_BYTES);
-    quern__buf_init(&r->text, r->max_bytes + 2u * QUERN__TEMPLATE_BYTES);
+    quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
     quern__arena_init(&r->arena, 0);
     r->floats = quern__alloc_array((size_t)FILL_PIECES * dim, sizeof *r->floats);
     if (!r->floats)

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "quern/text.h"
@@ -322,9 +323,9 @@ int quern__plan_document(const quern__plan *p, const quern_row *row, uint64_t ma
                            "source %s: the store gave %zu of %zu columns", p->spec.name,
                            row->n_columns, p->n_columns);
     uint64_t raw = columns_bytes(p, row);
-    if (raw > max_bytes + QUERN__TEMPLATE_BYTES) {
-        /* Not made at all; its size stands for its content, which stays too large while the size stays. */
-        too_large(out, raw, max_bytes);
+    if (raw > QUERN__RENDER_BYTES) {
+        /* Its size stands for its content, which stays too large while the size stays. */
+        too_large(out, raw, QUERN__MIN(max_bytes, (uint64_t)QUERN__RENDER_BYTES));
         if (p->spec.revision && row->revision.len) {
             out->revision = row->revision;
         } else {

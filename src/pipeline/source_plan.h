@@ -16,6 +16,8 @@
 enum {
     QUERN__REVISION_BYTES = 80,                  /* room for "sha256:" and 64 digits */
     QUERN__DOCUMENT_BYTES = 16 * 1024 * 1024,    /* default ceiling of one document */
+    QUERN__RENDER_BYTES = 1 << 30,               /* a larger one is not even rendered */
+    QUERN__TEXT_BUFFER = QUERN__RENDER_BYTES + 2 * QUERN__TEMPLATE_BYTES, /* ceiling for `text` below */
     QUERN__MODEL_NAME = sizeof ((quern_generation *)0)->model,
 };
 
@@ -50,8 +52,8 @@ typedef struct quern__document_view {
     char hex[QUERN__REVISION_BYTES];
 } quern__document_view;
 
-/* Fills `out` from a row without a fault. A document over max_bytes or of ill-formed UTF-8 gets a reason.
- * Fails only for memory. */
+/* Fills `out` from a row without a fault. A document over max_bytes or of ill-formed UTF-8 gets a reason; its
+ * revision does not depend on max_bytes. Fails only for memory. */
 int quern__plan_document(const quern__plan *p, const quern_row *row, uint64_t max_bytes,
                          quern__buf *text, quern__document_view *out, quern_error *err);
 

@@ -38,8 +38,7 @@ enum {
     FIRST_ROOM = 64,       /* candidates at least, at first */
     RESOLVE = 256,         /* references or keys in one call of the store */
     SCORES = 1024,         /* rows scored at once */
-    META_BYTES = 1 << 20,  /* of one hit's metadata */
-    DOCUMENT_MAX = 1 << 30 /* a row may have grown since it was embedded; it is then no hit */
+    META_BYTES = 1 << 20   /* of one hit's metadata */
 };
 
 struct quern_results {
@@ -457,7 +456,7 @@ static int take_hit_row(const quern_row *row, void *ud)
         if (row->fault || row->stamp.outcome != QUERN_OUTCOME_OK || c->chunk >= row->stamp.chunks)
             return QUERN_OK;
         quern__document_view doc;
-        int rc = quern__plan_document(p->plan, row, DOCUMENT_MAX, &r->text, &doc, r->err);
+        int rc = quern__plan_document(p->plan, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
         if (rc != QUERN_OK || doc.reason[0] || !quern__is_current(row, &doc))
             return rc;
         c->live = true;
@@ -641,7 +640,7 @@ int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_s
     search_run r = {.s = s, .e = e, .opt = &o, .limit = o.limit ? o.limit : 10};
     r.kernels = quern__kernels_pick(quern__cpu_allowed());
     quern__arena_init(&r.arena, 0);
-    quern__buf_init(&r.text, (size_t)DOCUMENT_MAX + 2u * QUERN__TEMPLATE_BYTES);
+    quern__buf_init(&r.text, QUERN__TEXT_BUFFER);
     return search_all(out, &r, query, err);
 }
 
