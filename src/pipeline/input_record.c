@@ -1,0 +1,194 @@
+/*
+ * input_record.c — what of a record becomes a document: its id, its text, and all its fields as canonical
+ * JSON. The text is made here, once, and kept as the field "text" beside the others, so that records of different
+ * shapes stand in one table under one template, `{text}`; a source may be given another template over the fields later.
+ */
+#include <stdio.h>
+
+#include "base/json.h"
+#include "pipeline/input.h"
+
+enum { NUMBER_TEXT = 40, LIST_BYTES = 200 };
+
+/* What a value is as text: *ok = false for an array or object. Numbers go into `number`. */
+static int value_text(const json_t *v, char number[NUMBER_TEXT], quern_str *out, bool *ok,
+                      quern_error *err)
+{
+    *ok = true;
+    *out = (quern_str){"", 0};
+    if (json_is_string(v)) {
+        *out = (quern_str){json_string_value(v), json_string_length(v)};
+    } else if (json_is_integer(v)) {
+        int n = snprintf(number, NUMBER_TEXT, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        *out = (quern_str){number, (size_t)n};
+    } else if (json_is_real(v)) {
+        quern__buf b;
+        quern__buf_init(&b, NUMBER_TEXT);
+        quern__jsonw w;
+        quern__jsonw_init(&w, &b);
+        quern__jsonw_double(&w, json_real_value(v));
+        int rc = quern__buf_ok(&b, "a number", err);
+        if (rc == QUERN_OK)
+            memcpy(number, b.data, b.len);
+        *out = (quern_str){number, b.len};
+        quern__buf_dispose(&b);
+        return rc;
+    } else if (json_is_boolean(v)) {
+        *out = quern_str_of(json_is_true(v) ? "true" : "false");
+    } else if (v && !json_is_null(v)) {
+        *ok = false;
+    }
+    return QUERN_OK;
+}
+
+static void list_fields(json_t *object, char out[LIST_BYTES])
+{
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    out[0] = '\0';
+    json_object_foreach(object, key, value) {
+        int add = snprintf(out + n, LIST_BYTES - n, "%s%s", n ? ", " : "", key);
+        if (add < 0 || n + (size_t)add >= LIST_BYTES)
+            break;
+        n += (size_t)add;
+    }
+}
+
+static int no_text(const quern__input *in, json_t *object, const char *wanted, quern_error *err)
+{
+    char have[LIST_BYTES];
+    list_fields(object, have);
+    return quern__input_fail(in, 0, err, "no field %.80s for the text (this record has: %s)", wanted,
+                             have[0] ? have : "none");
+}
+
+static int structured(const quern__input *in, const char *field, quern_error *err)
+{
+    return quern__input_fail(in, 0, err,
+                             "field %.80s is an array or object; a text or number is needed there",
+                             field);
+}
+
+static int render_text(const quern__input *in, const quern__shape *shape, json_t *object,
+                       quern__buf *text, quern_error *err)
+{
+    char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
+    quern_str values[QUERN__TEMPLATE_FIELDS];
+    size_t n = quern__template_count(shape->template);
+    size_t present = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *name = quern__template_column(shape->template, i);
+        const json_t *v = json_object_get(object, name);
+        bool ok = true;
+        present += v != NULL;
+        int rc = value_text(v, numbers[i], &values[i], &ok, err);
+        if (rc != QUERN_OK)
+            return rc;
+        if (!ok)
+            return structured(in, name, err);
+    }
+    if (present == 0)
+        return no_text(in, object, quern__template_column(shape->template, 0), err);
+    return quern__template_render(shape->template, values, text, err);
+}
+
+static int field_text(const quern__input *in, const quern__shape *shape, json_t *object,
+                      quern__buf *text, quern_error *err)
+{
+    static const char *const usual[] = {"text", "body", "content"};
+    const char *name = shape->text_field;
+    for (size_t i = 0; !name && i < sizeof usual / sizeof *usual; i++) {
+        if (json_object_get(object, usual[i]))
+            name = usual[i];
+    }
+    const json_t *v = name ? json_object_get(object, name) : NULL;
+    if (!v)
+        return no_text(in, object, name ? name : "text, body or content", err);
+    char number[NUMBER_TEXT];
+    quern_str s;
+    bool ok = true;
+    int rc = value_text(v, number, &s, &ok, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (!ok)
+        return structured(in, name, err);
+    quern__buf_append(text, s.ptr, s.len);
+    return QUERN_OK;
+}
+
+static int find_id(const quern__input *in, const quern__shape *shape, json_t *object, quern__buf *id,
+                   quern_error *err)
+{
+    const char *name = shape->id_field ? shape->id_field : "id";
+    const json_t *v = json_object_get(object, name);
+    quern__buf_clear(id);
+    if (!v && !shape->id_field)
+        return QUERN_OK;
+    char number[NUMBER_TEXT];
+    quern_str s = {"", 0};
+    bool ok = true;
+    if (v && (json_is_string(v) || json_is_integer(v))) {
+        int rc = value_text(v, number, &s, &ok, err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    if (s.len == 0 || s.len > QUERN__INPUT_ID)
+        return quern__input_fail(in, (int64_t)s.len, err,
+                                 "field %.80s must be the document's id: a text of 1 to %d bytes, or an integer",
+                                 name, QUERN__INPUT_ID);
+    quern__buf_append(id, s.ptr, s.len);
+    return quern__buf_ok(id, "an id", err);
+}
+
+static int append_json(const char *data, size_t n, void *ud)
+{
+    return quern__buf_append(ud, data, n) ? 0 : -1;
+}
+
+static int write_fields(const quern__input *in, json_t *object, quern__buf *fields, quern_error *err)
+{
+    quern__buf_clear(fields);
+    if (json_dump_callback(object, append_json, fields, JSON_COMPACT | JSON_SORT_KEYS) && !fields->failed)
+        return quern__input_fail(in, 0, err, "the record cannot be kept: out of memory");
+    return quern__buf_ok(fields, "a record", err);
+}
+
+int quern__shape_record(const quern__input *in, const quern__shape *shape, json_t *object,
+                        quern__buf *id, quern__buf *fields, size_t *text_bytes, quern_error *err)
+{
+    quern__buf text;
+    quern__buf_init(&text, shape->max_bytes + 1);
+    quern_error local = {0};
+    int rc = find_id(in, shape, object, id, &local);
+    if (rc == QUERN_OK)
+        rc = shape->template ? render_text(in, shape, object, &text, &local)
+                             : field_text(in, shape, object, &text, &local);
+    if (text.failed || text.len > shape->max_bytes) /* memory, or the buffer's ceiling */
+        rc = quern__fail(&local, text.failed ? QUERN_ENOMEM : QUERN_EFORMAT, 0,
+                         "%s:%llu: the document's text is over %zu bytes%s", in->name,
+                         (unsigned long long)in->line, shape->max_bytes,
+                         text.failed ? ", or memory is out" : "");
+    *text_bytes = text.len;
+    json_t *value = rc == QUERN_OK ? json_stringn(text.data ? text.data : "", text.len) : NULL;
+    if (rc == QUERN_OK && (!value || json_object_set_new(object, "text", value)))
+        rc = quern__fail_memory(&local, text.len);
+    if (rc == QUERN_OK)
+        rc = write_fields(in, object, fields, &local);
+    if (rc != QUERN_OK && err)
+        *err = local;
+    quern__buf_dispose(&text);
+    return rc;
+}
+
+int quern__shape_text(quern_str text, quern__buf *fields, quern_error *err)
+{
+    quern__buf_clear(fields);
+    quern__jsonw w;
+    quern__jsonw_init(&w, fields);
+    quern__jsonw_object(&w);
+    quern__jsonw_key(&w, "text");
+    quern__jsonw_str(&w, text);
+    quern__jsonw_end_object(&w);
+    return quern__buf_ok(fields, "a document", err);
+}

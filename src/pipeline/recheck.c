@@ -1,0 +1,418 @@
+/*
+ * recheck.c — quern_verify: are the stored vectors what they claim to be?
+ *
+ * A sample of current documents is cut and embedded again exactly as fill does it, and the stored bytes are
+ * compared, not approximately: a vector is one bit pattern (docs/bits.md), so any difference is a fault — of the disk,
+ * of a hand in the tables, or of ours. Beside that every stored vector is traced to a stamp and a row (orphans),
+ * and, where the sums disagree, every stamp to its vectors.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/compiler.h"
+#include "base/rng.h"
+#include "pipeline/source_plan.h"
+#include "quern/pipeline.h"
+#include "quern/vector.h"
+
+enum { PAGE = 512, KEY_BYTES = 1 << 20, TEXTS = 32, DEFAULT_SAMPLE = 100 };
+
+typedef struct recheck_run {
+    quern_store *s;
+    quern_embedder *e;
+    const quern_verify_options *opt;
+    quern_verify_report *report;
+    quern__plan *plan;
+    quern__fill_settings settings;
+    quern_generation generation;
+    quern_read read;
+    quern_error *err;
+    uint64_t promised, left; /* chunks by the stamps; stamps not yet drawn from */
+    uint64_t wanted;         /* documents still to draw */
+    quern__rng rng;
+    /* a page of keys */
+    quern__arena arena;
+    quern_str keys[PAGE];
+    uint32_t chunks[PAGE]; /* of the stamp of each key */
+    uint32_t index[PAGE];  /* sweep: of the vector that named the key */
+    bool row_found[PAGE];
+    size_t n;
+    /* the document at hand */
+    quern__buf text;
+    quern_str doc_text;
+    bool doc_current;
+    quern__pieces pieces;
+    unsigned char *vectors; /* made again */
+    float *floats;
+    size_t width, compared;
+    bool differs;
+    uint32_t different_chunk;
+} recheck_run;
+
+/* ---- stamps, page by page ---- */
+
+static int take_stamp(quern_str key, const quern_stamp *stamp, void *ud)
+{
+    recheck_run *r = ud;
+    char *copy = quern__arena_copy(&r->arena, key.ptr, key.len);
+    if (!copy)
+        return quern__fail_memory(r->err, key.len);
+    r->chunks[r->n] = stamp->outcome == QUERN_OUTCOME_OK ? stamp->chunks : 0;
+    r->row_found[r->n] = false;
+    r->keys[r->n++] = (quern_str){copy, key.len};
+    return QUERN_OK;
+}
+
+/* Calls fn for each page of stamps; keys, chunks and n are set. */
+static int each_page(recheck_run *r, int (*fn)(recheck_run *, quern_error *), quern_error *err)
+{
+    quern__buf after;
+    quern__buf_init(&after, KEY_BYTES);
+    int rc;
+    size_t got;
+    do {
+        quern__arena_dispose(&r->arena);
+        r->n = 0;
+        quern_str from = {after.data, after.len};
+        rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc = r->s->table.stamps(r->s->self, r->generation.id, from, PAGE, take_stamp, r, err);
+        got = r->n;
+        if (rc == QUERN_OK && got) {
+            quern__buf_clear(&after);
+            quern__buf_append(&after, r->keys[got - 1].ptr, r->keys[got - 1].len);
+            rc = quern__buf_ok(&after, "a key", err);
+        }
+        if (rc == QUERN_OK && got)
+            rc = fn(r, err);
+    } while (rc == QUERN_OK && got == PAGE);
+    quern__buf_dispose(&after);
+    return rc;
+}
+
+static int sum_page(recheck_run *r, quern_error *err)
+{
+    (void)err;
+    for (size_t i = 0; i < r->n; i++)
+        r->promised += r->chunks[i];
+    r->left += r->n;
+    return QUERN_OK;
+}
+
+static int count_chunk(const quern_chunk *c, void *ud)
+{
+    (void)c;
+    ++*(uint64_t *)ud;
+    return QUERN_OK;
+}
+
+static int find_missing(recheck_run *r, quern_error *err)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        uint64_t stored = 0;
+        int rc = r->s->table.chunks(r->s->self, r->generation.id, r->keys[i], count_chunk, &stored,
+                                    err);
+        if (rc != QUERN_OK)
+            return rc;
+        if (stored < r->chunks[i])
+            r->report->missing_vectors += r->chunks[i] - stored;
+    }
+    return QUERN_OK;
+}
+
+/* ---- one document again ---- */
+
+static int take_row(const quern_row *row, void *ud)
+{
+    recheck_run *r = ud;
+    if (row->fault)
+        return QUERN_OK;
+    quern__document_view doc;
+    int rc = quern__plan_document(r->plan, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->doc_current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
+    r->doc_text = doc.text;
+    return QUERN_OK;
+}
+
+static int embed_again(recheck_run *r, quern_error *err)
+{
+    size_t dim = r->generation.dimensions;
+    quern__free(r->vectors);
+    r->vectors = quern__alloc_array(r->pieces.n + 1, r->width);
+    if (!r->vectors)
+        return quern__fail_memory(err, r->pieces.n * r->width);
+    quern_embed_options o;
+    QUERN_INIT(&o);
+    o.cancel = r->opt->cancel;
+    for (size_t at = 0; at < r->pieces.n; at += TEXTS) {
+        quern_str texts[TEXTS];
+        size_t n = QUERN__MIN(r->pieces.n - at, (size_t)TEXTS);
+        for (size_t i = 0; i < n; i++) {
+            const quern__piece *p = &r->pieces.items[at + i];
+            texts[i] = (quern_str){r->doc_text.ptr + p->start, (size_t)(p->end - p->start)};
+        }
+        int rc = quern_embed(r->e, texts, n, &o, r->floats, TEXTS * dim, NULL, err);
+        if (rc != QUERN_OK)
+            return rc;
+        for (size_t i = 0; i < n; i++) {
+            unsigned char *to = r->vectors + (at + i) * r->width;
+            if (r->width == dim * 2)
+                quern_f32_to_f16(r->floats + i * dim, (uint16_t *)(void *)to, dim);
+            else
+                quern_vector_to_blob(r->floats + i * dim, dim, to);
+        }
+    }
+    return QUERN_OK;
+}
+
+static int compare_chunk(const quern_chunk *c, void *ud)
+{
+    recheck_run *r = ud;
+    size_t i = r->compared++;
+    bool same = i < r->pieces.n && c->index == i && c->start == r->pieces.items[i].start &&
+                c->end == r->pieces.items[i].end &&
+                memcmp(c->vector, r->vectors + i * r->width, r->width) == 0;
+    if (!same && !r->differs) {
+        r->differs = true;
+        r->different_chunk = c->index;
+    }
+    return QUERN_OK;
+}
+
+static void note_difference(recheck_run *r, quern_str key)
+{
+    r->report->different++;
+    if (!r->report->first_difference[0])
+        snprintf(r->report->first_difference, sizeof r->report->first_difference,
+                 "source %s, key %.*s, chunk %u", r->plan->spec.name, (int)QUERN__MIN(key.len, 120),
+                 key.ptr, r->different_chunk);
+}
+
+static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, quern_error *err)
+{
+    r->doc_current = false;
+    int rc = r->s->table.fetch(r->s->self, &r->read, &key, 1, take_row, r, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (!r->doc_current) {
+        r->report->stale++;
+        return QUERN_OK;
+    }
+    rc = quern__chunk_text(r->e, r->doc_text, &r->settings.chunking, &r->pieces, err);
+    if (rc == QUERN_OK)
+        rc = embed_again(r, err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->compared = 0;
+    r->differs = false;
+    r->different_chunk = 0;
+    rc = r->s->table.chunks(r->s->self, r->generation.id, key, compare_chunk, r, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (r->compared < promised && r->compared < r->pieces.n)
+        return QUERN_OK; /* counted as missing */
+    if (r->compared != r->pieces.n && !r->differs) {
+        r->differs = true;
+        r->different_chunk = (uint32_t)r->compared;
+    }
+    r->report->checked++;
+    if (r->differs)
+        note_difference(r, key);
+    else
+        r->report->equal++;
+    return QUERN_OK;
+}
+
+/* Draws `wanted` of the `left` stamps, each as likely as any (Knuth's algorithm S). */
+static int recheck_page(recheck_run *r, quern_error *err)
+{
+    for (size_t i = 0; i < r->n; i++, r->left -= r->left > 0) {
+        if (r->wanted == 0)
+            return QUERN_OK;
+        bool all = r->wanted >= r->left;
+        if (!all && (double)quern__rng_float(&r->rng) * (double)r->left >= (double)r->wanted)
+            continue;
+        r->wanted--;
+        if (r->chunks[i] == 0)
+            continue; /* empty or failed: there is no vector to compare */
+        int rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc = recheck_document(r, r->keys[i], r->chunks[i], err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return QUERN_OK;
+}
+
+/* ---- orphans ---- */
+
+typedef struct ref_list {
+    int64_t *refs;
+    size_t n, cap;
+    recheck_run *run;
+} ref_list;
+
+static int take_refs(const int64_t *refs, const void *data, size_t n, void *ud)
+{
+    ref_list *l = ud;
+    (void)data;
+    if (l->cap - l->n < n) {
+        size_t cap = QUERN__MAX(l->cap * 2, l->n + n);
+        int64_t *grown = quern__resize_array(l->refs, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(l->run->err, cap * sizeof *grown);
+        l->refs = grown;
+        l->cap = cap;
+    }
+    memcpy(l->refs + l->n, refs, n * sizeof *refs);
+    l->n += n;
+    return quern__check_cancel(l->run->opt->cancel, l->run->err);
+}
+
+static int take_ref_key(const quern_chunk_ref *c, void *ud)
+{
+    recheck_run *r = ud;
+    if (r->n == PAGE)
+        return QUERN_OK;
+    char *copy = quern__arena_copy(&r->arena, c->key.ptr, c->key.len);
+    if (!copy)
+        return quern__fail_memory(r->err, c->key.len);
+    r->row_found[r->n] = false;
+    r->index[r->n] = c->index;
+    r->keys[r->n++] = (quern_str){copy, c->key.len};
+    return QUERN_OK;
+}
+
+static int mark_owner(const quern_row *row, void *ud)
+{
+    recheck_run *r = ud;
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->keys[i].len == row->key.len &&
+            memcmp(r->keys[i].ptr, row->key.ptr, row->key.len) == 0 && !row->fault &&
+            row->stamp.outcome == QUERN_OUTCOME_OK && r->index[i] < row->stamp.chunks)
+            r->row_found[i] = true;
+    }
+    return QUERN_OK;
+}
+
+/* Vectors that no row with a stamp of its own claims. */
+static int count_orphans(recheck_run *r, quern_error *err)
+{
+    ref_list l = {.run = r};
+    int rc = r->s->table.vectors(r->s->self, r->generation.id, take_refs, &l, err);
+    for (size_t at = 0; rc == QUERN_OK && at < l.n; at += PAGE) {
+        size_t n = QUERN__MIN(l.n - at, (size_t)PAGE);
+        quern__arena_dispose(&r->arena);
+        r->n = 0;
+        rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc = r->s->table.resolve(r->s->self, r->generation.id, l.refs + at, n, take_ref_key, r,
+                                     err);
+        if (rc == QUERN_OK && r->n)
+            rc = r->s->table.fetch(r->s->self, &r->read, r->keys, r->n, mark_owner, r, err);
+        for (size_t i = 0; rc == QUERN_OK && i < r->n; i++)
+            r->report->orphans += !r->row_found[i];
+    }
+    quern__free(l.refs);
+    return rc;
+}
+
+/* ---- one source ---- */
+
+static int recheck_generation(recheck_run *r, quern_error *err)
+{
+    size_t dim = r->generation.dimensions;
+    r->read = r->plan->read;
+    r->read.generation = r->generation.id;
+    r->width = dim * quern__vector_width(r->settings.vector_type);
+    r->floats = quern__alloc_array((size_t)TEXTS * dim, sizeof *r->floats);
+    if (!r->floats)
+        return quern__fail_memory(err, (size_t)TEXTS * dim * sizeof *r->floats);
+    int rc = each_page(r, sum_page, err);
+    if (rc == QUERN_OK && r->promised != r->generation.chunks)
+        rc = each_page(r, find_missing, err);
+    if (rc == QUERN_OK)
+        rc = count_orphans(r, err);
+    r->wanted = r->opt->sample ? r->opt->sample : DEFAULT_SAMPLE;
+    if (rc == QUERN_OK)
+        rc = each_page(r, recheck_page, err);
+    return rc;
+}
+
+static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_options *opt,
+                          const char *name, quern_verify_report *report, quern_error *err)
+{
+    recheck_run *r = quern__calloc(1, sizeof *r);
+    if (!r)
+        return quern__fail_memory(err, sizeof *r);
+    r->s = s;
+    r->e = e;
+    r->opt = opt;
+    r->report = report;
+    r->err = err;
+    quern__rng_seed(&r->rng, opt->seed);
+    quern__arena_init(&r->arena, 0);
+    quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
+    int rc = quern__plan_open(&r->plan, s, name, err);
+    if (rc == QUERN_OK) {
+        quern_error missing = {0};
+        rc = s->table.generation_find(s->self, name, "active", &r->generation, &missing);
+        if (rc == QUERN_OK)
+            rc = quern__plan_check_generation(r->plan, s, e, &r->generation, &r->settings, err);
+        else if (rc == QUERN_ENOTFOUND && !opt->source)
+            rc = QUERN_OK; /* never filled: nothing claims anything */
+        else if (rc == QUERN_ENOTFOUND)
+            quern__fail(err, rc, 0, "source %s has not been filled yet; run `quern fill`", name);
+        else if (err)
+            *err = missing;
+        if (rc == QUERN_OK && r->generation.id)
+            rc = recheck_generation(r, err);
+    }
+    quern__plan_free(r->plan);
+    quern__arena_dispose(&r->arena);
+    quern__buf_dispose(&r->text);
+    quern__pieces_dispose(&r->pieces);
+    quern__free(r->vectors);
+    quern__free(r->floats);
+    quern__free(r);
+    return rc;
+}
+
+int quern_verify(quern_store *s, quern_embedder *e, const quern_verify_options *opt,
+                 quern_verify_report *report, quern_error *err)
+{
+    QUERN__REQUIRE(s && e, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
+    QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
+    quern_verify_options o;
+    quern_verify_report sum;
+    QUERN_INIT(&o);
+    QUERN_INIT(&sum);
+    if (opt)
+        memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
+    char **names = NULL;
+    size_t n = 0;
+    int rc = o.source ? QUERN_OK : quern__source_names(s, &names, &n, err);
+    if (rc == QUERN_OK && o.source)
+        rc = recheck_source(s, e, &o, o.source, &sum, err);
+    for (size_t i = 0; rc == QUERN_OK && i < n; i++)
+        rc = recheck_source(s, e, &o, names[i], &sum, err);
+    quern__names_free(names, n);
+    if (report) {
+        size_t size = report->struct_size;
+        memcpy(report, &sum, QUERN__MIN(size, sizeof sum));
+        report->struct_size = size;
+    }
+    if (rc == QUERN_OK && (sum.different || sum.orphans || sum.missing_vectors))
+        rc = quern__fail(err, QUERN_EMISMATCH, (int64_t)sum.different,
+                         "%" PRIu64 " documents have other vectors than they should%s%s, %" PRIu64
+                         " vectors belong to no document, %" PRIu64
+                         " are missing; `quern fill` mends the last two, `quern fill --force` all",
+                         sum.different, sum.first_difference[0] ? ", the first: " : "",
+                         sum.first_difference, sum.orphans, sum.missing_vectors);
+    return rc;
+}
