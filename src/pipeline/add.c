@@ -34,7 +34,8 @@ enum {
     ROOTS_BYTES = 4 << 20,
     PATH_BYTES = 4096,
     WALK_DEPTH = 128,
-    TELL_EVERY = 64
+    TELL_EVERY = 64,
+    LOCK_WAIT_MS = 2000
 };
 
 typedef struct add_run {
@@ -552,13 +553,18 @@ static int prepare(add_run *r, quern_error *err)
 static int add_all(add_run *r, const char *const *paths, size_t n, quern_error *err)
 {
     bool made = false;
+    void *held = NULL;
     int rc = prepare(r, err);
+    if (rc == QUERN_OK) /* the next add drops abandoned batches: it must not take a living one for such */
+        rc = r->s->table.lock(r->s->self, "add", LOCK_WAIT_MS, &held, err);
     if (rc == QUERN_OK)
         rc = need_source(r->s, r->source, &made, err);
     if (rc == QUERN_OK)
         rc = run_batch(r, paths, n, err);
     if (rc != QUERN_OK && made)
         r->s->table.source_remove(r->s->self, r->source, NULL); /* nothing of this call shows */
+    if (held)
+        r->s->table.unlock(r->s->self, held);
     quern__template_free(r->template);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->id);

@@ -38,16 +38,20 @@ int quern__input_more(quern__input *in, quern_error *err)
     in->have = 0;
     if (in->end)
         return QUERN_OK;
-    size_t got = 0;
-    int rc = in->read(in->ud, in->block, BLOCK, &got, err);
-    if (rc != QUERN_OK)
-        return rc;
     bool first = in->bytes == 0;
-    in->have = got;
-    in->bytes += got;
-    in->end = got == 0;
-    if (first && got >= 3 && memcmp(in->block, "\xEF\xBB\xBF", 3) == 0)
-        in->at = 3; /* a byte order mark */
+    do { /* the first block is at least as long as a byte order mark */
+        size_t got = 0;
+        int rc = in->read(in->ud, in->block + in->have, BLOCK - in->have, &got, err);
+        if (rc != QUERN_OK)
+            return rc;
+        in->have += got;
+        in->bytes += got;
+        in->end = got == 0;
+    } while (first && !in->end && in->have < 3);
+    if (first && in->have >= 3 && memcmp(in->block, "\xEF\xBB\xBF", 3) == 0)
+        in->at = 3;
+    if (in->have > in->at)
+        in->end = false; /* there is something to read before the end is */
     return QUERN_OK;
 }
 

@@ -113,6 +113,7 @@ static int next_record(quern__input *in, quern_error *err)
                 return rc;
             if (in->end)
                 break;
+            continue;
         }
         any = true;
         int rc = step(in, &state, in->block[in->at++], &done, err);
