@@ -44,7 +44,8 @@ QUERN_API int quern_shelf_pull(const char *name, const quern_shelf_options *opt,
  * model.safetensors; EFORMAT when there is none or several). Settings, tokenizer and every tensor's place
  * are read and checked before it is published; that the encoder takes it shows when it is opened. name
  * NULL: the published name of these weights, else from the path. EEXISTS when another model has that
- * name; the same one again is done at once. */
+ * name, EMISMATCH when it is a published model's and these are other weights; the same one again is done at
+ * once. */
 QUERN_API int quern_shelf_import(const char *path, const char *name, const quern_shelf_options *opt, quern_error *err);
 /* The folder of a model: a name on the shelf, or a path with a '/' or an existing folder. *path is the
  * caller's (quern_free). ENOTFOUND says the command that gets it. */

@@ -47,12 +47,18 @@ const quern__known_model *quern__known_find(const char *name)
     return NULL;
 }
 
+const char *quern__known_weights(const quern__known_model *k)
+{
+    for (size_t i = 0; i < k->n_files; i++)
+        if (strcmp(k->files[i].name, k->weights) == 0)
+            return k->files[i].sha256;
+    return "";
+}
+
 const quern__known_model *quern__known_by_weights(const char *sha256)
 {
     for (size_t i = 0; i < QUERN__COUNT(known); i++)
-        for (size_t k = 0; k < known[i].n_files; k++)
-            if (strcmp(known[i].files[k].name, known[i].weights) == 0 &&
-                strcmp(known[i].files[k].sha256, sha256) == 0)
-                return &known[i];
+        if (strcmp(quern__known_weights(&known[i]), sha256) == 0)
+            return &known[i];
     return NULL;
 }

@@ -22,6 +22,8 @@ typedef struct quern__known_model {
 
 const quern__known_model *quern__known_at(size_t i); /* NULL past the end */
 const quern__known_model *quern__known_find(const char *name);
+/* SHA-256 of its weights. */
+const char *quern__known_weights(const quern__known_model *k);
 /* The model whose weights have this hash, NULL: none. */
 const quern__known_model *quern__known_by_weights(const char *sha256);
 

@@ -378,21 +378,24 @@ static void name_from_path(const char *path, char out[64])
     out[len] = 0;
 }
 
-/* The name it will have: the one asked for; else, where the weights are a known model's, its name. */
+/* The name it will have: the one asked for; else, where the weights are a known model's, its name. A
+ * published name with other weights is refused: everybody who reads the name would believe it. */
 static int choose_name(const char *path, const char *asked, const char *weights_sha256,
                        char out[128], quern_error *err)
 {
-    if (asked) {
-        int rc = quern__check_model_name(asked, err);
-        if (rc == QUERN_OK)
-            snprintf(out, 128, "%s", asked);
-        return rc;
-    }
     const quern__known_model *known = quern__known_by_weights(weights_sha256);
-    if (known)
+    if (asked)
+        snprintf(out, 128, "%s", asked);
+    else if (known)
         snprintf(out, 128, "%s", known->name);
     else
         name_from_path(path, out);
+    known = quern__known_find(out);
+    if (known && strcmp(quern__known_weights(known), weights_sha256) != 0)
+        return quern__fail(err, QUERN_EMISMATCH, 0,
+                           "%s is the name of published weights (SHA-256 %s), these have %s; give "
+                           "another --name",
+                           out, quern__known_weights(known), weights_sha256);
     return QUERN_OK;
 }
 

@@ -116,19 +116,11 @@ static int pull_locked(const quern__shelf *s, const quern__known_model *k, quern
     return rc;
 }
 
-static const char *weights_hash(const quern__known_model *k)
-{
-    for (size_t i = 0; i < k->n_files; i++)
-        if (strcmp(k->files[i].name, k->weights) == 0)
-            return k->files[i].sha256;
-    return "";
-}
-
 /* *done: nothing to fetch. */
 static int look(const quern__shelf *s, const quern__known_model *k, bool *done, quern_error *err)
 {
     int standing = QUERN__STANDS_NOTHING;
-    int rc = quern__standing(s, k->name, weights_hash(k), k, &standing, err);
+    int rc = quern__standing(s, k->name, quern__known_weights(k), k, &standing, err);
     *done = standing == QUERN__STANDS_SAME;
     if (rc == QUERN_OK && standing == QUERN__STANDS_OTHER)
         rc = quern__fail(err, QUERN_EEXISTS, 0,

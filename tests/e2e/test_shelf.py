@@ -424,6 +424,10 @@ def test_import_small(hub, folder):
     for bad in ("../z", "a/b", ".z", "-z", "", "a" * 101, "a b", "ü"):
         call("import", source, folder, name=bad, expect="EINVAL")
         call("remove", bad, folder, expect="EINVAL")
+    for how in (dict(name=NAME), dict()):  # a published name is not for other weights
+        impostor = write_folder(folder + "-src/" + NAME, small_files())
+        answer = call("import", impostor, folder, expect="EMISMATCH", **how)
+        assert SHA in answer["message"] and "--name" in answer["message"], answer
     names = [m["name"] for m in call("list", "-", folder)["models"]]
     assert names == ["my-model", "my_pkg", "z"], names
 
