@@ -514,15 +514,15 @@ static int read_st_config(quern__json *j, reading *r, quern_error *err)
 static int join(quern__buf *path, const char *folder, const char *sub, const char *file,
                 quern_error *err)
 {
+    if (strlen(folder) + strlen(sub) + strlen(file) + 3 > MAX_PATH_BYTES)
+        return quern__fail(err, QUERN_EINVAL, 0, "%.80s…: a path of more than %d bytes is not read",
+                           folder, MAX_PATH_BYTES);
     quern__buf_clear(path);
     quern__buf_puts(path, folder);
     if (*sub)
         quern__buf_printf(path, "/%s", sub);
     quern__buf_printf(path, "/%s", file);
-    return path->failed ? quern__fail(err, QUERN_EINVAL, 0,
-                                      "%.80s…: a path of more than %d bytes is not read", folder,
-                                      MAX_PATH_BYTES)
-                        : QUERN_OK;
+    return quern__buf_ok(path, "a path", err);
 }
 
 typedef int (*parser)(quern__json *j, reading *r, quern_error *err);

@@ -122,6 +122,7 @@ static int on_folder(void *ud, const char *name)
     quern__stat st = {0};
     char *folder = NULL, *config = NULL;
     uint64_t bytes = 0;
+    bool managed = false;
     if (quern__check_model_name(name, NULL) != QUERN_OK)
         return QUERN_OK;
     int rc = quern__join(&folder, l->shelf->folder, name, l->err);
@@ -129,7 +130,10 @@ static int on_folder(void *ud, const char *name)
         rc = quern__join(&config, folder, "config.json", l->err);
     if (rc || quern__stat_path(config, &st, NULL) != QUERN_OK || !st.is_file)
         goto done;
-    if (quern__manifest_read(l->manifest, folder, NULL) == QUERN_OK) {
+    rc = quern__shelf_manifest(l->manifest, folder, &managed, l->err);
+    if (rc)
+        goto done;
+    if (managed) {
         for (uint32_t i = 0; i < l->manifest->n; i++)
             bytes += l->manifest->file[i].size;
     } else {

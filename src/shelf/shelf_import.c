@@ -438,22 +438,28 @@ static int fill_staging(const quern__shelf *s, const char *path, const char *sta
     return rc;
 }
 
-/* The first file that both have with different bytes, NULL: none. */
-static const char *differing_file(const quern__shelf *s, const char *name, const quern__manifest *m)
+/* EEXISTS when the model that stands there differs in a file that both have. */
+static int check_same(const quern__shelf *s, const char *name, const quern__manifest *m,
+                      quern_error *err)
 {
-    const char *found = NULL;
     char *folder = NULL;
+    bool recorded = false;
     quern__manifest *there = quern__calloc(1, sizeof *there);
-    if (there && quern__join(&folder, s->folder, name, NULL) == QUERN_OK &&
-        quern__manifest_read(there, folder, NULL) == QUERN_OK)
-        for (uint32_t i = 0; i < m->n && !found; i++) {
-            const quern__manifest_file *f = quern__manifest_find(there, m->file[i].name);
-            if (f && strcmp(f->sha256, m->file[i].sha256) != 0 && strcmp(f->name, "README.md") != 0)
-                found = m->file[i].name;
-        }
+    int rc =
+        there ? quern__join(&folder, s->folder, name, err) : quern__fail_memory(err, sizeof *there);
+    if (rc == QUERN_OK)
+        rc = quern__shelf_manifest(there, folder, &recorded, err);
+    for (uint32_t i = 0; rc == QUERN_OK && recorded && i < m->n; i++) {
+        const quern__manifest_file *f = quern__manifest_find(there, m->file[i].name);
+        if (f && strcmp(f->sha256, m->file[i].sha256) != 0 && strcmp(f->name, "README.md") != 0)
+            rc = quern__fail(err, QUERN_EEXISTS, 0,
+                             "%s: a model with the same weights but another %s has this name; give "
+                             "--name, or make room with `quern model remove %s`",
+                             folder, f->name, name);
+    }
     quern__free(folder);
     quern__free(there);
-    return found;
+    return rc;
 }
 
 static int publish(const quern__shelf *s, const char *staged, const char *name, quern__manifest *m,
@@ -471,14 +477,9 @@ static int publish(const quern__shelf *s, const char *staged, const char *name, 
                         "%s/%s: another model has this name; give --name, or make room with `quern "
                         "model remove %s`",
                         s->folder, name, name);
-    const char *differs =
-        rc == QUERN_OK && standing == QUERN__STANDS_SAME ? differing_file(s, name, m) : NULL;
-    if (differs)
-        rc = quern__fail(err, QUERN_EEXISTS, 0,
-                         "%s/%s: a model with the same weights but another %s has this name; give "
-                         "--name, or make room with `quern model remove %s`",
-                         s->folder, name, differs, name);
-    if (rc == QUERN_OK && standing != QUERN__STANDS_SAME)
+    else if (rc == QUERN_OK && standing == QUERN__STANDS_SAME)
+        rc = check_same(s, name, m, err);
+    else if (rc == QUERN_OK)
         rc = quern__stage_publish(s, staged, name, m, err);
     quern__unlock_file(lock);
     return rc;

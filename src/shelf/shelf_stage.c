@@ -251,6 +251,18 @@ static bool has_known_files(const quern__manifest *m, const quern__known_model *
     return true;
 }
 
+int quern__shelf_manifest(quern__manifest *m, const char *folder, bool *has, quern_error *err)
+{
+    quern_error why = {0};
+    int rc = quern__manifest_read(m, folder, &why);
+    *has = rc == QUERN_OK;
+    if (rc == QUERN_OK || rc == QUERN_ENOTFOUND || rc == QUERN_EFORMAT)
+        return QUERN_OK;
+    if (err)
+        *err = why;
+    return rc;
+}
+
 int quern__standing(const quern__shelf *s, const char *name, const char *weights_sha256,
                     const quern__known_model *known, int *out, quern_error *err)
 {
@@ -258,7 +270,7 @@ int quern__standing(const quern__shelf *s, const char *name, const char *weights
     quern__stat st;
     quern__manifest m;
     const quern__manifest_file *weights;
-    bool stands = true;
+    bool stands = true, recorded = false;
     *out = QUERN__STANDS_NOTHING;
     int rc = quern__join(&folder, s->folder, name, err);
     if (rc == QUERN_OK)
@@ -266,8 +278,8 @@ int quern__standing(const quern__shelf *s, const char *name, const char *weights
     if (rc || !(st.exists || st.is_link))
         goto done;
     *out = QUERN__STANDS_OTHER;
-    if (quern__manifest_read(&m, folder, NULL) != QUERN_OK ||
-        (weights = quern__manifest_find(&m, QUERN__WEIGHTS)) == NULL ||
+    rc = quern__shelf_manifest(&m, folder, &recorded, err);
+    if (rc || !recorded || (weights = quern__manifest_find(&m, QUERN__WEIGHTS)) == NULL ||
         strcmp(weights->sha256, weights_sha256) != 0)
         goto done;
     for (uint32_t i = 0; rc == QUERN_OK && stands && i < m.n; i++)

@@ -61,6 +61,10 @@ int quern__stage_check(const char *folder, quern_error *err);
 int quern__stage_publish(const quern__shelf *s, const char *staged, const char *name,
                          quern__manifest *m, quern_error *err);
 
+/* As quern__manifest_read, but a missing or unreadable manifest is no error: *has says whether one was
+ * read. Running out of memory stays one, or a model would be taken for a stranger's. */
+int quern__shelf_manifest(quern__manifest *m, const char *folder, bool *has, quern_error *err);
+
 /* What stands at SHELF/NAME, seen from a model about to be put there. */
 enum quern__standing {
     QUERN__STANDS_NOTHING,
