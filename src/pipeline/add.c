@@ -24,7 +24,7 @@
 #include "base/os.h"
 #include "base/sha256.h"
 #include "pipeline/input.h"
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 #include "text/utf8.h"
 
@@ -35,7 +35,8 @@ enum {
     PATH_BYTES = 4096,
     WALK_DEPTH = 128,
     TELL_EVERY = 64,
-    LOCK_WAIT_MS = 2000
+    LOCK_WAIT_MS = 2000,
+    LOCK_NAME = 96
 };
 
 typedef struct add_run {
@@ -499,10 +500,10 @@ static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error
 /* Declares the built-in source when there is none of that name; *made says so. */
 static int need_source(quern_store *s, const char *name, bool *made, quern_error *err)
 {
-    quern__plan *plan = NULL;
+    quern__recipe *recipe = NULL;
     quern_error missing = {0};
     *made = false;
-    int rc = quern__plan_open(&plan, s, name, &missing);
+    int rc = quern__recipe_open(&recipe, s, name, &missing);
     if (rc == QUERN_ENOTFOUND) {
         quern_source_spec spec;
         QUERN_INIT(&spec);
@@ -517,11 +518,11 @@ static int need_source(quern_store *s, const char *name, bool *made, quern_error
             *err = missing;
         return rc;
     }
-    if (plan->spec.table || plan->spec.query)
+    if (recipe->spec.table || recipe->spec.query)
         rc = quern__fail(err, QUERN_EINVAL, 0,
                          "source %s reads %s of your own database; files go into a source of quern's own: give "
-                         "another name with --source", name, plan->spec.table ? plan->spec.table : "a query");
-    quern__plan_free(plan);
+                         "another name with --source", name, recipe->spec.table ? recipe->spec.table : "a query");
+    quern__recipe_free(recipe);
     return rc;
 }
 
@@ -550,13 +551,20 @@ static int prepare(add_run *r, quern_error *err)
     return QUERN_OK;
 }
 
+static int lock_source(add_run *r, void **held, quern_error *err)
+{
+    char name[LOCK_NAME];
+    snprintf(name, sizeof name, "add:%.70s", r->source);
+    return r->s->table.lock(r->s->self, name, LOCK_WAIT_MS, held, err);
+}
+
 static int add_all(add_run *r, const char *const *paths, size_t n, quern_error *err)
 {
     bool made = false;
     void *held = NULL;
     int rc = prepare(r, err);
     if (rc == QUERN_OK) /* the next add drops abandoned batches: it must not take a living one for such */
-        rc = r->s->table.lock(r->s->self, "add", LOCK_WAIT_MS, &held, err);
+        rc = lock_source(r, &held, err);
     if (rc == QUERN_OK)
         rc = need_source(r->s, r->source, &made, err);
     if (rc == QUERN_OK)

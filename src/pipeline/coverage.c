@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/compiler.h"
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
 enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 320 };
@@ -19,7 +19,7 @@ struct quern_status_report {
 };
 
 typedef struct coverage_scan {
-    const quern__plan *plan;
+    const quern__recipe *recipe;
     quern_status_row *row;
     quern__buf text, after;
     size_t seen;
@@ -38,7 +38,7 @@ static int count_row(const quern_row *row, void *ud)
         return quern__buf_ok(&c->after, "a key", c->err);
     }
     quern__document_view doc;
-    int rc = quern__plan_document(c->plan, row, QUERN__RENDER_BYTES, &c->text, &doc, c->err);
+    int rc = quern__recipe_document(c->recipe, row, QUERN__RENDER_BYTES, &c->text, &doc, c->err);
     if (rc != QUERN_OK)
         return rc;
     if (!quern__is_current(row, &doc)) {
@@ -53,11 +53,11 @@ static int count_row(const quern_row *row, void *ud)
     return quern__buf_ok(&c->after, "a key", c->err);
 }
 
-static int scan_source(quern_store *s, const quern__plan *plan, int64_t generation,
+static int scan_source(quern_store *s, const quern__recipe *recipe, int64_t generation,
                        quern_status_row *row, const quern_cancel *cancel, quern_error *err)
 {
-    coverage_scan c = {.plan = plan, .row = row, .err = err};
-    quern_read read = plan->read;
+    coverage_scan c = {.recipe = recipe, .row = row, .err = err};
+    quern_read read = recipe->read;
     read.generation = generation;
     quern__buf_init(&c.text, QUERN__TEXT_BUFFER);
     quern__buf_init(&c.after, KEY_BYTES);
@@ -91,14 +91,14 @@ static int find(quern_store *s, const char *name, const char *state, quern_gener
 }
 
 /* One line for the reader: what stands in the way of a search, or what a fill would do. */
-static int write_note(quern_store *s, quern_embedder *e, const quern__plan *plan,
+static int write_note(quern_store *s, quern_embedder *e, const quern__recipe *recipe,
                       const quern_generation *active, bool has_active, char note[NOTE_BYTES],
                       quern_error *err)
 {
     note[0] = '\0';
     quern_generation building;
     bool has_building = false;
-    int rc = find(s, plan->spec.name, "building", &building, &has_building, err);
+    int rc = find(s, recipe->spec.name, "building", &building, &has_building, err);
     if (rc != QUERN_OK)
         return rc;
     if (!has_active) {
@@ -108,7 +108,7 @@ static int write_note(quern_store *s, quern_embedder *e, const quern__plan *plan
     if (e) {
         quern__fill_settings settings;
         quern_error differs = {0};
-        rc = quern__plan_check_generation(plan, s, e, active, &settings, &differs);
+        rc = quern__recipe_check_generation(recipe, s, e, active, &settings, &differs);
         if (rc == QUERN_EMISMATCH) {
             snprintf(note, NOTE_BYTES, "settings differ: %.250s", differs.msg);
             return QUERN_OK;
@@ -131,18 +131,18 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
                       const quern_cancel *cancel, quern_error *err)
 {
     quern_status_row *row = &r->rows[r->n];
-    quern__plan *plan = NULL;
+    quern__recipe *recipe = NULL;
     quern_generation g;
     bool found = false;
     char note[NOTE_BYTES];
-    int rc = quern__plan_open(&plan, s, name, err);
+    int rc = quern__recipe_open(&recipe, s, name, err);
     if (rc == QUERN_OK)
         rc = find(s, name, "active", &g, &found, err);
     if (rc == QUERN_OK)
-        rc = write_note(s, e, plan, &g, found, note, err);
+        rc = write_note(s, e, recipe, &g, found, note, err);
     if (rc == QUERN_OK)
-        rc = scan_source(s, plan, found ? g.id : 0, row, cancel, err);
-    quern__plan_free(plan);
+        rc = scan_source(s, recipe, found ? g.id : 0, row, cancel, err);
+    quern__recipe_free(recipe);
     if (rc != QUERN_OK)
         return rc;
     row->source = keep(r, name);

@@ -30,7 +30,7 @@ static int find_generation(fill_run *r, const char *state, quern_generation *g, 
                            quern_error *err)
 {
     memset(g, 0, sizeof *g);
-    int rc = r->s->table.generation_find(r->s->self, r->plan->spec.name, state, g, err);
+    int rc = r->s->table.generation_find(r->s->self, r->recipe->spec.name, state, g, err);
     *found = rc == QUERN_OK;
     return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
 }
@@ -60,7 +60,7 @@ static int build_generation(fill_run *r, const char *fingerprint, bool activate,
     snprintf(g.model, sizeof g.model, "%s", quern_embedder_name(r->e));
     snprintf(g.vector_type, sizeof g.vector_type, "%s", r->settings.vector_type);
     g.created_ms = quern__wall_ms();
-    int rc = r->s->table.generation_build(r->s->self, r->plan->spec.name, &g, r->fingerprint_json,
+    int rc = r->s->table.generation_build(r->s->self, r->recipe->spec.name, &g, r->fingerprint_json,
                                           &g.id, err);
     if (rc == QUERN_OK && activate) {
         rc = r->s->table.generation_activate(r->s->self, g.id, err);
@@ -79,7 +79,7 @@ static int choose_generation(fill_run *r, quern_error *err)
     quern_generation building;
     bool has_active = false;
     bool has_building = false;
-    int rc = quern__plan_fingerprint(r->plan, r->e, &r->settings, &r->fingerprint_json, fingerprint,
+    int rc = quern__recipe_fingerprint(r->recipe, r->e, &r->settings, &r->fingerprint_json, fingerprint,
                                      err);
     if (rc == QUERN_OK)
         rc = find_generation(r, "active", &active, &has_active, err);
@@ -146,10 +146,10 @@ static int settle_options(fill_run *r, quern_error *err)
     if (o->max_chunks > QUERN__CHUNK_LIMIT)
         return quern__fail(err, QUERN_EINVAL, o->max_chunks, "%u chunks a document: at most %d",
                            o->max_chunks, QUERN__CHUNK_LIMIT);
-    if (o->since && !r->plan->spec.revision)
+    if (o->since && !r->recipe->spec.revision)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source %s has no revision column, so `since` cannot be used",
-                           r->plan->spec.name);
+                           r->recipe->spec.name);
     uint32_t reads = quern_embedder_max_length(r->e);
     quern__chunking *c = &r->settings.chunking;
     c->max_tokens = reads ? QUERN__MIN(reads, QUERN__CHUNK_TOKENS) : QUERN__CHUNK_TOKENS;
@@ -177,7 +177,7 @@ static int prepare_run(fill_run *r, quern_error *err)
     int rc = choose_generation(r, err);
     if (rc != QUERN_OK)
         return rc;
-    r->read = r->plan->read;
+    r->read = r->recipe->read;
     r->read.generation = r->generation.id;
     rc = r->s->table.count(r->s->self, &r->read, &r->total, err);
     r->read.since = r->opt->since;
@@ -201,7 +201,7 @@ static int clean_up(fill_run *r, quern_error *err)
                            "source %s has no rows now, but vectors of %" PRIu64
                            " documents: they are kept; check its table and predicate, or allow it to be empty "
                            "(--allow-empty)",
-                           r->plan->spec.name, stamped);
+                           r->recipe->spec.name, stamped);
     int rc = stamped || o->since ? quern__fill_sweep(r, err) : QUERN_OK;
     if (rc == QUERN_OK && r->check_vectors)
         rc = quern__fill_sweep_orphans(r, err);
@@ -253,7 +253,7 @@ static void write_report(fill_run *r)
 static int run_source(fill_run *r, const char *name, quern_error *err)
 {
     void *held = NULL;
-    int rc = quern__plan_open(&r->plan, r->s, name, err);
+    int rc = quern__recipe_open(&r->recipe, r->s, name, err);
     if (rc == QUERN_OK)
         rc = settle_options(r, err);
     if (rc == QUERN_OK && !r->opt->dry_run) {
@@ -276,7 +276,7 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
 
 static void dispose_run(fill_run *r)
 {
-    quern__plan_free(r->plan);
+    quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->after);
     quern__buf_dispose(&r->text);

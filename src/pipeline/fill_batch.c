@@ -37,7 +37,7 @@ void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason)
 {
     snprintf(r->report->last_error, sizeof r->report->last_error, "%.*s: %s",
              (int)QUERN__MIN(key.len, 80), key.ptr ? key.ptr : "", reason);
-    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->plan->spec.name, r->report->last_error);
+    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->recipe->spec.name, r->report->last_error);
 }
 
 static int set_reason(fill_run *r, fill_doc *d, const char *reason, quern_error *err)
@@ -239,7 +239,7 @@ static int still_current(const quern_row *row, size_t i, void *ud)
     if (row->fault)
         return 0;
     quern__document_view now;
-    int rc = quern__plan_document(v->r->plan, row, v->r->max_bytes, &v->text, &now, v->err);
+    int rc = quern__recipe_document(v->r->recipe, row, v->r->max_bytes, &v->text, &now, v->err);
     if (rc != QUERN_OK)
         return rc;
     return now.revision.len == d->revision.len &&

@@ -41,7 +41,7 @@ int quern__fill_tell(fill_run *r, bool now, quern_error *err)
     r->told_ns = t;
     quern_fill_progress p;
     QUERN_INIT(&p);
-    p.source = r->plan->spec.name;
+    p.source = r->recipe->spec.name;
     p.total = QUERN__MAX(r->total, r->counts.rows);
     p.done = QUERN__MIN(quern__fill_done(r), p.total);
     p.failed = r->counts.failed + r->counts.old_failed;

@@ -12,7 +12,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
 enum {
@@ -53,13 +53,14 @@ typedef struct fill_run {
     quern_fill_report *report; /* of this source */
     quern_error *err;          /* where callbacks leave their fault */
 
-    quern__plan *plan;
+    quern__recipe *recipe;
     quern__fill_settings settings;
     quern_generation generation; /* id 0: none (a dry run before the first fill) */
     quern_read read;
     char *fingerprint_json;
     size_t width; /* bytes of one stored vector */
     uint64_t max_bytes;
+    uint64_t stored; /* vectors of the generation when the run began */
     bool check_vectors; /* fewer or more vectors are stored than the stamps say */
 
     /* the batch */

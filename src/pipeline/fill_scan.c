@@ -94,7 +94,7 @@ static int take_row(const quern_row *row, void *ud)
     }
     forget_old(r, row->stamp.outcome);
     quern__document_view doc;
-    rc = quern__plan_document(r->plan, row, r->max_bytes, &r->text, &doc, r->err);
+    rc = quern__recipe_document(r->recipe, row, r->max_bytes, &r->text, &doc, r->err);
     if (rc != QUERN_OK)
         return rc;
     bool current = quern__is_current(row, &doc) && (doc.reason[0] || !refused_for_size(row));

@@ -72,10 +72,24 @@ static void free_page(key_page *p)
     quern__free(p);
 }
 
+static int count_block(const int64_t *refs, const void *data, size_t n, void *ud)
+{
+    fill_run *r = ud;
+    (void)refs;
+    (void)data;
+    r->stored += n;
+    return quern__fill_tell(r, false, r->err);
+}
+
 int quern__fill_count_stamps(fill_run *r, quern_error *err)
 {
     if (r->generation.id == 0)
         return QUERN_OK;
+    /* Counted, not believed: what the store keeps a count of may have lost the vectors themselves. */
+    r->err = err;
+    int counted = r->s->table.vectors(r->s->self, r->generation.id, count_block, r, err);
+    if (counted != QUERN_OK)
+        return counted;
     key_page *p = new_page(r, err);
     if (!p)
         return QUERN_ENOMEM;
@@ -95,12 +109,12 @@ int quern__fill_count_stamps(fill_run *r, quern_error *err)
             rc = r->s->table.stamps(r->s->self, r->generation.id, from, FILL_PAGE, count_stamp, p,
                                     err);
     } while (rc == QUERN_OK && p->seen == FILL_PAGE);
-    if (rc == QUERN_OK && p->chunks != r->generation.chunks) {
+    if (rc == QUERN_OK && p->chunks != r->stored) {
         r->check_vectors = true;
         quern__log(QUERN_LOG_WARN, "fill",
                    "source %s: %" PRIu64 " vectors are stored where its stamps promise %" PRIu64
                    "; documents without theirs are embedded again",
-                   r->plan->spec.name, r->generation.chunks, p->chunks);
+                   r->recipe->spec.name, r->stored, p->chunks);
     }
     quern__buf_dispose(&after);
     free_page(p);

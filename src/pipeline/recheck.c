@@ -13,7 +13,7 @@
 #include "base/cancel.h"
 #include "base/compiler.h"
 #include "base/rng.h"
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 #include "quern/vector.h"
 
@@ -24,11 +24,12 @@ typedef struct recheck_run {
     quern_embedder *e;
     const quern_verify_options *opt;
     quern_verify_report *report;
-    quern__plan *plan;
+    quern__recipe *recipe;
     quern__fill_settings settings;
     quern_generation generation;
     quern_read read;
     quern_error *err;
+    uint64_t stored; /* vectors */
     uint64_t promised, left; /* chunks by the stamps; stamps not yet drawn from */
     uint64_t wanted;         /* documents still to draw */
     quern__rng rng;
@@ -130,7 +131,7 @@ static int take_row(const quern_row *row, void *ud)
     if (row->fault)
         return QUERN_OK;
     quern__document_view doc;
-    int rc = quern__plan_document(r->plan, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
+    int rc = quern__recipe_document(r->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
     if (rc != QUERN_OK)
         return rc;
     r->doc_current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
@@ -188,7 +189,7 @@ static void note_difference(recheck_run *r, quern_str key)
     r->report->different++;
     if (!r->report->first_difference[0])
         snprintf(r->report->first_difference, sizeof r->report->first_difference,
-                 "source %s, key %.*s, chunk %u", r->plan->spec.name, (int)QUERN__MIN(key.len, 120),
+                 "source %s, key %.*s, chunk %u", r->recipe->spec.name, (int)QUERN__MIN(key.len, 120),
                  key.ptr, r->different_chunk);
 }
 
@@ -317,6 +318,7 @@ static int count_orphans(recheck_run *r, quern_error *err)
         for (size_t i = 0; rc == QUERN_OK && i < r->n; i++)
             r->report->orphans += !r->row_found[i];
     }
+    r->stored = l.n;
     quern__free(l.refs);
     return rc;
 }
@@ -326,17 +328,17 @@ static int count_orphans(recheck_run *r, quern_error *err)
 static int recheck_generation(recheck_run *r, quern_error *err)
 {
     size_t dim = r->generation.dimensions;
-    r->read = r->plan->read;
+    r->read = r->recipe->read;
     r->read.generation = r->generation.id;
     r->width = dim * quern__vector_width(r->settings.vector_type);
     r->floats = quern__alloc_array((size_t)TEXTS * dim, sizeof *r->floats);
     if (!r->floats)
         return quern__fail_memory(err, (size_t)TEXTS * dim * sizeof *r->floats);
     int rc = each_page(r, sum_page, err);
-    if (rc == QUERN_OK && r->promised != r->generation.chunks)
-        rc = each_page(r, find_missing, err);
     if (rc == QUERN_OK)
         rc = count_orphans(r, err);
+    if (rc == QUERN_OK && r->promised != r->stored - QUERN__MIN(r->stored, r->report->orphans))
+        rc = each_page(r, find_missing, err);
     r->wanted = r->opt->sample ? r->opt->sample : DEFAULT_SAMPLE;
     if (rc == QUERN_OK)
         rc = each_page(r, recheck_page, err);
@@ -357,12 +359,12 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     quern__rng_seed(&r->rng, opt->seed);
     quern__arena_init(&r->arena, 0);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
-    int rc = quern__plan_open(&r->plan, s, name, err);
+    int rc = quern__recipe_open(&r->recipe, s, name, err);
     if (rc == QUERN_OK) {
         quern_error missing = {0};
         rc = s->table.generation_find(s->self, name, "active", &r->generation, &missing);
         if (rc == QUERN_OK)
-            rc = quern__plan_check_generation(r->plan, s, e, &r->generation, &r->settings, err);
+            rc = quern__recipe_check_generation(r->recipe, s, e, &r->generation, &r->settings, err);
         else if (rc == QUERN_ENOTFOUND && !opt->source)
             rc = QUERN_OK; /* never filled: nothing claims anything */
         else if (rc == QUERN_ENOTFOUND)
@@ -372,7 +374,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
         if (rc == QUERN_OK && r->generation.id)
             rc = recheck_generation(r, err);
     }
-    quern__plan_free(r->plan);
+    quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->text);
     quern__pieces_dispose(&r->pieces);

@@ -29,7 +29,7 @@
 #include "base/fpenv.h"
 #include "base/json.h"
 #include "kernels/kernels.h"
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 #include "search/excerpt.h"
 #include "search/topk.h"
 
@@ -52,7 +52,7 @@ struct quern_results {
 
 /* One source being searched. */
 typedef struct search_part {
-    quern__plan *plan;
+    quern__recipe *recipe;
     quern_generation generation;
     quern_read read;
     bool half; /* f16 */
@@ -95,14 +95,14 @@ static int add_part(search_run *r, const char *name, bool named, quern_error *er
 {
     search_part *p = &r->parts[r->n_parts];
     memset(p, 0, sizeof *p);
-    int rc = quern__plan_open(&p->plan, r->s, name, err);
+    int rc = quern__recipe_open(&p->recipe, r->s, name, err);
     if (rc != QUERN_OK)
         return rc;
     quern_error missing = {0};
     rc = r->s->table.generation_find(r->s->self, name, "active", &p->generation, &missing);
     if (rc == QUERN_ENOTFOUND) {
-        quern__plan_free(p->plan);
-        p->plan = NULL;
+        quern__recipe_free(p->recipe);
+        p->recipe = NULL;
         if (!named)
             return QUERN_OK;
         return quern__fail(err, rc, 0, "source %s has not been filled yet; run `quern fill`", name);
@@ -110,12 +110,12 @@ static int add_part(search_run *r, const char *name, bool named, quern_error *er
     r->n_parts++;
     quern__fill_settings settings;
     if (rc == QUERN_OK)
-        rc = quern__plan_check_generation(p->plan, r->s, r->e, &p->generation, &settings, err);
+        rc = quern__recipe_check_generation(p->recipe, r->s, r->e, &p->generation, &settings, err);
     else if (err)
         *err = missing;
     if (rc != QUERN_OK)
         return rc;
-    p->read = p->plan->read;
+    p->read = p->recipe->read;
     p->read.generation = p->generation.id;
     p->half = quern__vector_width(settings.vector_type) == 2;
     return QUERN_OK;
@@ -137,7 +137,7 @@ static int choose_parts(search_run *r, quern_error *err)
         const char *name = named ? r->opt->sources[i] : all[i];
         bool again = false; /* a source named twice is searched once */
         for (size_t k = 0; k < r->n_parts; k++)
-            again = again || strcmp(r->parts[k].plan->spec.name, name) == 0;
+            again = again || strcmp(r->parts[k].recipe->spec.name, name) == 0;
         if (!again)
             rc = add_part(r, name, named, err);
     }
@@ -189,7 +189,7 @@ static int score_block(const int64_t *refs, const void *data, size_t n, void *ud
                 return quern__fail(r->err, QUERN_EFORMAT, refs[at + i],
                                    "source %s: stored vector %" PRId64
                                    " is not finite; run `quern verify`",
-                                   p->plan->spec.name, refs[at + i]);
+                                   p->recipe->spec.name, refs[at + i]);
             quern__scored item = {scores[i], (uint32_t)r->part, refs[at + i]};
             quern__topk_offer(&r->top, item);
         }
@@ -408,7 +408,7 @@ static void write_value(quern__jsonw *w, const quern_value *v)
     }
 }
 
-static int write_meta(search_run *r, const quern__plan *plan, const quern_row *row,
+static int write_meta(search_run *r, const quern__recipe *recipe, const quern_row *row,
                       const char **out, quern_error *err)
 {
     quern__buf b;
@@ -416,9 +416,9 @@ static int write_meta(search_run *r, const quern__plan *plan, const quern_row *r
     quern__jsonw w;
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w);
-    for (size_t i = 0; i < plan->n_meta; i++) {
-        quern__jsonw_key(&w, plan->meta[i]);
-        write_value(&w, &row->columns[plan->meta_column[i]]);
+    for (size_t i = 0; i < recipe->n_meta; i++) {
+        quern__jsonw_key(&w, recipe->meta[i]);
+        write_value(&w, &row->columns[recipe->meta_column[i]]);
     }
     quern__jsonw_end_object(&w);
     int rc = quern__buf_ok(&b, "the metadata of a hit", err);
@@ -438,7 +438,7 @@ static int describe_hit(search_run *r, candidate *c, const quern_row *row, quern
     int rc = quern__buf_ok(&line, "an excerpt", r->err);
     if (rc == QUERN_OK) {
         c->excerpt = quern__arena_copy(&r->arena, line.data ? line.data : "", line.len);
-        rc = c->excerpt ? write_meta(r, r->parts[r->part].plan, row, &c->meta, r->err)
+        rc = c->excerpt ? write_meta(r, r->parts[r->part].recipe, row, &c->meta, r->err)
                         : quern__fail_memory(r->err, line.len);
     }
     quern__buf_dispose(&line);
@@ -456,7 +456,7 @@ static int take_hit_row(const quern_row *row, void *ud)
         if (row->fault || row->stamp.outcome != QUERN_OUTCOME_OK || c->chunk >= row->stamp.chunks)
             return QUERN_OK;
         quern__document_view doc;
-        int rc = quern__plan_document(p->plan, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
+        int rc = quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
         if (rc != QUERN_OK || doc.reason[0] || !quern__is_current(row, &doc))
             return rc;
         c->live = true;
@@ -561,7 +561,7 @@ static int find_hits(search_run *r, quern_error *err)
 static int copy_hit(quern_results *out, const search_run *r, const candidate *c, quern_error *err)
 {
     quern_hit *h = &out->hits[out->n];
-    const char *name = r->parts[c->part].plan->spec.name;
+    const char *name = r->parts[c->part].recipe->spec.name;
     h->source = quern__arena_copy(&out->arena, name, strlen(name));
     h->key = quern__arena_copy(&out->arena, c->key.ptr, c->key.len);
     h->excerpt = quern__arena_copy(&out->arena, c->excerpt, strlen(c->excerpt));
@@ -611,7 +611,7 @@ static int search_all(quern_results **out, search_run *r, quern_str query, quern
     if (rc == QUERN_OK)
         rc = make_results(out, r, err);
     for (size_t i = 0; i < r->n_parts; i++)
-        quern__plan_free(r->parts[i].plan);
+        quern__recipe_free(r->parts[i].recipe);
     quern__free(r->parts);
     quern__free(r->query);
     quern__free(r->list);

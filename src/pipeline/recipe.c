@@ -1,5 +1,5 @@
 /*
- * source_plan.c — see source_plan.h.
+ * recipe.c — see recipe.h.
  *
  * The fingerprint's JSON is the embedder's own with five members added: chunker, preprocessing, scope,
  * stored_type, template. `scope` holds more than the predicate: table, query, keys and the revision
@@ -9,7 +9,7 @@
  * Values are JSON strings, so that no value can pass for another member (a template may hold quotes,
  * newlines and '=').
  */
-#include "pipeline/source_plan.h"
+#include "pipeline/recipe.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -42,7 +42,7 @@ static int copy_text(quern__arena *a, const char *from, const char **to, quern_e
     return *to ? QUERN_OK : quern__fail_memory(err, strlen(from));
 }
 
-static int copy_spec(quern__plan *p, const quern_source_spec *from, quern_error *err)
+static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_error *err)
 {
     quern_source_spec *to = &p->spec;
     to->struct_size = sizeof *to;
@@ -63,7 +63,7 @@ static int copy_spec(quern__plan *p, const quern_source_spec *from, quern_error 
 }
 
 /* Splits "a, b" into names without the blanks around them. */
-static int split_meta(quern__plan *p, quern_error *err)
+static int split_meta(quern__recipe *p, quern_error *err)
 {
     const char *at = p->spec.meta ? p->spec.meta : "";
     p->meta = quern__arena_alloc(&p->arena, META_MAX * sizeof *p->meta);
@@ -91,7 +91,7 @@ static int split_meta(quern__plan *p, quern_error *err)
     return QUERN_OK;
 }
 
-static int gather_columns(quern__plan *p, quern_error *err)
+static int gather_columns(quern__recipe *p, quern_error *err)
 {
     size_t n = quern__template_count(p->template);
     p->columns = quern__arena_alloc(&p->arena, (n + p->n_meta + 1) * sizeof *p->columns);
@@ -114,10 +114,10 @@ static int gather_columns(quern__plan *p, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__plan_make(quern__plan **out, const quern_source_spec *spec, quern_error *err)
+int quern__recipe_make(quern__recipe **out, const quern_source_spec *spec, quern_error *err)
 {
     *out = NULL;
-    quern__plan *p = quern__calloc(1, sizeof *p);
+    quern__recipe *p = quern__calloc(1, sizeof *p);
     if (!p)
         return quern__fail_memory(err, sizeof *p);
     quern__arena_init(&p->arena, ARENA_LIMIT);
@@ -129,14 +129,14 @@ int quern__plan_make(quern__plan **out, const quern_source_spec *spec, quern_err
     if (rc == QUERN_OK)
         rc = gather_columns(p, err);
     if (rc != QUERN_OK) {
-        quern__plan_free(p);
+        quern__recipe_free(p);
         return rc;
     }
     *out = p;
     return QUERN_OK;
 }
 
-void quern__plan_free(quern__plan *p)
+void quern__recipe_free(quern__recipe *p)
 {
     if (!p)
         return;
@@ -191,27 +191,27 @@ void quern__names_free(char **names, size_t n)
     quern__free(names);
 }
 
-typedef struct plan_search {
+typedef struct recipe_search {
     const char *name;
-    quern__plan *found;
+    quern__recipe *found;
     quern_error *err;
-} plan_search;
+} recipe_search;
 
-static int take_plan(const quern_source_spec *spec, void *ud)
+static int take_recipe(const quern_source_spec *spec, void *ud)
 {
-    plan_search *f = ud;
+    recipe_search *f = ud;
     if (strcmp(spec->name, f->name) != 0 || f->found)
         return QUERN_OK;
-    return quern__plan_make(&f->found, spec, f->err);
+    return quern__recipe_make(&f->found, spec, f->err);
 }
 
-int quern__plan_open(quern__plan **out, quern_store *s, const char *name, quern_error *err)
+int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, quern_error *err)
 {
     *out = NULL;
-    plan_search f = {name, NULL, err};
-    int rc = s->table.source_each(s->self, take_plan, &f, err);
+    recipe_search f = {name, NULL, err};
+    int rc = s->table.source_each(s->self, take_recipe, &f, err);
     if (rc != QUERN_OK) {
-        quern__plan_free(f.found);
+        quern__recipe_free(f.found);
         return rc;
     }
     if (f.found) {
@@ -259,7 +259,7 @@ static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *t
     return QUERN_OK;
 }
 
-static int render_row(const quern__plan *p, const quern_row *row, quern__buf *text, quern_error *err)
+static int render_row(const quern__recipe *p, const quern_row *row, quern__buf *text, quern_error *err)
 {
     char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
     quern_str values[QUERN__TEMPLATE_FIELDS];
@@ -279,7 +279,7 @@ static int render_row(const quern__plan *p, const quern_row *row, quern__buf *te
     return quern__template_render(p->template, values, text, err);
 }
 
-static uint64_t columns_bytes(const quern__plan *p, const quern_row *row)
+static uint64_t columns_bytes(const quern__recipe *p, const quern_row *row)
 {
     uint64_t total = 0;
     size_t n = quern__template_count(p->template);
@@ -297,7 +297,7 @@ static void too_large(quern__document_view *out, uint64_t bytes, uint64_t max_by
     snprintf(out->reason, sizeof out->reason, "%" PRIu64 " bytes > %" PRIu64, bytes, max_bytes);
 }
 
-static int set_revision(const quern__plan *p, const quern_row *row, quern__document_view *out,
+static int set_revision(const quern__recipe *p, const quern_row *row, quern__document_view *out,
                         quern_error *err)
 {
     if (p->spec.revision && row->revision.len) {
@@ -314,7 +314,7 @@ static int set_revision(const quern__plan *p, const quern_row *row, quern__docum
     return QUERN_OK;
 }
 
-int quern__plan_document(const quern__plan *p, const quern_row *row, uint64_t max_bytes,
+int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
                          quern__buf *text, quern__document_view *out, quern_error *err)
 {
     memset(out, 0, sizeof *out);
@@ -375,7 +375,7 @@ static json_t *text_or_null(const char *s)
     return s ? json_string(s) : json_null();
 }
 
-static int add_members(json_t *root, const quern__plan *p, const quern__fill_settings *s)
+static int add_members(json_t *root, const quern__recipe *p, const quern__fill_settings *s)
 {
     json_t *chunker = json_object();
     json_t *scope = json_object();
@@ -413,7 +413,7 @@ static int load_object(json_t **out, const char *json, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__plan_fingerprint(const quern__plan *p, quern_embedder *e, const quern__fill_settings *s,
+int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e, const quern__fill_settings *s,
                             char **json, char hash[65], quern_error *err)
 {
     *json = NULL;
@@ -503,7 +503,7 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
         snprintf(out, size, "fingerprint");
 }
 
-int quern__plan_check_generation(const quern__plan *p, quern_store *s, quern_embedder *e,
+int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
                                  const quern_generation *g, quern__fill_settings *settings,
                                  quern_error *err)
 {
@@ -514,7 +514,7 @@ int quern__plan_check_generation(const quern__plan *p, quern_store *s, quern_emb
     if (rc == QUERN_OK)
         rc = quern__settings_of(made, settings, err);
     if (rc == QUERN_OK)
-        rc = quern__plan_fingerprint(p, e, settings, &now, hash, err);
+        rc = quern__recipe_fingerprint(p, e, settings, &now, hash, err);
     if (rc == QUERN_OK && (strcmp(hash, g->fingerprint) != 0 ||
                            g->dimensions != quern_embedder_dimensions(e))) {
         char what[160];

@@ -1,11 +1,11 @@
 /*
- * source_plan.h — a source's declaration made ready for use: parsed template, the columns to read, and the
+ * recipe.h — a source's declaration made ready for use: parsed template, the columns to read, and the
  * three functions of them on which everything else agrees — a row's text, a row's revision, and the
  * fingerprint of what fill makes of both. Fill, status, verify and search all go through here, so that none of
  * them can think a document current that another thinks stale.
  */
-#ifndef QUERN_PIPELINE_SOURCE_PLAN_H
-#define QUERN_PIPELINE_SOURCE_PLAN_H
+#ifndef QUERN_PIPELINE_RECIPE_H
+#define QUERN_PIPELINE_RECIPE_H
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -21,7 +21,7 @@ enum {
     QUERN__MODEL_NAME = sizeof ((quern_generation *)0)->model,
 };
 
-typedef struct quern__plan {
+typedef struct quern__recipe {
     quern_source_spec spec; /* strings in the arena */
     quern__template *template;
     const char **columns;   /* the template's, then those that only meta names */
@@ -31,19 +31,19 @@ typedef struct quern__plan {
     size_t *meta_column;    /* their places in columns */
     quern_read read;        /* generation 0 until the caller sets it */
     quern__arena arena;
-} quern__plan;
+} quern__recipe;
 
 /* The declaration is copied. EINVAL: a bad template. */
-int quern__plan_make(quern__plan **out, const quern_source_spec *spec, quern_error *err);
-void quern__plan_free(quern__plan *p);
+int quern__recipe_make(quern__recipe **out, const quern_source_spec *spec, quern_error *err);
+void quern__recipe_free(quern__recipe *p);
 /* Of the store's source by that name. ENOTFOUND names the nearest one. */
-int quern__plan_open(quern__plan **out, quern_store *s, const char *name, quern_error *err);
+int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, quern_error *err);
 
 /* Names of all sources, sorted, each from quern__alloc as the array itself; quern__names_free. */
 int quern__source_names(quern_store *s, char ***names, size_t *n, quern_error *err);
 void quern__names_free(char **names, size_t n);
 
-/* What a row is as a document. text points into the buffer given to quern__plan_document, revision into the
+/* What a row is as a document. text points into the buffer given to quern__recipe_document, revision into the
  * row or into hex. */
 typedef struct quern__document_view {
     quern_str text, revision;
@@ -54,7 +54,7 @@ typedef struct quern__document_view {
 
 /* Fills `out` from a row without a fault. A document over max_bytes or of ill-formed UTF-8 gets a reason; its
  * revision does not depend on max_bytes. Fails only for memory. */
-int quern__plan_document(const quern__plan *p, const quern_row *row, uint64_t max_bytes,
+int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
                          quern__buf *text, quern__document_view *out, quern_error *err);
 
 /* A row with a stamp of this same revision needs nothing. */
@@ -68,7 +68,7 @@ typedef struct quern__fill_settings {
 
 /* Canonical JSON (keys sorted, no spaces) of all that decides a source's vectors, and its SHA-256. *json is
  * quern__free'd by the caller. */
-int quern__plan_fingerprint(const quern__plan *p, quern_embedder *e, const quern__fill_settings *s,
+int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e, const quern__fill_settings *s,
                             char **json, char hash[65], quern_error *err);
 /* The settings that a generation was made with, out of its fingerprint's JSON. EFORMAT when they are not there. */
 int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *err);
@@ -77,7 +77,7 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
 
 /* EMISMATCH unless generation g was made by this embedder from this declaration (the message names both
  * and what to do). */
-int quern__plan_check_generation(const quern__plan *p, quern_store *s, quern_embedder *e,
+int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
                                  const quern_generation *g, quern__fill_settings *settings,
                                  quern_error *err);
 
