@@ -162,38 +162,48 @@ static int add_special(struct reader *r, quern__draft_name name, bool after, que
     return QUERN_OK;
 }
 
+/* {"SpecialToken": …} or {"Sequence": …} */
+static int read_part(struct reader *r, bool *text, quern_error *err)
+{
+    static const char *const kinds[] = {"SpecialToken", "Sequence", NULL};
+    quern__draft_name name;
+    uint32_t seen = 0;
+    quern_str key;
+    int which = 0, rc = quern__json_enter_object(&r->j, err);
+    if (rc != QUERN_OK)
+        return rc;
+    int more = quern__json_next_key(&r->j, &key, err);
+    if (more < 0)
+        return more;
+    if (more == 0)
+        return quern__json_fail(&r->j, err, "an empty part of the template,");
+    rc = quern__draft_key(&r->j, key, kinds, &seen, false, &which, err);
+    if (rc != QUERN_OK)
+        return rc;
+    rc = read_template_token(r, &name, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (which == 1 && (*text || !quern__str_is(name.name, "A")))
+        return quern__json_fail(&r->j, err, "a template that does not hold the text once, as 'A',");
+    if (which == 1)
+        *text = true;
+    else if ((rc = add_special(r, name, *text, err)) != QUERN_OK)
+        return rc;
+    more = quern__json_next_key(&r->j, &key, err);
+    return more == 1 ? quern__json_fail(&r->j, err, "two things in one part of the template,")
+                     : more;
+}
+
 /* [{"SpecialToken": …}, {"Sequence": …}, {"SpecialToken": …}] */
 static int read_single(struct reader *r, quern_error *err)
 {
-    static const char *const kinds[] = {"SpecialToken", "Sequence", NULL};
     bool text = false;
     int more, rc = quern__json_enter_array(&r->j, err);
     if (rc != QUERN_OK)
         return rc;
-    while ((more = quern__json_next_item(&r->j, err)) == 1) {
-        quern__draft_name name;
-        uint32_t seen = 0;
-        quern_str key;
-        int which;
-        rc = quern__json_enter_object(&r->j, err);
-        if (rc == QUERN_OK && (rc = quern__json_next_key(&r->j, &key, err)) == 0)
-            rc = quern__json_fail(&r->j, err, "an empty part of the template,");
-        if (rc == 1)
-            rc = quern__draft_key(&r->j, key, kinds, &seen, false, &which, err);
-        if (rc == QUERN_OK)
-            rc = read_template_token(r, &name, err);
-        if (rc == QUERN_OK && which == 0)
-            rc = add_special(r, name, text, err);
-        else if (rc == QUERN_OK && (text || !quern__str_is(name.name, "A")))
-            rc = quern__json_fail(&r->j, err,
-                                  "a template that does not hold the text once, as 'A',");
-        else if (rc == QUERN_OK)
-            text = true;
-        if (rc == QUERN_OK && (rc = quern__json_next_key(&r->j, &key, err)) == 1)
-            rc = quern__json_fail(&r->j, err, "two things in one part of the template,");
-        if (rc != QUERN_OK)
+    while ((more = quern__json_next_item(&r->j, err)) == 1)
+        if ((rc = read_part(r, &text, err)) != QUERN_OK)
             return rc;
-    }
     if (more == 0 && !text)
         return quern__json_fail(&r->j, err, "a template without the text,");
     return more;

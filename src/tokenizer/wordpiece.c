@@ -54,9 +54,8 @@ struct mark {
 };
 
 struct run {
-    struct mark *marks, *heap;
+    struct mark *marks, *heap; /* marks: the caller's first STACK_MARKS, or heap */
     uint32_t n, cap, kept;
-    struct mark few[STACK_MARKS];
 };
 
 struct scan {
@@ -185,7 +184,7 @@ static void hold(struct scan *s, struct mark m)
             return;
         }
         if (!run->heap)
-            memcpy(grown, run->few, sizeof run->few);
+            memcpy(grown, run->marks, STACK_MARKS * sizeof *grown);
         run->heap = run->marks = grown;
         run->cap = cap;
     }
@@ -204,7 +203,7 @@ static int by_rank(const void *a, const void *b)
 static void release_kept(struct scan *s)
 {
     struct run *run = &s->run;
-    struct mark **sorted = quern__alloc_array(run->n, sizeof(struct mark *));
+    struct mark **sorted = quern__alloc_array(run->n, sizeof *sorted);
     if (!sorted) {
         if (s->rc == QUERN_OK)
             s->rc = quern__fail_memory(s->err, run->n * sizeof *sorted);
@@ -212,7 +211,7 @@ static void release_kept(struct scan *s)
     }
     for (uint32_t i = 0; i < run->n; i++)
         sorted[i] = &run->marks[i];
-    qsort(sorted, run->n, sizeof(struct mark *), by_rank);
+    qsort(sorted, run->n, sizeof *sorted, by_rank);
     /* The places are handed out in the order of the text; an extra mark shares the last one given,
      * to begin with that of its own starter. */
     uint32_t place = 0, start = run->marks[0].start, end = run->marks[0].end;
@@ -389,20 +388,12 @@ int quern__wordpiece_run(const quern__wordpiece *w, quern_str text, uint32_t lim
 {
     char bytes[STACK_CHARS * 4];
     struct letter letters[STACK_CHARS + 1];
+    struct mark marks[STACK_MARKS];
     void *big = NULL;
-    struct scan s;
-    s.w = w;
-    s.text = text;
-    s.out = out;
-    s.err = err;
-    s.limit = limit;
-    s.rc = QUERN_OK;
+    struct scan s = {.w = w, .text = text, .out = out, .err = err, .limit = limit};
     s.word.bytes = bytes;
     s.word.letters = letters;
-    s.word.n = 0;
-    s.run.marks = s.run.few;
-    s.run.heap = NULL;
-    s.run.n = s.run.kept = 0;
+    s.run.marks = marks;
     s.run.cap = STACK_MARKS;
     if (w->max_chars > STACK_CHARS) {
         size_t size = ((size_t)w->max_chars + 1) * sizeof(struct letter) + (size_t)w->max_chars * 4;

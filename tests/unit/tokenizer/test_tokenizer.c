@@ -350,8 +350,8 @@ static void vocab_is_the_same_tokenizer(void **state)
     static const char *const configs[] = {
         "{}",
         "{\"do_lower_case\":true,\"strip_accents\":null,\"never_split\":[],\"other\":{\"x\":[1]}}",
-        "{\"unk_token\":{\"content\":\"[UNK]\",\"lstrip\":false},\"tokenizer_class\":"
-        "\"BertTokenizer\"}",
+        ("{\"unk_token\":{\"content\":\"[UNK]\",\"lstrip\":false},\"tokenizer_class\":"
+         "\"BertTokenizer\"}"),
         "{\"added_tokens_decoder\":{\"1\":{\"content\":\"[UNK]\"},\"3\":{\"content\":\"[SEP]\"}}}",
         "{\"additional_special_tokens\":[\"[PAD]\"]}",
     };
