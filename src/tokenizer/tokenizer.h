@@ -27,14 +27,16 @@ void quern__tokens_init(quern__tokens *t);
 void quern__tokens_dispose(quern__tokens *t);
 
 /* Reads a model folder: tokenizer.json if there is one (its truncation and padding are ignored),
- * else vocab.txt + tokenizer_config.json (+ special_tokens_map.json). EFORMAT names file and byte. */
+ * else vocab.txt + tokenizer_config.json (+ special_tokens_map.json). EFORMAT names file and byte;
+ * whatever changes ids and is not understood is refused by name. About 3 ms for 30,000 pieces. */
 int quern__tokenizer_open(quern__tokenizer **out, const char *folder, quern_error *err);
 void quern__tokenizer_free(quern__tokenizer *t);
 
 /* max_tokens counts special tokens; 0 = no limit. A longer text is cut to its first tokens and keeps
- * the closing special token; out->full says how many there were. Invalid UTF-8 is read as the
- * reference does after decoding with replacement (each maximal bad subpart one U+FFFD): whether to
- * refuse it is the caller's decision. ENOMEM only. */
+ * the closing special token (n never exceeds max_tokens, were it 1); out->full says how many there
+ * were. Invalid UTF-8 is read as the reference does after decoding with replacement (each maximal bad
+ * subpart one U+FFFD): whether to refuse it is the caller's decision. ENOMEM only, which is also the
+ * answer to a text of 4 GiB. About 1 us for 20 tokens of English. */
 int quern__tokenize(const quern__tokenizer *t, quern_str text, uint32_t max_tokens,
                     quern__tokens *out, quern_error *err);
 /* The same without special tokens (for chunk windows). */
@@ -42,10 +44,10 @@ int quern__tokenize_plain(const quern__tokenizer *t, quern_str text, quern__toke
                           quern_error *err);
 
 uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t); /* highest id + 1 */
-uint32_t quern__tokenizer_specials(
-    const quern__tokenizer *t); /* tokens the template adds to one text: 2 for BERT */
-uint64_t quern__tokenizer_model_max_length(
-    const quern__tokenizer *t); /* of tokenizer_config.json; 0 unknown */
+/* Tokens the template adds to one text: 2 for BERT. */
+uint32_t quern__tokenizer_specials(const quern__tokenizer *t);
+/* Of tokenizer_config.json; 0 unknown. */
+uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t);
 /* The token's string as in the vocabulary ("##ing"); borrowed; NULL for an id outside. */
 const char *quern__tokenizer_text(const quern__tokenizer *t, int32_t id);
 /* SHA-256 over everything that decides ids (vocabulary, settings, version of the Unicode tables). */
