@@ -7,6 +7,7 @@ target_compile_definitions(quern_objects PRIVATE QUERN_BUILDING)
 target_link_libraries(quern_objects PUBLIC quern_flags quern_deps)
 
 include(cmake/kernels.cmake) # per-file flags of src/kernels/
+include(cmake/migrations.cmake) # the .sql files as a generated header
 
 add_library(quern_static STATIC $<TARGET_OBJECTS:quern_objects>)
 target_include_directories(quern_static PUBLIC

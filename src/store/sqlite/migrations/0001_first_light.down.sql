@@ -1,0 +1,10 @@
+DROP TABLE quern_locks;
+DROP TABLE quern_staging;
+DROP TABLE quern_batches;
+DROP TABLE quern_documents;
+DROP TABLE quern_chunks;
+DROP TABLE quern_vectors;
+DROP TABLE quern_stamps;
+DROP TABLE quern_generations;
+DROP TABLE quern_sources;
+DROP TABLE quern_meta;

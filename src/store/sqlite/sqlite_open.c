@@ -1,0 +1,122 @@
+/*
+ * sqlite_open.c — opens the SQLite store: which file, which mode, and the manners of a guest. A file that
+ * others write to keeps its journal mode; only files that quern creates become WAL. With `store`, the user's
+ * database is a second connection that is opened read-only: an attached database cannot be, and two connections
+ * cost nothing but that a save's second look at a row and its commit are not one transaction — an edit
+ * between the two is a stale stamp, which search and the next fill see.
+ */
+#include "store/sqlite/sqlite_store.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/os.h"
+#include "store/store.h"
+
+enum { BUSY_MS = 5000 };
+
+static void sqlite_close(void *self)
+{
+    quern__sqlite *s = self;
+    if (s->src != s->own)
+        quern__db_close(s->src);
+    quern__db_close(s->own);
+    quern__free(s);
+}
+
+static const quern_store_table sqlite_table = {
+    .struct_size = sizeof(quern_store_table),
+    .name = "sqlite",
+    .close = sqlite_close,
+    .source_check = quern__sqlite_source_check,
+    .source_put = quern__sqlite_source_put,
+    .source_each = quern__sqlite_source_each,
+    .source_remove = quern__sqlite_source_remove,
+    .scan = quern__sqlite_scan,
+    .fetch = quern__sqlite_fetch,
+    .count = quern__sqlite_count,
+    .generation_find = quern__sqlite_generation_find,
+    .generation_build = quern__sqlite_generation_build,
+    .generation_activate = quern__sqlite_generation_activate,
+    .generation_purge = quern__sqlite_generation_purge,
+    .save = quern__sqlite_save,
+    .stamps = quern__sqlite_stamps,
+    .erase = quern__sqlite_erase,
+    .vectors = quern__sqlite_vectors,
+    .resolve = quern__sqlite_resolve,
+    .chunks = quern__sqlite_chunks,
+    .stage_begin = quern__sqlite_stage_begin,
+    .stage_put = quern__sqlite_stage_put,
+    .stage_publish = quern__sqlite_stage_publish,
+    .stage_drop = quern__sqlite_stage_drop,
+    .lock = quern__sqlite_lock,
+    .unlock = quern__sqlite_unlock,
+};
+
+/* Opens the file that holds quern's tables; makes it (as WAL) when it may. */
+static int open_own(quern__sqlite *s, const char *path, const quern_store_options *opt,
+                    uint32_t busy_ms, quern_error *err)
+{
+    quern__stat st;
+    int rc = quern__stat_path(path, &st, err);
+    if (rc)
+        return rc;
+    bool created = !st.exists || (st.is_file && st.size == 0);
+    int mode = opt->read_only ? QUERN__DB_READ : QUERN__DB_CREATE;
+    rc = quern__db_open(&s->own, path, mode, busy_ms, err);
+    if (!rc && !opt->read_only && (created || opt->wal))
+        rc = quern__db_exec(s->own, "PRAGMA journal_mode = WAL", err);
+    return rc;
+}
+
+/* Schema: made, brought up, or only looked at. Then removals that a crash cut off are finished. */
+static int open_schema(quern__sqlite *s, quern_error *err)
+{
+    int64_t version = 0, others = 0;
+    int rc = s->read_only ? quern__sqlite_schema(s->own, &version, err)
+                          : quern__sqlite_migrate(s->own, err);
+    if (!rc && s->read_only && version == 0)
+        return quern__fail(
+            err, QUERN_ENOTFOUND, 0,
+            "%s: holds no table of quern's yet; declare a source or add documents first",
+            quern__db_path(s->own));
+    if (rc)
+        return rc;
+    rc = quern__db_int(
+        s->own,
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'quern\\_%' "
+        "ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+        &others, err);
+    if (rc < 0)
+        return rc;
+    quern__db_set_shared(s->own, others > 0);
+    return s->read_only ? QUERN_OK : quern__sqlite_sweep(s, err);
+}
+
+int quern__sqlite_open(quern_store **out, const quern_store_options *opt, quern_error *err)
+{
+    uint32_t busy_ms = opt->busy_ms ? opt->busy_ms : BUSY_MS;
+    quern__sqlite *s = quern__calloc(1, sizeof *s);
+    if (!s)
+        return quern__fail_memory(err, sizeof *s);
+    s->read_only = opt->read_only != 0;
+    int rc;
+    if (opt->connection) {
+        rc = quern__db_borrow(&s->own, opt->connection, err);
+        s->src = s->own;
+    } else if (opt->store) {
+        rc = quern__db_open(&s->src, opt->db, QUERN__DB_READ, busy_ms, err);
+        if (!rc)
+            rc = open_own(s, opt->store, opt, busy_ms, err);
+    } else {
+        rc = open_own(s, opt->db, opt, busy_ms, err);
+        s->src = s->own;
+    }
+    if (!rc)
+        rc = open_schema(s, err);
+    if (!rc)
+        rc = quern_store_from_table(out, &sqlite_table, s, err);
+    if (rc)
+        sqlite_close(s);
+    return rc;
+}

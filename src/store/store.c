@@ -1,0 +1,310 @@
+/*
+ * store.c — the face of a store: opening one, and declaring sources. Which rows are documents is checked
+ * here once for every database (names, template, which fields go together); whether tables, columns and
+ * predicates exist is the table's source_check.
+ */
+#include "store/store.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/arena.h"
+#include "base/compiler.h"
+#include "base/error.h"
+#include "store/sqlite/sqlite_store.h"
+#include "text/template.h"
+
+enum { LONGEST_SOURCE_NAME = 63, MOST_META = 256 };
+
+int quern_store_open(quern_store **out, const quern_store_options *opt, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(opt && opt->struct_size >= sizeof *opt, err);
+    if (opt->connection && (opt->db || opt->store))
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "a borrowed connection and a path: give one of them");
+    if (!opt->connection && (!opt->db || !*opt->db))
+        return quern__fail(err, QUERN_EINVAL, 0, "no database given");
+    const char *const paths[] = {opt->db, opt->store};
+    for (size_t i = 0; i < QUERN__COUNT(paths); i++)
+        if (paths[i] && (strncmp(paths[i], "postgres://", 11) == 0 ||
+                         strncmp(paths[i], "postgresql://", 13) == 0))
+            return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                               "this quern is built without PostgreSQL");
+    return quern__sqlite_open(out, opt, err);
+}
+
+int quern_store_from_table(quern_store **out, const quern_store_table *table, void *self,
+                           quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(table && table->struct_size >= sizeof *table, err);
+    QUERN__REQUIRE(table->close && table->source_check && table->source_put && table->source_each,
+                   err);
+    QUERN__REQUIRE(table->source_remove && table->scan && table->fetch && table->count, err);
+    QUERN__REQUIRE(table->generation_find && table->generation_build && table->generation_activate,
+                   err);
+    QUERN__REQUIRE(table->generation_purge && table->save && table->stamps && table->erase, err);
+    QUERN__REQUIRE(table->vectors && table->resolve && table->chunks && table->stage_begin, err);
+    QUERN__REQUIRE(table->stage_put && table->stage_publish && table->stage_drop, err);
+    QUERN__REQUIRE(table->lock && table->unlock, err);
+    quern_store *s = quern__alloc(sizeof *s);
+    if (!s)
+        return quern__fail_memory(err, sizeof *s);
+    s->table = *table;
+    s->self = self;
+    *out = s;
+    return QUERN_OK;
+}
+
+void quern_store_free(quern_store *s)
+{
+    if (!s)
+        return;
+    s->table.close(s->self);
+    quern__free(s);
+}
+
+/* ---- checking a declaration ---- */
+
+static int check_name(const char *name, quern_error *err)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+        bool later = i > 0 && ((c >= '0' && c <= '9') || c == '-');
+        if (!letter && !later)
+            return quern__fail(
+                err, QUERN_EINVAL, (int64_t)i,
+                "source name '%s': letters, digits, '_' and '-', a letter or '_' first", name);
+    }
+    if (len == 0 || len > LONGEST_SOURCE_NAME)
+        return quern__fail(err, QUERN_EINVAL, (int64_t)len,
+                           "source name of %zu bytes: 1 to %d are allowed", len,
+                           LONGEST_SOURCE_NAME);
+    return QUERN_OK;
+}
+
+static bool is_there(const char *const *list, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Columns of the template, then those of meta that are new: what the store has to be able to deliver. */
+static int list_columns(const quern__template *t, const char *meta, quern__arena *arena,
+                        const char **list, size_t *n, quern_error *err)
+{
+    *n = 0;
+    for (size_t i = 0; t && i < quern__template_count(t); i++)
+        list[(*n)++] = quern__template_column(t, i);
+    size_t most = *n + MOST_META;
+    while (meta && *meta) {
+        size_t len = strcspn(meta, ",");
+        const char *from = meta, *to = meta + len;
+        meta += len + (meta[len] == ',');
+        while (from < to && *from == ' ')
+            from++;
+        while (to > from && to[-1] == ' ')
+            to--;
+        if (from == to)
+            return quern__fail(err, QUERN_EINVAL, 0, "metadata columns: an empty name in the list");
+        if (*n == most)
+            return quern__fail(err, QUERN_EINVAL, 0, "more than %d metadata columns", MOST_META);
+        char *name = quern__arena_copy(arena, from, (size_t)(to - from));
+        if (!name)
+            return quern__fail_memory(err, (size_t)(to - from));
+        if (!is_there(list, *n, name))
+            list[(*n)++] = name;
+    }
+    return QUERN_OK;
+}
+
+/* The whole declaration against rules and database. */
+static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error *err)
+{
+    quern__arena arena;
+    quern__template *t = NULL;
+    size_t n = 0;
+    quern__arena_init(&arena, 1 << 20);
+    const char **list =
+        quern__arena_alloc(&arena, (QUERN__TEMPLATE_FIELDS + MOST_META) * sizeof *list);
+    int rc = list ? check_name(spec->name, err) : quern__fail_memory(err, 0);
+    bool builtin = !spec->table && !spec->query;
+    if (!rc && !builtin && !spec->text)
+        rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "source '%s': no text template; one is 'Title: {title}. {body}'",
+                         spec->name);
+    if (!rc && spec->text)
+        rc = quern__template_parse(&t, spec->text, err);
+    if (!rc)
+        rc = list_columns(t, spec->meta, &arena, list, &n, err);
+    if (!rc)
+        rc = s->table.source_check(s->self, spec, list, n, err);
+    quern__template_free(t);
+    quern__arena_dispose(&arena);
+    return rc;
+}
+
+/* "" says "none", as NULL does. */
+static const char *none_if_empty(const char *s)
+{
+    return s && *s ? s : NULL;
+}
+
+static quern_source_spec tidy(const quern_source_spec *spec)
+{
+    quern_source_spec t;
+    QUERN_INIT(&t);
+    t.name = spec->name;
+    t.table = none_if_empty(spec->table);
+    t.query = none_if_empty(spec->query);
+    t.keys = none_if_empty(spec->keys);
+    t.text = none_if_empty(spec->text);
+    t.revision = none_if_empty(spec->revision);
+    t.where = none_if_empty(spec->where);
+    t.meta = none_if_empty(spec->meta);
+    return t;
+}
+
+int quern_source_add(quern_store *s, const quern_source_spec *spec, quern_error *err)
+{
+    QUERN__REQUIRE(s && spec && spec->struct_size >= sizeof *spec && spec->name, err);
+    quern_source_spec t = tidy(spec);
+    int rc = check_spec(s, &t, err);
+    return rc ? rc : s->table.source_put(s->self, &t, 0, err);
+}
+
+/* ---- lists ---- */
+
+struct quern_source_list {
+    quern__arena arena;
+    quern_source_spec *specs;
+    size_t n, room;
+    int rc;
+};
+
+static const char *keep(quern_source_list *l, const char *s)
+{
+    if (!s || l->rc)
+        return NULL;
+    const char *copy = quern__arena_copy(&l->arena, s, strlen(s));
+    if (!copy)
+        l->rc = QUERN_ENOMEM;
+    return copy;
+}
+
+static int collect(const quern_source_spec *spec, void *ud)
+{
+    quern_source_list *l = ud;
+    if (l->n == l->room) {
+        size_t room = l->room ? 2 * l->room : 16;
+        quern_source_spec *more = quern__resize_array(l->specs, room, sizeof *more);
+        if (!more)
+            return QUERN_ENOMEM;
+        l->specs = more;
+        l->room = room;
+    }
+    quern_source_spec *t = &l->specs[l->n];
+    QUERN_INIT(t);
+    t->name = keep(l, spec->name);
+    t->table = keep(l, spec->table);
+    t->query = keep(l, spec->query);
+    t->keys = keep(l, spec->keys);
+    t->text = keep(l, spec->text);
+    t->revision = keep(l, spec->revision);
+    t->where = keep(l, spec->where);
+    t->meta = keep(l, spec->meta);
+    l->n += l->rc == 0;
+    return l->rc;
+}
+
+int quern_source_list_open(quern_source_list **out, quern_store *s, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(s, err);
+    quern_source_list *l = quern__calloc(1, sizeof *l);
+    if (!l)
+        return quern__fail_memory(err, sizeof *l);
+    quern__arena_init(&l->arena, 0);
+    quern_error inner = {.status = 0};
+    int rc = s->table.source_each(s->self, collect, l, &inner);
+    if (rc) {
+        if (inner.status == 0) /* our own callback ended it */
+            rc = quern__fail_memory(err, 0);
+        else if (err)
+            *err = inner;
+        quern_source_list_free(l);
+        return rc;
+    }
+    *out = l;
+    return QUERN_OK;
+}
+
+size_t quern_source_list_count(const quern_source_list *l)
+{
+    return l ? l->n : 0;
+}
+
+const quern_source_spec *quern_source_list_at(const quern_source_list *l, size_t i)
+{
+    return l && i < l->n ? &l->specs[i] : NULL;
+}
+
+void quern_source_list_free(quern_source_list *l)
+{
+    if (!l)
+        return;
+    quern__free(l->specs);
+    quern__arena_dispose(&l->arena);
+    quern__free(l);
+}
+
+/* ---- set and remove ---- */
+
+static const quern_source_spec *find(const quern_source_list *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->specs[i].name, name) == 0)
+            return &l->specs[i];
+    return NULL;
+}
+
+int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error *err)
+{
+    QUERN__REQUIRE(s && spec && spec->struct_size >= sizeof *spec && spec->name, err);
+    quern_source_list *list = NULL;
+    int rc = quern_source_list_open(&list, s, err);
+    const quern_source_spec *old = rc ? NULL : find(list, spec->name);
+    if (!rc && !old)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "there is no source '%s'", spec->name);
+    if (!rc) {
+        quern_source_spec merged = *spec;
+        /* a table takes the place of a query and the other way round */
+        merged.table = spec->table ? spec->table : spec->query ? NULL : old->table;
+        merged.query = spec->query ? spec->query : spec->table ? NULL : old->query;
+        merged.keys = spec->keys ? spec->keys : old->keys;
+        merged.text = spec->text ? spec->text : old->text;
+        merged.revision = spec->revision ? spec->revision : old->revision;
+        merged.where = spec->where ? spec->where : old->where;
+        merged.meta = spec->meta ? spec->meta : old->meta;
+        merged = tidy(&merged);
+        rc = check_spec(s, &merged, err);
+        if (!rc)
+            rc = s->table.source_put(s->self, &merged, 1, err);
+    }
+    quern_source_list_free(list);
+    return rc;
+}
+
+int quern_source_remove(quern_store *s, const char *name, quern_error *err)
+{
+    QUERN__REQUIRE(s && name, err);
+    return s->table.source_remove(s->self, name, err);
+}
