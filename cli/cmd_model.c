@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { NAME_BYTES = 128 }; /* of a model on the shelf: at most 100, and a NUL */
+
 /* What the shelf asks of a command that never touches the network. */
 static void local_options(const cli *c, quern_shelf_options *opt)
 {
@@ -45,34 +47,46 @@ static int tell_path(const cli *c, const char *done, const char *name,
     return rc;
 }
 
+/* A model that cannot be opened is not put on the shelf. ud: room for the name it will have there. */
+static int open_once(const char *name, const char *folder, void *ud, quern_error *err)
+{
+    quern_model *m = NULL;
+    quern_model_options how;
+    QUERN_INIT(&how);
+    how.name = name;
+    snprintf(ud, NAME_BYTES, "%s", name);
+    int rc = quern_model_open(&m, folder, &how, err);
+    quern_model_free(m);
+    return rc;
+}
+
 int cmd_model_pull(cli *c, quern_error *err)
 {
     quern_shelf_options opt;
+    char name[NAME_BYTES];
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
         return rc;
     shelf_options(c, &opt);
+    opt.check = open_once;
+    opt.check_ud = name;
     rc = quern_shelf_pull(c->args[0], &opt, err);
     shelf_done();
     return rc == QUERN_OK ? tell_path(c, "pulled", c->args[0], &opt, err) : rc;
 }
 
-/* Without --name the shelf names it after the path; which name that was shows in the list by weights. */
 int cmd_model_import(cli *c, quern_error *err)
 {
     quern_shelf_options opt;
-    const char *name = quern_config_text(c->config, "name");
+    char name[NAME_BYTES] = "";
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
         return rc;
     local_options(c, &opt);
-    rc = quern_shelf_import(c->args[0], name, &opt, err);
-    if (rc != QUERN_OK)
-        return rc;
-    if (name)
-        return tell_path(c, "imported", name, &opt, err);
-    tell(c, "imported", c->args[0], NULL);
-    return QUERN_OK;
+    opt.check = open_once;
+    opt.check_ud = name;
+    rc = quern_shelf_import(c->args[0], quern_config_text(c->config, "name"), &opt, err);
+    return rc == QUERN_OK ? tell_path(c, "imported", name, &opt, err) : rc;
 }
 
 static void list_json(const quern_shelf_list *l)

@@ -498,6 +498,8 @@ static int import_locked(const quern__shelf *s, const char *path, const char *as
     if (rc == QUERN_OK)
         rc = choose_name(path, asked, quern__manifest_find(m, QUERN__WEIGHTS)->sha256, name, err);
     if (rc == QUERN_OK)
+        rc = quern__shelf_ask(s, name, staged, err);
+    if (rc == QUERN_OK)
         rc = publish(s, staged, name, m, err);
     quern__remove_tree(staged, NULL); /* nothing of a refused import stays */
     quern__free(m);

@@ -110,6 +110,8 @@ static int pull_locked(const quern__shelf *s, const quern__known_model *k, quern
     if (rc == QUERN_OK)
         rc = quern__stage_check(staged, err);
     if (rc == QUERN_OK)
+        rc = quern__shelf_ask(s, k->name, staged, err);
+    if (rc == QUERN_OK)
         rc = quern__stage_publish(s, staged, k->name, m, err);
     quern__free(staged);
     quern__free(m);

@@ -217,6 +217,11 @@ int quern__stage_check(const char *folder, quern_error *err)
     return rc;
 }
 
+int quern__shelf_ask(const quern__shelf *s, const char *name, const char *folder, quern_error *err)
+{
+    return s->opt.check ? s->opt.check(name, folder, s->opt.check_ud, err) : QUERN_OK;
+}
+
 /* The hash of folder/f->name is still the recorded one: by size and time, else by its bytes. */
 static int file_stands(const quern__shelf *s, const char *folder, const quern__manifest_file *f,
                        bool *stands, quern_error *err)

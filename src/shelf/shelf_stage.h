@@ -57,6 +57,8 @@ int quern__stage_record(quern__manifest *m, const char *folder, const char *name
 /* Reads a staged folder's files as opening it would, as far as this floor reaches: settings, every
  * tensor's place, tokenizer, and that vocabulary and embedding table agree. */
 int quern__stage_check(const char *folder, quern_error *err);
+/* The caller's own check, if he gave one. */
+int quern__shelf_ask(const quern__shelf *s, const char *name, const char *folder, quern_error *err);
 /* Writes the manifest and renames the staged folder to SHELF/NAME; what was there is removed. */
 int quern__stage_publish(const quern__shelf *s, const char *staged, const char *name,
                          quern__manifest *m, quern_error *err);

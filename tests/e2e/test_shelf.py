@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -564,6 +565,75 @@ def test_unwritable(hub, folder):
     answer = call("pull", NAME, folder, base=hub.url, expect=None)
     assert answer["status"] == "EIO", answer
     assert call("list", "-", folder + "-none")["models"] == []
+
+
+# ---- the command line ----
+
+
+def quern(folder, *args, code=0, **environment):
+    env = {k: v for k, v in ENV.items() if not k.startswith("QUERN_") and k != "HF_TOKEN"}
+    env.update(XDG_DATA_HOME=folder, HF_TOKEN="hf_secret", **environment)
+    done = subprocess.run([os.environ["QUERN_BIN"], *args], env=env, cwd=os.path.dirname(folder),
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, (args, done)
+    assert "hf_secret" not in done.stdout + done.stderr, done
+    return done
+
+
+def test_command_line(hub, folder):
+    shelf = os.path.join(folder, "quern", "models")
+    hub.plan[WEIGHTS] = [("cut", CUT)]
+    quern(folder, "model", "pull", NAME, "--model-url", hub.url)
+    published(shelf)
+    assert [e["sent"] for e in hub.of(WEIGHTS)] == [CUT, SIZE - CUT]
+    assert all(e["authorization"] == "Bearer hf_secret" for e in hub.log)
+    models = json.loads(quern(folder, "model", "list", "--json").stdout)["models"]
+    assert [m["name"] for m in models] == [NAME] and models[0]["weights_sha256"] == SHA
+    info = json.loads(quern(folder, "model", "info", NAME, "--json").stdout)
+    assert info["weights_sha256"] == SHA and info["max_sequence_length"] == 256, info
+    quern(folder, "model", "verify", NAME)
+    with open(os.path.join(shelf, NAME, "vocab.txt"), "a") as f:
+        f.write("x")
+    assert "vocab.txt" in quern(folder, "model", "verify", NAME, code=1).stderr
+    quern(folder, "model", "pull", NAME, "--model-url", hub.url)
+    quern(folder, "model", "remove", NAME, "--yes")
+    nothing(shelf)
+    quern(folder, "model", "verify", NAME, code=4)
+    quern(folder, "model", "pull", "no-such-model", code=4)
+    assert "--offline" in quern(folder, "model", "pull", NAME, "--offline", code=1).stderr
+    hub.plan["config.json"] = [("status", 404)]
+    said = quern(folder, "model", "pull", NAME, "--model-url", hub.url, code=1).stderr
+    assert "404" in said and len(said.splitlines()) == 1, said
+
+
+def test_what_the_encoder_refuses_is_not_published(hub, folder):
+    """The small model has all that the shelf looks at and hardly a tensor."""
+    shelf = os.path.join(folder, "quern", "models")
+    source = write_folder(folder + "-src/small", small_files())
+    said = quern(folder, "model", "import", source, code=1).stderr
+    assert len(said.splitlines()) == 1, said
+    clean(shelf)
+    done = quern(folder, "model", "import", MODEL)
+    assert NAME in done.stdout, done
+    published(shelf)
+
+
+def test_interrupt(hub, folder):
+    """Ctrl-C ends a pull within a second, exit 130, and what came is kept."""
+    hub.plan[WEIGHTS] = [("slow", 20 * MB)]
+    env = {k: v for k, v in ENV.items() if not k.startswith("QUERN_")}
+    p = subprocess.Popen([os.environ["QUERN_BIN"], "model", "pull", NAME, "--model-url", hub.url],
+                         env=dict(env, XDG_DATA_HOME=folder), stderr=subprocess.PIPE, text=True)
+    while not hub.of(WEIGHTS) or hub.of(WEIGHTS)[0]["sent"] < 2 * MB:
+        time.sleep(0.05)
+        assert p.poll() is None
+    start = time.monotonic()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(30) == 130, p.stderr.read()
+    assert time.monotonic() - start < (5 if "asan" in DRIVER or "tsan" in DRIVER else 1)
+    p.stderr.close()
+    quern(folder, "model", "pull", NAME, "--model-url", hub.url)
+    assert hub.of(WEIGHTS)[1]["range"], hub.of(WEIGHTS)
 
 
 def main():
