@@ -29,7 +29,7 @@ typedef struct recheck_run {
     quern_generation generation;
     quern_read read;
     quern_error *err;
-    uint64_t stored; /* vectors */
+    uint64_t stored, orphans; /* vectors */
     uint64_t promised, left; /* chunks by the stamps; stamps not yet drawn from */
     uint64_t wanted;         /* documents still to draw */
     quern__rng rng;
@@ -316,8 +316,9 @@ static int count_orphans(recheck_run *r, quern_error *err)
         if (rc == QUERN_OK && r->n)
             rc = r->s->table.fetch(r->s->self, &r->read, r->keys, r->n, mark_owner, r, err);
         for (size_t i = 0; rc == QUERN_OK && i < r->n; i++)
-            r->report->orphans += !r->row_found[i];
+            r->orphans += !r->row_found[i];
     }
+    r->report->orphans += r->orphans;
     r->stored = l.n;
     quern__free(l.refs);
     return rc;
@@ -337,7 +338,7 @@ static int recheck_generation(recheck_run *r, quern_error *err)
     int rc = each_page(r, sum_page, err);
     if (rc == QUERN_OK)
         rc = count_orphans(r, err);
-    if (rc == QUERN_OK && r->promised != r->stored - QUERN__MIN(r->stored, r->report->orphans))
+    if (rc == QUERN_OK && r->promised != r->stored - QUERN__MIN(r->stored, r->orphans))
         rc = each_page(r, find_missing, err);
     r->wanted = r->opt->sample ? r->opt->sample : DEFAULT_SAMPLE;
     if (rc == QUERN_OK)

@@ -1,0 +1,478 @@
+/*
+ * test_fill.c — what fill promises: work found by scanning, unchanged rows cost nothing, no wrong vector by
+ * edits, deletions, changed models, poison or lost tables, and a run that was stopped ends where a whole one does.
+ */
+#include "unit/pipeline/fill_world.h"
+
+static int set_up(void **state)
+{
+    *state = make_world();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    free_world(*state);
+    return 0;
+}
+
+static void fills_once_and_then_costs_nothing(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 300);
+    check(w, fill(w));
+    assert_int_equal(w->report.total, 300);
+    assert_int_equal(w->report.done, 300);
+    assert_int_equal(w->report.processed, 300);
+    assert_int_equal(w->report.pending, 0);
+    assert_int_equal(w->report.chunks, 300);
+    assert_int_equal(w->report.bytes, 300 * FAKE_DIM * 2);
+    assert_true(w->fake.calls <= 300 / 64 + 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 300);
+    check(w, fill(w));
+    assert_int_equal(w->fake.calls, 0);
+    assert_int_equal(w->report.processed, 0);
+    assert_int_equal(w->report.skipped, 300);
+    assert_int_equal(w->report.done, 300);
+}
+
+static void edits_and_deletions(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, "gone = 0");
+    put_rows(w, 0, 100);
+    check(w, fill(w));
+    sql(w, "UPDATE items SET body = 'something else' WHERE id = 7");
+    sql(w, "DELETE FROM items WHERE id = 8");
+    sql(w, "UPDATE items SET gone = 1 WHERE id = 9");
+    sql(w, "UPDATE items SET rev = 'r2'"); /* not in the text: changes nothing */
+    check(w, fill(w));
+    assert_int_equal(w->fake.texts, 1);
+    assert_int_equal(w->report.processed, 1);
+    assert_int_equal(w->report.deleted, 2);
+    assert_int_equal(w->report.total, 98);
+    assert_int_equal(w->report.done, 98);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 98);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps"), 98);
+}
+
+static void a_revision_column_decides(void **state)
+{
+    world *w = *state;
+    declare(w, "items", "rev", NULL);
+    put_rows(w, 0, 10);
+    check(w, fill(w));
+    sql(w, "UPDATE items SET body = 'unnoticed' WHERE id = 1");
+    sql(w, "UPDATE items SET rev = 'r2' WHERE id = 2");
+    sql(w, "UPDATE items SET rev = NULL WHERE id = 3"); /* falls back to the text */
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 2);
+    w->opt.since = "r2";
+    sql(w, "UPDATE items SET rev = 'r3', body = 'new' WHERE id IN (4, 5)");
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 2);
+    assert_int_equal(w->report.total, 10);
+    assert_int_equal(w->report.done, 10);
+}
+
+/* The row is edited by its owner while its text is being embedded. */
+static void edit_now(void *ud)
+{
+    world *w = ud;
+    w->fake.before = NULL;
+    sql(w, "UPDATE items SET body = 'moved on' WHERE id = 3");
+    sql(w, "DELETE FROM items WHERE id = 4");
+}
+
+static void an_edit_between_scan_and_save_stays_pending(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 10);
+    w->fake.before = edit_now;
+    w->fake.ud = w;
+    check(w, fill(w));
+    assert_int_equal(w->report.stale, 2);
+    assert_int_equal(w->report.processed, 8);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE key IN ('3', '4')"), 0);
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 1);
+    assert_int_equal(w->report.stale, 0);
+    assert_int_equal(w->report.done, 9);
+    assert_int_equal(w->report.pending, 0);
+}
+
+static void poison_is_isolated(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 100);
+    sql(w, "UPDATE items SET body = 'POISON here' WHERE id IN (0, 40, 99)");
+    for (int round = 0; round < 2; round++) {
+        w->fake.no_subject = round;
+        assert_int_equal(fill(w), QUERN_EPARTIAL);
+        assert_int_equal(w->report.failed, 3);
+        assert_int_equal(w->report.done, 97);
+        assert_int_equal(w->err.detail, 3);
+        assert_non_null(strstr(w->report.last_error, "not finite"));
+        assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 97);
+        /* Failed is done: nothing is tried again, and the state still says so. */
+        assert_int_equal(fill(w), QUERN_EPARTIAL);
+        assert_int_equal(w->fake.calls, 0);
+        w->opt.force = 1;
+    }
+    w->opt.force = 0;
+    sql(w, "UPDATE items SET body = 'cured' WHERE id IN (0, 40, 99)");
+    check(w, fill(w));
+    assert_int_equal(w->fake.texts, 3);
+}
+
+static void after_an_outage_nothing_more_is_started(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 500);
+    sql(w, "UPDATE items SET body = 'OUTAGE' WHERE id = 100");
+    assert_int_equal(fill(w), QUERN_EREMOTE);
+    assert_int_equal(w->fake.calls, 2);
+    assert_non_null(strstr(w->err.msg, "endpoint is down"));
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps"), 64);
+    sql(w, "UPDATE items SET body = 'up again' WHERE id = 100");
+    check(w, fill(w));
+    assert_int_equal(w->fake.texts, 436);
+}
+
+static void large_and_ill_formed_documents_fail_alone(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    sql(w, "UPDATE items SET title = '', body = printf('%.*c', 3000, 'x') WHERE id = 1");
+    sql(w, "UPDATE items SET title = '', body = CAST(x'61FF62' AS TEXT) WHERE id = 2");
+    w->opt.max_document_bytes = 1000;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(w->report.failed, 2);
+    assert_int_equal(w->report.done, 3);
+    char *why = text_of(w, "SELECT reason FROM quern_stamps WHERE reason <> '' ORDER BY key");
+    assert_string_equal(why, "3000 bytes > 1000|\nnot UTF-8 at byte 1 of its text|\n");
+    free(why);
+    w->opt.max_document_bytes = 0;
+    assert_int_equal(fill(w), QUERN_EPARTIAL); /* the large one is let in now */
+    assert_int_equal(w->report.failed, 1);
+    assert_int_equal(w->fake.texts, 1);
+}
+
+static void empty_documents_lose_their_vectors(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    sql(w, "UPDATE items SET title = NULL, body = '  ' WHERE id = 1");
+    check(w, fill(w));
+    assert_int_equal(w->report.empty, 1);
+    assert_int_equal(w->report.done, 5);
+    sql(w, "UPDATE items SET title = '', body = NULL WHERE id = 2");
+    check(w, fill(w));
+    assert_int_equal(w->report.empty, 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 3);
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 0);
+}
+
+static void an_empty_source_keeps_its_vectors(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    check(w, fill(w));
+    sql(w, "DELETE FROM items");
+    assert_int_equal(fill(w), QUERN_EMISMATCH);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 5);
+    w->opt.allow_empty = 1;
+    check(w, fill(w));
+    assert_int_equal(w->report.deleted, 5);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 0);
+}
+
+static void lost_vectors_are_made_again(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 200);
+    check(w, fill(w));
+    char *before = state_of(w);
+    sql(w, "DELETE FROM quern_vectors WHERE id IN (SELECT id FROM quern_chunks WHERE key IN ('5', '77', '199'))");
+    check(w, fill(w));
+    assert_int_equal(w->fake.texts, 3);
+    assert_int_equal(w->report.processed, 3);
+    assert_int_equal(w->report.done, 200);
+    char *after = state_of(w);
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+static void a_changed_model_never_mixes(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 200);
+    check(w, fill(w));
+    change_model(w, "fake-2");
+    w->opt.limit = 50;
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 50);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_generations"), 2);
+    quern_results *res = NULL;
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "weights differs"));
+    change_model(w, "fake-1"); /* the old one is still served to the old model */
+    check(w, quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err));
+    quern_results_free(res);
+    change_model(w, "fake-2");
+    w->opt.limit = 0;
+    check(w, fill(w));
+    assert_int_equal(w->fake.texts, 150); /* what was built is not built twice */
+    check(w, quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err));
+    quern_results_free(res);
+    change_model(w, "fake-1");
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_null(res);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_generations"), 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 200);
+}
+
+static void changed_settings_make_a_generation(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 20);
+    check(w, fill(w));
+    quern_source_spec spec;
+    QUERN_INIT(&spec);
+    spec.name = "items";
+    spec.text = "{title}\nscope={body}";
+    check(w, quern_source_set(w->s, &spec, &w->err));
+    quern_results *res = NULL;
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("x"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "template differs"));
+    quern_status_report *st = NULL;
+    check(w, quern_status_open(&st, w->s, w->e, NULL, NULL, &w->err));
+    assert_non_null(strstr(quern_status_at(st, 0)->note, "settings differ"));
+    quern_status_free(st);
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 20);
+    w->opt.vector_type = "f32";
+    check(w, fill(w));
+    assert_int_equal(w->report.bytes, 20 * FAKE_DIM * 4);
+    w->opt.vector_type = "f64";
+    assert_int_equal(fill(w), QUERN_EINVAL);
+}
+
+static int stop_after(const quern_fill_progress *p, void *ud)
+{
+    (void)p;
+    return --*(int *)ud < 0;
+}
+
+/* Stopped again and again, the end is that of one whole run. */
+static void stopped_runs_end_where_a_whole_one_does(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 400);
+    sql(w, "UPDATE items SET body = printf('%.*c', 300, 'x ') || replace(hex(zeroblob(60)), '0', ' y') WHERE id % 50 = 0");
+    check(w, fill(w));
+    char *whole = state_of(w);
+    check(w, quern_source_remove(w->s, "items", &w->err));
+    declare(w, "items", NULL, NULL);
+    int rc = QUERN_ECANCELLED;
+    int runs = 0;
+    quern_cancel *cancel = NULL;
+    check(w, quern_cancel_new(&cancel, &w->err));
+    for (; rc == QUERN_ECANCELLED && runs < 100; runs++) {
+        int left = 0;
+        w->opt.progress = runs % 2 ? stop_after : NULL;
+        w->opt.progress_ud = &left;
+        w->opt.limit = 90;
+        w->opt.cancel = NULL;
+        rc = fill(w);
+        if (rc == QUERN_OK && w->report.pending)
+            rc = QUERN_ECANCELLED;
+    }
+    assert_true(runs > 4);
+    check(w, rc);
+    quern_cancel_raise(cancel);
+    w->opt.cancel = cancel;
+    assert_int_equal(fill(w), QUERN_ECANCELLED);
+    quern_cancel_free(cancel);
+    char *pieces = state_of(w);
+    assert_string_equal(whole, pieces);
+    free(whole);
+    free(pieces);
+}
+
+static void long_documents_and_the_cap(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 3);
+    sql(w, "UPDATE items SET body = replace(hex(zeroblob(1000)), '00', 'word ') WHERE id = 1");
+    check(w, fill(w));
+    assert_true(w->report.chunks > 60);
+    assert_int_equal(w->report.truncated, 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_chunks WHERE key = '1'"), 64);
+    assert_true(number(w, "SELECT dropped_bytes FROM quern_stamps WHERE key = '1'") > 1000);
+    w->opt.max_chunks = 1000;
+    check(w, fill(w));
+    assert_int_equal(w->report.truncated, 0);
+    w->opt.max_chunks = 5000;
+    assert_int_equal(fill(w), QUERN_EINVAL);
+}
+
+static void a_dry_run_does_nothing(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 50);
+    w->opt.dry_run = 1;
+    check(w, fill(w));
+    assert_int_equal(w->fake.calls, 0);
+    assert_int_equal(w->report.processed, 50);
+    assert_int_equal(w->report.chunks, 50);
+    assert_int_equal(w->report.bytes, 50 * FAKE_DIM * 2);
+    assert_true(w->report.tokens > 50 && w->report.seconds > 0);
+    assert_int_equal(w->report.pending, 50);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_generations"), 0);
+}
+
+static void one_fill_at_a_time(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    quern_store *mine = w->s;
+    void *held = NULL;
+    check(w, mine->table.lock(mine->self, "fill:items", 0, &held, &w->err));
+    open_store(w);
+    assert_int_equal(fill(w), QUERN_EBUSY);
+    mine->table.unlock(mine->self, held);
+    check(w, fill(w));
+    quern_store_free(mine);
+}
+
+static void faults_of_the_declaration(void **state)
+{
+    world *w = *state;
+    assert_int_equal(fill(w), QUERN_ENOTFOUND);
+    declare(w, "items", NULL, NULL);
+    w->opt.source = "itmes";
+    assert_int_equal(fill(w), QUERN_ENOTFOUND);
+    assert_non_null(strstr(w->err.msg, "did you mean items"));
+    w->opt.source = "items";
+    w->opt.since = "x";
+    assert_int_equal(fill(w), QUERN_EINVAL);
+    w->opt.since = NULL;
+    put_rows(w, 0, 5);
+    check(w, fill(w));
+    sql(w, "ALTER TABLE items RENAME COLUMN body TO other");
+    int rc = fill(w);
+    assert_true(rc < 0);
+    assert_non_null(strstr(w->err.msg, "body"));
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 5);
+}
+
+static void verify_finds_what_was_tampered_with(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 150);
+    check(w, fill(w));
+    quern_verify_report v;
+    QUERN_INIT(&v);
+    quern_verify_options o;
+    QUERN_INIT(&o);
+    check(w, quern_verify(w->s, w->e, &o, &v, &w->err));
+    assert_int_equal(v.checked, 100);
+    assert_int_equal(v.equal, 100);
+    o.sample = UINT64_MAX;
+    check(w, quern_verify(w->s, w->e, &o, &v, &w->err));
+    assert_int_equal(v.checked, 150);
+    sql(w, "UPDATE items SET title = 'edited' WHERE id = 20");
+    check(w, quern_verify(w->s, w->e, &o, &v, &w->err));
+    assert_int_equal(v.stale, 1);
+    /* One bit of one vector. */
+    sql(w, "UPDATE quern_vectors SET data = CAST(substr(data, 1, 10) || x'01' || substr(data, 12) AS BLOB) "
+           "WHERE id = (SELECT id FROM quern_chunks WHERE key = '30')");
+    assert_int_equal(quern_verify(w->s, w->e, &o, &v, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(v.different, 1);
+    assert_non_null(strstr(v.first_difference, "key 30, chunk 0"));
+    sql(w, "DELETE FROM quern_vectors WHERE id = (SELECT id FROM quern_chunks WHERE key = '31')");
+    sql(w, "DELETE FROM quern_stamps WHERE key = '32'");
+    assert_int_equal(quern_verify(w->s, w->e, &o, &v, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(v.missing_vectors, 1);
+    assert_int_equal(v.orphans, 1);
+}
+
+static void status_tells_the_truth(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 20);
+    quern_status_report *st = NULL;
+    check(w, quern_status_open(&st, w->s, w->e, NULL, NULL, &w->err));
+    const quern_status_row *row = quern_status_at(st, 0);
+    assert_int_equal(row->pending, 20);
+    assert_string_equal(row->state, "");
+    assert_non_null(strstr(row->note, "not filled yet"));
+    quern_status_free(st);
+    sql(w, "UPDATE items SET body = 'POISON' WHERE id = 1");
+    sql(w, "UPDATE items SET title = '', body = '' WHERE id = 2");
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    sql(w, "UPDATE items SET body = 'edited' WHERE id = 3");
+    sql(w, "DELETE FROM items WHERE id = 4");
+    put_rows(w, 20, 21);
+    check(w, quern_status_open(&st, w->s, w->e, "items", NULL, &w->err));
+    row = quern_status_at(st, 0);
+    assert_int_equal(quern_status_count(st), 1);
+    assert_int_equal(row->total, 20);
+    assert_int_equal(row->done, 17);
+    assert_int_equal(row->pending, 2);
+    assert_int_equal(row->stale, 1);
+    assert_int_equal(row->empty, 1);
+    assert_int_equal(row->failed, 1);
+    assert_string_equal(row->note, "");
+    assert_string_equal(row->state, "active");
+    assert_int_equal(row->dimensions, FAKE_DIM);
+    quern_status_free(st);
+    assert_int_equal(quern_status_open(&st, w->s, w->e, "none", NULL, &w->err), QUERN_ENOTFOUND);
+}
+
+#define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WORLD_TEST(fills_once_and_then_costs_nothing),
+        WORLD_TEST(edits_and_deletions),
+        WORLD_TEST(a_revision_column_decides),
+        WORLD_TEST(an_edit_between_scan_and_save_stays_pending),
+        WORLD_TEST(poison_is_isolated),
+        WORLD_TEST(after_an_outage_nothing_more_is_started),
+        WORLD_TEST(large_and_ill_formed_documents_fail_alone),
+        WORLD_TEST(empty_documents_lose_their_vectors),
+        WORLD_TEST(an_empty_source_keeps_its_vectors),
+        WORLD_TEST(lost_vectors_are_made_again),
+        WORLD_TEST(a_changed_model_never_mixes),
+        WORLD_TEST(changed_settings_make_a_generation),
+        WORLD_TEST(stopped_runs_end_where_a_whole_one_does),
+        WORLD_TEST(long_documents_and_the_cap),
+        WORLD_TEST(a_dry_run_does_nothing),
+        WORLD_TEST(one_fill_at_a_time),
+        WORLD_TEST(faults_of_the_declaration),
+        WORLD_TEST(verify_finds_what_was_tampered_with),
+        WORLD_TEST(status_tells_the_truth),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
