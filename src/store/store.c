@@ -44,7 +44,8 @@ int quern_store_from_table(quern_store **out, const quern_store_table *table, vo
     QUERN__REQUIRE(table->close && table->source_check && table->source_put && table->source_each,
                    err);
     QUERN__REQUIRE(table->source_remove && table->scan && table->fetch && table->count, err);
-    QUERN__REQUIRE(table->generation_find && table->generation_build && table->generation_activate,
+    QUERN__REQUIRE(table->generation_find && table->generation_json && table->generation_build &&
+                       table->generation_activate,
                    err);
     QUERN__REQUIRE(table->generation_purge && table->save && table->stamps && table->erase, err);
     QUERN__REQUIRE(table->vectors && table->resolve && table->chunks && table->stage_begin, err);

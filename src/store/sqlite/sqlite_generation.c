@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/os.h"
 
 static void copy_text(char *out, size_t size, quern_str from)
@@ -111,6 +112,28 @@ int quern__sqlite_generation_build(void *self, const char *source, const quern_g
     if (!rc)
         return quern__db_commit(s->own, err);
     quern__db_rollback(s->own);
+    return rc;
+}
+
+int quern__sqlite_generation_json(void *self, int64_t id, char **json, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    *json = NULL;
+    int rc = quern__db_prepare(
+        s->own, "SELECT fingerprint_json FROM quern_generations WHERE id = ?1", &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, id);
+    rc = quern__db_step(s->own, stmt, err);
+    if (rc == 1) {
+        quern_str text = quern__db_get_text(stmt, 0);
+        *json = quern__strndup(text.ptr ? text.ptr : "", text.len);
+        rc = *json ? QUERN_OK : quern__fail_memory(err, text.len);
+    } else if (rc == 0) {
+        rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
+    }
+    quern__db_finish(s->own, stmt);
     return rc;
 }
 

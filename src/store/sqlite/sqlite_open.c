@@ -37,6 +37,7 @@ static const quern_store_table sqlite_table = {
     .count = quern__sqlite_count,
     .generation_find = quern__sqlite_generation_find,
     .generation_build = quern__sqlite_generation_build,
+    .generation_json = quern__sqlite_generation_json,
     .generation_activate = quern__sqlite_generation_activate,
     .generation_purge = quern__sqlite_generation_purge,
     .save = quern__sqlite_save,

@@ -88,6 +88,7 @@ int quern__sqlite_generation_find(void *self, const char *source, const char *st
                                   quern_generation *out, quern_error *err);
 int quern__sqlite_generation_build(void *self, const char *source, const quern_generation *g,
                                    const char *fingerprint_json, int64_t *id, quern_error *err);
+int quern__sqlite_generation_json(void *self, int64_t id, char **json, quern_error *err);
 int quern__sqlite_generation_activate(void *self, int64_t id, quern_error *err);
 int quern__sqlite_generation_purge(void *self, int64_t id, int *more, quern_error *err);
 int quern__sqlite_purge_slice(quern__sqlite *s, int64_t id, int *more,
