@@ -29,7 +29,7 @@
 #include "text/utf8.h"
 
 enum {
-    STAGE_DOCS = 256,         /* in one transaction */
+    STAGE_DOCS = 256, /* in one transaction */
     STAGE_BYTES = 1024 * 1024,
     ROOTS_BYTES = 4 << 20,
     PATH_BYTES = 4096,
@@ -201,7 +201,8 @@ static const char *not_text(quern_str text, size_t *at)
     return *at < text.len ? "not UTF-8" : NULL;
 }
 
-static int stage_text(add_run *r, quern_str text, quern_str id, const char *origin, quern_error *err)
+static int stage_text(add_run *r, quern_str text, quern_str id, const char *origin,
+                      quern_error *err)
 {
     if (text.len >= 3 && memcmp(text.ptr, "\xEF\xBB\xBF", 3) == 0)
         text = (quern_str){text.ptr + 3, text.len - 3};
@@ -212,8 +213,8 @@ static int stage_text(add_run *r, quern_str text, quern_str id, const char *orig
 }
 
 /* `walked`: found in a folder, so skipped and counted when it is no text. */
-static int add_text_file(add_run *r, const char *path, const char *origin, const char *id, bool walked,
-                         quern_error *err)
+static int add_text_file(add_run *r, const char *path, const char *origin, const char *id,
+                         bool walked, quern_error *err)
 {
     char *data = NULL;
     size_t size = 0;
@@ -259,9 +260,9 @@ static int add_stdin_text(add_run *r, quern__file *in, quern_error *err)
         char *room = NULL;
         size_t n = QUERN__MIN((size_t)65536, r->shape.max_bytes + 1 - text.len);
         if (n == 0)
-            rc = quern__fail(err, QUERN_EFORMAT, 0,
-                             "standard input: over %zu bytes, for one document",
-                             r->shape.max_bytes);
+            rc =
+                quern__fail(err, QUERN_EFORMAT, 0,
+                            "standard input: over %zu bytes, for one document", r->shape.max_bytes);
         else if (!(room = quern__buf_reserve(&text, n)))
             rc = quern__fail_memory(err, n);
         else
@@ -275,7 +276,8 @@ static int add_stdin_text(add_run *r, quern__file *in, quern_error *err)
     quern_str all = {text.data, text.len};
     const char *why = rc == QUERN_OK ? not_text(all, &at) : NULL;
     if (why)
-        rc = quern__fail(err, QUERN_EFORMAT, (int64_t)at, "standard input: %s at byte %zu", why, at);
+        rc =
+            quern__fail(err, QUERN_EFORMAT, (int64_t)at, "standard input: %s at byte %zu", why, at);
     if (rc == QUERN_OK)
         rc = stage_text(r, all, (quern_str){NULL, 0}, "-", err);
     quern__buf_dispose(&text);
@@ -432,9 +434,11 @@ static int add_path(add_run *r, const char *path, quern_error *err)
     if (!st.exists)
         return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such file or folder", path);
     if (!st.is_file && !st.is_dir)
-        return quern__fail(err, QUERN_EINVAL, 0,
-                           "%s: neither a file nor a folder; to read a pipe or device, give - and let it be "
-                           "standard input", path);
+        return quern__fail(
+            err, QUERN_EINVAL, 0,
+            "%s: neither a file nor a folder; to read a pipe or device, give - and let it be "
+            "standard input",
+            path);
     char *real = NULL;
     rc = quern__real_path(path, &real, err);
     if (rc != QUERN_OK)
@@ -519,9 +523,11 @@ static int need_source(quern_store *s, const char *name, bool *made, quern_error
         return rc;
     }
     if (recipe->spec.table || recipe->spec.query)
-        rc = quern__fail(err, QUERN_EINVAL, 0,
-                         "source %s reads %s of your own database; files go into a source of quern's own: give "
-                         "another name with --source", name, recipe->spec.table ? recipe->spec.table : "a query");
+        rc = quern__fail(
+            err, QUERN_EINVAL, 0,
+            "source %s reads %s of your own database; files go into a source of quern's own: give "
+            "another name with --source",
+            name, recipe->spec.table ? recipe->spec.table : "a query");
     quern__recipe_free(recipe);
     return rc;
 }
@@ -530,8 +536,8 @@ static int prepare(add_run *r, quern_error *err)
 {
     uint64_t max = r->opt->max_bytes ? r->opt->max_bytes : QUERN__DOCUMENT_BYTES;
     if (max > QUERN__RENDER_BYTES)
-        return quern__fail(err, QUERN_EINVAL, (int64_t)max, "documents of %" PRIu64
-                           " bytes: at most %d", max, QUERN__RENDER_BYTES);
+        return quern__fail(err, QUERN_EINVAL, (int64_t)max,
+                           "documents of %" PRIu64 " bytes: at most %d", max, QUERN__RENDER_BYTES);
     r->shape.max_bytes = (size_t)max;
     r->shape.id_field = r->opt->id_field && r->opt->id_field[0] ? r->opt->id_field : NULL;
     quern__arena_init(&r->arena, 0);
@@ -563,7 +569,8 @@ static int add_all(add_run *r, const char *const *paths, size_t n, quern_error *
     bool made = false;
     void *held = NULL;
     int rc = prepare(r, err);
-    if (rc == QUERN_OK) /* the next add drops abandoned batches: it must not take a living one for such */
+    if (rc ==
+        QUERN_OK) /* the next add drops abandoned batches: it must not take a living one for such */
         rc = lock_source(r, &held, err);
     if (rc == QUERN_OK)
         rc = need_source(r->s, r->source, &made, err);

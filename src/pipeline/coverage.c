@@ -117,8 +117,8 @@ static int write_note(quern_store *s, quern_embedder *e, const quern__recipe *re
             *err = differs;
     }
     if (rc == QUERN_OK && has_building)
-        snprintf(note, NOTE_BYTES, "another generation (%.60s, %.12s) is being built", building.model,
-                 building.fingerprint);
+        snprintf(note, NOTE_BYTES, "another generation (%.60s, %.12s) is being built",
+                 building.model, building.fingerprint);
     return rc;
 }
 

@@ -79,8 +79,8 @@ static int choose_generation(fill_run *r, quern_error *err)
     quern_generation building;
     bool has_active = false;
     bool has_building = false;
-    int rc = quern__recipe_fingerprint(r->recipe, r->e, &r->settings, &r->fingerprint_json, fingerprint,
-                                     err);
+    int rc = quern__recipe_fingerprint(r->recipe, r->e, &r->settings, &r->fingerprint_json,
+                                       fingerprint, err);
     if (rc == QUERN_OK)
         rc = find_generation(r, "active", &active, &has_active, err);
     if (rc != QUERN_OK)
@@ -197,11 +197,12 @@ static int clean_up(fill_run *r, quern_error *err)
         return QUERN_OK;
     uint64_t stamped = r->counts.old_ok + r->counts.old_empty + r->counts.old_failed;
     if (r->counts.rows == 0 && r->total == 0 && stamped && !o->allow_empty)
-        return quern__fail(err, QUERN_EMISMATCH, (int64_t)stamped,
-                           "source %s has no rows now, but vectors of %" PRIu64
-                           " documents: they are kept; check its table and predicate, or allow it to be empty "
-                           "(--allow-empty)",
-                           r->recipe->spec.name, stamped);
+        return quern__fail(
+            err, QUERN_EMISMATCH, (int64_t)stamped,
+            "source %s has no rows now, but vectors of %" PRIu64
+            " documents: they are kept; check its table and predicate, or allow it to be empty "
+            "(--allow-empty)",
+            r->recipe->spec.name, stamped);
     int rc = stamped || o->since ? quern__fill_sweep(r, err) : QUERN_OK;
     if (rc == QUERN_OK && r->check_vectors)
         rc = quern__fill_sweep_orphans(r, err);
@@ -219,7 +220,8 @@ static int run_scan(fill_run *r, quern_error *err)
     }
     if (rc != QUERN_OK)
         return rc;
-    if (!r->opt->since) { /* every row has been seen: what is left are stamps of rows that have gone */
+    if (!r->opt
+             ->since) { /* every row has been seen: what is left are stamps of rows that have gone */
         rc = clean_up(r, err);
         r->counts.old_ok = r->counts.old_empty = r->counts.old_failed = 0;
         r->total = r->counts.rows;
@@ -329,7 +331,8 @@ static void add_report(quern_fill_report *sum, const quern_fill_report *one)
 /* A fault of one source's own, beside which the others can still be filled. */
 static bool is_source_fault(int rc)
 {
-    return rc == QUERN_ENOTFOUND || rc == QUERN_EBUSY || rc == QUERN_EMISMATCH || rc == QUERN_EINVAL;
+    return rc == QUERN_ENOTFOUND || rc == QUERN_EBUSY || rc == QUERN_EMISMATCH ||
+           rc == QUERN_EINVAL;
 }
 
 static int fill_each(quern_store *s, quern_embedder *e, const quern_fill_options *opt, char **names,
@@ -373,7 +376,8 @@ int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
         rc = fill_each(s, e, &o, one, 1, &sum, err);
     } else if (rc == QUERN_OK && n == 0) {
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         "nothing to fill: no source is declared; `quern add PATH` or `quern source add` makes one");
+                         "nothing to fill: no source is declared; `quern add PATH` or `quern "
+                         "source add` makes one");
     } else if (rc == QUERN_OK) {
         rc = fill_each(s, e, &o, names, n, &sum, err);
     }
@@ -384,8 +388,9 @@ int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
         report->struct_size = size;
     }
     if (rc == QUERN_OK && sum.failed)
-        rc = quern__fail(err, QUERN_EPARTIAL, (int64_t)sum.failed, "%" PRIu64 " of %" PRIu64
-                         " documents could not be embedded, the last of this run: %s", sum.failed,
-                         sum.total, sum.last_error[0] ? sum.last_error : "none");
+        rc = quern__fail(err, QUERN_EPARTIAL, (int64_t)sum.failed,
+                         "%" PRIu64 " of %" PRIu64
+                         " documents could not be embedded, the last of this run: %s",
+                         sum.failed, sum.total, sum.last_error[0] ? sum.last_error : "none");
     return rc;
 }

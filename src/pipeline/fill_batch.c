@@ -37,7 +37,8 @@ void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason)
 {
     snprintf(r->report->last_error, sizeof r->report->last_error, "%.*s: %s",
              (int)QUERN__MIN(key.len, 80), key.ptr ? key.ptr : "", reason);
-    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->recipe->spec.name, r->report->last_error);
+    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->recipe->spec.name,
+               r->report->last_error);
 }
 
 static int set_reason(fill_run *r, fill_doc *d, const char *reason, quern_error *err)
@@ -247,7 +248,8 @@ static int still_current(const quern_row *row, size_t i, void *ud)
             memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) == 0);
 }
 
-static void describe_save(const fill_run *r, const fill_doc *d, quern_save *save, quern_chunk *chunks)
+static void describe_save(const fill_run *r, const fill_doc *d, quern_save *save,
+                          quern_chunk *chunks)
 {
     memset(save, 0, sizeof *save);
     save->key = d->key;

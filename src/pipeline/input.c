@@ -55,7 +55,8 @@ int quern__input_more(quern__input *in, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__input_fail(const quern__input *in, int64_t detail, quern_error *err, const char *fmt, ...)
+int quern__input_fail(const quern__input *in, int64_t detail, quern_error *err, const char *fmt,
+                      ...)
 {
     char text[400];
     va_list args;

@@ -12,11 +12,11 @@
 #include "text/template.h"
 
 enum {
-    QUERN__INPUT_DEPTH = 32,       /* of a JSON record */
-    QUERN__INPUT_VALUES = 100000,  /* in one */
-    QUERN__INPUT_COLUMNS = 4096,   /* of a CSV file */
-    QUERN__INPUT_ID = 4096,        /* bytes of an id */
-    QUERN__INPUT_SLACK = 1 << 20   /* of a record beside its text */
+    QUERN__INPUT_DEPTH = 32,      /* of a JSON record */
+    QUERN__INPUT_VALUES = 100000, /* in one */
+    QUERN__INPUT_COLUMNS = 4096,  /* of a CSV file */
+    QUERN__INPUT_ID = 4096,       /* bytes of an id */
+    QUERN__INPUT_SLACK = 1 << 20  /* of a record beside its text */
 };
 
 /* Up to n bytes into buf; *got = 0 at the end. */
@@ -46,8 +46,8 @@ void quern__input_dispose(quern__input *in);
 /* More bytes into the block; in->end at the end. For the readers. */
 int quern__input_more(quern__input *in, quern_error *err);
 /* EFORMAT "NAME:LINE: …". */
-int quern__input_fail(const quern__input *in, int64_t detail, quern_error *err, const char *fmt, ...)
-    QUERN_PRINTF(4, 5);
+int quern__input_fail(const quern__input *in, int64_t detail, quern_error *err, const char *fmt,
+                      ...) QUERN_PRINTF(4, 5);
 
 /* The next record, as an object that the caller json_decref's; NULL at the end. */
 int quern__jsonl_next(quern__input *in, json_t **object, quern_error *err);
@@ -55,10 +55,10 @@ int quern__csv_next(quern__input *in, json_t **object, quern_error *err);
 
 /* ---- from a record to a document (input_record.c) ---- */
 typedef struct quern__shape {
-    const char *id_field;   /* NULL: "id" where there is one */
-    const char *text_field; /* NULL: "text", "body" or "content" */
+    const char *id_field;            /* NULL: "id" where there is one */
+    const char *text_field;          /* NULL: "text", "body" or "content" */
     const quern__template *template; /* in place of text_field */
-    size_t max_bytes;       /* of the text */
+    size_t max_bytes;                /* of the text */
 } quern__shape;
 
 /* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them. Takes nothing

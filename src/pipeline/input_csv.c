@@ -11,11 +11,11 @@
 #include "text/utf8.h"
 
 enum csv_state {
-    CSV_START,    /* of a field */
-    CSV_PLAIN,    /* in an unquoted one */
-    CSV_QUOTED,   /* in a quoted one */
-    CSV_CLOSING,  /* behind a quote in one: its end, or half of a doubled quote */
-    CSV_CR        /* behind a CR outside quotes */
+    CSV_START,   /* of a field */
+    CSV_PLAIN,   /* in an unquoted one */
+    CSV_QUOTED,  /* in a quoted one */
+    CSV_CLOSING, /* behind a quote in one: its end, or half of a doubled quote */
+    CSV_CR       /* behind a CR outside quotes */
 };
 
 static int end_field(quern__input *in, quern_error *err)
@@ -48,9 +48,11 @@ static int put_byte(quern__input *in, char c, quern_error *err)
 static int step_plain(quern__input *in, enum csv_state *state, char c, quern_error *err)
 {
     if (*state == CSV_CLOSING && c != ',' && c != '\r')
-        return quern__input_fail(in, (int64_t)in->record.len, err,
-                                 "a character behind the closing quote of field %zu; a quote inside quotes is "
-                                 "written twice", in->n_fields + 1);
+        return quern__input_fail(
+            in, (int64_t)in->record.len, err,
+            "a character behind the closing quote of field %zu; a quote inside quotes is "
+            "written twice",
+            in->n_fields + 1);
     if (c == ',') {
         *state = CSV_START;
         return end_field(in, err);

@@ -47,7 +47,8 @@ static void list_fields(json_t *object, char out[LIST_BYTES])
     json_t *value;
     size_t n = 0;
     out[0] = '\0';
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         int add = snprintf(out + n, LIST_BYTES - n, "%s%s", n ? ", " : "", key);
         if (add < 0 || n + (size_t)add >= LIST_BYTES)
             break;
@@ -59,15 +60,14 @@ static int no_text(const quern__input *in, json_t *object, const char *wanted, q
 {
     char have[LIST_BYTES];
     list_fields(object, have);
-    return quern__input_fail(in, 0, err, "no field %.80s for the text (this record has: %s)", wanted,
-                             have[0] ? have : "none");
+    return quern__input_fail(in, 0, err, "no field %.80s for the text (this record has: %s)",
+                             wanted, have[0] ? have : "none");
 }
 
 static int structured(const quern__input *in, const char *field, quern_error *err)
 {
-    return quern__input_fail(in, 0, err,
-                             "field %.80s is an array or object; a text or number is needed there",
-                             field);
+    return quern__input_fail(
+        in, 0, err, "field %.80s is an array or object; a text or number is needed there", field);
 }
 
 static int render_text(const quern__input *in, const quern__shape *shape, json_t *object,
@@ -117,8 +117,8 @@ static int field_text(const quern__input *in, const quern__shape *shape, json_t 
     return QUERN_OK;
 }
 
-static int find_id(const quern__input *in, const quern__shape *shape, json_t *object, quern__buf *id,
-                   quern_error *err)
+static int find_id(const quern__input *in, const quern__shape *shape, json_t *object,
+                   quern__buf *id, quern_error *err)
 {
     const char *name = shape->id_field ? shape->id_field : "id";
     const json_t *v = json_object_get(object, name);
@@ -134,9 +134,10 @@ static int find_id(const quern__input *in, const quern__shape *shape, json_t *ob
             return rc;
     }
     if (s.len == 0 || s.len > QUERN__INPUT_ID)
-        return quern__input_fail(in, (int64_t)s.len, err,
-                                 "field %.80s must be the document's id: a text of 1 to %d bytes, or an integer",
-                                 name, QUERN__INPUT_ID);
+        return quern__input_fail(
+            in, (int64_t)s.len, err,
+            "field %.80s must be the document's id: a text of 1 to %d bytes, or an integer", name,
+            QUERN__INPUT_ID);
     quern__buf_append(id, s.ptr, s.len);
     return quern__buf_ok(id, "an id", err);
 }
@@ -146,10 +147,12 @@ static int append_json(const char *data, size_t n, void *ud)
     return quern__buf_append(ud, data, n) ? 0 : -1;
 }
 
-static int write_fields(const quern__input *in, json_t *object, quern__buf *fields, quern_error *err)
+static int write_fields(const quern__input *in, json_t *object, quern__buf *fields,
+                        quern_error *err)
 {
     quern__buf_clear(fields);
-    if (json_dump_callback(object, append_json, fields, JSON_COMPACT | JSON_SORT_KEYS) && !fields->failed)
+    if (json_dump_callback(object, append_json, fields, JSON_COMPACT | JSON_SORT_KEYS) &&
+        !fields->failed)
         return quern__input_fail(in, 0, err, "the record cannot be kept: out of memory");
     return quern__buf_ok(fields, "a record", err);
 }

@@ -30,8 +30,8 @@ typedef struct recheck_run {
     quern_read read;
     quern_error *err;
     uint64_t stored, orphans; /* vectors */
-    uint64_t promised, left; /* chunks by the stamps; stamps not yet drawn from */
-    uint64_t wanted;         /* documents still to draw */
+    uint64_t promised, left;  /* chunks by the stamps; stamps not yet drawn from */
+    uint64_t wanted;          /* documents still to draw */
     quern__rng rng;
     /* a page of keys */
     quern__arena arena;
@@ -113,8 +113,8 @@ static int find_missing(recheck_run *r, quern_error *err)
 {
     for (size_t i = 0; i < r->n; i++) {
         uint64_t stored = 0;
-        int rc = r->s->table.chunks(r->s->self, r->generation.id, r->keys[i], count_chunk, &stored,
-                                    err);
+        int rc =
+            r->s->table.chunks(r->s->self, r->generation.id, r->keys[i], count_chunk, &stored, err);
         if (rc != QUERN_OK)
             return rc;
         if (stored < r->chunks[i])
@@ -189,8 +189,8 @@ static void note_difference(recheck_run *r, quern_str key)
     r->report->different++;
     if (!r->report->first_difference[0])
         snprintf(r->report->first_difference, sizeof r->report->first_difference,
-                 "source %s, key %.*s, chunk %u", r->recipe->spec.name, (int)QUERN__MIN(key.len, 120),
-                 key.ptr, r->different_chunk);
+                 "source %s, key %.*s, chunk %u", r->recipe->spec.name,
+                 (int)QUERN__MIN(key.len, 120), key.ptr, r->different_chunk);
 }
 
 static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, quern_error *err)
@@ -231,7 +231,7 @@ static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, qu
 /* Draws `wanted` of the `left` stamps, each as likely as any (Knuth's algorithm S). */
 static int recheck_page(recheck_run *r, quern_error *err)
 {
-    for (size_t i = 0; i < r->n; i++, r->left -= r->left > 0) {
+    for (size_t i = 0; i<r->n; i++, r->left -= r->left> 0) {
         if (r->wanted == 0)
             return QUERN_OK;
         bool all = r->wanted >= r->left;

@@ -23,8 +23,8 @@
 #include "text/utf8.h"
 
 enum {
-    ARENA_LIMIT = 1 << 20,     /* of one declaration */
-    JSON_LIMIT = 1 << 20,      /* of a fingerprint */
+    ARENA_LIMIT = 1 << 20, /* of one declaration */
+    JSON_LIMIT = 1 << 20,  /* of a fingerprint */
     META_MAX = 256,
     NUMBER_TEXT = 40
 };
@@ -235,7 +235,8 @@ int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, qu
 
 /* ---- rows ---- */
 
-static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *text, quern_error *err)
+static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *text,
+                       quern_error *err)
 {
     int n = 0;
     if (v->type == QUERN_VALUE_INT) {
@@ -259,7 +260,8 @@ static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *t
     return QUERN_OK;
 }
 
-static int render_row(const quern__recipe *p, const quern_row *row, quern__buf *text, quern_error *err)
+static int render_row(const quern__recipe *p, const quern_row *row, quern__buf *text,
+                      quern_error *err)
 {
     char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
     quern_str values[QUERN__TEMPLATE_FIELDS];
@@ -315,7 +317,7 @@ static int set_revision(const quern__recipe *p, const quern_row *row, quern__doc
 }
 
 int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
-                         quern__buf *text, quern__document_view *out, quern_error *err)
+                           quern__buf *text, quern__document_view *out, quern_error *err)
 {
     memset(out, 0, sizeof *out);
     if (row->n_columns < p->n_columns)
@@ -354,8 +356,7 @@ bool quern__is_current(const quern_row *row, const quern__document_view *doc)
     const quern_stamp *s = &row->stamp;
     if (s->outcome == QUERN_OUTCOME_NONE || s->revision.len != doc->revision.len)
         return false;
-    return s->revision.len == 0 ||
-           memcmp(s->revision.ptr, doc->revision.ptr, s->revision.len) == 0;
+    return s->revision.len == 0 || memcmp(s->revision.ptr, doc->revision.ptr, s->revision.len) == 0;
 }
 
 /* ---- fingerprints ---- */
@@ -413,8 +414,9 @@ static int load_object(json_t **out, const char *json, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e, const quern__fill_settings *s,
-                            char **json, char hash[65], quern_error *err)
+int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e,
+                              const quern__fill_settings *s, char **json, char hash[65],
+                              quern_error *err)
 {
     *json = NULL;
     char *own = NULL;
@@ -429,8 +431,10 @@ int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e, const q
         goto done;
     if (add_members(root, p, s) ||
         json_dump_callback(root, append_json, &b, JSON_COMPACT | JSON_SORT_KEYS)) {
-        rc = quern__fail(err, QUERN_ENOMEM, 0, "source %s: no fingerprint: out of memory, or its "
-                         "declaration is not UTF-8", p->spec.name);
+        rc = quern__fail(err, QUERN_ENOMEM, 0,
+                         "source %s: no fingerprint: out of memory, or its "
+                         "declaration is not UTF-8",
+                         p->spec.name);
         goto done;
     }
     rc = quern__buf_ok(&b, "the fingerprint", err);
@@ -478,7 +482,8 @@ static void note_differing(json_t *a, json_t *b, bool both, char *out, size_t si
 {
     const char *key;
     json_t *value;
-    json_object_foreach(a, key, value) {
+    json_object_foreach(a, key, value)
+    {
         json_t *other = json_object_get(b, key);
         if (other && (!both || json_equal(value, other)))
             continue;
@@ -504,8 +509,8 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
 }
 
 int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
-                                 const quern_generation *g, quern__fill_settings *settings,
-                                 quern_error *err)
+                                   const quern_generation *g, quern__fill_settings *settings,
+                                   quern_error *err)
 {
     char *made = NULL;
     char *now = NULL;
@@ -515,14 +520,15 @@ int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern
         rc = quern__settings_of(made, settings, err);
     if (rc == QUERN_OK)
         rc = quern__recipe_fingerprint(p, e, settings, &now, hash, err);
-    if (rc == QUERN_OK && (strcmp(hash, g->fingerprint) != 0 ||
-                           g->dimensions != quern_embedder_dimensions(e))) {
+    if (rc == QUERN_OK &&
+        (strcmp(hash, g->fingerprint) != 0 || g->dimensions != quern_embedder_dimensions(e))) {
         char what[160];
         quern__fingerprint_difference(made, now, what, sizeof what);
-        rc = quern__fail(err, QUERN_EMISMATCH, 0,
-                         "source %s was filled with %s under fingerprint %.12s, in force is %s under %.12s "
-                         "(%s differs); run `quern fill`, or go back to the earlier settings",
-                         p->spec.name, g->model, g->fingerprint, quern_embedder_name(e), hash, what);
+        rc = quern__fail(
+            err, QUERN_EMISMATCH, 0,
+            "source %s was filled with %s under fingerprint %.12s, in force is %s under %.12s "
+            "(%s differs); run `quern fill`, or go back to the earlier settings",
+            p->spec.name, g->model, g->fingerprint, quern_embedder_name(e), hash, what);
     }
     quern__free(made);
     quern__free(now);

@@ -14,22 +14,23 @@
 #include "text/template.h"
 
 enum {
-    QUERN__REVISION_BYTES = 80,                  /* room for "sha256:" and 64 digits */
-    QUERN__DOCUMENT_BYTES = 16 * 1024 * 1024,    /* default ceiling of one document */
-    QUERN__RENDER_BYTES = 1 << 30,               /* a larger one is not even rendered */
-    QUERN__TEXT_BUFFER = QUERN__RENDER_BYTES + 2 * QUERN__TEMPLATE_BYTES, /* ceiling for `text` below */
-    QUERN__MODEL_NAME = sizeof ((quern_generation *)0)->model,
+    QUERN__REVISION_BYTES = 80,               /* room for "sha256:" and 64 digits */
+    QUERN__DOCUMENT_BYTES = 16 * 1024 * 1024, /* default ceiling of one document */
+    QUERN__RENDER_BYTES = 1 << 30,            /* a larger one is not even rendered */
+    QUERN__TEXT_BUFFER =
+        QUERN__RENDER_BYTES + 2 * QUERN__TEMPLATE_BYTES, /* ceiling for `text` below */
+    QUERN__MODEL_NAME = sizeof((quern_generation *)0)->model,
 };
 
 typedef struct quern__recipe {
     quern_source_spec spec; /* strings in the arena */
     quern__template *template;
-    const char **columns;   /* the template's, then those that only meta names */
+    const char **columns; /* the template's, then those that only meta names */
     size_t n_columns;
     size_t n_meta;
-    const char **meta;      /* names as declared */
-    size_t *meta_column;    /* their places in columns */
-    quern_read read;        /* generation 0 until the caller sets it */
+    const char **meta;   /* names as declared */
+    size_t *meta_column; /* their places in columns */
+    quern_read read;     /* generation 0 until the caller sets it */
     quern__arena arena;
 } quern__recipe;
 
@@ -47,7 +48,7 @@ void quern__names_free(char **names, size_t n);
  * row or into hex. */
 typedef struct quern__document_view {
     quern_str text, revision;
-    uint64_t bytes;  /* of the text, or of its columns when that is too large to be made */
+    uint64_t bytes;   /* of the text, or of its columns when that is too large to be made */
     char reason[128]; /* "", or why it can never be embedded as it is */
     char hex[QUERN__REVISION_BYTES];
 } quern__document_view;
@@ -55,7 +56,7 @@ typedef struct quern__document_view {
 /* Fills `out` from a row without a fault. A document over max_bytes or of ill-formed UTF-8 gets a reason; its
  * revision does not depend on max_bytes. Fails only for memory. */
 int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
-                         quern__buf *text, quern__document_view *out, quern_error *err);
+                           quern__buf *text, quern__document_view *out, quern_error *err);
 
 /* A row with a stamp of this same revision needs nothing. */
 bool quern__is_current(const quern_row *row, const quern__document_view *doc);
@@ -68,8 +69,9 @@ typedef struct quern__fill_settings {
 
 /* Canonical JSON (keys sorted, no spaces) of all that decides a source's vectors, and its SHA-256. *json is
  * quern__free'd by the caller. */
-int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e, const quern__fill_settings *s,
-                            char **json, char hash[65], quern_error *err);
+int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e,
+                              const quern__fill_settings *s, char **json, char hash[65],
+                              quern_error *err);
 /* The settings that a generation was made with, out of its fingerprint's JSON. EFORMAT when they are not there. */
 int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *err);
 /* Names the members in which two fingerprints differ, "template, weights"; out is never empty. */
@@ -78,8 +80,8 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
 /* EMISMATCH unless generation g was made by this embedder from this declaration (the message names both
  * and what to do). */
 int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
-                                 const quern_generation *g, quern__fill_settings *settings,
-                                 quern_error *err);
+                                   const quern_generation *g, quern__fill_settings *settings,
+                                   quern_error *err);
 
 /* Bytes of one stored element, 0 for an unknown type. */
 size_t quern__vector_width(const char *vector_type);

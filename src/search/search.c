@@ -35,10 +35,10 @@
 
 enum {
     LIMIT_MAX = 10000,
-    FIRST_ROOM = 64,       /* candidates at least, at first */
-    RESOLVE = 256,         /* references or keys in one call of the store */
-    SCORES = 1024,         /* rows scored at once */
-    META_BYTES = 1 << 20   /* of one hit's metadata */
+    FIRST_ROOM = 64,     /* candidates at least, at first */
+    RESOLVE = 256,       /* references or keys in one call of the store */
+    SCORES = 1024,       /* rows scored at once */
+    META_BYTES = 1 << 20 /* of one hit's metadata */
 };
 
 struct quern_results {
@@ -142,10 +142,11 @@ static int choose_parts(search_run *r, quern_error *err)
             rc = add_part(r, name, named, err);
     }
     if (rc == QUERN_OK && r->n_parts == 0)
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         n_all ? "nothing has been filled yet; run `quern fill`"
-                               : "nothing to search: no source is declared; `quern add PATH` or `quern "
-                                 "source add` makes one");
+        rc = quern__fail(
+            err, QUERN_ENOTFOUND, 0,
+            n_all ? "nothing has been filled yet; run `quern fill`"
+                  : "nothing to search: no source is declared; `quern add PATH` or `quern "
+                    "source add` makes one");
     quern__names_free(all, n_all);
     return rc;
 }
@@ -346,8 +347,7 @@ static int load_list(search_run *r, quern_error *err)
         const quern__scored *s = &r->top.items[i];
         if (r->opt->has_min_similarity && s->score < r->opt->min_similarity)
             break; /* best first: the rest is below too */
-        r->list[r->n_list++] =
-            (candidate){.score = s->score, .part = s->group, .ref = s->ref};
+        r->list[r->n_list++] = (candidate){.score = s->score, .part = s->group, .ref = s->ref};
     }
     return QUERN_OK;
 }
@@ -456,7 +456,8 @@ static int take_hit_row(const quern_row *row, void *ud)
         if (row->fault || row->stamp.outcome != QUERN_OUTCOME_OK || c->chunk >= row->stamp.chunks)
             return QUERN_OK;
         quern__document_view doc;
-        int rc = quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
+        int rc =
+            quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
         if (rc != QUERN_OK || doc.reason[0] || !quern__is_current(row, &doc))
             return rc;
         c->live = true;
@@ -480,8 +481,8 @@ static int join_page(search_run *r, size_t from, size_t to, quern_error *err)
             if (r->list[i].part == r->part)
                 keys[n++] = r->list[i].key;
         }
-        int rc = n ? r->s->table.fetch(r->s->self, &p->read, keys, n, take_hit_row, r, err)
-                   : QUERN_OK;
+        int rc =
+            n ? r->s->table.fetch(r->s->self, &p->read, keys, n, take_hit_row, r, err) : QUERN_OK;
         if (rc != QUERN_OK)
             return rc;
     }

@@ -120,8 +120,9 @@ static inline int fake_fail(quern_error *err, int status, int subject, const cha
     return status;
 }
 
-static inline int fake_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
-                             float *out, quern_embed_result *results, quern_error *err)
+static inline int fake_embed(void *self, const quern_str *texts, size_t n,
+                             const quern_embed_options *opt, float *out,
+                             quern_embed_result *results, quern_error *err)
 {
     fake_embedder *f = self;
     (void)opt;
@@ -151,7 +152,8 @@ static inline int fake_fingerprint(void *self, char **json, quern_error *err)
     fake_embedder *f = self;
     (void)err;
     char text[200];
-    int n = snprintf(text, sizeof text, "{\"max_length\":%u,\"weights\":\"%s\"}", f->max_length, f->name);
+    int n = snprintf(text, sizeof text, "{\"max_length\":%u,\"weights\":\"%s\"}", f->max_length,
+                     f->name);
     *json = quern_alloc((size_t)n + 1);
     if (!*json)
         return QUERN_ENOMEM;

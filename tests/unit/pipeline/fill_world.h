@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -82,10 +81,11 @@ static inline char *text_of(world *w, const char *query)
 /* Everything that a fill leaves, without ids and times: equal states are equal texts. */
 static inline char *state_of(world *w)
 {
-    return text_of(w, "SELECT c.key, c.chunk, c.byte_start, c.byte_end, hex(v.data), s.outcome, s.revision "
-                      "FROM quern_chunks c JOIN quern_vectors v ON v.id = c.id JOIN quern_stamps s ON "
-                      "s.generation = c.generation AND s.key = c.key JOIN quern_generations g ON g.id = "
-                      "c.generation WHERE g.state = 'active' ORDER BY c.key, c.chunk");
+    return text_of(
+        w, "SELECT c.key, c.chunk, c.byte_start, c.byte_end, hex(v.data), s.outcome, s.revision "
+           "FROM quern_chunks c JOIN quern_vectors v ON v.id = c.id JOIN quern_stamps s ON "
+           "s.generation = c.generation AND s.key = c.key JOIN quern_generations g ON g.id = "
+           "c.generation WHERE g.state = 'active' ORDER BY c.key, c.chunk");
 }
 
 static inline void check(world *w, int rc)
@@ -106,13 +106,15 @@ static inline world *make_world(void)
 {
     world *w = calloc(1, sizeof *w);
     assert_non_null(w);
-    snprintf(w->dir, sizeof w->dir, "/tmp/quern-fill-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    snprintf(w->dir, sizeof w->dir, "/tmp/quern-fill-%016llx",
+             (unsigned long long)quern__os_entropy());
+    assert_int_equal(quern__make_dirs(w->dir, NULL), QUERN_OK);
     snprintf(w->db, sizeof w->db, "%s/user.db", w->dir);
     assert_int_equal(sqlite3_open(w->db, &w->user), SQLITE_OK);
     sqlite3_busy_timeout(w->user, 5000);
     sql(w, "PRAGMA journal_mode = WAL");
-    sql(w, "CREATE TABLE items (id INTEGER PRIMARY KEY, title TEXT, body TEXT, rev TEXT, gone INT DEFAULT 0)");
+    sql(w, "CREATE TABLE items (id INTEGER PRIMARY KEY, title TEXT, body TEXT, rev TEXT, gone INT "
+           "DEFAULT 0)");
     open_store(w);
     w->e = fake_open(&w->fake);
     assert_non_null(w->e);
@@ -151,7 +153,8 @@ static inline void put_rows(world *w, int from, int to)
     for (int i = from; i < to; i++) {
         char text[200];
         snprintf(text, sizeof text,
-                 "INSERT INTO items (id, title, body, rev) VALUES (%d, 'title%d', 'body of %d word%d', 'r1')",
+                 "INSERT INTO items (id, title, body, rev) VALUES (%d, 'title%d', 'body of %d "
+                 "word%d', 'r1')",
                  i, i, i, i % 7);
         sql(w, text);
     }

@@ -141,9 +141,9 @@ static void bad_settings_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(short_text_is_one_slice),     cmocka_unit_test(blank_text_gives_none),
-        cmocka_unit_test(long_text_is_covered),        cmocka_unit_test(the_cap_drops_a_counted_tail),
-        cmocka_unit_test(slices_are_counted_again),    cmocka_unit_test(bad_settings_are_refused),
+        cmocka_unit_test(short_text_is_one_slice),  cmocka_unit_test(blank_text_gives_none),
+        cmocka_unit_test(long_text_is_covered),     cmocka_unit_test(the_cap_drops_a_counted_tail),
+        cmocka_unit_test(slices_are_counted_again), cmocka_unit_test(bad_settings_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

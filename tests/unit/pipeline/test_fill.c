@@ -111,6 +111,7 @@ static void poison_is_isolated(void **state)
     sql(w, "UPDATE items SET body = 'POISON here' WHERE id IN (0, 40, 99)");
     for (int round = 0; round < 2; round++) {
         w->fake.no_subject = round;
+        w->opt.force = round;
         assert_int_equal(fill(w), QUERN_EPARTIAL);
         assert_int_equal(w->report.failed, 3);
         assert_int_equal(w->report.done, 97);
@@ -118,11 +119,10 @@ static void poison_is_isolated(void **state)
         assert_non_null(strstr(w->report.last_error, "not finite"));
         assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 97);
         /* Failed is done: nothing is tried again, and the state still says so. */
+        w->opt.force = 0;
         assert_int_equal(fill(w), QUERN_EPARTIAL);
         assert_int_equal(w->fake.calls, 0);
-        w->opt.force = 1;
     }
-    w->opt.force = 0;
     sql(w, "UPDATE items SET body = 'cured' WHERE id IN (0, 40, 99)");
     check(w, fill(w));
     assert_int_equal(w->fake.texts, 3);
@@ -202,7 +202,8 @@ static void lost_vectors_are_made_again(void **state)
     put_rows(w, 0, 200);
     check(w, fill(w));
     char *before = state_of(w);
-    sql(w, "DELETE FROM quern_vectors WHERE id IN (SELECT id FROM quern_chunks WHERE key IN ('5', '77', '199'))");
+    sql(w, "DELETE FROM quern_vectors WHERE id IN (SELECT id FROM quern_chunks WHERE key IN ('5', "
+           "'77', '199'))");
     check(w, fill(w));
     assert_int_equal(w->fake.texts, 3);
     assert_int_equal(w->report.processed, 3);
@@ -225,7 +226,8 @@ static void a_changed_model_never_mixes(void **state)
     assert_int_equal(w->report.processed, 50);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_generations"), 2);
     quern_results *res = NULL;
-    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err),
+                     QUERN_EMISMATCH);
     assert_non_null(strstr(w->err.msg, "weights differs"));
     change_model(w, "fake-1"); /* the old one is still served to the old model */
     check(w, quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err));
@@ -237,7 +239,8 @@ static void a_changed_model_never_mixes(void **state)
     check(w, quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err));
     quern_results_free(res);
     change_model(w, "fake-1");
-    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("title5"), NULL, &w->err),
+                     QUERN_EMISMATCH);
     assert_null(res);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_generations"), 1);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 200);
@@ -255,7 +258,8 @@ static void changed_settings_make_a_generation(void **state)
     spec.text = "{title}\nscope={body}";
     check(w, quern_source_set(w->s, &spec, &w->err));
     quern_results *res = NULL;
-    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("x"), NULL, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(quern_search(&res, w->s, w->e, quern_str_of("x"), NULL, &w->err),
+                     QUERN_EMISMATCH);
     assert_non_null(strstr(w->err.msg, "template differs"));
     quern_status_report *st = NULL;
     check(w, quern_status_open(&st, w->s, w->e, NULL, NULL, &w->err));
@@ -282,7 +286,8 @@ static void stopped_runs_end_where_a_whole_one_does(void **state)
     world *w = *state;
     declare(w, "items", NULL, NULL);
     put_rows(w, 0, 400);
-    sql(w, "UPDATE items SET body = printf('%.*c', 300, 'x ') || replace(hex(zeroblob(60)), '0', ' y') WHERE id % 50 = 0");
+    sql(w, "UPDATE items SET body = printf('%.*c', 300, 'x ') || replace(hex(zeroblob(60)), '0', ' "
+           "y') WHERE id % 50 = 0");
     check(w, fill(w));
     char *whole = state_of(w);
     check(w, quern_source_remove(w->s, "items", &w->err));
@@ -403,7 +408,8 @@ static void verify_finds_what_was_tampered_with(void **state)
     check(w, quern_verify(w->s, w->e, &o, &v, &w->err));
     assert_int_equal(v.stale, 1);
     /* One bit of one vector. */
-    sql(w, "UPDATE quern_vectors SET data = CAST(substr(data, 1, 10) || x'01' || substr(data, 12) AS BLOB) "
+    sql(w, "UPDATE quern_vectors SET data = CAST(substr(data, 1, 10) || x'01' || substr(data, 12) "
+           "AS BLOB) "
            "WHERE id = (SELECT id FROM quern_chunks WHERE key = '30')");
     assert_int_equal(quern_verify(w->s, w->e, &o, &v, &w->err), QUERN_EMISMATCH);
     assert_int_equal(v.different, 1);

@@ -120,7 +120,10 @@ static void csv_good(void **state)
     gives(quern__csv_next, "", "");
     gives(quern__csv_next, "a,b\n", "");
     gives(quern__csv_next, "a,b\n1,\"x, \"\"y\"\"\"\n", "{\"a\":\"1\",\"b\":\"x, \\\"y\\\"\"}\n");
-    gives(quern__csv_next, "\xEF\xBB\xBF" "a,b\r\n1,\"two\r\nlines\"\r\n\r\n3,", "{\"a\":\"1\",\"b\":\"two\\r\\nlines\"}\n{\"a\":\"3\",\"b\":\"\"}\n");
+    gives(quern__csv_next,
+          "\xEF\xBB\xBF"
+          "a,b\r\n1,\"two\r\nlines\"\r\n\r\n3,",
+          "{\"a\":\"1\",\"b\":\"two\\r\\nlines\"}\n{\"a\":\"3\",\"b\":\"\"}\n");
     gives(quern__csv_next, "a\n\"\"\nx\n", "{\"a\":\"x\"}\n");
 }
 
@@ -178,14 +181,19 @@ static void shapes(void **state)
     assert_string_equal(id, "");
     assert_string_equal(fields, "{\"body\":\"x\",\"text\":\"t\"}");
     assert_int_equal(shape("{\"title\":\"t\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
-    assert_non_null(strstr(err.msg, "f:1: no field text, body or content for the text (this record has: title)"));
-    assert_int_equal(shape("{\"id\":\"\",\"text\":\"t\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
-    assert_int_equal(shape("{\"id\":[1],\"text\":\"t\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
+    assert_non_null(strstr(
+        err.msg, "f:1: no field text, body or content for the text (this record has: title)"));
+    assert_int_equal(shape("{\"id\":\"\",\"text\":\"t\"}", &how, id, fields, 500, &err),
+                     QUERN_EFORMAT);
+    assert_int_equal(shape("{\"id\":[1],\"text\":\"t\"}", &how, id, fields, 500, &err),
+                     QUERN_EFORMAT);
     assert_int_equal(shape("{\"text\":{\"a\":1}}", &how, id, fields, 500, &err), QUERN_EFORMAT);
     how.id_field = "key";
-    assert_int_equal(shape("{\"id\":1,\"text\":\"t\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
+    assert_int_equal(shape("{\"id\":1,\"text\":\"t\"}", &how, id, fields, 500, &err),
+                     QUERN_EFORMAT);
     how.max_bytes = 3;
-    assert_int_equal(shape("{\"key\":1,\"text\":\"four\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
+    assert_int_equal(shape("{\"key\":1,\"text\":\"four\"}", &how, id, fields, 500, &err),
+                     QUERN_EFORMAT);
     assert_non_null(strstr(err.msg, "f:1: the document's text is over 3 bytes"));
 }
 
