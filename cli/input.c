@@ -14,7 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_LINE = 16 << 20, READ_SIZE = 1 << 16, DEPTH = 64, MOST_VALUES = 1 << 18 };
+enum {
+    LONGEST_LINE = 16 << 20,
+    READ_SIZE = 1 << 16,
+    DEPTH = 64,
+    MOST_VALUES = 1 << 18,
+    LOOK_UP_MS = 200
+};
 
 struct input {
     const cli *c;
@@ -102,11 +108,13 @@ static int read_more(input *in, quern_error *err)
 {
     if (!make_room(in))
         return no_memory(err);
+    do { /* not one long wait: a signal may come just before it */
+        if (quern_cancel_raised(in->c->cancel))
+            return fail(err, QUERN_ECANCELLED, "interrupted");
+    } while (!term_readable(LOOK_UP_MS));
     long got = term_read(in->buf + in->to, READ_SIZE);
     if (got == -2)
         return fail(err, QUERN_EIO, "standard input: cannot read");
-    if (got == -1 && quern_cancel_raised(in->c->cancel))
-        return fail(err, QUERN_ECANCELLED, "interrupted");
     if (got > 0)
         in->to += (size_t)got;
     in->ended = got == 0;
@@ -143,7 +151,7 @@ int input_ready(input *in)
     while (!line_at_hand(in, &end)) {
         if (in->ended || in->to - in->from > LONGEST_LINE)
             return 1; /* input_next says what is the matter */
-        if (!term_readable() || read_more(in, &ignored) != QUERN_OK)
+        if (!term_readable(0) || read_more(in, &ignored) != QUERN_OK)
             return 0;
     }
     return 1;

@@ -63,10 +63,10 @@ long term_read(void *buf, size_t n)
     return errno == EINTR ? -1 : -2;
 }
 
-int term_readable(void)
+int term_readable(int wait_ms)
 {
     struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-    return poll(&p, 1, 0) != 0;
+    return poll(&p, 1, wait_ms) > 0;
 }
 
 int term_pipe_closed(int error_number)

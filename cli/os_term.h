@@ -21,7 +21,8 @@ void term_catch_signals(quern_cancel *cancel);
 
 /* Up to n bytes of standard input: > 0 bytes, 0 at the end, -1 interrupted by a signal, -2 error. */
 long term_read(void *buf, size_t n);
-int term_readable(void); /* a read would not block (data, end or error) */
+/* A read would not block (data, end or error); waits up to so many milliseconds for that. */
+int term_readable(int wait_ms);
 
 int term_pipe_closed(int error_number); /* is this errno EPIPE? */
 uint64_t term_now_ns(void);             /* monotonic */

@@ -160,7 +160,7 @@ int confirm(const cli *c, const char *question, quern_error *err)
         return fail(err, QUERN_EINVAL, "%s: nobody is there to ask; give --yes", c->command->name);
     fprintf(stderr, "%s [y/N] ", question);
     char answer[16] = "";
-    long got = term_read(answer, sizeof answer - 1);
+    long got = term_read(answer, sizeof answer - 1); /* Ctrl-C ends it: no answer is a no */
     if (got > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
         return QUERN_OK;
     return fail(err, QUERN_ECANCELLED, "left as it is");
