@@ -12,7 +12,8 @@
 #include "base/os.h"
 
 typedef struct held_lock {
-    quern__lock *file; /* NULL for a database in memory: nobody else sees it */
+    quern__lock
+        *file; /* NULL for a database in memory: there the row is the lock, and dies with it */
     char name[128];
 } held_lock;
 
@@ -57,12 +58,15 @@ static int say_holder(quern__sqlite *s, const char *name, quern_error *err)
     return QUERN_EBUSY;
 }
 
-static int note_holder(quern__sqlite *s, const char *name, quern_error *err)
+static int note_holder(quern__sqlite *s, const char *name, bool replace, quern_error *err)
 {
     char host[256];
     quern__stmt *stmt;
-    int rc = quern__db_prepare(s->own, "INSERT OR REPLACE INTO quern_locks VALUES (?1, ?2, ?3, ?4)",
-                               &stmt, err);
+    int rc =
+        quern__db_prepare(s->own,
+                          replace ? "INSERT OR REPLACE INTO quern_locks VALUES (?1, ?2, ?3, ?4)"
+                                  : "INSERT INTO quern_locks VALUES (?1, ?2, ?3, ?4)",
+                          &stmt, err);
     if (rc)
         return rc;
     quern__os_hostname(host, sizeof host);
@@ -98,7 +102,9 @@ int quern__sqlite_lock(void *self, const char *name, uint32_t wait_ms, void **he
         quern__buf_dispose(&path);
     }
     if (!rc)
-        rc = note_holder(s, name, err);
+        rc = note_holder(s, name, l->file != NULL, err);
+    if (rc == QUERN_EEXISTS)
+        rc = say_holder(s, name, err);
     if (rc) {
         quern__unlock_file(l->file);
         quern__free(l);

@@ -1,0 +1,753 @@
+/*
+ * conformance.c — the rules that every store keeps, as a suite that any store can be run through. It is part of
+ * the library and not of its tests, so that a store from outside the tree is held to the same rules. It knows
+ * nothing but the table of functions, and one user's table `items` that the caller edits for it.
+ * Each rule runs on a fresh store; the first broken one ends the suite with its name in the error.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "quern/sys/store.h"
+
+enum { DIM = 4, MOST = 64 };
+
+typedef struct suite {
+    const quern_conformance *c;
+    const quern_store_table *t;
+    void *self;
+    const char *rule;
+    quern_source_spec spec;
+    quern_read read;
+    quern_error *err;  /* the caller's */
+    quern_error inner; /* of the call under test */
+} suite;
+
+static const char *const columns[] = {"title", "body"};
+
+static int broken(suite *s, int line, const char *what)
+{
+    return quern__fail(s->err, QUERN_EMISMATCH, line, "rule '%s' is broken: %s (%s)", s->rule, what,
+                       s->inner.status ? s->inner.msg : "no error");
+}
+
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return broken(s, __LINE__, #condition);                                                \
+    } while (0)
+/* A call of the table: s->t->name(s->self, …, &s->inner). */
+#define CALL(name, ...) (s->inner.status = 0, s->t->name(s->self, __VA_ARGS__, &s->inner))
+
+static int put(suite *s, int64_t id, const char *title, const char *rev)
+{
+    return s->c->put(s->self, id, title, "body", rev, s->c->ud, &s->inner);
+}
+
+/* ---- what callbacks gather ---- */
+
+typedef struct seen {
+    size_t n, stop_at; /* stop_at: return 42 at this call; 0 never */
+    char key[MOST][32], revision[MOST][32], title[MOST][32];
+    int outcome[MOST], chunks[MOST];
+    int64_t ref[MOST];
+    float first[MOST];
+    const char *fault;
+} seen;
+
+static void keep(char out[32], quern_str from)
+{
+    snprintf(out, 32, "%.*s", (int)from.len, from.ptr ? from.ptr : "");
+}
+
+static int next(seen *v)
+{
+    v->n++;
+    return v->stop_at == v->n ? 42 : 0;
+}
+
+static int see_row(const quern_row *row, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], row->key);
+    keep(v->revision[v->n], row->revision);
+    if (row->n_columns == 2)
+        keep(v->title[v->n], row->columns[0].bytes);
+    v->outcome[v->n] = row->stamp.outcome;
+    v->chunks[v->n] = (int)row->stamp.chunks;
+    return next(v);
+}
+
+static int see_stamp(quern_str key, const quern_stamp *stamp, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], key);
+    keep(v->revision[v->n], stamp->revision);
+    v->outcome[v->n] = stamp->outcome;
+    return next(v);
+}
+
+static int see_vectors(const int64_t *refs, const void *data, size_t n, void *ud)
+{
+    seen *v = ud;
+    for (size_t i = 0; i < n; i++) {
+        if (v->n == MOST)
+            return -99;
+        v->ref[v->n] = refs[i];
+        memcpy(&v->first[v->n], (const char *)data + i * DIM * sizeof(float), sizeof(float));
+        v->n++;
+    }
+    return v->stop_at ? 42 : 0;
+}
+
+static int see_ref(const quern_chunk_ref *c, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], c->key);
+    v->ref[v->n] = c->ref;
+    v->chunks[v->n] = (int)c->index;
+    return next(v);
+}
+
+static int see_chunk(const quern_chunk *c, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    v->chunks[v->n] = (int)c->index;
+    memcpy(&v->first[v->n], c->vector, sizeof(float));
+    return next(v);
+}
+
+static int see_source(const quern_source_spec *spec, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], quern_str_of(spec->name));
+    keep(v->title[v->n], quern_str_of(spec->text));
+    return next(v);
+}
+
+/* ---- saving, the way the pipeline does ---- */
+
+typedef struct intent {
+    const char *revision[MOST]; /* NULL: do not ask, save */
+    int answer;                 /* when not 1: what still() says to the last document */
+    size_t n;
+    seen rows;
+} intent;
+
+static int still(const quern_row *row, size_t i, void *ud)
+{
+    intent *w = ud;
+    see_row(row, &w->rows);
+    if (w->answer != 1 && i + 1 == w->n)
+        return w->answer;
+    return w->revision[i] == NULL ||
+           (row->revision.len == strlen(w->revision[i]) &&
+            memcmp(row->revision.ptr, w->revision[i], row->revision.len) == 0);
+}
+
+/* Saves documents "1".."n" with `chunks` vectors each, their first element 100 * id + chunk + base. */
+static int save(suite *s, int64_t generation, size_t n, uint32_t chunks, float base, intent *w,
+                uint8_t *stored)
+{
+    static float vectors[MOST][DIM];
+    static quern_chunk parts[MOST];
+    static quern_save docs[MOST];
+    char keys[MOST][8];
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        snprintf(keys[i], sizeof keys[i], "%zu", i + 1);
+        docs[i] = (quern_save){.key = quern_str_of(keys[i]), .chunks = &parts[at]};
+        docs[i].stamp.outcome = QUERN_OUTCOME_OK;
+        docs[i].stamp.chunks = chunks;
+        docs[i].stamp.revision = quern_str_of(w->revision[i] ? w->revision[i] : "r");
+        for (uint32_t k = 0; k < chunks; k++, at++) {
+            vectors[at][0] = (float)(100 * (i + 1) + k) + base;
+            parts[at] = (quern_chunk){.index = k, .start = k, .end = k + 10, .vector = vectors[at]};
+        }
+    }
+    w->n = n;
+    s->read.generation = generation;
+    return CALL(save, &s->read, docs, n, still, w, stored);
+}
+
+static int build(suite *s, int64_t *id)
+{
+    quern_generation g = {
+        .state = "building", .model = "m", .vector_type = "f32", .dimensions = DIM};
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 7);
+    return CALL(generation_build, "items", &g, "{}", id);
+}
+
+/* Source declared, rows 1..n there, a building generation. */
+static int begin(suite *s, int64_t n, int64_t *generation)
+{
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    for (int64_t id = 1; id <= n; id++)
+        MUST(put(s, id, "title", "r") == QUERN_OK);
+    MUST(build(s, generation) == QUERN_OK);
+    return QUERN_OK;
+}
+
+#define BEGIN(n, generation)                                                                       \
+    do {                                                                                           \
+        int begun = begin(s, (n), (generation));                                                   \
+        if (begun)                                                                                 \
+            return begun;                                                                          \
+    } while (0)
+
+/* ---- rules: sources and rows ---- */
+
+static int sources_are_kept(suite *s)
+{
+    seen v = {0};
+    quern_source_spec other = s->spec;
+    other.name = "a-first";
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(CALL(source_put, &other, 0) == QUERN_OK);
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_EEXISTS);
+    other.text = "{body}";
+    MUST(CALL(source_put, &other, 1) == QUERN_OK);
+    MUST(CALL(source_each, see_source, &v) == QUERN_OK);
+    MUST(v.n == 2 && strcmp(v.key[0], "a-first") == 0 && strcmp(v.key[1], "items") == 0);
+    MUST(strcmp(v.title[0], "{body}") == 0 && strcmp(v.title[1], s->spec.text) == 0);
+    MUST(CALL(source_remove, "a-first") == QUERN_OK);
+    MUST(CALL(source_remove, "a-first") == QUERN_ENOTFOUND);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(source_each, see_source, &v) == 42 && v.n == 1);
+    return QUERN_OK;
+}
+
+static int declarations_are_tried(suite *s)
+{
+    static const char *const missing[] = {"title", "nowhere"};
+    quern_source_spec bad = s->spec;
+    MUST(CALL(source_check, &s->spec, columns, 2) == QUERN_OK);
+    MUST(CALL(source_check, &s->spec, missing, 2) == QUERN_ENOTFOUND);
+    bad.table = "no_such_table";
+    MUST(CALL(source_check, &bad, columns, 2) == QUERN_ENOTFOUND);
+    bad = s->spec;
+    bad.revision = "no_such_column";
+    MUST(CALL(source_check, &bad, columns, 2) == QUERN_ENOTFOUND);
+    return QUERN_OK;
+}
+
+static int a_scan_sees_every_row_once(suite *s)
+{
+    static const int64_t ids[] = {5, -3, 1, 10, 2, INT64_MAX, INT64_MIN};
+    size_t n = QUERN__COUNT(ids);
+    seen all = {0};
+    uint64_t rows = 99;
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), 10, see_row, &all) == QUERN_OK && all.n == 0);
+    MUST(CALL(count, &s->read, &rows) == QUERN_OK && rows == 0);
+    for (size_t i = 0; i < n; i++)
+        MUST(put(s, ids[i], "t", "1") == QUERN_OK);
+    MUST(CALL(count, &s->read, &rows) == QUERN_OK && rows == n);
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), MOST, see_row, &all) == QUERN_OK && all.n == n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            MUST(strcmp(all.key[i], all.key[k]) != 0);
+    for (size_t limit = 1; limit <= n + 1;
+         limit++) { /* the same rows in the same order, in pages */
+        seen v = {0};
+        size_t before;
+        do {
+            before = v.n;
+            MUST(CALL(scan, &s->read, quern_str_of(before ? v.key[before - 1] : NULL), limit,
+                      see_row, &v) == QUERN_OK);
+            MUST(v.n - before <= limit && v.n <= n);
+        } while (v.n - before == limit);
+        MUST(v.n == n);
+        for (size_t i = 0; i < n; i++)
+            MUST(strcmp(v.key[i], all.key[i]) == 0);
+    }
+    return QUERN_OK;
+}
+
+static int rows_carry_columns_and_revision(suite *s)
+{
+    seen v = {0};
+    static const quern_str keys[] = {{"2", 1}, {"77", 2}, {"1", 1}};
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(put(s, 1, "one", "v1") == QUERN_OK && put(s, 2, "two", "v2") == QUERN_OK);
+    MUST(put(s, 2, "two!", "v3") == QUERN_OK);
+    MUST(CALL(fetch, &s->read, keys, 3, see_row, &v) == QUERN_OK && v.n == 2);
+    size_t two = strcmp(v.key[0], "2") == 0 ? 0 : 1;
+    MUST(strcmp(v.key[two], "2") == 0 && strcmp(v.key[1 - two], "1") == 0);
+    MUST(strcmp(v.title[two], "two!") == 0 && strcmp(v.revision[two], "v3") == 0);
+    MUST(strcmp(v.title[1 - two], "one") == 0 && strcmp(v.revision[1 - two], "v1") == 0);
+    MUST(v.outcome[0] == QUERN_OUTCOME_NONE);
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    v = (seen){0};
+    MUST(CALL(fetch, &s->read, keys, 3, see_row, &v) == QUERN_OK && v.n == 1 &&
+         strcmp(v.key[0], "1") == 0);
+    return QUERN_OK;
+}
+
+static int a_callback_ends_the_call(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    static const quern_str keys[] = {{"1", 1}, {"2", 1}};
+    BEGIN(3, &g);
+    MUST(save(s, g, 3, 2, 0, &w, stored) == QUERN_OK);
+    seen v = {.stop_at = 2}, all = {0};
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), MOST, see_row, &v) == 42 && v.n == 2);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(fetch, &s->read, keys, 2, see_row, &v) == 42 && v.n == 1);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == 42 && v.n == 1);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(vectors, g, see_vectors, &v) == 42);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(chunks, g, keys[0], see_chunk, &v) == 42 && v.n == 1);
+    MUST(CALL(vectors, g, see_vectors, &all) == QUERN_OK && all.n == 6);
+    v = (seen){.stop_at = 1};
+    MUST(CALL(resolve, g, all.ref, 6, see_ref, &v) == 42 && v.n == 1);
+    return QUERN_OK;
+}
+
+/* ---- rules: generations ---- */
+
+static int one_building_and_one_active(suite *s)
+{
+    int64_t first, second, none;
+    quern_generation g;
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "active", &g) == QUERN_ENOTFOUND);
+    MUST(CALL(generation_find, "nobody", "active", &g) == QUERN_ENOTFOUND);
+    MUST(build(s, &first) == QUERN_OK && first > 0);
+    MUST(build(s, &none) == QUERN_EEXISTS);
+    MUST(CALL(generation_find, "items", "building", &g) == QUERN_OK && g.id == first);
+    MUST(g.dimensions == DIM && strcmp(g.vector_type, "f32") == 0 && strcmp(g.model, "m") == 0);
+    MUST(strlen(g.fingerprint) == 64 && g.created_ms > 0 && g.chunks == 0);
+    MUST(CALL(generation_activate, first) == QUERN_OK);
+    MUST(CALL(generation_activate, first) != QUERN_OK);
+    MUST(build(s, &second) == QUERN_OK && second != first);
+    MUST(CALL(generation_activate, second) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "active", &g) == QUERN_OK && g.id == second &&
+         g.activated_ms > 0);
+    MUST(CALL(generation_find, "items", "retired", &g) == QUERN_OK && g.id == first);
+    MUST(CALL(generation_find, "items", "building", &g) == QUERN_ENOTFOUND);
+    MUST(CALL(generation_activate, 123456) != QUERN_OK);
+    return QUERN_OK;
+}
+
+static int a_purge_takes_all_of_one(suite *s)
+{
+    int64_t first, second;
+    uint8_t stored[MOST];
+    int more = 1, rounds = 0;
+    intent w = {.answer = 1};
+    seen v = {0};
+    quern_generation g;
+    BEGIN(3, &first);
+    MUST(save(s, first, 3, 2, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_activate, first) == QUERN_OK &&
+         CALL(generation_purge, first, &more) != QUERN_OK);
+    MUST(build(s, &second) == QUERN_OK && save(s, second, 3, 1, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_activate, second) == QUERN_OK);
+    for (more = 1; more && rounds < 1000; rounds++)
+        MUST(CALL(generation_purge, first, &more) == QUERN_OK);
+    MUST(rounds < 1000);
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 0);
+    MUST(CALL(stamps, second, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 3);
+    v = (seen){0};
+    MUST(CALL(vectors, second, see_vectors, &v) == QUERN_OK && v.n == 3);
+    MUST(CALL(generation_find, "items", "active", &g) == QUERN_OK && g.id == second &&
+         g.chunks == 3);
+    return QUERN_OK;
+}
+
+static int generations_do_not_mix(suite *s)
+{
+    int64_t first, second;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    seen a = {0}, b = {0}, v = {0};
+    BEGIN(2, &first);
+    MUST(save(s, first, 2, 1, 0, &w, stored) == QUERN_OK &&
+         CALL(generation_activate, first) == QUERN_OK);
+    MUST(build(s, &second) == QUERN_OK && save(s, second, 1, 1, 5000, &w, stored) == QUERN_OK);
+    MUST(CALL(vectors, first, see_vectors, &a) == QUERN_OK && a.n == 2);
+    MUST(CALL(vectors, second, see_vectors, &b) == QUERN_OK && b.n == 1 && b.first[0] == 5100);
+    MUST(CALL(resolve, first, b.ref, 1, see_ref, &v) == QUERN_OK && v.n == 0);
+    s->read.generation = second;
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), MOST, see_row, &v) == QUERN_OK && v.n == 2);
+    MUST(v.outcome[0] + v.outcome[1] == QUERN_OUTCOME_OK);
+    return QUERN_OK;
+}
+
+static int a_removed_source_takes_everything(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    quern_generation found;
+    uint64_t rows = 0;
+    seen v = {0};
+    BEGIN(2, &g);
+    MUST(save(s, g, 2, 1, 0, &w, stored) == QUERN_OK && CALL(generation_activate, g) == QUERN_OK);
+    MUST(CALL(source_remove, "items") == QUERN_OK);
+    MUST(CALL(generation_find, "items", "active", &found) == QUERN_ENOTFOUND);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 0);
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "active", &found) == QUERN_ENOTFOUND);
+    MUST(CALL(count, &s->read, &rows) == QUERN_OK &&
+         rows == 2); /* the user's rows are not touched */
+    return QUERN_OK;
+}
+
+/* ---- rules: save ---- */
+
+static int saved_documents_come_back(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST] = {0};
+    intent w = {.revision = {"r", "r"}, .answer = 1};
+    seen v = {0}, refs = {0}, parts = {0};
+    quern_generation found;
+    BEGIN(3, &g);
+    MUST(save(s, g, 2, 3, 0, &w, stored) == QUERN_OK && stored[0] == 1 && stored[1] == 1);
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), MOST, see_row, &v) == QUERN_OK && v.n == 3);
+    for (size_t i = 0; i < 3; i++) {
+        bool done = strcmp(v.key[i], "3") != 0;
+        MUST(v.outcome[i] == (done ? QUERN_OUTCOME_OK : QUERN_OUTCOME_NONE) &&
+             v.chunks[i] == (done ? 3 : 0));
+    }
+    v = (seen){0};
+    MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 6);
+    MUST(CALL(resolve, g, v.ref, v.n, see_ref, &refs) == QUERN_OK && refs.n == 6);
+    for (size_t i = 0; i < 6; i++)
+        for (size_t k = 0; k < 6;
+             k++) /* each vector belongs to the document and chunk it was saved for */
+            if (v.ref[i] == refs.ref[k])
+                MUST(v.first[i] == 100 * (float)(refs.key[k][0] - '0') + (float)refs.chunks[k]);
+    MUST(CALL(chunks, g, quern_str_of("2"), see_chunk, &parts) == QUERN_OK && parts.n == 3);
+    MUST(parts.chunks[0] == 0 && parts.chunks[2] == 2 && parts.first[2] == 202);
+    MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 6);
+    return QUERN_OK;
+}
+
+static int a_save_replaces(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    seen before = {0}, v = {0}, old = {0};
+    quern_generation found;
+    BEGIN(1, &g);
+    MUST(save(s, g, 1, 3, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(vectors, g, see_vectors, &before) == QUERN_OK && before.n == 3);
+    MUST(save(s, g, 1, 1, 7000, &w, stored) == QUERN_OK && stored[0] == 1);
+    MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 1 && v.first[0] == 7100);
+    MUST(CALL(resolve, g, before.ref, 3, see_ref, &old) == QUERN_OK &&
+         old.n == 0); /* refs are never used twice */
+    MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 1);
+    return QUERN_OK;
+}
+
+static int a_row_that_moved_on_is_left(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST] = {9, 9};
+    intent w = {.revision = {"r", "r"}, .answer = 1};
+    seen v = {0};
+    BEGIN(2, &g);
+    MUST(save(s, g, 2, 1, 0, &w, stored) == QUERN_OK);
+    MUST(put(s, 2, "edited", "r2") == QUERN_OK); /* between the scan and the save */
+    w.rows = (seen){0};
+    MUST(save(s, g, 2, 1, 3000, &w, stored) == QUERN_OK && stored[0] == 1 && stored[1] == 0);
+    MUST(w.rows.n == 2 && strcmp(w.rows.revision[1], "r2") == 0 &&
+         strcmp(w.rows.title[1], "edited") == 0);
+    MUST(CALL(chunks, g, quern_str_of("1"), see_chunk, &v) == QUERN_OK && v.n == 1 &&
+         v.first[0] == 3100);
+    v = (seen){0};
+    MUST(CALL(chunks, g, quern_str_of("2"), see_chunk, &v) == QUERN_OK && v.n == 1 &&
+         v.first[0] == 200);
+    return QUERN_OK;
+}
+
+static int a_row_that_is_gone_is_not_saved(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST] = {9, 9};
+    intent w = {.answer = 1};
+    seen v = {0};
+    BEGIN(2, &g);
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(save(s, g, 2, 2, 0, &w, stored) == QUERN_OK && stored[0] == 1 && stored[1] == 0 &&
+         w.rows.n == 1);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 1);
+    v = (seen){0};
+    MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 2);
+    return QUERN_OK;
+}
+
+static int a_save_that_fails_leaves_nothing(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = QUERN_ECANCELLED};
+    seen v = {0};
+    quern_generation found;
+    BEGIN(3, &g);
+    MUST(save(s, g, 3, 1, 0, &w, stored) == QUERN_ECANCELLED);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 0);
+    MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 0);
+    MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 0);
+    return QUERN_OK;
+}
+
+static int a_retired_generation_takes_nothing(suite *s)
+{
+    int64_t first, second;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    BEGIN(1, &first);
+    MUST(CALL(generation_activate, first) == QUERN_OK);
+    MUST(save(s, first, 1, 1, 0, &w, stored) == QUERN_OK && stored[0] == 1);
+    MUST(build(s, &second) == QUERN_OK && CALL(generation_activate, second) == QUERN_OK);
+    MUST(save(s, first, 1, 1, 0, &w, stored) == QUERN_EMISMATCH);
+    MUST(save(s, 123456, 1, 1, 0, &w, stored) == QUERN_EMISMATCH);
+    return QUERN_OK;
+}
+
+static int stamps_without_chunks(suite *s)
+{
+    int64_t g;
+    uint8_t stored[2];
+    intent w = {.answer = 1, .n = 2};
+    seen v = {0};
+    BEGIN(2, &g);
+    quern_save docs[2] = {{.key = {"1", 1}}, {.key = {"2", 1}}};
+    docs[0].stamp = (quern_stamp){.outcome = QUERN_OUTCOME_EMPTY, .revision = {"e", 1}};
+    docs[1].stamp = (quern_stamp){
+        .outcome = QUERN_OUTCOME_FAILED, .revision = {"f", 1}, .reason = {"too long", 8}};
+    s->read.generation = g;
+    MUST(CALL(save, &s->read, docs, 2, still, &w, stored) == QUERN_OK && stored[0] && stored[1]);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 2);
+    size_t two = strcmp(v.key[0], "2") == 0 ? 0 : 1;
+    MUST(v.outcome[two] == QUERN_OUTCOME_FAILED && strcmp(v.revision[two], "f") == 0);
+    MUST(v.outcome[1 - two] == QUERN_OUTCOME_EMPTY && strcmp(v.revision[1 - two], "e") == 0);
+    docs[0].stamp.outcome = QUERN_OUTCOME_NONE;
+    MUST(CALL(save, &s->read, docs, 1, still, &w, stored) != QUERN_OK);
+    return QUERN_OK;
+}
+
+static int stamps_come_in_pages(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    BEGIN(11, &g);
+    MUST(save(s, g, 11, 1, 0, &w, stored) == QUERN_OK);
+    for (size_t limit = 1; limit < 13; limit++) {
+        seen v = {0};
+        size_t before;
+        do {
+            before = v.n;
+            const char *after = before ? v.key[before - 1] : NULL;
+            MUST(CALL(stamps, g, quern_str_of(after), limit, see_stamp, &v) == QUERN_OK);
+            MUST(v.n - before <= limit && v.n <= 11);
+        } while (v.n - before == limit);
+        MUST(v.n == 11);
+    }
+    return QUERN_OK;
+}
+
+static int erase_takes_only_what_is_gone(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    uint64_t removed = 0;
+    intent w = {.answer = 1};
+    seen v = {0};
+    static const quern_str keys[] = {{"1", 1}, {"2", 1}};
+    quern_generation found;
+    BEGIN(2, &g);
+    MUST(save(s, g, 2, 2, 0, &w, stored) == QUERN_OK);
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, keys, 2, &removed) == QUERN_OK && removed == 1);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 1);
+    MUST(strcmp(v.key[0], "1") == 0);
+    v = (seen){0};
+    MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 2 && v.first[0] < 200 &&
+         v.first[1] < 200);
+    MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 2);
+    return QUERN_OK;
+}
+
+/* ---- rules: documents ---- */
+
+static int publish(suite *s, int64_t batch, const char *roots, int sync, quern_publish_report *r)
+{
+    int more = 1, rounds = 0;
+    memset(r, 0, sizeof *r);
+    while (more && rounds++ < 1000)
+        MUST(CALL(stage_publish, batch, roots, sync, r, &more) == QUERN_OK);
+    MUST(!more);
+    return QUERN_OK;
+}
+
+static quern_document document(const char *id, const char *fields, const char *origin)
+{
+    return (quern_document){
+        .id = quern_str_of(id), .fields = quern_str_of(fields), .origin = quern_str_of(origin)};
+}
+
+static int staged_documents_show_when_published(suite *s)
+{
+    quern_source_spec docs;
+    QUERN_INIT(&docs);
+    docs.name = "documents";
+    docs.text = "{text}";
+    static const char *const text[] = {"text", "title"};
+    quern_read read = {.source = &docs, .columns = text, .n_columns = 2};
+    quern_document two[] = {document("a", "{\"text\":\"one\"}", "f1"),
+                            document("b", "{\"text\":\"two\"}", "d/f2")};
+    int64_t batch;
+    uint64_t rows = 9, duplicates = 0;
+    quern_publish_report r;
+    seen v = {0};
+    MUST(CALL(source_put, &docs, 0) == QUERN_OK);
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK);
+    MUST(CALL(stage_put, batch, two, 2, &duplicates) == QUERN_OK && duplicates == 0);
+    MUST(CALL(count, &read, &rows) == QUERN_OK && rows == 0);
+    MUST(publish(s, batch, NULL, 0, &r) == QUERN_OK && r.added == 2 &&
+         r.changed + r.unchanged + r.removed == 0);
+    MUST(CALL(scan, &read, quern_str_of(NULL), MOST, see_row, &v) == QUERN_OK && v.n == 2);
+    MUST(strcmp(v.key[0], "\"a\"") == 0 && strcmp(v.title[0], "one") == 0);
+
+    two[0].fields = quern_str_of("{\"text\":\"changed\"}");
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK &&
+         CALL(stage_put, batch, two, 2, &duplicates) == QUERN_OK);
+    MUST(publish(s, batch, NULL, 0, &r) == QUERN_OK && r.changed == 1 && r.unchanged == 1 &&
+         r.added == 0);
+
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK &&
+         CALL(stage_put, batch, two, 1, &duplicates) == QUERN_OK);
+    MUST(publish(s, batch, "[\"d\"]", 0, &r) == QUERN_OK && r.missing == 1 && r.removed == 0 &&
+         r.unchanged == 1);
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK &&
+         CALL(stage_put, batch, two, 1, &duplicates) == QUERN_OK);
+    MUST(publish(s, batch, "[\"other\"]", 1, &r) == QUERN_OK && r.missing == 0 && r.removed == 0);
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK &&
+         CALL(stage_put, batch, two, 1, &duplicates) == QUERN_OK);
+    MUST(publish(s, batch, "[\"d\"]", 1, &r) == QUERN_OK && r.removed == 1);
+    MUST(CALL(count, &read, &rows) == QUERN_OK && rows == 1);
+    return QUERN_OK;
+}
+
+static int given_ids_are_given_once(suite *s)
+{
+    quern_source_spec docs;
+    QUERN_INIT(&docs);
+    docs.name = "documents";
+    docs.text = "{text}";
+    quern_document same[] = {document("a", "{\"text\":\"one\"}", "f1"),
+                             document("a", "{\"text\":\"two\"}", "f2")};
+    int64_t batch;
+    uint64_t duplicates = 0, rows = 9;
+    quern_read read = {.source = &docs};
+    same[0].line = 11;
+    same[1].line = 22;
+    MUST(CALL(source_put, &docs, 0) == QUERN_OK &&
+         CALL(stage_begin, "nobody", &batch) == QUERN_ENOTFOUND);
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK);
+    MUST(CALL(stage_put, batch, same, 2, &duplicates) == QUERN_EEXISTS);
+    MUST(strstr(s->inner.msg, "11") && strstr(s->inner.msg, "22"));
+    MUST(CALL(stage_drop, batch) == QUERN_OK &&
+         CALL(stage_put, batch, same, 1, &duplicates) != QUERN_OK);
+    MUST(CALL(count, &read, &rows) == QUERN_OK && rows == 0);
+    same[1].derived_id = 1;
+    MUST(CALL(stage_begin, "documents", &batch) == QUERN_OK);
+    MUST(CALL(stage_put, batch, same, 2, &duplicates) == QUERN_OK && duplicates == 1);
+    int64_t later;
+    MUST(CALL(stage_begin, "documents", &later) == QUERN_OK &&
+         later != batch); /* drops the abandoned one */
+    MUST(CALL(stage_put, batch, same, 1, &duplicates) != QUERN_OK);
+    return QUERN_OK;
+}
+
+static int a_lock_has_one_holder(suite *s)
+{
+    void *first = NULL, *second = NULL, *other = NULL;
+    MUST(CALL(lock, "fill:items", 0, &first) == QUERN_OK && first);
+    MUST(CALL(lock, "fill:items", 0, &second) == QUERN_EBUSY && !second);
+    MUST(CALL(lock, "fill:more", 0, &other) == QUERN_OK);
+    s->t->unlock(s->self, first);
+    MUST(CALL(lock, "fill:items", 0, &second) == QUERN_OK);
+    s->t->unlock(s->self, second);
+    s->t->unlock(s->self, other);
+    return QUERN_OK;
+}
+
+#define RULE(name)                                                                                 \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+static const struct {
+    const char *name;
+    int (*run)(suite *s);
+} rules[] = {
+    RULE(sources_are_kept),
+    RULE(declarations_are_tried),
+    RULE(a_scan_sees_every_row_once),
+    RULE(rows_carry_columns_and_revision),
+    RULE(a_callback_ends_the_call),
+    RULE(one_building_and_one_active),
+    RULE(a_purge_takes_all_of_one),
+    RULE(generations_do_not_mix),
+    RULE(a_removed_source_takes_everything),
+    RULE(saved_documents_come_back),
+    RULE(a_save_replaces),
+    RULE(a_row_that_moved_on_is_left),
+    RULE(a_row_that_is_gone_is_not_saved),
+    RULE(a_save_that_fails_leaves_nothing),
+    RULE(a_retired_generation_takes_nothing),
+    RULE(stamps_without_chunks),
+    RULE(stamps_come_in_pages),
+    RULE(erase_takes_only_what_is_gone),
+    RULE(staged_documents_show_when_published),
+    RULE(given_ids_are_given_once),
+    RULE(a_lock_has_one_holder),
+};
+
+int quern_store_conformance(const quern_conformance *c, quern_error *err)
+{
+    QUERN__REQUIRE(c && c->struct_size >= sizeof *c && c->open && c->put && c->remove && c->table,
+                   err);
+    int rc = QUERN_OK;
+    for (size_t i = 0; i < QUERN__COUNT(rules) && !rc; i++) {
+        suite s = {.c = c, .t = c->table, .rule = rules[i].name, .err = err};
+        QUERN_INIT(&s.spec);
+        s.spec.name = "items";
+        s.spec.table = "items";
+        s.spec.keys = "id";
+        s.spec.text = "{title}. {body}";
+        s.spec.revision = "rev";
+        s.read = (quern_read){.source = &s.spec, .columns = columns, .n_columns = 2};
+        if (c->note)
+            c->note(s.rule, c->ud);
+        rc = c->open(&s.self, c->ud, err);
+        if (rc)
+            return rc;
+        rc = rules[i].run(&s);
+        s.t->close(s.self);
+    }
+    return rc;
+}
