@@ -23,7 +23,7 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/sha256.h"
-#include "pipeline/input.h"
+#include "pipeline/record_reader.h"
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 #include "text/utf8.h"

@@ -7,7 +7,7 @@
  * it.
  */
 #include "base/alloc.h"
-#include "pipeline/input.h"
+#include "pipeline/record_reader.h"
 #include "text/utf8.h"
 
 enum csv_state {

@@ -3,7 +3,7 @@
  * line's length, its UTF-8 and NULs, and depth and number of values (quern__json_scan).
  */
 #include "base/json.h"
-#include "pipeline/input.h"
+#include "pipeline/record_reader.h"
 #include "text/utf8.h"
 
 /* The next line without its end into in->record; *any = false at the end of the input. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
-#include "pipeline/input.h"
+#include "pipeline/record_reader.h"
 
 enum { NUMBER_TEXT = 40, LIST_BYTES = 200 };
 

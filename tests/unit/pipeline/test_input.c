@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "pipeline/input.h"
+#include "pipeline/record_reader.h"
 
 typedef struct bytes {
     const char *data;

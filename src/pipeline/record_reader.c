@@ -1,5 +1,5 @@
-/* input.c — the block reader under the record readers; see input.h. */
-#include "pipeline/input.h"
+/* record_reader.c — the block reader under the record readers; see record_reader.h. */
+#include "pipeline/record_reader.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

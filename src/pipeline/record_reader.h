@@ -1,9 +1,9 @@
 /*
- * input.h — records out of a stream of bytes from a stranger: JSON Lines and CSV. Memory is bounded by the longest
+ * record_reader.h — records out of a stream of bytes from a stranger: JSON Lines and CSV. Memory is bounded by the longest
  * record allowed; every fault names the input, its line and the byte.
  */
-#ifndef QUERN_PIPELINE_INPUT_H
-#define QUERN_PIPELINE_INPUT_H
+#ifndef QUERN_PIPELINE_RECORD_READER_H
+#define QUERN_PIPELINE_RECORD_READER_H
 
 #include <jansson.h>
 
