@@ -4,8 +4,9 @@
  * maximum, and a vector is never wrong), and the matrices are packed into one region in the order in
  * which the forward pass reads them, so that "the next panel" is always the next memory.
  *
- * Query, key and value matrices become one, a head to a slot of columns: slots are padded to a width
- * that divides 384, so that no head straddles two pieces of the activations. Padded columns have zero weights.
+ * Query, key and value matrices become one a group of heads, a head to a slot of columns: slots are
+ * padded to a width that divides 384, so that no head straddles two pieces of the activations, and
+ * groups fill one piece where heads allow. Padded columns have zero weights.
  *
  * The word embeddings stay in the mapping when they are fp32 (a gather touches only the rows it needs);
  * pages of what was packed are given back.
@@ -117,30 +118,28 @@ static int load_vector(loader *l, const char *name, uint32_t n, uint32_t room, c
 
 /* ---- packing ---- */
 
-/* One matrix in the making: output column c is row c of `t` from column `from` on, for k columns. For
- * qkv the rows come from three tensors and by head slots. */
+/* One matrix in the making: output column c is row `first` + c of t[0], from its column `from` on, k of
+ * them. For a group of heads (group_heads not 0) the columns are slots of queries, then keys, then values. */
 typedef struct source {
     const quern__tensor *t[3];
-    uint32_t from, k, columns; /* columns: of the packed matrix, with slots' padding */
-    uint32_t first;            /* first row of t (chunks of `up`) */
-    bool by_slots;
+    uint32_t first, from, k, columns;
+    uint32_t first_head, group_heads;
 } source;
 
 /* The tensor and row that column c comes from; false: a padded column. */
 static bool locate(const quern__encoder *e, const source *s, uint32_t c, const quern__tensor **t,
                    uint32_t *row)
 {
-    if (!s->by_slots) {
-        *t = s->t[0];
-        *row = s->first + c;
-        return c < s->columns;
-    }
-    const uint32_t slot = c / e->slot, inside = c % e->slot, head = slot % e->heads;
-    if (slot >= 3 * e->heads || inside >= e->depth)
+    if (c >= s->columns)
         return false;
-    *t = s->t[slot / e->heads];
-    *row = head * e->depth + inside;
-    return true;
+    if (!s->group_heads) {
+        *row = s->first + c;
+        return true;
+    }
+    const uint32_t slot = c / e->slot, inside = c % e->slot;
+    *t = s->t[slot / s->group_heads];
+    *row = (s->first_head + slot % s->group_heads) * e->depth + inside;
+    return inside < e->depth;
 }
 
 /* One piece of one panel: gathers row pointers (widening into copies where need be), packs, checks. */
@@ -194,40 +193,60 @@ static uint32_t padded(uint32_t columns)
     return (columns + QUERN__PANEL_MAX - 1) / QUERN__PANEL_MAX * QUERN__PANEL_MAX;
 }
 
+/* Bias of group g, a head to a slot. */
+static int load_group_bias(loader *l, const quern__tensor *const *parts, uint32_t g, float *bias)
+{
+    const quern__encoder *e = l->e;
+    const uint32_t heads = quern__heads_of_group(e, g);
+    for (uint32_t p = 0; p < 3; p++)
+        for (uint32_t h = 0; h < heads; h++) {
+            float *to = bias + (size_t)(p * heads + h) * e->slot;
+            quern__tensor_read_f32(parts[p], (size_t)(g * e->group_heads + h) * e->depth, e->depth,
+                                   to);
+            if (!all_finite(to, e->depth))
+                return not_finite(l, parts[p]);
+        }
+    return QUERN_OK;
+}
+
 static int pack_qkv(loader *l, uint32_t index, quern__layer *layer)
 {
     static const char *const parts[3] = {"query", "key", "value"};
     const quern__encoder *e = l->e;
-    source s = {{NULL, NULL, NULL}, 0, e->hidden, e->slots * e->slot, 0, true};
-    float *bias = l->small_at, row[QUERN__PIECE];
+    const quern__tensor *weights[3], *biases[3];
     char name[NAME_SIZE];
-    int rc;
-    l->small_at += padded(s.columns);
-    for (uint32_t p = 0; p < 3; p++) {
-        const quern__tensor *b;
+    int rc = QUERN_OK;
+    for (uint32_t p = 0; !rc && p < 3; p++) {
         snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.weight", index, parts[p]);
-        if ((rc = find(l, name, 2, e->hidden, e->hidden, &s.t[p])))
-            return rc;
+        rc = find(l, name, 2, e->hidden, e->hidden, weights + p);
         snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.bias", index, parts[p]);
-        if ((rc = find(l, name, 1, e->hidden, 0, &b)))
-            return rc;
-        for (uint32_t h = 0; h < e->heads; h++) {
-            quern__tensor_read_f32(b, (size_t)h * e->depth, e->depth, row);
-            if (!all_finite(row, e->depth))
-                return not_finite(l, b);
-            memcpy(bias + (size_t)(p * e->heads + h) * e->slot, row, e->depth * sizeof *row);
-        }
+        if (!rc)
+            rc = find(l, name, 1, e->hidden, 0, biases + p);
     }
-    rc = pack_matrix(l, &s, bias, &layer->qkv);
-    for (uint32_t p = 0; p < 3; p++)
-        forget(l, s.t[p]);
+    for (uint32_t g = 0; !rc && g < e->group_count; g++) {
+        const uint32_t heads = quern__heads_of_group(e, g);
+        const source s = {{weights[0], weights[1], weights[2]},
+                          0,
+                          0,
+                          e->hidden,
+                          3 * heads * e->slot,
+                          g * e->group_heads,
+                          heads};
+        float *bias = l->small_at;
+        l->small_at += padded(s.columns);
+        rc = load_group_bias(l, biases, g, bias);
+        if (!rc)
+            rc = pack_matrix(l, &s, bias, layer->qkv + g);
+    }
+    for (uint32_t p = 0; !rc && p < 3; p++)
+        forget(l, weights[p]);
     return rc;
 }
 
 static int pack_out(loader *l, uint32_t index, quern__layer *layer)
 {
     const quern__encoder *e = l->e;
-    source s = {{NULL, NULL, NULL}, 0, e->hidden, e->hidden, 0, false};
+    source s = {.k = e->hidden, .columns = e->hidden};
     const float *bias;
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.bias", index);
@@ -263,8 +282,8 @@ static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
     for (uint32_t c = 0; !rc && c < e->chunk_count; c++) {
         const uint32_t first = c * QUERN__PIECE,
                        width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
-        const source to = {{up, NULL, NULL}, 0, e->hidden, width, first, false},
-                     back = {{down, NULL, NULL}, first, width, e->hidden, 0, false};
+        const source to = {.t = {up}, .first = first, .k = e->hidden, .columns = width},
+                     back = {.t = {down}, .from = first, .k = width, .columns = e->hidden};
         rc = pack_matrix(l, &to, up_bias + first, &layer->chunks[c].up);
         if (!rc)
             rc = pack_matrix(l, &back, c ? NULL : down_bias, &layer->chunks[c].down);
@@ -289,6 +308,7 @@ static int load_layer(loader *l, uint32_t index)
 {
     quern__layer *layer = l->e->layers + index;
     char where[NAME_SIZE / 2];
+    layer->qkv = l->e->groups + (size_t)index * l->e->group_count;
     layer->chunks = l->e->chunks + (size_t)index * l->e->chunk_count;
     int rc = pack_qkv(l, index, layer);
     if (!rc)
@@ -398,20 +418,30 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
     e->max_tokens = max_tokens;
     e->layer_count = c->layers;
     e->chunk_count = pieces_of(c->intermediate);
-    e->slots = 3 * c->heads;
+    e->group_heads = QUERN__MAX(QUERN__PIECE / 3 / e->slot, 1u);
+    e->group_count = (c->heads + e->group_heads - 1) / e->group_heads;
     e->hidden_pieces = pieces_of(c->hidden);
-    e->qkv_pieces = pieces_of(e->slots * e->slot);
+    e->group_pieces = pieces_of(3 * e->group_heads * e->slot);
     e->eps = c->layer_norm_eps;
     e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
     e->pooling = c->pooling;
     return QUERN_OK;
 }
 
+/* Columns of all groups' products, padded. */
+static size_t groups_width(const quern__encoder *e)
+{
+    size_t width = 0;
+    for (uint32_t g = 0; g < e->group_count; g++)
+        width += padded(3 * quern__heads_of_group(e, g) * e->slot);
+    return width;
+}
+
 /* Floats of the two regions: matrices, and everything one-dimensional. Cannot overflow within the
  * limits above: under 2^46. */
 static void measure(const quern__encoder *e, size_t *packed, size_t *small)
 {
-    const size_t h = e->hidden, wide = padded(e->hidden), qkv = padded(e->slots * e->slot);
+    const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e);
     size_t ffn = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
@@ -446,13 +476,14 @@ static int load(loader *l)
         return rc;
     measure(e, &packed, &small);
     e->layers = quern__calloc(e->layer_count, sizeof *e->layers);
+    e->groups = quern__calloc((size_t)e->layer_count * e->group_count, sizeof *e->groups);
     e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
     l->row_copies = quern__alloc_array((size_t)QUERN__PANEL_MAX * QUERN__PIECE, sizeof(float));
     e->packed_size = packed * sizeof(float);
     e->small_size = small * sizeof(float);
     e->packed = quern__alloc_pages(e->packed_size);
     e->small = quern__alloc_pages(e->small_size);
-    if (!e->layers || !e->chunks || !l->row_copies || !e->packed || !e->small)
+    if (!e->layers || !e->groups || !e->chunks || !l->row_copies || !e->packed || !e->small)
         return quern__fail_memory(l->err, e->packed_size + e->small_size);
     l->packed_at = e->packed;
     l->small_at = e->small;
@@ -497,6 +528,7 @@ void quern__encoder_free(quern__encoder *e)
     quern__free_pages(e->small, e->small_size);
     quern__free_pages(e->widened, e->widened_size);
     quern__free(e->layers);
+    quern__free(e->groups);
     quern__free(e->chunks);
     quern__free(e);
 }

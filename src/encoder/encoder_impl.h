@@ -15,8 +15,11 @@ typedef struct quern__ffn_chunk {
     quern__matrix up, down;
 } quern__ffn_chunk;
 
+/* Queries, keys and values of a group of heads are one product, as wide as one piece where heads allow:
+ * a group's attention follows its product, while what it reads is still in the cache. */
 typedef struct quern__layer {
-    quern__matrix qkv, out;
+    quern__matrix *qkv; /* [group_count] */
+    quern__matrix out;
     quern__ffn_chunk *chunks;
     const float *norm1_gamma, *norm1_beta, *norm2_gamma, *norm2_beta;
 } quern__layer;
@@ -38,13 +41,15 @@ struct quern__encoder {
     const quern__kernels *kernels;
     uint32_t hidden, heads, depth, slot, intermediate, vocab, max_tokens;
     uint32_t layer_count, chunk_count;
-    uint32_t hidden_pieces, qkv_pieces, slots; /* slots: head slots of queries, keys and values */
+    uint32_t hidden_pieces, group_pieces; /* pieces of a row; of a group's queries, keys, values */
+    uint32_t group_heads, group_count;    /* the last group may have fewer heads */
     float eps, scale;
     int pooling;
     const float *words;     /* [vocab][hidden]: the mapping, or `widened` */
     const float *positions; /* [positions][hidden], token type 0 added (rule 3) */
     const float *norm_gamma, *norm_beta;
     quern__layer *layers;
+    quern__matrix *groups;    /* [layers][group_count] */
     quern__ffn_chunk *chunks; /* [layers][chunk_count] */
     float *packed, *small,
         *widened; /* matrices in use order; everything one-dimensional; words not fp32 */
@@ -55,19 +60,25 @@ struct quern__encoder {
 typedef struct quern__workspace {
     quern__rows x, y, h, qkv; /* h: attention's context, then the inner columns of a chunk */
     float *attention;
-} quern__workspace;
+} quern__workspace; /* qkv holds one group of heads */
 
 struct quern__encoder_scratch {
     const quern__encoder *encoder;
     uint32_t threads;
     uint32_t rows;          /* of one workspace */
     quern__workspace *each; /* [threads] */
-    quern__rows inner;      /* all inner columns, when threads share one block */
+    quern__rows shared; /* when threads share a block: all groups' qkv, then all inner columns */
     float *memory;
     size_t memory_size;
     bool timed; /* set by the bench: fill stage_ns (one thread only) */
     uint64_t stage_ns[QUERN__STAGES];
 };
+
+static inline uint32_t quern__heads_of_group(const quern__encoder *e, uint32_t group)
+{
+    const uint32_t left = e->heads - group * e->group_heads;
+    return left < e->group_heads ? left : e->group_heads;
+}
 
 /* A block of whole texts. */
 typedef struct quern__block {

@@ -4,7 +4,7 @@
  * out over a pool, stage by stage, by output columns, heads or rows. No stage ever splits a sum, so
  * the arrangement cannot be seen in the bits.
  *
- * Stages of a layer: one product for queries, keys and values; attention by text and head; the output
+ * Stages of a layer: a product for queries, keys and values of a group of heads, and its attention; the output
  * product, which adds the residual; LayerNorm; and the feed-forward part in chunks of 384 inner columns.
  * Only attention and pooling know where texts begin.
  */
@@ -37,24 +37,27 @@ static void embed(const quern__encoder *e, const quern__workspace *w, const quer
                                e->norm_gamma, e->norm_beta, e->eps);
 }
 
-/* Attention of units first..end: text after text, head after head. */
-static void attend(const quern__encoder *e, const quern__workspace *w, float *scratch,
-                   const quern__block *b, uint64_t first, uint64_t end)
+/* Attention of one group of heads over units first..end of the block: text after text, head after head. */
+static void attend(const quern__encoder *e, const quern__workspace *w, quern__rows qkv,
+                   float *scratch, const quern__block *b, uint32_t group, uint64_t first,
+                   uint64_t end)
 {
+    const uint32_t heads = quern__heads_of_group(e, group);
     uint32_t row = 0;
     for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
-        const uint64_t unit = (uint64_t)t * e->heads;
-        if (unit + e->heads <= first || unit >= end)
+        const uint64_t unit = (uint64_t)t * heads;
+        if (unit + heads <= first || unit >= end)
             continue;
         const quern__attention a = {
-            .qkv = row_at(w->qkv, row),
+            .qkv = row_at(qkv, row),
             .context = row_at(w->h, row),
             .length = b->lengths[t],
             .first_head = first > unit ? (uint32_t)(first - unit) : 0,
-            .end_head = (uint32_t)QUERN__MIN(end - unit, (uint64_t)e->heads),
-            .heads = e->heads,
+            .end_head = (uint32_t)QUERN__MIN(end - unit, (uint64_t)heads),
+            .heads = heads,
             .depth = e->depth,
             .slot = e->slot,
+            .column = group * e->group_heads * e->depth,
             .scale = e->scale,
             .scratch = scratch,
         };
@@ -102,10 +105,13 @@ static void run_layer(const quern__encoder *e, const quern__workspace *w, const 
                       const quern__layer *l, stopwatch *watch)
 {
     const quern__kernels *k = e->kernels;
-    k->product(&l->qkv, 0, l->qkv.panels, QUERN__EP_BIAS, w->x, w->qkv, none, b->tokens);
-    lap(watch, QUERN__STAGE_QKV);
-    attend(e, w, w->attention, b, 0, (uint64_t)b->texts * e->heads);
-    lap(watch, QUERN__STAGE_ATTENTION);
+    for (uint32_t g = 0; g < e->group_count; g++) {
+        k->product(l->qkv + g, 0, l->qkv[g].panels, QUERN__EP_BIAS, w->x, w->qkv, none, b->tokens);
+        lap(watch, QUERN__STAGE_QKV);
+        attend(e, w, w->qkv, w->attention, b, g, 0,
+               (uint64_t)b->texts * quern__heads_of_group(e, g));
+        lap(watch, QUERN__STAGE_ATTENTION);
+    }
     k->product(&l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, w->h, w->y, w->x, b->tokens);
     lap(watch, QUERN__STAGE_OUT);
     norm(e, w, l->norm1_gamma, l->norm1_beta, 0, b->tokens);
@@ -157,31 +163,58 @@ static uint64_t bound(uint64_t total, uint32_t part, uint32_t parts)
     return total * part / parts;
 }
 
+/* Pieces from `piece` on of the activations that all threads share. */
+static quern__rows shared_from(const shared *j, uint32_t piece)
+{
+    return (quern__rows){j->s->shared.at + piece * j->s->shared.piece, j->s->shared.piece};
+}
+
+/* Panels first..end of all groups' products, numbered through. */
+static void share_qkv(const shared *j, uint32_t first, uint32_t end)
+{
+    uint32_t before = 0;
+    for (uint32_t g = 0; g < j->e->group_count; before += j->layer->qkv[g++].panels) {
+        const quern__matrix *m = j->layer->qkv + g;
+        const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
+        if (from < to)
+            j->e->kernels->product(m, from - before, to - before, QUERN__EP_BIAS, j->w->x,
+                                   shared_from(j, g * j->e->group_pieces), none, j->b->tokens);
+    }
+}
+
+/* Units first..end: group after group, in it text after text, head after head. */
+static void share_attention(const shared *j, float *scratch, uint64_t first, uint64_t end)
+{
+    uint64_t before = 0;
+    for (uint32_t g = 0; g < j->e->group_count; g++) {
+        const uint64_t n = (uint64_t)j->b->texts * quern__heads_of_group(j->e, g),
+                       from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + n);
+        if (from < to)
+            attend(j->e, j->w, shared_from(j, g * j->e->group_pieces), scratch, j->b, g,
+                   from - before, to - before);
+        before += n;
+    }
+}
+
 /* Panels first..end of all chunks' `up`, numbered through. */
 static void share_up(const shared *j, uint32_t first, uint32_t end)
 {
     uint32_t before = 0;
-    for (uint32_t c = 0; c < j->e->chunk_count; c++) {
+    for (uint32_t c = 0; c < j->e->chunk_count; before += j->layer->chunks[c++].up.panels) {
         const quern__matrix *m = &j->layer->chunks[c].up;
         const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
-        quern__rows inner = j->s->inner;
-        inner.at += c * inner.piece;
         if (from < to)
-            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x, inner,
-                                   none, j->b->tokens);
-        before += m->panels;
+            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x,
+                                   shared_from(j, c), none, j->b->tokens);
     }
 }
 
 static void share_down(const shared *j, uint32_t first, uint32_t end)
 {
-    for (uint32_t c = 0; c < j->e->chunk_count; c++) {
-        quern__rows inner = j->s->inner;
-        inner.at += c * inner.piece;
+    for (uint32_t c = 0; c < j->e->chunk_count; c++)
         j->e->kernels->product(&j->layer->chunks[c].down, first, end,
-                               c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, inner, j->w->y,
+                               c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, shared_from(j, c), j->w->y,
                                c ? none : j->w->x, j->b->tokens);
-    }
 }
 
 static uint64_t units(const shared *j)
@@ -192,7 +225,9 @@ static uint64_t units(const shared *j)
     case QUERN__STAGE_NORM:
         return j->b->tokens;
     case QUERN__STAGE_QKV:
-        return j->layer->qkv.panels;
+        for (uint32_t g = 0; g < j->e->group_count; g++)
+            n += j->layer->qkv[g].panels;
+        return n;
     case QUERN__STAGE_ATTENTION:
         return (uint64_t)j->b->texts * j->e->heads;
     case QUERN__STAGE_OUT:
@@ -218,11 +253,10 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
         embed(j->e, j->w, j->b, (uint32_t)first, (uint32_t)end);
         break;
     case QUERN__STAGE_QKV:
-        k->product(&j->layer->qkv, (uint32_t)first, (uint32_t)end, QUERN__EP_BIAS, j->w->x,
-                   j->w->qkv, none, j->b->tokens);
+        share_qkv(j, (uint32_t)first, (uint32_t)end);
         break;
     case QUERN__STAGE_ATTENTION:
-        attend(j->e, j->w, j->s->each[worker].attention, j->b, first, end);
+        share_attention(j, j->s->each[worker].attention, first, end);
         break;
     case QUERN__STAGE_OUT:
         k->product(&j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL, j->w->h,

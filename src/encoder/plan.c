@@ -35,7 +35,7 @@ static float *take(float **at, size_t floats)
 static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 {
     const size_t piece = (size_t)rows * QUERN__STRIDE;
-    return piece * (3 * (size_t)e->hidden_pieces + e->qkv_pieces) +
+    return piece * (3 * (size_t)e->hidden_pieces + e->group_pieces) +
            quern__attention_scratch(e->max_tokens) + 64;
 }
 
@@ -51,8 +51,10 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
     s->threads = threads;
     s->rows = rows_of(e);
     const size_t piece = (size_t)s->rows * QUERN__STRIDE, each = workspace_floats(e, s->rows),
-                 inner = threads > 1 ? piece * e->chunk_count : 0;
-    s->memory_size = (each * threads + inner) * sizeof(float);
+                 common = threads > 1
+                              ? piece * QUERN__MAX(e->chunk_count, e->group_count * e->group_pieces)
+                              : 0;
+    s->memory_size = (each * threads + common) * sizeof(float);
     s->each = quern__calloc(threads, sizeof *s->each);
     s->memory = quern__alloc_pages(s->memory_size);
     if (!s->each || !s->memory) {
@@ -66,10 +68,10 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
         w->x = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
         w->y = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
         w->h = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
-        w->qkv = (quern__rows){take(&at, piece * e->qkv_pieces), piece};
+        w->qkv = (quern__rows){take(&at, piece * e->group_pieces), piece};
         w->attention = take(&at, quern__attention_scratch(e->max_tokens));
     }
-    s->inner = (quern__rows){at, piece};
+    s->shared = (quern__rows){at, piece};
     *out = s;
     return QUERN_OK;
 }

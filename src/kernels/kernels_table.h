@@ -58,10 +58,11 @@ enum quern__epilogue {
  * `slot` columns from h * slot, its keys and values `heads` and 2 * `heads` slots further. slot divides
  * 384 and is a multiple of 16; columns of a slot past `depth` are zero. */
 typedef struct quern__attention {
-    quern__rows qkv, context; /* context: heads * depth columns, head after head */
+    quern__rows qkv, context; /* context: depth columns a head, head after head */
     uint32_t length, first_head, end_head, heads, depth, slot;
-    float scale;    /* fp32(log2(e) / sqrt(depth)) */
-    float *scratch; /* quern__attention_scratch floats, 64-byte aligned */
+    uint32_t column; /* of the context, where head 0 begins */
+    float scale;     /* fp32(log2(e) / sqrt(depth)) */
+    float *scratch;  /* quern__attention_scratch floats, 64-byte aligned */
 } quern__attention;
 
 static inline size_t quern__attention_scratch(uint32_t longest)
