@@ -28,7 +28,7 @@
 #define UNDER_ASAN 0
 #endif
 
-enum { PAGES_ALIGN = 64, PAGES_FROM_KERNEL = 1 << 20 };
+enum { PAGES_ALIGN = 64, PAGES_FROM_KERNEL = 1 << 20, LINK = sizeof(void *) };
 
 static void *default_alloc(size_t size, void *ud)
 {
@@ -150,17 +150,17 @@ void *quern__alloc_pages(size_t size)
     mark_used();
     if (from_kernel(size))
         return quern__os_pages_alloc(size);
-    /* The block's own address stands in the 8 bytes before the aligned one. */
+    /* The block's own address stands in the LINK bytes before the aligned one. */
     size_t total;
-    if (!quern__add_size(size, PAGES_ALIGN + sizeof(void *), &total))
+    if (!quern__add_size(size, PAGES_ALIGN + LINK, &total))
         return NULL;
     unsigned char *block = quern__alloc(total);
     if (!block)
         return NULL;
-    uintptr_t start = (uintptr_t)block + sizeof(void *);
+    uintptr_t start = (uintptr_t)block + LINK;
     size_t skip = (PAGES_ALIGN - start % PAGES_ALIGN) % PAGES_ALIGN;
-    unsigned char *p = block + sizeof(void *) + skip;
-    memcpy(p - sizeof(void *), &block, sizeof(void *));
+    unsigned char *p = block + LINK + skip;
+    memcpy(p - LINK, &block, LINK);
     memset(p, 0, size);
     return p;
 }
@@ -174,6 +174,6 @@ void quern__free_pages(void *p, size_t size)
         return;
     }
     void *block;
-    memcpy(&block, (unsigned char *)p - sizeof(void *), sizeof(void *));
+    memcpy(&block, (unsigned char *)p - LINK, LINK);
     quern__free(block);
 }

@@ -3,6 +3,7 @@
  * lower error's text may be an argument of the one that replaces it. A message carries names and
  * values that strangers chose: what is not printable UTF-8 becomes '?', so that it stays one line.
  */
+#define QUERN__DEFINES_FAIL
 #include "base/error.h"
 
 #include <errno.h>

@@ -23,7 +23,7 @@ void quern__json_dispose(quern__json *j)
     quern__buf_dispose(&j->scratch);
 }
 
-int quern__json_fail(quern__json *j, quern_error *err, const char *fmt, ...)
+int(quern__json_fail)(quern__json *j, quern_error *err, const char *fmt, ...)
 {
     char text[256];
     va_list args;

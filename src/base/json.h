@@ -66,6 +66,9 @@ int quern__json_skip(quern__json *j, quern_error *err); /* one whole value, vali
 int quern__json_end(quern__json *j, quern_error *err);
 /* An EFORMAT error at the reader's place, "NAME: … at byte N". */
 int quern__json_fail(quern__json *j, quern_error *err, const char *fmt, ...) QUERN_PRINTF(3, 4);
+#if defined(__clang_analyzer__) && !defined(QUERN__DEFINES_FAIL) /* see error.h */
+#define quern__json_fail(j, err, ...) (quern__json_fail(j, err, __VA_ARGS__), QUERN_EFORMAT)
+#endif
 static inline bool quern__str_is(quern_str s, const char *literal)
 {
     size_t n = strlen(literal);

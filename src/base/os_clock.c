@@ -35,7 +35,7 @@ void quern__sleep_ms(uint32_t ms)
 {
     struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
     while (nanosleep(&t, &t) != 0 && errno == EINTR)
-        continue;
+        ; /* what is left is in t */
 }
 
 /* Days to a date by the proleptic Gregorian calendar, in eras of 400 years that begin in March. */

@@ -32,6 +32,7 @@ const char *quern_status_text(int status)
 
 uint32_t quern_version(void)
 {
+    /* cppcheck-suppress badBitmaskCheck ; the first number is 0 for a while */
     return (uint32_t)QUERN_VERSION_MAJOR << 16 | (uint32_t)QUERN_VERSION_MINOR << 8 |
            (uint32_t)QUERN_VERSION_PATCH;
 }
