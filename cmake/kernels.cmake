@@ -1,13 +1,18 @@
 # Per-file flags of src/kernels/: each variant is built for its own instruction set, everything
 # else for the ABI floor. -O3 for what the tiles unroll; no flag here may touch rounding or order
 # (-ffp-contract=off comes from flags.cmake, and docs/bits.md says why).
+# Under a sanitizer -O1 and nothing unrolled: at -O3 these files take minutes each to compile.
 set(QUERN_KERNELS ${PROJECT_SOURCE_DIR}/src/kernels)
-set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c PROPERTIES COMPILE_OPTIONS "-O3;-fno-math-errno"
+set(QUERN_KERNEL_O -O3)
+if(QUERN_SANITIZE)
+  set(QUERN_KERNEL_O -O1)
+endif()
+set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno"
   OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx2.c PROPERTIES
-    COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c" OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-mavx2;-mfma;-mf16c" OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
   set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx512.c PROPERTIES
-    COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c"
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c"
     OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
 endif()
