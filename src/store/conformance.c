@@ -325,12 +325,17 @@ static int a_callback_ends_the_call(suite *s)
 static int one_building_and_one_active(suite *s)
 {
     int64_t first, second, none;
+    char *json = NULL;
     quern_generation g;
     MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
     MUST(CALL(generation_find, "items", "active", &g) == QUERN_ENOTFOUND);
     MUST(CALL(generation_find, "nobody", "active", &g) == QUERN_ENOTFOUND);
     MUST(build(s, &first) == QUERN_OK && first > 0);
     MUST(build(s, &none) == QUERN_EEXISTS);
+    MUST(CALL(generation_json, first, &json) == QUERN_OK);
+    bool kept = strcmp(json, "{}") == 0;
+    quern_free(json);
+    MUST(kept && CALL(generation_json, 123456, &json) == QUERN_ENOTFOUND);
     MUST(CALL(generation_find, "items", "building", &g) == QUERN_OK && g.id == first);
     MUST(g.dimensions == DIM && strcmp(g.vector_type, "f32") == 0 && strcmp(g.model, "m") == 0);
     MUST(strlen(g.fingerprint) == 64 && g.created_ms > 0 && g.chunks == 0);
