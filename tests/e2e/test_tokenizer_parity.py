@@ -27,7 +27,7 @@ import tokenizers
 MODEL = os.environ["QUERN_TEST_MODEL"]
 DUMP = os.path.join(os.environ["QUERN_BUILD"], "tests", "tokenize_dump")
 LONG = os.environ.get("QUERN_LONG") == "1"
-STRINGS = 200000 if LONG else 20000
+STRINGS = 100000 if LONG else 20000
 SEED = int(os.environ.get("QUERN_SEED", "20261121"))
 FLAGS = ["clean_text", "handle_chinese_chars", "strip_accents", "lowercase"]
 
@@ -240,7 +240,7 @@ class CodePoints(Parity):
             for i in range(0, len(points), 32):
                 part = [chr(c) for c in points[i:i + 32]]
                 texts.append("".join(f"a{ch}b " for ch in part).encode())
-                if block < 0x20000 or LONG:
+                if block < 0x20000 or block == 0xE0000:  # beyond lie no marks
                     texts.append("".join(f"{ch} a\u302e{ch}\u1b44 a\u0301{ch}\u0327\u302e " for ch in part).encode())
             whole = "".join(map(chr, points)) + "ab\u302e\u1b44\u0301\u0327"
             spec, reference = char_tokenizer(whole, flags)
