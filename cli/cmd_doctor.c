@@ -117,7 +117,8 @@ static void check_sources(patient *p, quern_store *store, quern_embedder *e)
         say(p, *note ? NOTE : OK, "source", "%s: %.1f %% of %llu documents current%s%s",
             row->source, row->percent, (unsigned long long)row->total, *note ? "; " : "", note);
         if (row->failed)
-            say(p, FINDING, "source", "%s: %llu documents failed; quern fill tries them again",
+            say(p, FINDING, "source",
+                "%s: %llu documents failed; mend them, or quern fill --force tries again",
                 row->source, (unsigned long long)row->failed);
     }
     quern_status_free(r);

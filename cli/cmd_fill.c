@@ -27,9 +27,7 @@ static int on_progress(const quern_fill_progress *p, void *ud)
 
 static double percent(const quern_fill_report *r)
 {
-    uint64_t open = r->pending + r->failed;
-    return r->total && open <= r->total ? 100.0 * (double)(r->total - open) / (double)r->total
-                                        : 100.0 * (double)!r->total;
+    return r->total ? 100.0 * (double)r->done / (double)r->total : 100.0;
 }
 
 static void write_json(const quern_fill_report *r)

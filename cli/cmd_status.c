@@ -25,9 +25,7 @@ static void add(sums *s, const quern_status_row *r)
 
 static double percent(const sums *s)
 {
-    uint64_t open = s->pending + s->stale + s->failed;
-    return s->total && open <= s->total ? 100.0 * (double)(s->total - open) / (double)s->total
-                                        : 100.0 * (double)!s->total;
+    return s->total ? 100.0 * (double)s->done / (double)s->total : 100.0;
 }
 
 static void counts_json(const sums *s, double share)

@@ -13,11 +13,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "base/alloc.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/os.h"
 
-enum { LARGEST_FILE = 1 << 20, LONGEST_ORIGIN = 300 };
+enum { LARGEST_FILE = 1 << 20, BLOCK = 4096, LONGEST_ORIGIN = 300 };
 
 typedef struct reading {
     quern_config *config;
@@ -83,17 +83,40 @@ static int take(void *user, const char *section, const char *name, const char *v
     return r->rc == QUERN_OK;
 }
 
+/* All of the file, which may be a pipe or /dev/null. */
+static int read_all(const char *path, quern__buf *out, quern_error *err)
+{
+    quern__file *f = NULL;
+    size_t got = 0;
+    int rc = quern__file_open(&f, path, QUERN__FILE_READ, err);
+    do {
+        char *room = rc == QUERN_OK ? quern__buf_reserve(out, BLOCK) : NULL;
+        if (!room)
+            break;
+        rc = quern__file_read(f, room, BLOCK, &got, err);
+        out->len += rc == QUERN_OK ? got : 0;
+    } while (rc == QUERN_OK && got && out->len <= LARGEST_FILE);
+    quern__file_close(f, NULL);
+    if (rc == QUERN_OK && out->failed)
+        return quern__fail_memory(err, BLOCK);
+    if (rc == QUERN_OK && out->len > LARGEST_FILE)
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: over %d bytes", path, LARGEST_FILE);
+    return rc;
+}
+
 int quern_config_read_file(quern_config *c, const char *path, quern_error *err)
 {
     QUERN__REQUIRE(c && path, err);
-    char *data = NULL;
-    size_t size = 0;
+    quern__buf text;
     quern_error why;
-    int rc = quern__read_file(path, LARGEST_FILE, &data, &size, &why);
-    if (rc == QUERN_ENOMEM)
-        return quern__fail(err, rc, why.detail, "%s", why.msg);
-    if (rc != QUERN_OK) /* whatever it is, it is the configuration that is at fault */
-        return quern__fail(err, QUERN_EINVAL, why.detail, "%s", why.msg);
+    quern__buf_init(&text, LARGEST_FILE + 2 * BLOCK);
+    int rc = read_all(path, &text, &why);
+    if (rc != QUERN_OK) { /* whatever else it is, it is the configuration that is at fault */
+        quern__buf_dispose(&text);
+        return quern__fail(err, rc == QUERN_ENOMEM ? rc : QUERN_EINVAL, why.detail, "%s", why.msg);
+    }
+    const char *data = text.len ? text.data : "";
+    size_t size = text.len;
     static const char mark[] = "\xEF\xBB\xBF"; /* some editors begin a file with it */
     size_t skip = size >= 3 && memcmp(data, mark, 3) == 0 ? 3 : 0;
     reading r = {.config = c, .path = path, .at = data + skip, .end = data + size, .err = err};
@@ -104,6 +127,6 @@ int quern_config_read_file(quern_config *c, const char *path, quern_error *err)
     } else if (r.rc == QUERN_OK && line < 0) {
         r.rc = quern__fail_memory(err, 0);
     }
-    quern__free(data);
+    quern__buf_dispose(&text);
     return r.rc;
 }

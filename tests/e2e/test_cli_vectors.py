@@ -245,12 +245,14 @@ class Others(CommandTest):
         self.assertEqual(names("--only", "similarity,tokenize"), ["tokenize", "similarity"])
         self.ok("bench", "--only", "tokenize", "--measurement-time", "50ms", "--save-baseline", "mine")
         path = os.path.join(self.cwd, "quern-bench-mine.json")
-        kept = json.load(open(path, "rb"))
+        with open(path, "rb") as file:
+            kept = json.load(file)
         figure = self.ok("bench", "--only", "tokenize", "--measurement-time", "50ms", "--baseline", "mine", "--json",
                          "--max-regression", "99").json["results"][0]
         self.assertAlmostEqual(figure["change_percent"], 100 * (figure["best"] / kept["results"][0]["best"] - 1), 1)
         kept["results"][0]["best"] *= 1000
-        json.dump(kept, open(path, "w"))
+        with open(path, "w") as file:
+            json.dump(kept, file)
         answer = self.quern("bench", "--only", "tokenize", "--measurement-time", "5ms", "--baseline", "mine")
         self.assertEqual(answer.code, 1)
         self.assertIn("slower than the baseline", answer.message)

@@ -1,0 +1,272 @@
+"""add, source, fill, search, status, verify over a database of the user's, with a tiny model; Ctrl-C in the middle."""
+import json
+import os
+import pty
+import select
+import signal
+import sqlite3
+import subprocess
+import time
+import unittest
+
+from command import BIN, SANITIZED, CommandTest
+
+HIT = ["source", "key", "chunk", "start", "end", "score", "similarity", "excerpt", "meta"]
+COVERAGE = ("total", "done", "pending", "stale", "empty", "failed", "percent")
+
+
+class Documents(CommandTest):
+    def test_add_fill_search(self):
+        self.write("notes/one.txt", "ban kolor gut")
+        self.write("notes/deep/two.md", "# zan\n\nvis mor")
+        self.write("more.jsonl", '{"id": "a", "text": "lan ber", "n": 1}\n{"id": "b", "text": ""}\n')
+        added = self.ok("add", "--json", "notes", "more.jsonl").json
+        self.assertEqual((added["documents"], added["added"]), (4, 4))
+        again = self.ok("add", "notes", "more.jsonl", "--json").json
+        self.assertEqual((again["added"], again["changed"], again["unchanged"]), (0, 0, 4))
+        self.refused(4, "", "search", "ban")  # not filled yet
+        report = self.ok("fill", "--json").json
+        self.assertEqual([report[k] for k in COVERAGE], [4, 4, 0, 0, 1, 0, 100])
+        status = self.ok("status", "--json").json
+        self.assertEqual([status[k] for k in COVERAGE], [4, 4, 0, 0, 1, 0, 100])
+        self.assertEqual(status["sources"][0]["source"], "documents")
+        answer = self.ok("search", "ban", "kolor gut", "--json").json
+        self.assertEqual(list(answer), ["query", "model", "fingerprint", "hits"])
+        self.assertEqual(answer["query"], "ban kolor gut")
+        self.assertEqual([list(hit) for hit in answer["hits"]], [HIT] * 3)
+        best = answer["hits"][0]
+        self.assertEqual((best["key"], best["excerpt"]), ("one.txt", "ban kolor gut"))
+        self.assertGreater(best["similarity"], 0.999)
+        text = self.ok("search", "ban kolor gut", "--limit", "1").out.decode()
+        self.assertRegex(text, r'^ 1  [01]\.\d{4}  documents  "one.txt"\n    ban kolor gut\n$')
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 3)
+
+    def test_limits_of_search(self):
+        self.write("all.csv", "id,text\n" + "".join("%d,ban %s\n" % (i, "lan " * (i % 7)) for i in range(40)))
+        self.ok("add", "all.csv")
+        self.ok("fill")
+        hits = lambda *args: self.ok("search", "--json", "ban lan", *args).json["hits"]
+        self.assertEqual(len(hits()), 10)
+        self.assertEqual(len(hits("--limit", "25")), 25)
+        scores = [hit["similarity"] for hit in hits("--limit", "40")]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertEqual(len(hits("--limit", "40", "--min-similarity", str(scores[10]))), sum(s >= scores[10] for s in scores))
+        nothing = self.ok("search", "ban", "--min-similarity", "1", "--json").json
+        self.assertEqual(nothing["hits"], [])
+        self.assertEqual(len(hits("--source", "documents")), 10)
+        self.refused(4, "nope", "search", "--source", "nope", "ban")
+        self.refused(2, "empty", "search", " ")
+        self.refused(1, "tokens", "search", "ban " * 200)
+        self.ok("search", "--as", "document", "ban")
+        self.refused(2, "--as query", "fill", "--as", "query")
+
+    def test_bad_input_leaves_nothing(self):
+        self.write("twice.jsonl", '{"id": 1, "text": "ban"}\n{"id": 1, "text": "gut"}\n')
+        self.write("bad.jsonl", '{"id": 1, "text": "ban"}\n{"id": 2, "text": }\n')
+        self.write("bad.csv", b"id,text\n1,ban\n2,\xff\n")
+        for file, saying in (("twice.jsonl", "line 2"), ("bad.jsonl", "2"), ("bad.csv", "3"), ("nothing.txt", "nothing.txt")):
+            self.refused(1, saying, "add", file)
+        self.refused(1, "", "add", "-", "--format", "csv", stdin="id,text\n1,a\n1,b\n")
+        self.ok("add", "-", "--format", "jsonl", stdin='{"id": 7, "text": "ban"}\n')
+        self.assertEqual(self.ok("status", "--json").json["total"], 1)
+
+    def test_add_options(self):
+        self.write("in.jsonl", '{"key": "x", "title": "Ban", "body": "gut"}\n{"key": "y", "title": "", "body": "lan"}\n')
+        self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--text", "{title}: {body}")
+        self.ok("fill", "--source", "news")
+        hits = {h["key"]: h["excerpt"] for h in self.ok("search", "ban", "--source", "news", "--json").json["hits"]}
+        self.assertEqual(set(hits), {"x", "y"})
+        self.assertEqual(hits["x"], "Ban: gut")
+        self.write("in.jsonl", '{"key": "x", "title": "Ban", "body": "gut"}\n')
+        self.assertEqual(self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--json").json["missing"], 1)
+        self.assertEqual(self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--sync", "--json").json["removed"], 1)
+        self.refused(2, "one source", "add", "in.jsonl", "--source", "a", "--source", "b")
+        self.refused(1, "", "add", "in.jsonl", "--max-document", "3")
+
+
+class Tables(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.db = sqlite3.connect(os.path.join(self.cwd, "quern.db"))
+        self.addCleanup(self.db.close)
+        self.sql("create table books (id integer primary key, title text, blurb text, rev int, gone int default 0)")
+        self.db.executemany("insert into books (id, title, blurb, rev) values (?, ?, ?, 1)",
+                            [(i, "Ban %d" % i, "gut lan " * (i % 5)) for i in range(1, 21)])
+        self.db.commit()
+
+    def sql(self, statement, *values):
+        rows = self.db.execute(statement, values).fetchall()
+        self.db.commit()
+        return rows
+
+    def declare(self, *more):
+        return self.ok("source", "add", "books", "--table", "books", "--key", "id", "--text", "{title}. {blurb}", *more)
+
+    def test_a_declared_table(self):
+        self.declare("--revision", "rev", "--where", "gone = 0", "--meta", "title,rev")
+        shown = self.ok("source", "show", "books", "--json").json
+        self.assertEqual((shown["table"], shown["key"], shown["where"], shown["query"]), ("books", "id", "gone = 0", None))
+        self.assertEqual(self.ok("source", "list", "--json").json["sources"], [shown])
+        self.assertEqual(self.ok("fill", "--json").json["done"], 20)
+        hit = self.ok("search", "ban 3", "--json", "--limit", "20").json["hits"]
+        self.assertEqual({h["key"] for h in hit}, set(range(1, 21)))
+        self.assertEqual(set(hit[0]["meta"]), {"title", "rev"})
+        self.sql("update books set gone = 1 where id = 3")
+        self.sql("delete from books where id = 4")
+        self.assertEqual({h["key"] for h in self.ok("search", "ban", "--json", "--limit", "20").json["hits"]}, set(range(1, 21)) - {3, 4})
+        self.sql("update books set title = 'Zan', rev = 2 where id = 5")
+        status = self.ok("status", "--json").json
+        self.assertEqual((status["pending"], status["stale"], status["done"]), (1, 1, 17))
+        report = self.ok("fill", "--json").json
+        self.assertEqual((report["processed"], report["deleted"], report["done"]), (1, 2, 18))
+
+    def test_changing_and_removing(self):
+        self.declare()
+        self.refused(1, "books", "source", "add", "books", "--table", "books", "--key", "id", "--text", "{title}")
+        self.refused(4, "nothing", "source", "add", "b", "--table", "nothing", "--key", "id", "--text", "{title}")
+        self.refused(4, "nothing", "source", "add", "b", "--table", "books", "--key", "id", "--text", "{nothing}")
+        self.refused(2, "{", "source", "add", "b", "--table", "books", "--key", "id", "--text", "{title")
+        self.refused(2, "", "source", "add", "b", "--table", "books", "--key", "id", "--text", "{title}", "--where", "gone ==== 0")
+        self.ok("source", "set", "books", "--where", "id < 11")
+        self.assertEqual(self.ok("fill", "--json").json["total"], 10)
+        self.ok("source", "set", "books", "--where", "")
+        self.assertEqual(self.ok("fill", "--json").json["total"], 20)
+        self.refused(4, 'did you mean "books"?', "source", "show", "boks")
+        self.refused(4, "boks", "source", "set", "boks", "--where", "1")
+        self.refused(2, "give --yes", "source", "remove", "books")
+        self.ok("source", "remove", "books", "--yes")
+        self.assertEqual(self.ok("source", "list", "--json").json["sources"], [])
+        self.assertEqual(self.sql("select count(*) from books"), [(20,)])
+
+    def test_a_query(self):
+        self.ok("source", "add", "q", "--query", "select id, title || '!' as t from books where id < 6", "--key", "id", "--text", "{t}")
+        self.assertEqual(self.ok("fill", "--json").json["total"], 5)
+
+    def test_fill_options(self):
+        self.declare("--revision", "rev")
+        dry = self.ok("fill", "--dry-run", "--json").json
+        self.assertEqual((dry["processed"], dry["dry_run"], dry["done"]), (20, True, 0))
+        self.assertGreater(dry["tokens"], 0)
+        self.assertEqual(self.ok("fill", "--limit", "7", "--json").json["done"], 7)
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 13)
+        self.assertEqual(self.ok("fill", "--force", "--json").json["processed"], 20)
+        self.sql("update books set rev = 5, title = 'x' where id in (1, 2)")
+        self.sql("update books set rev = 3, title = 'y' where id = 3")
+        self.assertEqual(self.ok("fill", "--since", "4", "--json").json["processed"], 2)
+        self.sql("delete from books where id = 9")
+        self.assertEqual(self.ok("fill", "--since", "4", "--full", "--json").json["deleted"], 1)
+        self.ok("fill", "--vector-type", "f32")
+        self.assertEqual(self.ok("status", "--json").json["sources"][0]["vector_type"], "f32")
+        self.sql("update books set blurb = ?, rev = 9 where id = 1", "gut lan ber mor " * 200)
+        few = self.ok("fill", "--vector-type", "f32", "--max-chunks", "2", "--json").json
+        self.assertEqual(few["truncated"], 1)
+        many = self.ok("fill", "--vector-type", "f32", "--overlap", "30", "--json").json["chunks"]
+        self.assertGreater(many, self.ok("fill", "--vector-type", "f32", "--overlap", "4", "--json").json["chunks"])
+        self.sql("delete from books")
+        answer = self.quern("fill", "--vector-type", "f32", "--overlap", "4")
+        self.assertEqual(answer.code, 1, answer.message)
+        self.assertIn("allow-empty", answer.message)
+        self.assertEqual(self.ok("fill", "--vector-type", "f32", "--overlap", "4", "--allow-empty", "--json").json["total"], 0)
+
+    def test_several_sources(self):
+        self.declare()
+        self.ok("source", "add", "half", "--table", "books", "--key", "id", "--text", "{title}", "--where", "id % 2 = 0")
+        self.assertEqual(self.ok("fill", "--source", "half", "--json").json["total"], 10)
+        self.assertEqual(self.ok("status", "--source", "half", "--json").json["total"], 10)
+        self.assertEqual(self.ok("fill", "--source", "half", "--source", "books", "--json").json["total"], 30)
+        self.assertEqual({h["source"] for h in self.ok("search", "ban", "--limit", "40", "--json").json["hits"]}, {"half", "books"})
+        self.assertEqual({h["source"] for h in self.ok("search", "ban", "--source", "half", "--json").json["hits"]}, {"half"})
+        self.assertEqual(self.ok("verify", "--source", "half", "--sample", "3", "--seed", "9", "--json").json["checked"], 3)
+        self.assertEqual(self.ok("verify", "--json").json["checked"], 30)
+        self.assertEqual(self.ok("bench", "--only", "search", "--measurement-time", "1ms", "--json").json["results"][0]["name"], "search")
+
+    def test_some_fail(self):
+        self.sql("create table odd (k text unique, body text)")
+        self.db.executemany("insert into odd values (?, ?)", [("a", "ban"), (None, "gut"), ("c", b"\xff\xfe")])
+        self.db.commit()
+        self.ok("source", "add", "odd", "--table", "odd", "--key", "k", "--text", "{body}")
+        answer = self.quern("fill", "--json", "--log-format", "json")
+        self.assertEqual(answer.code, 3, answer.message)
+        self.assertEqual((answer.json["failed"], answer.json["done"]), (2, 1))
+        records = [json.loads(line) for line in answer.message.splitlines()]  # one line for each, and the end
+        self.assertEqual({record["level"] for record in records}, {"warn", "error"})
+        self.assertEqual(self.quern("fill", "--quiet").out, b"")
+        self.assertEqual(self.quern("doctor").code, 1)
+        self.assertEqual(self.ok("status", "--json").json["failed"], 2)
+
+    def test_verify_finds_what_was_tampered_with(self):
+        self.declare()
+        self.ok("fill")
+        self.assertTrue(self.ok("verify", "--all", "--json").json["ok"])
+        (rowid, vector), = self.sql("select id, data from quern_vectors limit 1")
+        self.sql("update quern_vectors set data = ? where id = ?", bytes([vector[0] ^ 1]) + vector[1:], rowid)
+        answer = self.quern("verify", "--all", "--json")
+        self.assertEqual(answer.code, 1)
+        self.assertEqual((answer.json["ok"], answer.json["different"]), (False, 1))
+
+    def test_vectors_in_a_file_of_their_own(self):
+        before = self.sql("select name from sqlite_master order by 1")
+        args = ("--store", "vectors.db")
+        self.declare(*args)
+        self.ok("fill", *args)
+        self.assertEqual(len(self.ok("search", "ban", "--json", *args).json["hits"]), 10)
+        self.assertEqual(self.sql("select name from sqlite_master order by 1"), before)
+
+    def test_journal_mode_stays_unless_asked(self):
+        self.assertEqual(self.sql("pragma journal_mode"), [("delete",)])
+        self.declare()
+        self.ok("fill")
+        self.assertEqual(self.sql("pragma journal_mode"), [("delete",)])
+        self.db.close()
+        self.ok("fill", "--wal")
+        self.db = sqlite3.connect(os.path.join(self.cwd, "quern.db"))
+        self.assertEqual(self.sql("pragma journal_mode"), [("wal",)])
+
+
+class Interrupted(CommandTest):
+    TEXTS = 12000
+
+    def start_fill(self, **how):
+        rows = "".join('{"id": %d, "text": "%s"}\n' % (i, "kolor ban zan lan " * 3) for i in range(self.TEXTS))
+        self.ok("add", "-", "--format", "jsonl", stdin=rows)
+        return subprocess.Popen([BIN, "fill", "--threads", "1", "--cpu", "scalar", "--model", self.model], cwd=self.cwd,
+                                env=self.environment(), **how)
+
+    def done(self):
+        return self.ok("status", "--json").json["done"]
+
+    def test_ctrl_c_saves_and_the_next_run_goes_on(self):
+        with self.start_fill(stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            until = time.monotonic() + 60
+            while not self.done():
+                self.assertLess(time.monotonic(), until)
+                self.assertIsNone(p.poll(), "the fill ended before it could be stopped")
+            start = time.monotonic()
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(20), 130)
+            self.assertLess(time.monotonic() - start, 10 if SANITIZED else 1)
+            self.assertEqual(p.stdout.read(), b"")
+            self.assertEqual(p.stderr.read().count(b"\n"), 1)
+        saved = self.done()
+        self.assertTrue(0 < saved < self.TEXTS, saved)
+        report = self.ok("fill", "--json").json
+        self.assertEqual((report["processed"], report["done"]), (self.TEXTS - saved, self.TEXTS))
+
+    def test_progress_is_for_terminals(self):
+        ours, theirs = pty.openpty()
+        with self.start_fill(stdout=subprocess.PIPE, stderr=theirs) as p:
+            os.close(theirs)
+            seen = b""
+            until = time.monotonic() + 60
+            while b"%" not in seen and time.monotonic() < until:
+                if select.select([ours], [], [], 1)[0]:
+                    seen += os.read(ours, 4096)
+            p.send_signal(signal.SIGINT)
+            p.wait(20)
+        os.close(ours)
+        self.assertIn(b"documents [", seen)
+        self.assertIn(b"left", seen)
+
+
+if __name__ == "__main__":
+    unittest.main()
