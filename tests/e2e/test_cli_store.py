@@ -81,7 +81,9 @@ class Documents(CommandTest):
         self.assertEqual(self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--json").json["missing"], 1)
         self.assertEqual(self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--sync", "--json").json["removed"], 1)
         self.refused(2, "one source", "add", "in.jsonl", "--source", "a", "--source", "b")
-        self.refused(1, "", "add", "in.jsonl", "--max-document", "3")
+        self.write("large.txt", "twelve bytes")
+        self.refused(1, "large.txt", "add", "large.txt", "--max-document", "11")
+        self.ok("add", "large.txt", "--max-document", "12")
 
 
 class Tables(CommandTest):
