@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "db/sqlite_db.h"
-#include "text/utf8.h"
 
 enum { LONGEST_NAME = 255 };
 
@@ -30,13 +29,10 @@ int quern__sql_name(const char *name, const char *what, quern_error *err)
         return quern__fail(err, QUERN_EINVAL, (int64_t)len,
                            "name of a %s of %zu bytes, at most %d are allowed", what, len,
                            LONGEST_NAME);
-    size_t bad = quern__utf8_check(name, len);
-    for (size_t i = 0; i < len && bad == len; i++)
+    for (size_t i = 0; i < len; i++)
         if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            bad = i;
-    if (bad != len)
-        return quern__fail(err, QUERN_EINVAL, (int64_t)bad,
-                           "name of a %s: byte %zu is not text: '%s'", what, bad, name);
+            return quern__fail(err, QUERN_EINVAL, (int64_t)i,
+                               "name of a %s: byte %zu is a control character", what, i);
     return QUERN_OK;
 }
 

@@ -74,7 +74,7 @@ void quern__db_rollback(quern__db *db);
 /* ---- SQL text ---- */
 /* Appends "name" with quotes doubled. */
 void quern__sql_quote(quern__buf *out, const char *name);
-/* EINVAL unless 1..255 bytes of UTF-8 without control characters. */
+/* EINVAL unless 1..255 bytes without control characters. */
 int quern__sql_name(const char *name, const char *what, quern_error *err);
 /* A trusted piece of SQL (a predicate, a SELECT) that will stand between parentheses: EINVAL when its
  * parentheses, quotes or comments do not balance by themselves, or it holds ';'. */
