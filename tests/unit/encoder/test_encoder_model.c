@@ -115,10 +115,11 @@ static void test_golden(void **state)
 {
     (void)state;
     for (size_t i = 0; fast_table(i); i++)
-        for (uint32_t threads = 1; threads <= 3; threads++)
+        for (uint32_t threads = 1; threads <= 3; threads += 2)
             assert_golden(fast_table(i), threads);
-    assert_golden(reference_table(), 2);
-    if (long_form())
+    if (!SANITIZED || !fast_table(0))
+        assert_golden(reference_table(), 2);
+    if (long_form() && !SANITIZED)
         assert_golden(&quern__kernels_scalar, 2);
 }
 
@@ -133,7 +134,7 @@ static void test_batches(void **state)
     for (size_t i = 0; fast_table(i); i++) {
         quern__encoder *e = open_encoder(fast_table(i));
         encode(e, 1, ids, lengths, TEXTS, all);
-        for (uint32_t r = 0; r < (long_form() ? 200u : 20u); r++) {
+        for (uint32_t r = 0; r < (long_form() ? 200u : 10u); r++) {
             uint32_t from[TEXTS], sizes[TEXTS], n = r < 4 ? 1 : 1 + quern__rng_below(&rng, TEXTS);
             size_t at = 0;
             for (uint32_t t = 0; t < n; t++) {

@@ -39,6 +39,18 @@ static inline const quern__kernels *fast_table(size_t i)
     return NULL;
 }
 
+/* Sanitizers make the scalar table too slow for whole models. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 static inline bool long_form(void)
 {
     const char *s = getenv("QUERN_LONG");
