@@ -67,6 +67,9 @@ static int open_own(quern__sqlite *s, const char *path, const quern_store_option
     rc = quern__db_open(&s->own, path, mode, busy_ms, err);
     if (!rc && !opt->read_only && (created || opt->wal))
         rc = quern__db_exec(s->own, "PRAGMA journal_mode = WAL", err);
+    /* A search reads every vector: mapped, that is page faults in runs instead of a call and a copy a page. */
+    if (!rc)
+        rc = quern__db_exec(s->own, "PRAGMA mmap_size = 1073741824", err);
     return rc;
 }
 
