@@ -50,14 +50,24 @@ static inline size_t fake_words(quern_str t, uint32_t *start, uint32_t *end)
     return n;
 }
 
+static inline int fake_fail(quern_error *err, int status, int subject, const char *msg)
+{
+    if (err) {
+        memset(err, 0, sizeof *err);
+        err->status = status;
+        err->subject = subject;
+        snprintf(err->msg, sizeof err->msg, "%s", msg);
+    }
+    return status;
+}
+
 static inline int fake_tokenize(void *self, quern_str text, quern_tokens **out, quern_error *err)
 {
     (void)self;
-    (void)err;
     size_t n = fake_words(text, NULL, NULL) + 2;
     char *block = quern_alloc(sizeof(quern_tokens) + n * (3 * sizeof(uint32_t) + 1));
     if (!block)
-        return QUERN_ENOMEM;
+        return fake_fail(err, QUERN_ENOMEM, -1, "no memory for tokens");
     quern_tokens *t = (quern_tokens *)(void *)block;
     int32_t *ids = (int32_t *)(void *)(block + sizeof *t);
     uint32_t *start = (uint32_t *)(void *)(ids + n);
@@ -109,17 +119,6 @@ static inline int fake_has(quern_str t, const char *word)
     return 0;
 }
 
-static inline int fake_fail(quern_error *err, int status, int subject, const char *msg)
-{
-    if (err) {
-        memset(err, 0, sizeof *err);
-        err->status = status;
-        err->subject = subject;
-        snprintf(err->msg, sizeof err->msg, "%s", msg);
-    }
-    return status;
-}
-
 static inline int fake_embed(void *self, const quern_str *texts, size_t n,
                              const quern_embed_options *opt, float *out,
                              quern_embed_result *results, quern_error *err)
@@ -150,13 +149,12 @@ static inline int fake_embed(void *self, const quern_str *texts, size_t n,
 static inline int fake_fingerprint(void *self, char **json, quern_error *err)
 {
     fake_embedder *f = self;
-    (void)err;
     char text[200];
     int n = snprintf(text, sizeof text, "{\"max_length\":%u,\"weights\":\"%s\"}", f->max_length,
                      f->name);
     *json = quern_alloc((size_t)n + 1);
     if (!*json)
-        return QUERN_ENOMEM;
+        return fake_fail(err, QUERN_ENOMEM, -1, "no memory for a fingerprint");
     memcpy(*json, text, (size_t)n + 1);
     return QUERN_OK;
 }

@@ -1,0 +1,131 @@
+/*
+ * test_torture_pipeline.c — every allocation of add, fill, search, status and verify fails in turn: ENOMEM, nothing
+ * lost, and afterwards the store is as good as new.
+ */
+#include "torture/torture.h"
+
+#include "unit/pipeline/fill_world.h"
+
+static long stride(long short_form)
+{
+    return getenv("QUERN_LONG") ? 1 : short_form;
+}
+
+static int open_again(world *w, quern_store **s, quern_error *err)
+{
+    quern_store_options o;
+    QUERN_INIT(&o);
+    o.db = w->db;
+    return quern_store_open(s, &o, err);
+}
+
+static int add_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    char csv[200];
+    char in[200];
+    snprintf(csv, sizeof csv, "%s/rows.csv", w->dir);
+    snprintf(in, sizeof in, "%s/in", w->dir);
+    const char *paths[] = {csv, in};
+    quern_add_options o;
+    QUERN_INIT(&o);
+    o.text = "{title}: {text}";
+    o.sync = 1;
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_add(s, paths, 2, &o, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+static int fill_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    quern_fill_options o;
+    QUERN_INIT(&o);
+    o.force = 1;
+    o.source = "items";
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_fill(s, w->e, &o, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+static int search_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    quern_results *r = NULL;
+    quern_status_report *st = NULL;
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_search(&r, s, w->e, quern_str_of("body of 2"), NULL, err);
+    if (rc == QUERN_OK && quern_results_count(r) != 5)
+        rc = QUERN_EINTERNAL; /* a short answer is worse than none */
+    quern_results_free(r);
+    if (rc == QUERN_OK)
+        rc = quern_status_open(&st, s, w->e, NULL, NULL, err);
+    quern_status_free(st);
+    if (rc == QUERN_OK)
+        rc = quern_verify(s, w->e, NULL, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+static void adding(void **state)
+{
+    world *w = *state;
+    char cmd[600];
+    snprintf(cmd, sizeof cmd,
+             "cd %s && mkdir in && printf 'plain' >in/a.txt && printf '{\"text\":\"x\"}\\n' "
+             ">in/b.jsonl && "
+             "printf 'id,title,text\\n1,T,\"one, two\"\\n2,,x\\n' >rows.csv",
+             w->dir);
+    assert_int_equal(system(cmd), 0);
+    assert_true(torture_run_strided(add_body, w, stride(5)) > 50);
+    assert_int_equal(add_body(w, &w->err), QUERN_OK);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_documents"), 4);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_staging"), 0);
+}
+
+static void filling_and_searching(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    sql(w, "UPDATE items SET body = replace(hex(zeroblob(30)), '00', 'word ') WHERE id = 1");
+    assert_int_equal(fill_body(w, &w->err), QUERN_OK);
+    char *whole = state_of(w);
+    assert_true(torture_run_strided(fill_body, w, stride(7)) > 50);
+    assert_int_equal(fill_body(w, &w->err), QUERN_OK);
+    char *after = state_of(w);
+    assert_string_equal(whole, after);
+    free(whole);
+    free(after);
+    assert_true(torture_run_strided(search_body, w, stride(7)) > 50);
+}
+
+static int set_up(void **state)
+{
+    *state = make_world();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    free_world(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(adding, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(filling_and_searching, set_up, tear_down),
+    };
+    torture_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
