@@ -412,3 +412,15 @@ void quern__db_rollback(quern__db *db)
                      NULL, NULL);
     ended(db);
 }
+
+bool quern__db_read_begin(quern__db *db)
+{
+    return sqlite3_get_autocommit(db->conn) &&
+           sqlite3_exec(db->conn, "BEGIN", NULL, NULL, NULL) == SQLITE_OK;
+}
+
+void quern__db_read_end(quern__db *db, bool begun)
+{
+    if (begun && !sqlite3_get_autocommit(db->conn))
+        sqlite3_exec(db->conn, "COMMIT", NULL, NULL, NULL);
+}

@@ -70,6 +70,10 @@ quern_str quern__db_get_blob(quern__stmt *stmt, int at);
 int quern__db_begin(quern__db *db, quern_error *err);
 int quern__db_commit(quern__db *db, quern_error *err); /* on an error it is rolled back */
 void quern__db_rollback(quern__db *db);
+/* Brackets many small reads that belong together: one lock for all of them. Nothing that takes long may stand
+ * between the two. Errors show in the reads. */
+bool quern__db_read_begin(quern__db *db);
+void quern__db_read_end(quern__db *db, bool begun);
 
 /* ---- SQL text ---- */
 /* Appends "name" with quotes doubled. */

@@ -506,9 +506,11 @@ static int deliver(quern__sqlite *s, const quern_read *read, quern__arena *arena
                    size_t n, quern_row_fn fn, void *ud, quern_error *err)
 {
     int rc = QUERN_OK;
+    bool begun = read->generation && quern__db_read_begin(s->own);
     for (size_t i = 0; i < n && !rc && read->generation; i++)
         rc = quern__sqlite_stamp(s, read->generation, rows[i].row.key, arena, &rows[i].row.stamp,
                                  err);
+    quern__db_read_end(s->own, begun);
     for (size_t i = 0; i < n && !rc; i++)
         rc = fn(&rows[i].row, ud);
     return rc;
