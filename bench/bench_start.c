@@ -49,8 +49,10 @@ int main(int argc, char **argv)
     }
     uint64_t gained = quern__os_resident() - empty;
     quern_model_describe(model, &info, NULL);
-    printf("open %.1f ms, embedder %.1f ms, first vector %.1f ms, together %.1f ms; resident +%.1f MB = %.2f x weights\n",
-           ms(t0, t1), ms(t1, t2), ms(t2, t3), ms(t0, t3), (double)gained / 1e6, (double)gained / (double)info.bytes);
+    printf("open %.1f ms, embedder %.1f ms, first vector %.1f ms, together %.1f ms; resident +%.1f "
+           "MB = %.2f x weights\n",
+           ms(t0, t1), ms(t1, t2), ms(t2, t3), ms(t0, t3), (double)gained / 1e6,
+           (double)gained / (double)info.bytes);
     free(v);
     quern_embedder_free(embedder);
     quern_model_free(model);
