@@ -47,6 +47,8 @@ typedef struct add_run {
     int64_t batch;
     quern__shape shape;
     quern__template *template;
+    bool seen[QUERN__TEMPLATE_FIELDS]; /* fields of the template that some record had */
+    uint64_t records;
     /* documents not yet staged */
     quern__arena arena;
     quern_document docs[STAGE_DOCS];
@@ -180,6 +182,7 @@ static int add_records(add_run *r, quern__file *file, const char *name, const ch
         size_t text_bytes = 0;
         rc = quern__shape_record(&in, &r->shape, object, &r->id, &r->fields, &text_bytes, err);
         json_decref(object);
+        r->records++;
         quern_str fields = {r->fields.data, r->fields.len};
         quern_str id = {r->id.data, r->id.len};
         if (rc == QUERN_OK)
@@ -478,6 +481,18 @@ static int publish(add_run *r, quern_error *err)
     return rc;
 }
 
+/* A field that no record has is a slip of the hand, and would leave its text out of every document. */
+static int check_fields(const add_run *r, quern_error *err)
+{
+    for (size_t i = 0; r->template && r->records && i < quern__template_count(r->template); i++) {
+        if (!r->seen[i])
+            return quern__fail(err, QUERN_EINVAL, 0,
+                               "no record has the field %.80s that the text names",
+                               quern__template_column(r->template, i));
+    }
+    return QUERN_OK;
+}
+
 static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error *err)
 {
     int rc = r->s->table.stage_begin(r->s->self, r->source, &r->batch, err);
@@ -489,6 +504,8 @@ static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error
         rc = add_path(r, paths[i], err);
     if (rc == QUERN_OK)
         rc = flush(r, err);
+    if (rc == QUERN_OK)
+        rc = check_fields(r, err);
     quern__jsonw_end_array(&r->roots_writer);
     if (rc == QUERN_OK)
         rc = quern__buf_ok(&r->roots, "the list of inputs", err);
@@ -551,6 +568,7 @@ static int prepare(add_run *r, quern_error *err)
         if (rc != QUERN_OK)
             return rc;
         r->shape.template = r->template;
+        r->shape.seen = r->seen;
     } else {
         r->shape.text_field = text;
     }

@@ -82,6 +82,8 @@ static int render_text(const quern__input *in, const quern__shape *shape, json_t
         const json_t *v = json_object_get(object, name);
         bool ok = true;
         present += v != NULL;
+        if (v && shape->seen)
+            shape->seen[i] = true;
         int rc = value_text(v, numbers[i], &values[i], &ok, err);
         if (rc != QUERN_OK)
             return rc;

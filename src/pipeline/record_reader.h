@@ -58,7 +58,8 @@ typedef struct quern__shape {
     const char *id_field;            /* NULL: "id" where there is one */
     const char *text_field;          /* NULL: "text", "body" or "content" */
     const quern__template *template; /* in place of text_field */
-    size_t max_bytes;                /* of the text */
+    bool *seen;       /* per column of the template: set once a record has it; NULL */
+    size_t max_bytes; /* of the text */
 } quern__shape;
 
 /* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them. Takes nothing

@@ -138,6 +138,9 @@ static void csv_with_chosen_fields(void **state)
     check(w, add(a, put_text(a, "a.csv", "key,title,note\n1,T,n\n")));
     a->opt.text = "nota";
     assert_int_equal(add(a, put_text(a, "a.csv", "key,title,note\n1,T,n\n")), QUERN_EFORMAT);
+    a->opt.text = "{title}{nota}";
+    assert_int_equal(add(a, put_text(a, "a.csv", "key,title,note\n1,T,n\n")), QUERN_EINVAL);
+    assert_non_null(strstr(w->err.msg, "nota"));
     a->opt.text = "{bad";
     assert_int_equal(add(a, put_text(a, "a.csv", "key,title,note\n1,T,n\n")), QUERN_EINVAL);
 }
