@@ -103,7 +103,7 @@ static void jsonl_bad(void **state)
     refuses(quern__jsonl_next, "{\"a\":1,\"a\":2}\n", "f:1: duplicate");
     refuses(quern__jsonl_next, "{\"a\":\"\\u0000\"}\n", "f:1: ");
     refuses(quern__jsonl_next, "{\"a\":\"\xFF\"}\n", "f:1: not UTF-8 at byte 6");
-    refuses_bytes(quern__jsonl_next, "{\"a\":1}\n{\"\0\":1}\n", 18, "f:2: a NUL at byte 2");
+    refuses_bytes(quern__jsonl_next, "{\"a\":1}\n{\"\0\":1}\n", 16, "f:2: a NUL at byte 2");
     char deep[200];
     memset(deep, '[', 100);
     snprintf(deep + 100, 100, "\n");
