@@ -84,7 +84,7 @@ static void check_model(patient *p, quern_embedder **e)
         say(p, FINDING, "model", "%s", err.msg);
         return;
     }
-    if (!strchr(name, '/') && (rc = quern_shelf_verify(name, &opt, &err)) != QUERN_OK) {
+    if (!strchr(name, '/') && quern_shelf_verify(name, &opt, &err) != QUERN_OK) {
         say(p, FINDING, "model", "%s", err.msg);
         return;
     }

@@ -31,7 +31,7 @@ struct input {
     /* standard input: bytes [from, to) are unread, [from, scanned) hold no line break */
     char *buf;
     size_t size, from, to, scanned;
-    int ended, broken;
+    int ended;
 };
 
 int input_open(input **out, const cli *c, const char *const *ours, quern_error *err)

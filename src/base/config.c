@@ -56,7 +56,6 @@ static char *next_line(char *out, int size, void *stream)
     out[0] = '\0';
     if (n && (*from == '#' || *from == ';'))
         return out; /* a comment may be long */
-    /* cppcheck-suppress knownConditionTrueFalse ; it is not: size comes from inih */
     if (n > (size_t)size - 2)
         return refuse(r, "the line is too long: 198 bytes are allowed"), NULL;
     if (memchr(from, '\0', n))

@@ -181,7 +181,7 @@ static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids,
         wanted = (wanted + threads - 1) / threads * threads;
     const uint32_t target = (uint32_t)((total + wanted - 1) / wanted),
                    count = cut(e, ids, lengths, n, target, j->s->rows, out, NULL);
-    quern__block one, *blocks = count > 1 ? quern__alloc_array(count, sizeof *blocks) : &one;
+    quern__block one = {0}, *blocks = count > 1 ? quern__alloc_array(count, sizeof *blocks) : &one;
     if (!blocks)
         return quern__fail_memory(err, count * sizeof *blocks);
     cut(e, ids, lengths, n, target, j->s->rows, out, blocks);
@@ -194,6 +194,7 @@ static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids,
                 quern__forward_shared(e, j->s, pool, blocks + i, j->normalize, j->cancel);
             else
                 run_block(j, i, 0);
+    j->blocks = NULL; /* it may be on this call's stack */
     if (blocks != &one)
         quern__free(blocks);
     const int rc = quern__check_cancel(j->cancel, err);

@@ -284,10 +284,9 @@ static int try_all(fetch *f, quern_error *err)
 {
     quern__rng rng;
     uint32_t tries = f->s->opt.tries ? f->s->opt.tries : DEFAULT_TRIES;
-    int rc = QUERN_OK;
     quern__rng_seed(&rng, quern__os_entropy());
     for (uint32_t i = 1;; i++) {
-        rc = one_try(f, err);
+        int rc = one_try(f, err);
         if (rc == QUERN_OK)
             return rc;
         bool again = (rc == QUERN_EREMOTE || rc == QUERN_EMISMATCH) && f->transient;

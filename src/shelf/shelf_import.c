@@ -156,7 +156,7 @@ static int take_file(walk *w, const char *name)
 {
     char *path = NULL;
     quern__file *f = NULL;
-    quern__stat st;
+    quern__stat st = {0};
     int rc = quern__join(&path, w->from, name, w->err);
     if (rc == QUERN_OK)
         rc = quern__stat_path(path, &st, w->err);

@@ -106,7 +106,7 @@ static int hex_digit(char c)
 
 static int get_blob(quern__json *j, quern_value *v, char *room, size_t *used, quern_error *err)
 {
-    quern_str name, hex;
+    quern_str name = {NULL, 0}, hex;
     int rc = quern__json_enter_object(j, err);
     if (!rc)
         rc = quern__json_next_key(j, &name, err);

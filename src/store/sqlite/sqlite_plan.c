@@ -109,7 +109,7 @@ static int index_proves(quern__sqlite_plan *p, quern_str index, bool *proves, qu
     while ((rc = quern__db_step(p->db, stmt, err)) == 1 && *proves) {
         quern_str name = quern__db_get_text(stmt, 0), coll = quern__db_get_text(stmt, 1);
         at[n] = name.ptr ? key_at(p, name) : -1;
-        *proves = at[n] >= 0 && n < QUERN__KEY_COLUMNS - 1;
+        *proves = n < QUERN__KEY_COLUMNS - 1 && at[n] >= 0;
         if (*proves) {
             names[n].ptr = quern__arena_copy(&p->arena, coll.ptr ? coll.ptr : "BINARY",
                                              coll.ptr ? coll.len : 6);
