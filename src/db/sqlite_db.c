@@ -9,7 +9,6 @@
  */
 #include "db/sqlite_db.h"
 
-#include <limits.h>
 #include <sqlite3.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@
 #include "base/compiler.h"
 #include "base/os.h"
 
-enum { CACHED = 64, LONGEST_PAUSE_MS = 20 };
+enum { CACHED = 64, LONGEST_PAUSE_MS = 250 };
 
 typedef struct cached {
     char *sql;
@@ -31,7 +30,8 @@ struct quern__db {
     char *path;
     bool borrowed, shared, joined;
     uint32_t busy_ms;
-    int bind_rc; /* first failed bind since the last step */
+    int bind_rc;             /* first failed bind since the last step */
+    uint64_t waits_since_ns; /* of the lock that is being waited for */
     uint64_t clock, began_ns, ended_ns, lasted_ns;
     cached cache[CACHED];
 };
@@ -92,6 +92,20 @@ static int new_db(quern__db **out, const char *path, quern_error *err)
     return QUERN_OK;
 }
 
+/* Called while a lock is held by somebody else. SQLite's own handler soon sleeps 100 ms at a time, and never meets
+ * the short gaps that a program leaves which writes all the time: this one looks every 1 to 5 ms. */
+static int wait_a_little(void *ud, int times)
+{
+    quern__db *db = ud;
+    uint64_t now = quern__now_ns();
+    if (times == 0)
+        db->waits_since_ns = now;
+    if (now - db->waits_since_ns >= (uint64_t)db->busy_ms * 1000000)
+        return 0;
+    quern__sleep_ms(1 + (uint32_t)times * 3 % 5);
+    return 1;
+}
+
 int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms, quern_error *err)
 {
     quern__db *db = NULL;
@@ -114,7 +128,7 @@ int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms
     int code =
         sqlite3_open_v2(path, &db->conn, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (!code)
-        code = sqlite3_busy_timeout(db->conn, busy_ms > INT_MAX ? INT_MAX : (int)busy_ms);
+        code = sqlite3_busy_handler(db->conn, wait_a_little, db);
     if (!code) /* opening is lazy: the first read looks at the file */
         code = sqlite3_exec(db->conn, "SELECT count(*) FROM sqlite_master", NULL, NULL, NULL);
     if (code) {
@@ -269,15 +283,6 @@ int quern__db_step(quern__db *db, quern__stmt *stmt, quern_error *err)
     return code == SQLITE_DONE ? 0 : fail(db, code, err);
 }
 
-int quern__db_run(quern__db *db, quern__stmt *stmt, quern_error *err)
-{
-    int rc;
-    while ((rc = quern__db_step(db, stmt, err)) == 1)
-        ;
-    quern__db_finish(db, stmt);
-    return rc;
-}
-
 int64_t quern__db_changes(const quern__db *db)
 {
     return sqlite3_changes64(db->conn);
@@ -392,6 +397,22 @@ static void ended(quern__db *db)
 {
     db->ended_ns = quern__now_ns();
     db->lasted_ns = db->ended_ns - db->began_ns;
+}
+
+int quern__db_run(quern__db *db, quern__stmt *stmt, quern_error *err)
+{
+    int rc;
+    bool alone = sqlite3_get_autocommit(db->conn) && !sqlite3_stmt_readonly(stmt);
+    if (alone) { /* a transaction of its own */
+        pause_between(db);
+        db->began_ns = quern__now_ns();
+    }
+    while ((rc = quern__db_step(db, stmt, err)) == 1)
+        ;
+    quern__db_finish(db, stmt);
+    if (alone)
+        ended(db);
+    return rc;
 }
 
 int quern__db_commit(quern__db *db, quern_error *err)

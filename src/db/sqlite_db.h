@@ -33,7 +33,7 @@ int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms
 int quern__db_borrow(quern__db **out, void *connection, quern_error *err);
 void quern__db_close(quern__db *db);
 const char *quern__db_path(const quern__db *db); /* "" in memory; lives as long as db */
-/* Shared with other programs: a write transaction is followed by a pause as long as itself (at most 20 ms),
+/* Shared with other programs: a write transaction is followed by a pause as long as itself (at most 250 ms),
  * so that somebody who polls for the lock gets it. */
 void quern__db_set_shared(quern__db *db, bool shared);
 

@@ -20,7 +20,13 @@
 #include "base/json.h"
 #include "base/os.h"
 
-enum { PAGE_BYTES = 8 << 20, PAGE_ROWS = 1024, PAGE_MS = 20, LONGEST_MARK = 1 << 20 };
+enum {
+    PAGE_BYTES = 8 << 20,
+    FIRST_PAGE_ROWS = 64,
+    PAGE_ROWS = 1024,
+    PAGE_MS = 20,
+    LONGEST_MARK = 1 << 20
+};
 
 /* A row of a page: what the callback gets, and what the next page starts from. */
 typedef struct page_row {
@@ -563,10 +569,14 @@ int quern__sqlite_scan(void *self, const quern_read *read, quern_str after, size
     size_t room = QUERN__MIN(limit, (size_t)PAGE_ROWS);
     if (!rc && !(rows = quern__alloc_array(room + 1, sizeof *rows)))
         rc = quern__fail_memory(err, room * sizeof *rows);
+    /* callers often stop early: pages begin small and grow */
+    size_t want = FIRST_PAGE_ROWS;
     while (!rc && limit) {
         size_t n = 0;
         bool end = false;
-        rc = read_page(&plan, &c, QUERN__MIN(limit, room), &arena, rows, &n, &end, err);
+        rc = read_page(&plan, &c, QUERN__MIN(want, QUERN__MIN(limit, room)), &arena, rows, &n, &end,
+                       err);
+        want *= 2;
         if (!rc)
             rc = deliver(s, read, &arena, rows, n, fn, ud, err);
         limit -= rc ? 0 : n;
