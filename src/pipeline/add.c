@@ -31,6 +31,7 @@
 enum {
     STAGE_DOCS = 256, /* in one transaction */
     STAGE_BYTES = 1024 * 1024,
+    STDIN_BLOCK = 65536,
     ROOTS_BYTES = 4 << 20,
     PATH_BYTES = 4096,
     WALK_DEPTH = 128,
@@ -261,7 +262,9 @@ static int add_stdin_text(add_run *r, quern__file *in, quern_error *err)
     int rc = QUERN_OK;
     while (rc == QUERN_OK && got) {
         char *room = NULL;
-        size_t n = QUERN__MIN((size_t)65536, r->shape.max_bytes + 1 - text.len);
+        size_t left = r->shape.max_bytes + 1 - text.len;
+        size_t n = left < STDIN_BLOCK ? left : STDIN_BLOCK;
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
         if (n == 0)
             rc =
                 quern__fail(err, QUERN_EFORMAT, 0,

@@ -151,7 +151,8 @@ static int embed_again(recheck_run *r, quern_error *err)
     o.cancel = r->opt->cancel;
     for (size_t at = 0; at < r->pieces.n; at += TEXTS) {
         quern_str texts[TEXTS];
-        size_t n = QUERN__MIN(r->pieces.n - at, (size_t)TEXTS);
+        size_t n = r->pieces.n - at < TEXTS ? r->pieces.n - at : TEXTS;
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
         for (size_t i = 0; i < n; i++) {
             const quern__piece *p = &r->pieces.items[at + i];
             texts[i] = (quern_str){r->doc_text.ptr + p->start, (size_t)(p->end - p->start)};
@@ -159,6 +160,7 @@ static int embed_again(recheck_run *r, quern_error *err)
         int rc = quern_embed(r->e, texts, n, &o, r->floats, TEXTS * dim, NULL, err);
         if (rc != QUERN_OK)
             return rc;
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
         for (size_t i = 0; i < n; i++) {
             unsigned char *to = r->vectors + (at + i) * r->width;
             if (r->width == dim * 2)

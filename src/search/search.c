@@ -179,12 +179,13 @@ static int score_block(const int64_t *refs, const void *data, size_t n, void *ud
     size_t width = p->half ? 2 : 4;
     int rc = quern__check_cancel(r->opt->cancel, r->err);
     for (size_t at = 0; rc == QUERN_OK && at < n; at += SCORES) {
-        size_t m = QUERN__MIN(n - at, (size_t)SCORES);
+        size_t m = n - at < SCORES ? n - at : SCORES;
         const void *rows = (const char *)data + at * r->dim * width;
         if (p->half)
             quern__dot_rows_f16(r->kernels, r->query, rows, m, r->dim, scores);
         else
             quern__dot_rows_f32(r->kernels, r->query, rows, m, r->dim, scores);
+        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
         for (size_t i = 0; i < m; i++) {
             if (!(scores[i] >= -FLT_MAX && scores[i] <= FLT_MAX))
                 return quern__fail(r->err, QUERN_EFORMAT, refs[at + i],
