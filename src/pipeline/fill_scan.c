@@ -89,7 +89,7 @@ static int take_row(const quern_row *row, void *ud)
     r->counts.rows++;
     if (row->fault) {
         r->counts.failed++;
-        quern__fill_note_failure(r, row->key, row->fault);
+        quern__fill_note_failure(r, quern_str_of("a row"), row->fault); /* its key is a mark */
         return QUERN_OK;
     }
     forget_old(r, row->stamp.outcome);
