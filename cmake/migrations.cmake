@@ -26,3 +26,4 @@ string(APPEND text "static const struct quern__migration migrations[] = {\n${row
 file(MAKE_DIRECTORY ${QUERN_GENERATED}/store/sqlite)
 file(CONFIGURE OUTPUT ${QUERN_GENERATED}/store/sqlite/migrations.h CONTENT "${text}" @ONLY)
 target_include_directories(quern_objects PRIVATE ${QUERN_GENERATED})
+install(FILES ${migration_files} DESTINATION ${CMAKE_INSTALL_DATADIR}/quern/migrations/sqlite)

@@ -73,9 +73,11 @@ int quern_key_encode(const quern_value *values, size_t n, char **key, quern_erro
     *key = NULL;
     QUERN__REQUIRE(values && n, err);
     size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && bytes <= LONGEST; i++) {
+        size_t len = QUERN__MIN(values[i].bytes.len, (size_t)LONGEST + 1);
         if (values[i].type == QUERN_VALUE_TEXT || values[i].type == QUERN_VALUE_BLOB)
-            bytes += QUERN__MIN(values[i].bytes.len, (size_t)LONGEST + 1);
+            bytes += values[i].type == QUERN_VALUE_BLOB ? 2 * len : len;
+    }
     if (bytes > LONGEST)
         return quern__fail(err, QUERN_EFORMAT, (int64_t)bytes, "a key of over %d bytes", LONGEST);
     quern__buf out;

@@ -168,11 +168,11 @@ typedef struct quern_store_table {
 
     /* -- built-in documents: stage, then publish -- */
     int (*stage_begin)(void *self, const char *source, int64_t *batch, quern_error *err); /* drops abandoned batches */
-    /* EEXISTS when a given id was staged before with other content: both origins and lines in the message. */
+    /* EEXISTS when a given id was staged before: both origins and lines in the message. */
     int (*stage_put)(void *self, int64_t batch, const quern_document *docs, size_t n, uint64_t *duplicates, quern_error *err);
     /* One slice (< 50 ms) into the documents table; *more: call again. Same content is not written.
      * sync: documents that came from the batch's origins (or `roots`, JSON array of path prefixes) and are not in it are
-     * removed, else counted as missing. The batch is gone after the last slice. */
+     * removed, else counted as missing. Counts are added to *report. The batch is gone after the last slice. */
     int (*stage_publish)(void *self, int64_t batch, const char *roots, int sync, quern_publish_report *report, int *more, quern_error *err);
     int (*stage_drop)(void *self, int64_t batch, quern_error *err);
 

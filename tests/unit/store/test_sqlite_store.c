@@ -325,6 +325,130 @@ static void journal_mode_is_the_users(void **state)
     sqlite3_finalize(stmt);
 }
 
+static void migrations_go_up_and_down(void **state)
+{
+    fixture *f = *state;
+    int64_t version = 0;
+    open_store(f);
+    quern__sqlite *self = f->store->self;
+    assert_int_equal(quern__sqlite_schema(self->own, &version, &f->err), QUERN_OK);
+    assert_true(version > 0);
+    assert_int_equal(quern__sqlite_migrate_down(self->own, 0, &f->err), QUERN_OK);
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'quern%'"), 0);
+    assert_int_equal(quern__sqlite_migrate(self->own, &f->err), QUERN_OK);
+    assert_int_equal(number(f, "SELECT count(*) FROM quern_migrations"), version);
+    sql(f, "INSERT INTO quern_migrations VALUES (900, 'later', 0, '9.9.9')");
+    quern_store_free(f->store);
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.db = f->db;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EMISMATCH);
+    assert_null(f->store);
+    assert_non_null(strstr(f->err.msg, "9.9.9"));
+    assert_non_null(strstr(f->err.msg, quern_version_string()));
+    assert_int_equal(number(f, "PRAGMA user_version"), 0);
+}
+
+static void doors_that_stay_shut(void **state)
+{
+    fixture *f = *state;
+    char path[320];
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.db = f->db;
+    opt.read_only = 1;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_ENOTFOUND);
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master"), 1); /* nothing was made */
+    opt.read_only = 0;
+    opt.db = "postgres://localhost/x";
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EUNSUPPORTED);
+    assert_non_null(strstr(f->err.msg, "built without PostgreSQL"));
+    opt.db = f->dir;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EINVAL);
+    snprintf(path, sizeof path, "%s/text.db", f->dir);
+    assert_int_equal(
+        quern__write_file_atomic(
+            path, "this is no database, only text that is long enough to be one.....", 64, NULL),
+        QUERN_OK);
+    opt.db = path;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EFORMAT);
+    snprintf(path, sizeof path, "%s/absent.db", f->dir);
+    opt.store = f->db; /* the user's database must be there */
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_ENOTFOUND);
+}
+
+static void own_file_leaves_the_users_alone(void **state)
+{
+    fixture *f = *state;
+    char own[320];
+    snprintf(own, sizeof own, "%s/vectors.db", f->dir);
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.db = f->db;
+    opt.store = own;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_OK);
+    sql(f, "INSERT INTO items VALUES (1,'a','b',1)");
+    quern_source_spec s = spec_of("items", "items", "id", "{title}");
+    add(f, &s);
+    expect_keys(f, &s, "1");
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master"), 1);
+}
+
+static void a_borrowed_transaction_is_joined(void **state)
+{
+    fixture *f = *state;
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.connection = f->user;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_OK);
+    sql(f, "BEGIN");
+    quern_source_spec s = spec_of("items", "items", "id", "{title}");
+    add(f, &s);
+    assert_false(sqlite3_get_autocommit(f->user));
+    sql(f, "INSERT INTO items VALUES (1,'a','b',1); ROLLBACK");
+    assert_int_equal(number(f, "SELECT count(*) FROM quern_sources"), 0);
+    sql(f, "BEGIN");
+    add(f, &s);
+    sql(f, "COMMIT");
+    assert_int_equal(number(f, "SELECT count(*) FROM quern_sources"), 1);
+}
+
+static void a_lock_names_its_holder(void **state)
+{
+    fixture *f = *state;
+    quern_store *other = NULL;
+    quern_store_options opt;
+    void *held = NULL, *second = NULL;
+    char pid[24];
+    QUERN_INIT(&opt);
+    opt.db = f->db;
+    open_store(f);
+    assert_int_equal(quern_store_open(&other, &opt, &f->err), QUERN_OK);
+    assert_int_equal(f->store->table.lock(f->store->self, "fill:items", 0, &held, &f->err),
+                     QUERN_OK);
+    assert_int_equal(other->table.lock(other->self, "fill:items", 30, &second, &f->err),
+                     QUERN_EBUSY);
+    snprintf(pid, sizeof pid, "process %u", quern__os_pid());
+    assert_non_null(strstr(f->err.msg, pid));
+    assert_non_null(strstr(f->err.msg, "fill:items"));
+    f->store->table.unlock(f->store->self, held);
+    assert_int_equal(other->table.lock(other->self, "fill:items", 0, &second, &f->err), QUERN_OK);
+    other->table.unlock(other->self, second);
+    quern_store_free(other);
+}
+
+static void a_row_of_a_dead_holder_holds_nothing(void **state)
+{
+    fixture *f = *state;
+    void *held = NULL;
+    open_store(f);
+    sql(f,
+        "INSERT INTO quern_locks VALUES ('fill:items', 'elsewhere', 1, 0)"); /* kill -9 left it */
+    assert_int_equal(f->store->table.lock(f->store->self, "fill:items", 0, &held, &f->err),
+                     QUERN_OK);
+    f->store->table.unlock(f->store->self, held);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +458,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(predicate_and_since, setup, teardown),
         cmocka_unit_test_setup_teardown(set_keeps_what_is_not_given, setup, teardown),
         cmocka_unit_test_setup_teardown(journal_mode_is_the_users, setup, teardown),
+        cmocka_unit_test_setup_teardown(migrations_go_up_and_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(doors_that_stay_shut, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_file_leaves_the_users_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_borrowed_transaction_is_joined, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lock_names_its_holder, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_of_a_dead_holder_holds_nothing, setup, teardown),
     };
     return cmocka_run_group_tests_name("sqlite store", tests, NULL, NULL);
 }
