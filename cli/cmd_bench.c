@@ -26,6 +26,7 @@ typedef struct bench {
     cli *c;
     quern_embedder *e;
     quern_store *store;
+    quern_store_options where;
     char **sources;
     size_t n_sources;
     int as;
@@ -193,14 +194,14 @@ static int chosen(const cli *c, unsigned char want[KINDS], quern_error *err)
 /* Search needs a store that has been filled; unless it was asked for by name, none is no error. */
 static int measure_search(bench *b, int asked, quern_error *err)
 {
-    const char *db = quern_config_text(b->c->config, "db");
-    FILE *f = fopen(db, "rb");
+    const quern_store_options *where = &b->where;
+    FILE *f = fopen(where->store ? where->store : where->db, "rb");
     if (f)
         fclose(f);
     else if (!asked)
         return QUERN_OK;
     quern_error why;
-    int rc = open_store(b->c, 1, &b->store, &why);
+    int rc = quern_store_open(&b->store, where, &why);
     if (rc == QUERN_OK)
         rc = measure(b, "search", "searches/s", round_search, &why);
     if (rc == QUERN_ENOTFOUND && !asked)
@@ -379,6 +380,7 @@ int cmd_bench(cli *c, quern_error *err)
     const char *save = quern_config_text(c->config, "save-baseline");
     double most = quern_config_real(c->config, "max-regression");
     b.time_ns = quern_config_count(c->config, "measurement-time") * 1000000u;
+    store_options(c, 1, &b.where);
     b.as = option_as(c, QUERN_AS_DOCUMENT);
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK && (load || save)) /* a bad name is found before minutes of measuring */

@@ -116,15 +116,20 @@ int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
     return rc;
 }
 
+void store_options(const cli *c, int read_only, quern_store_options *opt)
+{
+    QUERN_INIT(opt);
+    opt->db = quern_config_text(c->config, "db");
+    opt->store = quern_config_text(c->config, "store");
+    opt->read_only = read_only;
+    if (quern_option_applies(quern_option_find("wal"), c->command->name))
+        opt->wal = quern_config_flag(c->config, "wal");
+}
+
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err)
 {
     quern_store_options opt;
-    QUERN_INIT(&opt);
-    opt.db = quern_config_text(c->config, "db");
-    opt.store = quern_config_text(c->config, "store");
-    opt.read_only = read_only;
-    if (quern_option_applies(quern_option_find("wal"), c->command->name))
-        opt.wal = quern_config_flag(c->config, "wal");
+    store_options(c, read_only, &opt);
     return quern_store_open(out, &opt, err);
 }
 

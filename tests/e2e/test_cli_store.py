@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import sqlite3
@@ -10,6 +11,16 @@ import time
 import unittest
 
 from command import BIN, SANITIZED, CommandTest
+
+def every_flag():
+    """(option, takes no value, command) as `quern COMMAND --help` lists them."""
+    text = subprocess.run([BIN, "help", "--markdown"], capture_output=True, text=True, check=True).stdout
+    rows = re.findall(r"^\| `--([a-z0-9-]+)[^`]*` \| `\w+` \| (\w+).*\| ([^|]*) \|$", text, re.M)
+    for option, kind, commands in rows:
+        for command in EveryFlag.RUNS if commands == "every command" else commands.split(", "):
+            if command != "help":
+                yield option, kind == "flag", command
+
 
 HIT = ["source", "key", "chunk", "start", "end", "score", "similarity", "excerpt", "meta"]
 COVERAGE = ("total", "done", "pending", "stale", "empty", "failed", "percent")
@@ -86,7 +97,9 @@ class Documents(CommandTest):
         self.ok("add", "large.txt", "--max-document", "12")
 
 
-class Tables(CommandTest):
+class TableTest(CommandTest):
+    """A table of books in quern.db."""
+
     def setUp(self):
         super().setUp()
         self.db = sqlite3.connect(os.path.join(self.cwd, "quern.db"))
@@ -104,6 +117,8 @@ class Tables(CommandTest):
     def declare(self, *more):
         return self.ok("source", "add", "books", "--table", "books", "--key", "id", "--text", "{title}. {blurb}", *more)
 
+
+class Tables(TableTest):
     def test_a_declared_table(self):
         self.declare("--revision", "rev", "--where", "gone = 0", "--meta", "title,rev")
         shown = self.ok("source", "show", "books", "--json").json
@@ -223,6 +238,85 @@ class Tables(CommandTest):
         self.ok("fill", "--wal")
         self.db = sqlite3.connect(os.path.join(self.cwd, "quern.db"))
         self.assertEqual(self.sql("pragma journal_mode"), [("wal",)])
+
+
+class EveryFlag(TableTest):
+    """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
+    VALUES = {
+        "db": "quern.db", "store": "vectors.db", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
+        "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
+        "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
+        "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "limit": "3",
+        "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
+        "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
+        "max-regression": "1000", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
+        "config": "empty.ini"}
+    RUNS = {
+        "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
+        "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
+        "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
+        "fill": [], "search": ["ban"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "doctor": [], "help": []}
+    FAILS = {"model pull"}  # nothing is published under that name
+
+    def prepare(self, command):
+        """The source "new" and the models that this command makes, changes or takes away."""
+        if command.startswith("source "):
+            for store in ([], ["--store", "vectors.db"]):
+                self.quern("source", "remove", "new", "--yes", *store)
+                if command in ("source set", "source remove"):
+                    self.ok("source", "add", "new", "--table", "books", "--key", "id", "--text", "{title}", *store)
+        elif command in ("model import", "model remove"):
+            self.quern("model", "remove", "tiny-model", "--yes")
+            self.quern("model", "remove", "other", "--yes")
+        if command == "model remove":
+            self.ok("model", "import", self.model, "--name", "other")
+
+    def arguments(self, command, option):
+        given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
+        if option in given or "--" + option in given:
+            given = []
+        if command == "source add" and option not in ("table", "query"):
+            given += ["--table", "books"]
+        if command == "source add":
+            given += [a for n, v in (("key", "id"), ("text", "{title}")) if n != option for a in ("--" + n, v)]
+        if command == "bench" and option != "measurement-time":
+            given = [a for a in given if a not in ("--measurement-time", "1ms")] + ["--measurement-time", "1ms"]
+        if command in ("model remove", "source remove") and option != "yes":
+            given.append("--yes")
+        if option == "jsonl":
+            given = []
+        if option == "since":
+            given = ["--source", "books"]
+        if command == "source set" and option == "query":
+            given += ["--table", ""]
+        return given
+
+    def test_none_is_ignored(self):
+        self.declare("--revision", "rev")
+        self.declare("--store", "vectors.db")
+        self.write("in.jsonl", '{"id": 1, "text": "ban", "title": "gut"}')
+        self.write("empty.ini", "")
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        self.ok("fill", "--store", "vectors.db")
+        self.ok("model", "import", self.model, "--name", "tiny")
+        self.ok("bench", "--only", "tokenize", "--measurement-time", "1ms", "--save-baseline", "x")
+        seen = 0
+        for option, flag, command in every_flag():
+            self.prepare(command)
+            value = {"model": self.model, "format": "json" if command == "embed" else "auto",
+                     "source": "documents" if command == "add" else "books"}.get(option, self.VALUES.get(option))
+            words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
+            if command == "source set" and option == "query":
+                words = [w for w in words if w not in ("--table", "")]  # one of them
+            answer = self.quern(*words, stdin='{"text": "ban"}' if option == "jsonl" else "", model=option != "model")
+            self.assertNotIn("ignored", answer.message, words)
+            self.assertIn(answer.code, (1, 4) if command in self.FAILS else (0,), "%s\n%s" % (words, answer.message))
+            if command.startswith("source "):
+                self.prepare("source add")
+            seen += 1
+        self.assertGreater(seen, 200)
 
 
 class Interrupted(CommandTest):
