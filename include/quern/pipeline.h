@@ -45,7 +45,8 @@ QUERN_API int quern_add(quern_store *s, const char *const *paths, size_t n, cons
 typedef struct quern_fill_report {
     size_t struct_size;
     uint64_t total;     /* documents of the source now */
-    uint64_t done, pending, empty, failed; /* after this run: coverage (as quern_status) */
+    /* After this run: total = done + pending + failed; empty ones are among the done. */
+    uint64_t done, pending, empty, failed;
     uint64_t processed, skipped, stale, deleted, chunks, tokens; /* in this run */
     uint64_t truncated; /* documents with more chunks than the cap, in this run */
     uint64_t bytes;     /* of vectors written (dry run: that would be) */
