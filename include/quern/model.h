@@ -18,16 +18,17 @@ enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32 };
 
 typedef struct quern_model_options {
     size_t struct_size;
-    uint32_t max_length;  /* tokens per text, special ones included; 0 = what the model says */
-    int precision;        /* enum quern_precision */
-    const char *name;     /* what to call it in errors and results; NULL: the folder's name */
+    uint32_t max_length; /* tokens per text, special ones included; 0 = what the model says */
+    int precision;       /* enum quern_precision */
+    const char *name;    /* what to call it in errors and results; NULL: the folder's name */
 } quern_model_options;
 
 typedef struct quern_model_info {
     size_t struct_size;
-    const char *name, *path, *family, *pooling; /* borrowed from the model; pooling "mean" or "cls" */
-    const char *pooling_origin;                 /* "modules.json", or "assumed" */
-    const char *precision, *kernels;            /* "fp32"; "avx512" */
+    const char *name, *path, *family,
+        *pooling;                    /* borrowed from the model; pooling "mean" or "cls" */
+    const char *pooling_origin;      /* "modules.json", or "assumed" */
+    const char *precision, *kernels; /* "fp32"; "avx512" */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
     uint32_t dimensions, max_sequence_length, layers, heads, vocabulary;
     uint64_t parameters, bytes; /* bytes: size of the weights file */
@@ -39,7 +40,8 @@ typedef struct quern_model_info {
  * length: options > sentence_bert_config > tokenizer_config > position table, never over the last.
  * ENOTFOUND: no such folder or file; EFORMAT: file, tensor and byte offset; EUNSUPPORTED: a family,
  * module, pooling or activation that is named. */
-QUERN_API int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt, quern_error *err);
+QUERN_API int quern_model_open(quern_model **out, const char *folder,
+                               const quern_model_options *opt, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
 
 /* info->struct_size must be set (QUERN_INIT). Cannot fail otherwise. */
@@ -61,13 +63,14 @@ QUERN_API int quern_model_fingerprint(quern_model *m, char **json, char hash[65]
 /* ---- tokens ---- */
 typedef struct quern_tokens {
     size_t n;
-    const int32_t *ids;           /* [n] */
-    const uint32_t *start, *end;  /* [n] bytes in the text, half open; 0,0 for special tokens */
-    const uint8_t *special;       /* [n] 1: added by the model's template */
+    const int32_t *ids;          /* [n] */
+    const uint32_t *start, *end; /* [n] bytes in the text, half open; 0,0 for special tokens */
+    const uint8_t *special;      /* [n] 1: added by the model's template */
 } quern_tokens;
 /* All tokens of a text, special ones included, never cut. Free with quern_tokens_free. Invalid UTF-8 is
  * EFORMAT with the byte in detail; replace it first (quern_utf8_replace) if that is wanted. */
-QUERN_API int quern_model_tokenize(const quern_model *m, quern_str text, quern_tokens **out, quern_error *err);
+QUERN_API int quern_model_tokenize(const quern_model *m, quern_str text, quern_tokens **out,
+                                   quern_error *err);
 QUERN_API void quern_tokens_free(quern_tokens *t);
 /* The vocabulary's string of an id ("##ing"), borrowed; NULL for an id outside. */
 QUERN_API const char *quern_model_token_text(const quern_model *m, int32_t id);

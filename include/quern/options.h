@@ -18,15 +18,15 @@ extern "C" {
 #endif
 
 enum quern_option_type {
-    QUERN_OPTION_FLAG,     /* --wal, --no-normalize: no value; in a file or the environment yes|no */
-    QUERN_OPTION_YESNO,    /* --auto-pull yes|no */
-    QUERN_OPTION_COUNT,    /* unsigned integer within min..max */
-    QUERN_OPTION_REAL,     /* finite number within min..max */
-    QUERN_OPTION_BYTES,    /* 512M, 2G, 1048576 */
+    QUERN_OPTION_FLAG,  /* --wal, --no-normalize: no value; in a file or the environment yes|no */
+    QUERN_OPTION_YESNO, /* --auto-pull yes|no */
+    QUERN_OPTION_COUNT, /* unsigned integer within min..max */
+    QUERN_OPTION_REAL,  /* finite number within min..max */
+    QUERN_OPTION_BYTES, /* 512M, 2G, 1048576 */
     QUERN_OPTION_DURATION, /* 300s, 50ms, 6h; a bare number is seconds; kept in milliseconds */
     QUERN_OPTION_TEXT,
-    QUERN_OPTION_CHOICE,   /* one of choices */
-    QUERN_OPTION_SECRET    /* text from environment or file only, never a flag, never shown */
+    QUERN_OPTION_CHOICE, /* one of choices */
+    QUERN_OPTION_SECRET  /* text from environment or file only, never a flag, never shown */
 };
 
 typedef struct quern_option {
@@ -37,10 +37,11 @@ typedef struct quern_option {
     const char *fallback;    /* default as text; NULL: none */
     const char *choices;     /* "f16|f32"; NULL */
     double min, max;
-    const char *commands;    /* space-separated commands that take it, "model-pull" for a sub-command, "model" for
+    const char *
+        commands; /* space-separated commands that take it, "model-pull" for a sub-command, "model" for
                                 all of them; "*" every command */
-    int repeated;            /* may be given several times; values joined by '\n' */
-    const char *help;        /* one sentence */
+    int repeated;     /* may be given several times; values joined by '\n' */
+    const char *help; /* one sentence */
 } quern_option;
 
 typedef struct quern_command {
@@ -67,24 +68,33 @@ QUERN_API void quern_config_free(quern_config *c);
  * comes with the nearest valid one. origin: "--batch", "QUERN_BATCH", "quern.ini:7". The stronger origin
  * wins, in whatever order: file < environment < flag. Twice from one strength is EINVAL, unless the option
  * may be repeated. FLAG and YESNO take "yes" or "no". */
-enum quern_config_strength { QUERN_FROM_DEFAULT, QUERN_FROM_FILE, QUERN_FROM_ENVIRONMENT, QUERN_FROM_FLAG };
-QUERN_API int quern_config_set(quern_config *c, const char *name, const char *value, int strength, const char *origin,
-                               quern_error *err);
+enum quern_config_strength {
+    QUERN_FROM_DEFAULT,
+    QUERN_FROM_FILE,
+    QUERN_FROM_ENVIRONMENT,
+    QUERN_FROM_FLAG
+};
+QUERN_API int quern_config_set(quern_config *c, const char *name, const char *value, int strength,
+                               const char *origin, quern_error *err);
 QUERN_API int quern_config_read_file(quern_config *c, const char *path, quern_error *err);
 /* environ-style array "NAME=value", NULL-terminated; an empty value counts as unset. A QUERN_* name that is
  * near to one of ours and none is EINVAL; one that resembles none is somebody else's and left alone. */
-QUERN_API int quern_config_read_environment(quern_config *c, char *const *environment, quern_error *err);
+QUERN_API int quern_config_read_environment(quern_config *c, char *const *environment,
+                                            quern_error *err);
 /* Conflicting options (two that exclude each other) for a command: EINVAL with both names. */
 QUERN_API int quern_config_check(const quern_config *c, const char *command, quern_error *err);
 
 /* Values: the option's name must be in the table (assert). text: as given, of any type; NULL when neither
  * set nor defaulted. One thread at a time. */
 QUERN_API int quern_config_flag(const quern_config *c, const char *name); /* FLAG and YESNO */
-QUERN_API uint64_t quern_config_count(const quern_config *c, const char *name); /* COUNT, BYTES, DURATION (ms); 0 unset */
+QUERN_API uint64_t quern_config_count(const quern_config *c,
+                                      const char *name); /* COUNT, BYTES, DURATION (ms); 0 unset */
 QUERN_API double quern_config_real(const quern_config *c, const char *name);
 QUERN_API const char *quern_config_text(const quern_config *c, const char *name);
-QUERN_API int quern_config_is_set(const quern_config *c, const char *name); /* by file, environment or flag */
-QUERN_API const char *quern_config_origin(const quern_config *c, const char *name); /* "default", "quern.ini:7", … */
+QUERN_API int quern_config_is_set(const quern_config *c,
+                                  const char *name); /* by file, environment or flag */
+QUERN_API const char *quern_config_origin(const quern_config *c,
+                                          const char *name); /* "default", "quern.ini:7", … */
 /* An option that came as a flag and whose value nobody has asked for, or NULL: a flag that is ignored is a bug. */
 QUERN_API const char *quern_config_unread(const quern_config *c);
 

@@ -17,18 +17,21 @@ enum quern_add_format { QUERN_ADD_AUTO, QUERN_ADD_TEXT, QUERN_ADD_JSONL, QUERN_A
 
 typedef struct quern_add_report {
     size_t struct_size;
-    uint64_t files, documents, added, changed, unchanged, removed, missing /* gone, kept: no sync */;
+    uint64_t files, documents, added, changed, unchanged, removed,
+        missing /* gone, kept: no sync */;
     uint64_t skipped_links, skipped_special, skipped_encoding, duplicates /* equal derived ids */;
 } quern_add_report;
 
 typedef struct quern_add_options {
     size_t struct_size;
-    const char *source;     /* NULL: "documents"; made if absent */
-    int format;             /* AUTO: by file name (.txt .md .markdown .text, .jsonl .ndjson, .csv), stdin: text */
-    const char *id_field;   /* NULL: "id" if present, else derived (path, or SHA-256 of the content) */
-    const char *text;       /* template over the input's fields, or one field's name; NULL: "text" or "body" or "content" */
-    int sync;               /* 1: documents of these inputs that have gone are removed */
-    uint64_t max_bytes;     /* per document, 0: 16 MiB */
+    const char *source; /* NULL: "documents"; made if absent */
+    int format; /* AUTO: by file name (.txt .md .markdown .text, .jsonl .ndjson, .csv), stdin: text */
+    const char
+        *id_field; /* NULL: "id" if present, else derived (path, or SHA-256 of the content) */
+    const char *
+        text; /* template over the input's fields, or one field's name; NULL: "text" or "body" or "content" */
+    int sync;           /* 1: documents of these inputs that have gone are removed */
+    uint64_t max_bytes; /* per document, 0: 16 MiB */
     int (*progress)(uint64_t documents, uint64_t bytes, void *ud); /* non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
@@ -38,13 +41,13 @@ typedef struct quern_add_options {
  * and counted), or "-" for standard input. Everything is staged and checked, then published in short
  * transactions: on an error nothing of this call shows. A document given twice with one id is EEXISTS with
  * both lines; same content costs nothing; a changed one replaces. EFORMAT: file, line and byte. */
-QUERN_API int quern_add(quern_store *s, const char *const *paths, size_t n, const quern_add_options *opt,
-                        quern_add_report *report, quern_error *err);
+QUERN_API int quern_add(quern_store *s, const char *const *paths, size_t n,
+                        const quern_add_options *opt, quern_add_report *report, quern_error *err);
 
 /* ---- fill ---- */
 typedef struct quern_fill_report {
     size_t struct_size;
-    uint64_t total;     /* documents of the source now */
+    uint64_t total; /* documents of the source now */
     /* After this run: total = done + pending + failed; empty ones are among the done. */
     uint64_t done, pending, empty, failed;
     uint64_t processed, skipped, stale, deleted, chunks, tokens; /* in this run */
@@ -58,35 +61,39 @@ typedef struct quern_fill_report {
 typedef struct quern_fill_progress {
     size_t struct_size;
     const char *source;
-    uint64_t done, total, failed, chunks, tokens; /* done counts documents that were already current */
+    uint64_t done, total, failed, chunks,
+        tokens; /* done counts documents that were already current */
     double seconds, rate /* documents a second, weighted to now */, eta_seconds;
 } quern_fill_progress;
 
 typedef struct quern_fill_options {
     size_t struct_size;
-    const char *source;      /* NULL: every source, by name */
-    uint64_t limit;          /* embed at most so many documents; 0: no limit */
-    const char *since;       /* only rows whose revision column is >= this; NULL */
-    int dry_run, force /* embed again what is current */, full /* look at deletions even with limit or since */;
-    int allow_empty;         /* an empty source may remove every vector */
-    uint32_t max_chunks;     /* per document, 0: 64 */
-    uint32_t overlap;        /* tokens, 0: 32 */
-    const char *vector_type; /* "f16" (NULL) or "f32" */
+    const char *source; /* NULL: every source, by name */
+    uint64_t limit;     /* embed at most so many documents; 0: no limit */
+    const char *since;  /* only rows whose revision column is >= this; NULL */
+    int dry_run, force /* embed again what is current */,
+        full /* look at deletions even with limit or since */;
+    int allow_empty;             /* an empty source may remove every vector */
+    uint32_t max_chunks;         /* per document, 0: 64 */
+    uint32_t overlap;            /* tokens, 0: 32 */
+    const char *vector_type;     /* "f16" (NULL) or "f32" */
     uint64_t max_document_bytes; /* 0: 16 MiB */
-    int (*progress)(const quern_fill_progress *p, void *ud); /* at most some times a second; non-zero cancels */
+    int (*progress)(const quern_fill_progress *p,
+                    void *ud); /* at most some times a second; non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with
  * everything encoded so far saved; ENOTFOUND no such source; EBUSY another fill of it runs (pid named). */
-QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt, quern_fill_report *report,
-                         quern_error *err);
+QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
+                         quern_fill_report *report, quern_error *err);
 
 /* ---- status ---- */
 typedef struct quern_status_report quern_status_report;
 typedef struct quern_status_row {
-    const char *source, *model, *fingerprint, *state, *vector_type; /* of the generation that searches use; "" none yet */
+    const char *source, *model, *fingerprint, *state,
+        *vector_type; /* of the generation that searches use; "" none yet */
     uint64_t total, done, pending, stale, empty, failed, chunks;
     uint32_t dimensions;
     double percent;
@@ -94,8 +101,8 @@ typedef struct quern_status_row {
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */
-QUERN_API int quern_status_open(quern_status_report **out, quern_store *s, quern_embedder *e, const char *source,
-                                const quern_cancel *cancel, quern_error *err);
+QUERN_API int quern_status_open(quern_status_report **out, quern_store *s, quern_embedder *e,
+                                const char *source, const quern_cancel *cancel, quern_error *err);
 QUERN_API size_t quern_status_count(const quern_status_report *r);
 QUERN_API const quern_status_row *quern_status_at(const quern_status_report *r, size_t i);
 QUERN_API void quern_status_free(quern_status_report *r);

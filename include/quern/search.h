@@ -15,9 +15,9 @@ extern "C" {
 
 typedef struct quern_hit {
     const char *source;
-    const char *key;   /* as the database has it, in JSON: 42, "a", [1,"x"] */
+    const char *key; /* as the database has it, in JSON: 42, "a", [1,"x"] */
     uint32_t chunk;
-    uint64_t start, end; /* bytes of the chunk in the rendered text */
+    uint64_t start, end;     /* bytes of the chunk in the rendered text */
     float score, similarity; /* both the cosine, for mode vector */
     const char *excerpt; /* of the live row, UTF-8, at most ~240 bytes on a word's edge, one line */
     const char *meta;    /* JSON object of the source's metadata columns; "{}" */
@@ -29,8 +29,8 @@ typedef struct quern_search_options {
     size_t struct_size;
     const char *const *sources; /* NULL: all that have an active generation */
     size_t n_sources;
-    uint32_t limit;        /* hits, 0: 10 */
-    float min_similarity;  /* used when has_min_similarity */
+    uint32_t limit;       /* hits, 0: 10 */
+    float min_similarity; /* used when has_min_similarity */
     int has_min_similarity;
     const quern_cancel *cancel;
     int as_document; /* 1: the query is embedded as documents are, for a model with two prompts */

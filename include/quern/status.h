@@ -21,7 +21,7 @@
 #include <string.h>
 
 #if defined(__GNUC__)
-#define QUERN_API __attribute__((visibility("default")))
+#define QUERN_API               __attribute__((visibility("default")))
 #define QUERN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define QUERN_API

@@ -17,13 +17,16 @@ typedef struct quern_store quern_store;
 
 typedef struct quern_store_options {
     size_t struct_size;
-    const char *db;    /* the user's database file; created if absent unless read_only or `store` is set */
-    const char *store; /* NULL: vectors live in db; else a file of their own, and db is opened read-only */
-    int wal;           /* 1: switch db to WAL; default: journal mode of an existing file stays as it is,
+    const char
+        *db; /* the user's database file; created if absent unless read_only or `store` is set */
+    const char
+        *store; /* NULL: vectors live in db; else a file of their own, and db is opened read-only */
+    int wal;    /* 1: switch db to WAL; default: journal mode of an existing file stays as it is,
                           WAL in files that quern creates */
-    int read_only;     /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
-    uint32_t busy_ms;  /* how long to wait for a lock, 0: 5000 */
-    void *connection;  /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction,
+    int read_only;    /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
+    uint32_t busy_ms; /* how long to wait for a lock, 0: 5000 */
+    void *
+        connection; /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction,
                           if one is open, is joined and never committed */
 } quern_store_options;
 
@@ -35,11 +38,12 @@ QUERN_API void quern_store_free(quern_store *s);
 /* ---- sources: which rows are documents ---- */
 typedef struct quern_source_spec {
     size_t struct_size;
-    const char *name;     /* [A-Za-z_][A-Za-z0-9_-]{0,62} */
-    const char *table;    /* table or view; NULL with `query`, or for the built-in documents table */
-    const char *query;    /* trusted SELECT in place of a table; NULL */
-    const char *keys;     /* comma-separated key columns; NULL for the built-in documents */
-    const char *text;     /* template: "Title: {title}. {body}"; a literal goes with the column after it */
+    const char *name;  /* [A-Za-z_][A-Za-z0-9_-]{0,62} */
+    const char *table; /* table or view; NULL with `query`, or for the built-in documents table */
+    const char *query; /* trusted SELECT in place of a table; NULL */
+    const char *keys;  /* comma-separated key columns; NULL for the built-in documents */
+    const char
+        *text; /* template: "Title: {title}. {body}"; a literal goes with the column after it */
     const char *revision; /* column that changes with every edit; NULL: hash of the rendered text */
     const char *where;    /* trusted SQL predicate; NULL */
     const char *meta;     /* comma-separated columns kept for filters and results; NULL */
@@ -57,7 +61,8 @@ QUERN_API int quern_source_set(quern_store *s, const quern_source_spec *spec, qu
 QUERN_API int quern_source_remove(quern_store *s, const char *name, quern_error *err);
 QUERN_API int quern_source_list_open(quern_source_list **out, quern_store *s, quern_error *err);
 QUERN_API size_t quern_source_list_count(const quern_source_list *l);
-QUERN_API const quern_source_spec *quern_source_list_at(const quern_source_list *l, size_t i); /* by name */
+QUERN_API const quern_source_spec *quern_source_list_at(const quern_source_list *l,
+                                                        size_t i); /* by name */
 QUERN_API void quern_source_list_free(quern_source_list *l);
 
 #ifdef __cplusplus

@@ -20,8 +20,8 @@ QUERN_API int quern_utf8_replace(char **out, size_t *len, quern_str s, quern_err
 
 /* Cheap look at JSON text before a parser that would swallow memory over it: EFORMAT when it is over
  * max_size bytes, nested deeper than max_depth, or of more than max_values values. Does not validate. */
-QUERN_API int quern_json_scan(quern_str text, size_t max_size, uint32_t max_depth, size_t max_values,
-                              quern_error *err);
+QUERN_API int quern_json_scan(quern_str text, size_t max_size, uint32_t max_depth,
+                              size_t max_values, quern_error *err);
 
 /* Of the n candidates the one nearest to `word` by edit distance, NULL when none is near enough to
  * be what was meant. Borrowed from candidates. */

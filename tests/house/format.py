@@ -19,4 +19,4 @@ def check(files):
 
 
 planted = {"two spaces": {"src/base/a.c": "/* a */\nint f(void)\n{\n  return 1;\n}\n"}}
-house.main(check, planted, house.tree("src", "cli", "tests", "examples", "bench"))
+house.main(check, planted, house.tree("include", "src", "cli", "tests", "examples", "bench"))

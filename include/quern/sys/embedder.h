@@ -17,8 +17,8 @@ typedef struct quern_embedder_table {
     uint32_t dimensions; /* > 0 */
     uint32_t max_length; /* tokens; 0 unknown */
     /* Required. As quern_embed; opt is never NULL; called from any thread. */
-    int (*embed)(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt, float *out,
-                 quern_embed_result *results, quern_error *err);
+    int (*embed)(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                 float *out, quern_embed_result *results, quern_error *err);
     /* Required. Canonical JSON of all that decides a vector; *json from quern_alloc. */
     int (*fingerprint)(void *self, char **json, quern_error *err);
     /* Optional: NULL = EUNSUPPORTED. */
@@ -29,8 +29,8 @@ typedef struct quern_embedder_table {
 
 /* The table is copied. On failure `self` stays the caller's. The face in front of it checks every
  * vector (finite, unit unless no_normalize) before anybody sees it. */
-QUERN_API int quern_embedder_from_table(quern_embedder **out, const quern_embedder_table *table, void *self,
-                                        quern_error *err);
+QUERN_API int quern_embedder_from_table(quern_embedder **out, const quern_embedder_table *table,
+                                        void *self, quern_error *err);
 /* Memory that the library will free. NULL when there is none. */
 QUERN_API void *quern_alloc(size_t size);
 

@@ -26,7 +26,13 @@
 extern "C" {
 #endif
 
-enum quern_value_type { QUERN_VALUE_NULL, QUERN_VALUE_INT, QUERN_VALUE_REAL, QUERN_VALUE_TEXT, QUERN_VALUE_BLOB };
+enum quern_value_type {
+    QUERN_VALUE_NULL,
+    QUERN_VALUE_INT,
+    QUERN_VALUE_REAL,
+    QUERN_VALUE_TEXT,
+    QUERN_VALUE_BLOB
+};
 
 typedef struct quern_value {
     int type;
@@ -35,7 +41,12 @@ typedef struct quern_value {
     quern_str bytes; /* TEXT and BLOB */
 } quern_value;
 
-enum quern_outcome { QUERN_OUTCOME_NONE, QUERN_OUTCOME_OK, QUERN_OUTCOME_EMPTY, QUERN_OUTCOME_FAILED };
+enum quern_outcome {
+    QUERN_OUTCOME_NONE,
+    QUERN_OUTCOME_OK,
+    QUERN_OUTCOME_EMPTY,
+    QUERN_OUTCOME_FAILED
+};
 
 /* What makes a document done, for one generation. */
 typedef struct quern_stamp {
@@ -52,22 +63,24 @@ typedef struct quern_row {
     quern_str revision;
     const quern_value *columns;
     size_t n_columns;
-    quern_stamp stamp;   /* in quern_read.generation */
-    const char *fault;   /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
+    quern_stamp stamp; /* in quern_read.generation */
+    const char *
+        fault; /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
 } quern_row;
 typedef int (*quern_row_fn)(const quern_row *row, void *ud);
 
 /* A plan for reading a source, made by the layer above from the declaration; constant over many calls. */
 typedef struct quern_read {
     const quern_source_spec *source;
-    const char *const *columns; /* to deliver: those that the template and meta name, no duplicates */
+    const char *const
+        *columns; /* to deliver: those that the template and meta name, no duplicates */
     size_t n_columns;
-    int64_t generation;         /* whose stamps to deliver; 0: none */
-    const char *since;          /* revision column >= this; NULL */
+    int64_t generation; /* whose stamps to deliver; 0: none */
+    const char *since;  /* revision column >= this; NULL */
 } quern_read;
 
 typedef struct quern_generation {
-    int64_t id; /* > 0 */
+    int64_t id;     /* > 0 */
     char state[12]; /* building active retired */
     char fingerprint[65];
     char model[128];
@@ -104,10 +117,10 @@ typedef int (*quern_chunk_ref_fn)(const quern_chunk_ref *c, void *ud);
 /* A document of the built-in table, on its way in. */
 typedef struct quern_document {
     quern_str id;
-    quern_str fields;   /* JSON object: what the template and results may use; "text" at least */
-    quern_str origin;   /* the input it came from, for sync ("path/to/file" or "-") */
-    uint64_t line;      /* in that input, for errors; 0 none */
-    int derived_id;     /* 1: equal ids collapse (counted), 0: they are an error */
+    quern_str fields; /* JSON object: what the template and results may use; "text" at least */
+    quern_str origin; /* the input it came from, for sync ("path/to/file" or "-") */
+    uint64_t line;    /* in that input, for errors; 0 none */
+    int derived_id;   /* 1: equal ids collapse (counted), 0: they are an error */
 } quern_document;
 typedef struct quern_publish_report {
     uint64_t added, changed, unchanged, removed, missing, duplicates;
@@ -119,23 +132,29 @@ typedef struct quern_store_table {
     void (*close)(void *self);
 
     /* -- sources. check: every table, column and predicate is tried against the database. -- */
-    int (*source_check)(void *self, const quern_source_spec *spec, const char *const *columns, size_t n, quern_error *err);
+    int (*source_check)(void *self, const quern_source_spec *spec, const char *const *columns,
+                        size_t n, quern_error *err);
     int (*source_put)(void *self, const quern_source_spec *spec, int replace, quern_error *err);
-    int (*source_each)(void *self, int (*fn)(const quern_source_spec *spec, void *ud), void *ud, quern_error *err); /* by name */
+    int (*source_each)(void *self, int (*fn)(const quern_source_spec *spec, void *ud), void *ud,
+                       quern_error *err); /* by name */
     int (*source_remove)(void *self, const char *name, quern_error *err);
 
     /* -- rows -- */
     /* Up to `limit` rows that match the predicate, after `after` (len 0: from the start). */
-    int (*scan)(void *self, const quern_read *read, quern_str after, size_t limit, quern_row_fn fn, void *ud, quern_error *err);
+    int (*scan)(void *self, const quern_read *read, quern_str after, size_t limit, quern_row_fn fn,
+                void *ud, quern_error *err);
     /* Of these keys, the rows that exist and match now; any order. */
-    int (*fetch)(void *self, const quern_read *read, const quern_str *keys, size_t n, quern_row_fn fn, void *ud, quern_error *err);
+    int (*fetch)(void *self, const quern_read *read, const quern_str *keys, size_t n,
+                 quern_row_fn fn, void *ud, quern_error *err);
     int (*count)(void *self, const quern_read *read, uint64_t *rows, quern_error *err);
 
     /* -- generations: at most one building and one active a source, by the database's own constraint -- */
     /* The one in that state ("active"), or ENOTFOUND. */
-    int (*generation_find)(void *self, const char *source, const char *state, quern_generation *out, quern_error *err);
+    int (*generation_find)(void *self, const char *source, const char *state, quern_generation *out,
+                           quern_error *err);
     /* Makes a building one; fingerprint_json is kept beside it. EEXISTS when there is one. */
-    int (*generation_build)(void *self, const char *source, const quern_generation *g, const char *fingerprint_json, int64_t *id, quern_error *err);
+    int (*generation_build)(void *self, const char *source, const quern_generation *g,
+                            const char *fingerprint_json, int64_t *id, quern_error *err);
     /* The fingerprint_json that generation_build was given; *json is the caller's (quern_free). ENOTFOUND. Search
      * reads the chunker's settings from it, and status says which setting differs. */
     int (*generation_json)(void *self, int64_t id, char **json, quern_error *err);
@@ -152,28 +171,36 @@ typedef struct quern_store_table {
      * The generation must still be building or active, else EMISMATCH.
      */
     int (*save)(void *self, const quern_read *read, const quern_save *docs, size_t n,
-                int (*still)(const quern_row *row, size_t i, void *ud), void *ud, uint8_t *stored, quern_error *err);
+                int (*still)(const quern_row *row, size_t i, void *ud), void *ud, uint8_t *stored,
+                quern_error *err);
     /* Stamps of a generation after a key, up to limit, in an order of the store's own. */
     int (*stamps)(void *self, int64_t generation, quern_str after, size_t limit,
-                  int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud, quern_error *err);
+                  int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud,
+                  quern_error *err);
     /* Removes stamp and vectors of those keys whose row is (still, checked in the transaction) gone or
      * no longer matches; *removed counts. */
-    int (*erase)(void *self, const quern_read *read, const quern_str *keys, size_t n, uint64_t *removed, quern_error *err);
+    int (*erase)(void *self, const quern_read *read, const quern_str *keys, size_t n,
+                 uint64_t *removed, quern_error *err);
     /* Every vector of a generation, in blocks of a size of the store's choosing. */
     int (*vectors)(void *self, int64_t generation, quern_block_fn fn, void *ud, quern_error *err);
     /* What the refs of a block are; refs that have gone meanwhile are left out. */
-    int (*resolve)(void *self, int64_t generation, const int64_t *refs, size_t n, quern_chunk_ref_fn fn, void *ud, quern_error *err);
+    int (*resolve)(void *self, int64_t generation, const int64_t *refs, size_t n,
+                   quern_chunk_ref_fn fn, void *ud, quern_error *err);
     /* Chunks of one document with their vectors, by index. */
-    int (*chunks)(void *self, int64_t generation, quern_str key, int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
+    int (*chunks)(void *self, int64_t generation, quern_str key,
+                  int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
 
     /* -- built-in documents: stage, then publish -- */
-    int (*stage_begin)(void *self, const char *source, int64_t *batch, quern_error *err); /* drops abandoned batches */
+    int (*stage_begin)(void *self, const char *source, int64_t *batch,
+                       quern_error *err); /* drops abandoned batches */
     /* EEXISTS when a given id was staged before: both origins and lines in the message. */
-    int (*stage_put)(void *self, int64_t batch, const quern_document *docs, size_t n, uint64_t *duplicates, quern_error *err);
+    int (*stage_put)(void *self, int64_t batch, const quern_document *docs, size_t n,
+                     uint64_t *duplicates, quern_error *err);
     /* One slice (< 50 ms) into the documents table; *more: call again. Same content is not written.
      * sync: documents that came from the batch's origins (or `roots`, JSON array of path prefixes) and are not in it are
      * removed, else counted as missing. Counts are added to *report. The batch is gone after the last slice. */
-    int (*stage_publish)(void *self, int64_t batch, const char *roots, int sync, quern_publish_report *report, int *more, quern_error *err);
+    int (*stage_publish)(void *self, int64_t batch, const char *roots, int sync,
+                         quern_publish_report *report, int *more, quern_error *err);
     int (*stage_drop)(void *self, int64_t batch, quern_error *err);
 
     /* -- one worker at a time on a name ("fill:documents") ; released by unlock, close or the process's death.
@@ -183,21 +210,24 @@ typedef struct quern_store_table {
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */
-QUERN_API int quern_store_from_table(quern_store **out, const quern_store_table *table, void *self, quern_error *err);
+QUERN_API int quern_store_from_table(quern_store **out, const quern_store_table *table, void *self,
+                                     quern_error *err);
 
 /* Canonical JSON of a key: QUERN_EFORMAT for NULL, a non-finite real or text that is not UTF-8. *key from
  * quern_alloc'd memory (quern_free). decode gives back values whose bytes are borrowed from *storage
  * (quern_free); values must have room for n_max. */
 QUERN_API int quern_key_encode(const quern_value *values, size_t n, char **key, quern_error *err);
-QUERN_API int quern_key_decode(quern_str key, quern_value *values, size_t n_max, size_t *n, char **storage, quern_error *err);
+QUERN_API int quern_key_decode(quern_str key, quern_value *values, size_t n_max, size_t *n,
+                               char **storage, quern_error *err);
 
 /* Runs the rules that every store must keep against a store that `open` makes empty each time with the
  * table `items(id INTEGER/any key, title, body, rev)` under its care through `exec` (the suite asks for rows by
  * quern_conformance_row). Returns QUERN_OK, or the first broken rule by name in err. */
 typedef struct quern_conformance {
     size_t struct_size;
-    int (*open)(void **self, void *ud, quern_error *err);                       /* a fresh, empty store */
-    int (*put)(void *self, int64_t id, const char *title, const char *body, const char *rev, void *ud, quern_error *err); /* insert or replace in items */
+    int (*open)(void **self, void *ud, quern_error *err); /* a fresh, empty store */
+    int (*put)(void *self, int64_t id, const char *title, const char *body, const char *rev,
+               void *ud, quern_error *err); /* insert or replace in items */
     int (*remove)(void *self, int64_t id, void *ud, quern_error *err);
     const quern_store_table *table;
     void *ud;
