@@ -37,9 +37,9 @@ typedef struct quern_option {
     const char *fallback;    /* default as text; NULL: none */
     const char *choices;     /* "f16|f32"; NULL */
     double min, max;
-    const char *
-        commands; /* space-separated commands that take it, "model-pull" for a sub-command, "model" for
-                                all of them; "*" every command */
+    /* space-separated commands that take it, "model-pull" for a sub-command, "model" for all of
+     * them; "*" every command */
+    const char *commands;
     int repeated;     /* may be given several times; values joined by '\n' */
     const char *help; /* one sentence */
 } quern_option;

@@ -26,10 +26,10 @@ typedef struct quern_add_options {
     size_t struct_size;
     const char *source; /* NULL: "documents"; made if absent */
     int format; /* AUTO: by file name (.txt .md .markdown .text, .jsonl .ndjson, .csv), stdin: text */
-    const char
-        *id_field; /* NULL: "id" if present, else derived (path, or SHA-256 of the content) */
-    const char *
-        text; /* template over the input's fields, or one field's name; NULL: "text" or "body" or "content" */
+    /* NULL: "id" if present, else derived (path, or SHA-256 of the content) */
+    const char *id_field;
+    /* template over the input's fields, or one field's name; NULL: "text" or "body" or "content" */
+    const char *text;
     int sync;           /* 1: documents of these inputs that have gone are removed */
     uint64_t max_bytes; /* per document, 0: 16 MiB */
     int (*progress)(uint64_t documents, uint64_t bytes, void *ud); /* non-zero cancels */

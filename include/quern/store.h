@@ -17,17 +17,17 @@ typedef struct quern_store quern_store;
 
 typedef struct quern_store_options {
     size_t struct_size;
-    const char
-        *db; /* the user's database file; created if absent unless read_only or `store` is set */
-    const char
-        *store; /* NULL: vectors live in db; else a file of their own, and db is opened read-only */
-    int wal;    /* 1: switch db to WAL; default: journal mode of an existing file stays as it is,
+    /* the user's database file; created if absent unless read_only or `store` is set */
+    const char *db;
+    /* NULL: vectors live in db; else a file of their own, and db is opened read-only */
+    const char *store;
+    int wal;       /* 1: switch db to WAL; default: journal mode of an existing file stays as it is,
                           WAL in files that quern creates */
-    int read_only;    /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
+    int read_only; /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
     uint32_t busy_ms; /* how long to wait for a lock, 0: 5000 */
-    void *
-        connection; /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction,
-                          if one is open, is joined and never committed */
+    /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction, if one is open,
+     * is joined and never committed */
+    void *connection;
 } quern_store_options;
 
 /* Opens, and brings quern's own tables up to this version. "postgres://…" is EUNSUPPORTED "built without
@@ -42,8 +42,8 @@ typedef struct quern_source_spec {
     const char *table; /* table or view; NULL with `query`, or for the built-in documents table */
     const char *query; /* trusted SELECT in place of a table; NULL */
     const char *keys;  /* comma-separated key columns; NULL for the built-in documents */
-    const char
-        *text; /* template: "Title: {title}. {body}"; a literal goes with the column after it */
+    /* template: "Title: {title}. {body}"; a literal goes with the column after it */
+    const char *text;
     const char *revision; /* column that changes with every edit; NULL: hash of the rendered text */
     const char *where;    /* trusted SQL predicate; NULL */
     const char *meta;     /* comma-separated columns kept for filters and results; NULL */

@@ -64,16 +64,16 @@ typedef struct quern_row {
     const quern_value *columns;
     size_t n_columns;
     quern_stamp stamp; /* in quern_read.generation */
-    const char *
-        fault; /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
+    /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
+    const char *fault;
 } quern_row;
 typedef int (*quern_row_fn)(const quern_row *row, void *ud);
 
 /* A plan for reading a source, made by the layer above from the declaration; constant over many calls. */
 typedef struct quern_read {
     const quern_source_spec *source;
-    const char *const
-        *columns; /* to deliver: those that the template and meta name, no duplicates */
+    /* to deliver: those that the template and meta name, no duplicates */
+    const char *const *columns;
     size_t n_columns;
     int64_t generation; /* whose stamps to deliver; 0: none */
     const char *since;  /* revision column >= this; NULL */
