@@ -72,6 +72,11 @@ static int fail(quern__db *db, int code, quern_error *err)
         return quern__fail(err, status, code,
                            "%s: locked by another program for over %u ms; try again", name,
                            db->busy_ms);
+    if (code == SQLITE_READONLY_ROLLBACK || code == SQLITE_READONLY_RECOVERY)
+        return quern__fail(err, status, code,
+                           "%s: a program that wrote to it has crashed; open it once with one that "
+                           "may write, so that SQLite can mend it",
+                           name);
     if (status == QUERN_EFORMAT)
         return quern__fail(err, status, code, "%s: not a SQLite database, or damaged: %s", name,
                            sqlite3_errmsg(db->conn));
@@ -129,6 +134,8 @@ int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms
         sqlite3_open_v2(path, &db->conn, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (!code)
         code = sqlite3_busy_handler(db->conn, wait_a_little, db);
+    if (!code) /* in a predicate, "colour" without such a column must be an error, not the text 'colour' */
+        code = sqlite3_db_config(db->conn, SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL);
     if (!code) /* opening is lazy: the first read looks at the file */
         code = sqlite3_exec(db->conn, "SELECT count(*) FROM sqlite_master", NULL, NULL, NULL);
     if (code) {

@@ -40,6 +40,27 @@ int quern__sqlite_columns(quern__db *db, const char *table, quern__arena *arena,
     return rc < 0 ? rc : QUERN_OK;
 }
 
+/* SQLite compares names of columns without ASCII case. */
+static bool same_name(quern_str a, const char *b)
+{
+    for (size_t i = 0; i < a.len; i++) {
+        char x = a.ptr[i], y = b[i];
+        x += x >= 'A' && x <= 'Z' ? 32 : 0;
+        y += y >= 'A' && y <= 'Z' ? 32 : 0;
+        if (x != y || !y)
+            return false;
+    }
+    return b[a.len] == '\0';
+}
+
+static int key_at(const quern__sqlite_plan *p, quern_str name)
+{
+    for (size_t i = 0; i < p->n_keys; i++)
+        if (same_name(name, p->keys[i]))
+            return (int)i;
+    return -1;
+}
+
 /* "a, b" into p->keys, blanks around names dropped. */
 static int split_keys(quern__sqlite_plan *p, const char *list, quern_error *err)
 {
@@ -60,31 +81,12 @@ static int split_keys(quern__sqlite_plan *p, const char *list, quern_error *err)
         int rc = quern__sql_name(name, "key column", err);
         if (rc)
             return rc;
+        if (key_at(p, quern_str_of(name)) >= 0)
+            return quern__fail(err, QUERN_EINVAL, 0, "key column '%s' is named twice", name);
         p->keys[p->n_keys++] = name;
         list += len + (end != NULL);
     }
     return p->n_keys ? QUERN_OK : quern__fail(err, QUERN_EINVAL, 0, "no key column given");
-}
-
-/* SQLite compares names of columns without ASCII case. */
-static bool same_name(quern_str a, const char *b)
-{
-    for (size_t i = 0; i < a.len; i++) {
-        char x = a.ptr[i], y = b[i];
-        x += x >= 'A' && x <= 'Z' ? 32 : 0;
-        y += y >= 'A' && y <= 'Z' ? 32 : 0;
-        if (x != y || !y)
-            return false;
-    }
-    return b[a.len] == '\0';
-}
-
-static int key_at(const quern__sqlite_plan *p, quern_str name)
-{
-    for (size_t i = 0; i < p->n_keys; i++)
-        if (same_name(name, p->keys[i]))
-            return (int)i;
-    return -1;
 }
 
 static int copy_collation(quern__sqlite_plan *p, int at, quern_str name, quern_error *err)
@@ -128,12 +130,28 @@ static int index_proves(quern__sqlite_plan *p, quern_str index, bool *proves, qu
     return rc < 0 ? rc : QUERN_OK;
 }
 
+/* INTEGER PRIMARY KEY is the rowid itself, never NULL and without an index of its own. Other keys of rowid tables
+ * may hold NULL unless declared otherwise: PRIMARY KEY (a, b), and INTEGER PRIMARY KEY DESC. */
+static int is_rowid(quern__sqlite_plan *p, const char *table, bool *is, quern_error *err)
+{
+    quern__stmt *stmt;
+    int rc = quern__db_prepare(p->db, "SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk'",
+                               &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_text(p->db, stmt, 1, quern_str_of(table));
+    rc = quern__db_step(p->db, stmt, err);
+    quern__db_finish(p->db, stmt);
+    *is = rc == 0;
+    return rc < 0 ? rc : QUERN_OK;
+}
+
 /* Key columns against the table's definition: which may be NULL, is it INTEGER PRIMARY KEY. */
 static int look_at_columns(quern__sqlite_plan *p, const char *table, quern_error *err)
 {
     quern__stmt *stmt;
     int64_t pk_columns = 0;
-    bool integer_pk = false;
+    bool integer_pk = false, rowid = false;
     size_t not_null = 0;
     int rc = quern__db_prepare(
         p->db, "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1)", &stmt, err);
@@ -142,20 +160,19 @@ static int look_at_columns(quern__sqlite_plan *p, const char *table, quern_error
     quern__db_bind_text(p->db, stmt, 1, quern_str_of(table));
     while ((rc = quern__db_step(p->db, stmt, err)) == 1) {
         quern_str name = quern__db_get_text(stmt, 0), type = quern__db_get_text(stmt, 1);
-        int at = key_at(p, name);
         pk_columns += quern__db_get_int(stmt, 3) > 0;
-        if (at < 0)
+        if (key_at(p, name) < 0)
             continue;
-        bool integer = quern__db_get_int(stmt, 3) > 0 && same_name(type, "INTEGER");
-        integer_pk |= integer;
-        not_null += integer || quern__db_get_int(stmt, 2) != 0;
+        integer_pk |= quern__db_get_int(stmt, 3) > 0 && same_name(type, "INTEGER");
+        not_null += quern__db_get_int(stmt, 2) != 0;
     }
     quern__db_finish(p->db, stmt);
+    if (rc >= 0 && integer_pk && pk_columns == 1)
+        rc = is_rowid(p, table, &rowid, err);
     if (rc < 0)
         return rc;
-    p->nullable = not_null < p->n_keys;
-    /* a rowid table's INTEGER PRIMARY KEY has no index of its own */
-    p->unique = integer_pk && pk_columns == 1;
+    p->nullable = not_null < p->n_keys && !(rowid && p->n_keys == 1);
+    p->unique = rowid;
     return QUERN_OK;
 }
 

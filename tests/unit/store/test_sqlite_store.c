@@ -180,6 +180,18 @@ static void keys_of_every_kind(void **state)
     add(f, &s);
     expect_keys(f, &s, "! 5 5.5 \"5\" ! {\"blob\":\"35\"}");
 
+    /* primary keys of rowid tables that may hold NULL, whatever their type */
+    sql(f, "CREATE TABLE halves (a INTEGER, b INTEGER, body TEXT, PRIMARY KEY (a, b));"
+           "INSERT INTO halves VALUES (NULL,1,'x'),(1,2,'x'),(NULL,2,'x'),(1,1,'x')");
+    s = spec_of("halves", "halves", "a,b", "{body}");
+    add(f, &s);
+    expect_keys(f, &s, "! ! [1,1] [1,2]");
+    sql(f, "CREATE TABLE down (a INTEGER PRIMARY KEY DESC, body TEXT);"
+           "INSERT INTO down VALUES (NULL,'x'),(2,'x'),(NULL,'y'),(1,'x')");
+    s = spec_of("down", "down", "a", "{body}");
+    add(f, &s);
+    expect_keys(f, &s, "! ! 1 2");
+
     sql(f, "CREATE TABLE dup (k, body TEXT); INSERT INTO dup VALUES "
            "(1,'a'),(1,'b'),(2,'c'),(1,'d'),(3,'e'),(3,'f');"
            "CREATE VIEW dups AS SELECT k, body FROM dup");
