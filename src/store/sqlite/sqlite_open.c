@@ -63,8 +63,12 @@ static int open_own(quern__sqlite *s, const char *path, const quern_store_option
     if (rc)
         return rc;
     bool created = !st.exists || (st.is_file && st.size == 0);
-    int mode = opt->read_only ? QUERN__DB_READ : QUERN__DB_CREATE;
+    /* Read-only is a promise of the statements, not of the file's mode: after a crash, ours or the user's, the first
+     * to open the file must roll its journal back, and a connection that cannot write could not even read. */
+    int mode = opt->read_only ? QUERN__DB_WRITE : QUERN__DB_CREATE;
     rc = quern__db_open(&s->own, path, mode, busy_ms, err);
+    if (!rc && opt->read_only)
+        rc = quern__db_exec(s->own, "PRAGMA query_only = 1", err);
     if (!rc && !opt->read_only && (created || opt->wal))
         rc = quern__db_exec(s->own, "PRAGMA journal_mode = WAL", err);
     /* A search reads every vector: mapped, that is page faults in runs instead of a call and a copy a page. */

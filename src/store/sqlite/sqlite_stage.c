@@ -7,6 +7,7 @@
 #include "store/sqlite/sqlite_store.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -129,6 +130,14 @@ int quern__sqlite_stage_begin(void *self, const char *source, int64_t *id, quern
 
 /* ---- put ---- */
 
+/* A document that is a whole file has no line. */
+static void line_text(uint64_t line, char out[32])
+{
+    out[0] = '\0';
+    if (line)
+        snprintf(out, 32, " line %" PRIu64, line);
+}
+
 /* Where an id was staged before, for the message. */
 static int staged_twice(quern__sqlite *s, int64_t id, const quern_document *d, quern_error *err)
 {
@@ -142,12 +151,14 @@ static int staged_twice(quern__sqlite *s, int64_t id, const quern_document *d, q
     rc = quern__db_step(s->own, stmt, err);
     if (rc == 1) {
         quern_str origin = quern__db_get_text(stmt, 0);
+        char first[32], second[32];
+        line_text((uint64_t)quern__db_get_int(stmt, 1), first);
+        line_text(d->line, second);
         rc = quern__fail(err, QUERN_EEXISTS, (int64_t)d->line,
-                         "document '%.*s' is given twice: %.*s line %" PRId64
-                         " and %.*s line %" PRIu64,
+                         "document '%.*s' is given twice: %.*s%s and %.*s%s",
                          (int)(d->id.len < 100 ? d->id.len : 100), d->id.ptr, (int)origin.len,
-                         origin.ptr ? origin.ptr : "", quern__db_get_int(stmt, 1),
-                         (int)d->origin.len, d->origin.ptr ? d->origin.ptr : "", d->line);
+                         origin.ptr ? origin.ptr : "", first, (int)d->origin.len,
+                         d->origin.ptr ? d->origin.ptr : "", second);
     }
     quern__db_finish(s->own, stmt);
     return rc ? rc : quern__fail(err, QUERN_EINTERNAL, 0, "a staged document is gone");
