@@ -25,6 +25,9 @@
 #include "quern/vector.h"
 
 enum {
+    SAVE_FIRST = 8, /* documents in the first save of a run */
+    SAVE_QUICK_MS = 15,
+    SAVE_SLOW_MS = 40,
     SAVE_TRIES = 3,     /* when somebody else holds the database longer than the store waits */
     REASON_BYTES = 200, /* of an error's message kept in the stamp */
     MAP_TOKENS = 256    /* taken for a text whose tokens are not known */
@@ -329,6 +332,26 @@ static int save_docs(fill_run *r, const size_t *which, size_t n, quern_error *er
     return rc;
 }
 
+/* How long a save lasts is the source's doing: a row of a view without an index costs a scan of it. The
+ * number of documents in one transaction follows what the last one took. */
+static int save_paced(fill_run *r, const size_t *which, size_t n, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t at = 0, most; rc == QUERN_OK && at < n; at += most) {
+        if (!r->save_most)
+            r->save_most = SAVE_FIRST;
+        most = QUERN__MIN(n - at, r->save_most);
+        uint64_t began = quern__now_ns();
+        rc = save_docs(r, which + at, most, err);
+        uint64_t took_ms = (quern__now_ns() - began) / 1000000;
+        if (took_ms > SAVE_SLOW_MS)
+            r->save_most = QUERN__MAX(most / 2, (size_t)1);
+        else if (took_ms < SAVE_QUICK_MS && most == r->save_most)
+            r->save_most = QUERN__MIN(2 * most, (size_t)FILL_DOCS);
+    }
+    return rc;
+}
+
 /* Those of docs[from, to) that are finished: failed, empty, or with a vector for every piece. */
 static int save_finished(fill_run *r, size_t from, size_t to, quern_error *err)
 {
@@ -339,7 +362,7 @@ static int save_finished(fill_run *r, size_t from, size_t to, quern_error *err)
         if (!d->drop && (d->reason || d->ready == d->n))
             which[n++] = i;
     }
-    return n ? save_docs(r, which, n, err) : QUERN_OK;
+    return save_paced(r, which, n, err);
 }
 
 /* ---- a dry run counts instead ---- */

@@ -74,7 +74,8 @@ typedef struct fill_run {
     float *floats;          /* [FILL_PIECES, dimensions] */
     unsigned char *vectors; /* [n_pieces, width] */
     size_t cap_vectors;
-    uint64_t taken; /* documents given to the embedder so far, for --limit */
+    size_t save_most; /* documents in one transaction, 0: not yet known */
+    uint64_t taken;   /* documents given to the embedder so far, for --limit */
 
     fill_counts counts;
     uint64_t total; /* rows when the run began */
