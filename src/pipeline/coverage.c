@@ -10,7 +10,7 @@
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
-enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 320 };
+enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 340 };
 
 struct quern_status_report {
     quern_status_row *rows;
@@ -90,6 +90,12 @@ static int find(quern_store *s, const char *name, const char *state, quern_gener
     return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
 }
 
+/* The source's own fault, beside which the others can still be counted. */
+static bool is_source_fault(int rc)
+{
+    return rc == QUERN_ENOTFOUND || rc == QUERN_EINVAL;
+}
+
 /* One line for the reader: what stands in the way of a search, or what a fill would do. */
 static int write_note(quern_store *s, quern_embedder *e, const quern__recipe *recipe,
                       const quern_generation *active, bool has_active, char note[NOTE_BYTES],
@@ -127,24 +133,33 @@ static const char *keep(quern_status_report *r, const char *s)
     return quern__arena_copy(&r->arena, s, strlen(s));
 }
 
+/* Among several, one that cannot be read (its table has gone) is told in its note and hides no other. */
 static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e, const char *name,
-                      const quern_cancel *cancel, quern_error *err)
+                      bool among, const quern_cancel *cancel, quern_error *err)
 {
+    quern_error fault = {0};
     quern_status_row *row = &r->rows[r->n];
     quern__recipe *recipe = NULL;
     quern_generation g;
     bool found = false;
     char note[NOTE_BYTES];
-    int rc = quern__recipe_open(&recipe, s, name, err);
+    int rc = quern__recipe_open(&recipe, s, name, &fault);
     if (rc == QUERN_OK)
-        rc = find(s, name, "active", &g, &found, err);
+        rc = find(s, name, "active", &g, &found, &fault);
     if (rc == QUERN_OK)
-        rc = write_note(s, e, recipe, &g, found, note, err);
+        rc = write_note(s, e, recipe, &g, found, note, &fault);
     if (rc == QUERN_OK)
-        rc = scan_source(s, recipe, found ? g.id : 0, row, cancel, err);
+        rc = scan_source(s, recipe, found ? g.id : 0, row, cancel, &fault);
     quern__recipe_free(recipe);
-    if (rc != QUERN_OK)
+    if (rc != QUERN_OK && !(among && is_source_fault(rc))) {
+        if (err)
+            *err = fault;
         return rc;
+    }
+    if (rc != QUERN_OK) {
+        memset(row, 0, sizeof *row);
+        snprintf(note, NOTE_BYTES, "cannot be read: %.300s", fault.msg);
+    }
     row->source = keep(r, name);
     row->model = keep(r, found ? g.model : "");
     row->fingerprint = keep(r, found ? g.fingerprint : "");
@@ -153,7 +168,9 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
     row->note = keep(r, note);
     row->chunks = found ? g.chunks : 0;
     row->dimensions = found ? g.dimensions : 0;
-    row->percent = row->total ? 100.0 * (double)row->done / (double)row->total : 100.0;
+    row->percent = row->total       ? 100.0 * (double)row->done / (double)row->total
+                   : rc == QUERN_OK ? 100.0
+                                    : 0.0;
     if (!row->source || !row->model || !row->fingerprint || !row->state || !row->vector_type ||
         !row->note)
         return quern__fail_memory(err, 0);
@@ -180,9 +197,9 @@ int quern_status_open(quern_status_report **out, quern_store *s, quern_embedder 
     if (!r || !r->rows)
         rc = quern__fail_memory(err, (n + 1) * sizeof *r->rows);
     if (rc == QUERN_OK && source)
-        rc = add_source(r, s, e, source, cancel, err);
+        rc = add_source(r, s, e, source, false, cancel, err);
     for (size_t i = 0; rc == QUERN_OK && !source && i < n; i++)
-        rc = add_source(r, s, e, names[i], cancel, err);
+        rc = add_source(r, s, e, names[i], true, cancel, err);
     quern__names_free(names, n);
     if (rc != QUERN_OK) {
         quern_status_free(r);
