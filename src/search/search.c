@@ -573,8 +573,9 @@ static int copy_hit(quern_results *out, const search_run *r, const candidate *c,
     h->chunk = c->chunk;
     h->start = c->start;
     h->end = c->end;
-    h->score = c->score;
-    h->similarity = c->score;
+    /* a vector rounded to f16 is a little longer or shorter than 1; a cosine is not */
+    h->score = QUERN__MAX(-1.0f, QUERN__MIN(c->score, 1.0f));
+    h->similarity = h->score;
     out->n++;
     return QUERN_OK;
 }

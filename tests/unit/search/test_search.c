@@ -57,7 +57,7 @@ static void the_nearest_first(void **state)
     const quern_hit *h = quern_results_at(r, 0);
     assert_string_equal(h->key, "5");
     assert_string_equal(h->source, "items");
-    assert_true(h->score > 0.999f && h->score <= 1.001f);
+    assert_true(h->score > 0.999f && h->score <= 1.0f);
     assert_true(h->score == h->similarity);
     assert_string_equal(h->excerpt, "title5. body of 5 word5");
     assert_string_equal(h->meta, "{\"title\":\"title5\",\"rev\":\"r1\"}");
