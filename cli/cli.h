@@ -74,6 +74,7 @@ int open_model(const cli *c, quern_model **out, quern_error *err);
 int open_embedder(const cli *c, quern_embedder **out, quern_error *err);
 void store_options(const cli *c, int read_only, quern_store_options *opt);
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
+int open_existing_store(const cli *c, quern_store **out, quern_error *err);
 /* Each --source, NULL-terminated names into *list (free(*list) frees them all); a single NULL for none. */
 int list_sources(const cli *c, char ***list, size_t *n, quern_error *err);
 /* Asks on a terminal; EINVAL without one and without --yes, ECANCELLED on anything but y. */

@@ -168,7 +168,7 @@ int cmd_fill(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)
-        rc = open_store(c, 0, &store, err);
+        rc = opt.dry_run ? open_store(c, 1, &store, err) : open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
         rc = open_embedder(c, &e, err);
     if (rc == QUERN_OK) {

@@ -77,7 +77,8 @@ static int declare(cli *c, int (*how)(quern_store *, const quern_source_spec *, 
     if (rc != QUERN_OK)
         return rc;
     fill_spec(c, &spec);
-    rc = open_store(c, 0, &store, err);
+    rc = how == quern_source_set ? open_existing_store(c, &store, err)
+                                 : open_store(c, 0, &store, err);
     if (rc == QUERN_OK)
         rc = how(store, &spec, err);
     quern_source_list *l = NULL;
@@ -155,7 +156,7 @@ int cmd_source_remove(cli *c, quern_error *err)
     char question[160];
     int rc = args_need(c, 1, 1, err);
     if (rc == QUERN_OK)
-        rc = open_store(c, 0, &store, err);
+        rc = open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
         rc = quern_source_list_open(&l, store, err);
     if (rc == QUERN_OK && !find(l, c->args[0]))

@@ -133,6 +133,16 @@ int open_store(const cli *c, int read_only, quern_store **out, quern_error *err)
     return quern_store_open(out, &opt, err);
 }
 
+/* For commands that change what is there: they make no file, and no table in a file of somebody else. */
+int open_existing_store(const cli *c, quern_store **out, quern_error *err)
+{
+    int rc = open_store(c, 1, out, err);
+    if (rc != QUERN_OK)
+        return rc;
+    quern_store_free(*out);
+    return open_store(c, 0, out, err);
+}
+
 int list_sources(const cli *c, char ***list, size_t *n, quern_error *err)
 {
     const char *joined = quern_config_text(c->config, "source");

@@ -7,6 +7,7 @@ import select
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 import unittest
 
@@ -81,6 +82,23 @@ class Documents(CommandTest):
         self.ok("add", "-", "--format", "jsonl", stdin='{"id": 7, "text": "ban"}\n')
         self.assertEqual(self.ok("status", "--json").json["total"], 1)
 
+    def test_a_database_that_is_not_there_stays_so(self):
+        for command in (["fill"], ["fill", "--dry-run"], ["source", "set", "a", "--text", "{t}"],
+                        ["source", "remove", "a", "--yes"], ["search", "ban"], ["status"], ["verify"]):
+            self.refused(4, "there is no such file", *command)
+        self.assertEqual(os.listdir(self.cwd), [])
+        with open(os.path.join(self.cwd, "quern.db"), "wb"):
+            pass
+        self.refused(4, "declare a source or add documents first", "fill")
+        self.assertEqual(os.path.getsize(os.path.join(self.cwd, "quern.db")), 0)
+
+    def test_files_of_one_name(self):
+        self.write("a/one.txt", "ban")
+        self.write("b/one.txt", "gut")
+        answer = self.quern("add", "a", "b")
+        self.assertEqual(answer.code, 1)
+        self.assertRegex(answer.message, r"'one.txt' is given twice: \S+/a/one.txt and \S+/b/one.txt$")
+
     def test_add_options(self):
         self.write("in.jsonl", '{"key": "x", "title": "Ban", "body": "gut"}\n{"key": "y", "title": "", "body": "lan"}\n')
         self.ok("add", "in.jsonl", "--source", "news", "--id-field", "key", "--text", "{title}: {body}")
@@ -154,6 +172,36 @@ class Tables(TableTest):
         self.ok("source", "remove", "books", "--yes")
         self.assertEqual(self.ok("source", "list", "--json").json["sources"], [])
         self.assertEqual(self.sql("select count(*) from books"), [(20,)])
+
+    def test_one_source_that_cannot_be_read(self):
+        self.declare()
+        self.sql("create table old (id integer primary key, t text)")
+        self.sql("insert into old values (1, 'ban')")
+        self.ok("source", "add", "a", "--table", "old", "--key", "id", "--text", "{t}")
+        self.ok("fill")
+        self.sql("drop table old")
+        rows = {row["source"]: row for row in self.ok("status", "--json").json["sources"]}
+        self.assertIn("no table 'old'", rows["a"]["note"])
+        self.assertEqual((rows["books"]["done"], rows["books"]["note"]), (20, ""))
+        self.refused(4, "no table 'old'", "status", "--source", "a")
+        self.refused(4, "no table 'old'", "search", "ban")
+        self.ok("search", "ban", "--source", "books")
+
+    def test_names_that_are_no_columns(self):
+        add = ("source", "add", "b", "--table", "books", "--key", "id", "--text", "{title}", "--where")
+        self.refused(2, "no such column", *add, '"gon" = 0')  # which SQLite would take for the text 'gon'
+        self.refused(2, "twice", "source", "add", "b", "--table", "books", "--key", "id,ID", "--text", "{title}")
+        self.ok(*add, '"gone" = 0')
+
+    def test_reading_after_a_crash(self):
+        self.declare()
+        self.ok("fill")
+        crash = ("import os, sqlite3; c = sqlite3.connect('quern.db'); c.execute('pragma cache_size = 1');"
+                 "c.execute('begin immediate'); c.execute('update books set blurb = hex(zeroblob(9000))'); os._exit(9)")
+        subprocess.run([sys.executable, "-c", crash], cwd=self.cwd)
+        self.assertGreater(os.path.getsize(os.path.join(self.cwd, "quern.db-journal")), 0)
+        self.assertEqual(self.ok("status", "--json").json["done"], 20)
+        self.assertEqual(len(self.ok("search", "ban", "--json").json["hits"]), 10)
 
     def test_a_query(self):
         self.ok("source", "add", "q", "--query", "select id, title || '!' as t from books where id < 6", "--key", "id", "--text", "{t}")
@@ -282,6 +330,8 @@ class EveryFlag(TableTest):
             given += [a for n, v in (("key", "id"), ("text", "{title}")) if n != option for a in ("--" + n, v)]
         if command == "bench" and option != "measurement-time":
             given = [a for a in given if a not in ("--measurement-time", "1ms")] + ["--measurement-time", "1ms"]
+        if option == "baseline":  # a millisecond measures nothing
+            given += ["--max-regression", "1000"]
         if command in ("model remove", "source remove") and option != "yes":
             given.append("--yes")
         if option == "jsonl":
