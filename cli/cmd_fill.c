@@ -119,7 +119,9 @@ static void fill_options(cli *c, quern_fill_options *opt)
     opt->full = quern_config_flag(c->config, "full");
     opt->allow_empty = quern_config_flag(c->config, "allow-empty");
     opt->max_chunks = (uint32_t)quern_config_count(c->config, "max-chunks");
-    opt->overlap = (uint32_t)quern_config_count(c->config, "overlap");
+    if (quern_config_is_set(c->config,
+                            "overlap")) /* else less than the default where windows are short */
+        opt->overlap = (uint32_t)quern_config_count(c->config, "overlap");
     opt->vector_type = quern_config_text(c->config, "vector-type");
     opt->max_document_bytes = quern_config_count(c->config, "max-document");
     opt->progress = on_progress;

@@ -151,7 +151,17 @@ static int settle_options(fill_run *r, quern_error *err)
                            "source %s has no revision column, so `since` cannot be used",
                            r->recipe->spec.name);
     uint32_t reads = quern_embedder_max_length(r->e);
+    uint32_t prompt = 0;
     quern__chunking *c = &r->settings.chunking;
+    int rc = quern__prompt_tokens(r->e, &prompt, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (reads && prompt > reads / 2)
+        return quern__fail(err, QUERN_EINVAL, prompt,
+                           "the prompt in front of documents has %u tokens, %s reads %u: too "
+                           "little is left for the text",
+                           prompt, quern_embedder_name(r->e), reads);
+    reads -= reads ? prompt : 0;
     c->max_tokens = reads ? QUERN__MIN(reads, QUERN__CHUNK_TOKENS) : QUERN__CHUNK_TOKENS;
     c->overlap = o->overlap ? o->overlap : QUERN__MIN(QUERN__CHUNK_OVERLAP, c->max_tokens / 4);
     c->max_chunks = o->max_chunks ? o->max_chunks : QUERN__CHUNK_MAX;

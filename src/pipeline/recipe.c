@@ -535,6 +535,43 @@ int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern
     return rc;
 }
 
+static int count_tokens(quern_embedder *e, const char *text, uint32_t *n, quern_error *err)
+{
+    quern_tokens *t = NULL;
+    quern_error local = {0};
+    int rc = quern_embedder_tokenize(e, quern_str_of(text), &t, &local);
+    *n = rc == QUERN_OK ? t->n : 0;
+    quern_tokens_free(t);
+    if (rc != QUERN_OK && rc != QUERN_EUNSUPPORTED && err)
+        *err = local;
+    return rc == QUERN_EUNSUPPORTED ? QUERN_OK
+                                    : rc; /* without a tokenizer, chunks are cut by guess */
+}
+
+int quern__prompt_tokens(quern_embedder *e, uint32_t *n, quern_error *err)
+{
+    char *own = NULL;
+    json_t *root = NULL;
+    uint32_t with = 0;
+    uint32_t without = 0;
+    *n = 0;
+    int rc = quern_embedder_fingerprint(e, &own, NULL, err);
+    if (rc == QUERN_OK)
+        rc = load_object(&root, own, err);
+    const char *prompt =
+        json_string_value(json_object_get(json_object_get(root, "prompts"), "document"));
+    if (rc == QUERN_OK && prompt && *prompt) {
+        rc = count_tokens(e, prompt, &with, err);
+        if (rc == QUERN_OK)
+            rc = count_tokens(e, "", &without, err); /* what the model adds itself */
+        if (rc == QUERN_OK && with > without)
+            *n = with - without;
+    }
+    json_decref(root);
+    quern__free(own);
+    return rc;
+}
+
 size_t quern__vector_width(const char *vector_type)
 {
     if (strcmp(vector_type, "f16") == 0)

@@ -83,6 +83,9 @@ int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern
                                    const quern_generation *g, quern__fill_settings *settings,
                                    quern_error *err);
 
+/* Tokens that the prompt in front of every document takes of what the model reads. */
+int quern__prompt_tokens(quern_embedder *e, uint32_t *n, quern_error *err);
+
 /* Bytes of one stored element, 0 for an unknown type. */
 size_t quern__vector_width(const char *vector_type);
 

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -113,6 +114,21 @@ class Documents(CommandTest):
         self.write("large.txt", "twelve bytes")
         self.refused(1, "large.txt", "add", "large.txt", "--max-document", "11")
         self.ok("add", "large.txt", "--max-document", "12")
+
+
+    def test_a_prompt_takes_room(self):
+        """The prompt stands in front of every chunk, so chunks are that much shorter."""
+        model = os.path.join(self.cwd, "prompted")
+        shutil.copytree(self.model, model)
+        with open(os.path.join(model, "config_sentence_transformers.json"), "w") as f:
+            json.dump({"prompts": {"query": "ban ", "document": "gut gut gut gut: "}}, f)
+        self.write("long.txt", "ban lan " * 200)
+        self.ok("add", "long.txt")
+        plain = self.ok("fill", "--json").json
+        prompted = self.ok("fill", "--json", "--model", model).json
+        self.assertEqual((plain["failed"], prompted["failed"]), (0, 0))
+        self.assertGreater(prompted["chunks"], plain["chunks"])
+        self.assertEqual(self.ok("verify", "--all", "--model", model, "--json").json["equal"], 1)
 
 
 class TableTest(CommandTest):
