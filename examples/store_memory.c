@@ -562,6 +562,11 @@ static item *find_by_id(item *at, size_t n, const char *name, quern_str key)
             return &at[i];
     return NULL;
 }
+static int same_fields(const item *staged, quern_str fields)
+{
+    return strlen(staged->title) == fields.len && memcmp(staged->title, fields.ptr, fields.len) == 0;
+}
+
 static int stage_put(void *self, int64_t batch, const quern_document *docs, size_t n,
                      uint64_t *duplicates, quern_error *err)
 {
@@ -575,7 +580,7 @@ static int stage_put(void *self, int64_t batch, const quern_document *docs, size
         if (rc)
             return rc;
         const item *old = find_by_id(m->staged.at, m->staged.n, m->batch_source, quern_str_of(key));
-        if (old && !docs[i].derived_id) {
+        if (old && !(docs[i].derived_id && same_fields(old, docs[i].fields))) {
             char both[200];
             snprintf(both, sizeof both, "%s: %s line %" PRId64 ", and line %" PRIu64, key,
                      old->origin, old->id, docs[i].line);

@@ -92,12 +92,12 @@ static int copy_str(add_run *r, quern_str from, quern_str *to, quern_error *err)
     return QUERN_OK;
 }
 
-/* Copies the document; an empty id is derived from `content`. */
-static int stage(add_run *r, quern_str id, quern_str fields, quern_str content, const char *origin,
-                 uint64_t line, quern_error *err)
+/* Copies the document; an empty id is derived from `content`. derived: so is the one given, from a path. */
+static int stage(add_run *r, quern_str id, bool derived, quern_str fields, quern_str content,
+                 const char *origin, uint64_t line, quern_error *err)
 {
     char hex[65];
-    quern_document d = {.line = line, .derived_id = id.len == 0};
+    quern_document d = {.line = line, .derived_id = derived || id.len == 0};
     if (id.len == 0) {
         uint8_t digest[32];
         int rc = quern__sha256_of(content.ptr ? content.ptr : "", content.len, digest, err);
@@ -187,7 +187,7 @@ static int add_records(add_run *r, quern__file *file, const char *name, const ch
         quern_str fields = {r->fields.data, r->fields.len};
         quern_str id = {r->id.data, r->id.len};
         if (rc == QUERN_OK)
-            rc = stage(r, id, fields, fields, origin, in.line, err);
+            rc = stage(r, id, false, fields, fields, origin, in.line, err);
     }
     quern__input_dispose(&in);
     return rc;
@@ -213,7 +213,7 @@ static int stage_text(add_run *r, quern_str text, quern_str id, const char *orig
     int rc = quern__shape_text(text, &r->fields, err);
     quern_str fields = {r->fields.data, r->fields.len};
     r->bytes += text.len;
-    return rc == QUERN_OK ? stage(r, id, fields, text, origin, 0, err) : rc;
+    return rc == QUERN_OK ? stage(r, id, true, fields, text, origin, 0, err) : rc;
 }
 
 /* `walked`: found in a folder, so skipped and counted when it is no text. */

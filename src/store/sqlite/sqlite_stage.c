@@ -164,6 +164,26 @@ static int staged_twice(quern__sqlite *s, int64_t id, const quern_document *d, q
     return rc ? rc : quern__fail(err, QUERN_EINTERNAL, 0, "a staged document is gone");
 }
 
+/* Is what was staged under this id the same document? */
+static int staged_same(quern__sqlite *s, int64_t id, const quern_document *d, bool *same,
+                       quern_error *err)
+{
+    quern__stmt *stmt;
+    int rc = quern__db_prepare(s->own,
+                               "SELECT 1 FROM quern_staging"
+                               " WHERE batch = ?1 AND id = ?2 AND fields = ?3",
+                               &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, id);
+    quern__db_bind_text(s->own, stmt, 2, d->id);
+    quern__db_bind_text(s->own, stmt, 3, d->fields);
+    rc = quern__db_step(s->own, stmt, err);
+    *same = rc == 1;
+    quern__db_finish(s->own, stmt);
+    return rc < 0 ? rc : QUERN_OK;
+}
+
 static int put_one(quern__sqlite *s, int64_t id, const quern_document *d, uint64_t *duplicates,
                    quern_error *err)
 {
@@ -183,8 +203,11 @@ static int put_one(quern__sqlite *s, int64_t id, const quern_document *d, uint64
     rc = quern__db_run(s->own, stmt, err);
     if (rc || quern__db_changes(s->own))
         return rc;
-    if (!d->derived_id)
-        return staged_twice(s, id, d, err);
+    bool same = false;
+    if (d->derived_id)
+        rc = staged_same(s, id, d, &same, err);
+    if (rc || !same)
+        return rc ? rc : staged_twice(s, id, d, err);
     ++*duplicates;
     return QUERN_OK;
 }

@@ -125,6 +125,17 @@ static void ids_that_are_derived(void **state)
     assert_int_equal(number(w, "SELECT min(length(id)) FROM quern_documents"), 64);
 }
 
+/* A file named twice is one document; two files of one name are two, and must not become one. */
+static void paths_given_twice(void **state)
+{
+    add_world *a = *state;
+    const char *path = put_text(a, "a.txt", "the same");
+    const char *twice[] = {path, path};
+    check(a->w, quern_add(a->w->s, twice, 2, &a->opt, &a->report, &a->w->err));
+    assert_int_equal(a->report.duplicates, 1);
+    assert_int_equal(number(a->w, "SELECT count(*) FROM quern_documents"), 1);
+}
+
 static void csv_with_chosen_fields(void **state)
 {
     add_world *a = *state;
@@ -269,6 +280,7 @@ int main(void)
         ADD_TEST(json_lines),
         ADD_TEST(a_fault_leaves_nothing),
         ADD_TEST(ids_that_are_derived),
+        ADD_TEST(paths_given_twice),
         ADD_TEST(csv_with_chosen_fields),
         ADD_TEST(a_folder),
         ADD_TEST(two_files_of_one_name),
