@@ -164,7 +164,7 @@ int cmd_doctor(cli *c, quern_error *err)
     int configuration_only = strcmp(quern_config_origin(c->config, "config"), "--config") == 0;
     if (rc == QUERN_OK && !configuration_only) {
         say(&p, OK, "quern", "%s", quern_version_string());
-        say(&p, OK, "processor", "%s; using %s", quern_cpu_describe(), quern_cpu_level());
+        say(&p, OK, "processor", "%s; features up to %s", quern_cpu_describe(), quern_cpu_level());
         check_model(&p, &e);
         check_store(&p, e);
     }

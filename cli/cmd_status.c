@@ -110,7 +110,7 @@ int cmd_status(cli *c, quern_error *err)
         rc = open_store(c, 1, &store, err);
     if (rc == QUERN_OK && (rc = open_embedder(c, &e, &why)) != QUERN_OK) {
         if (rc == QUERN_ENOTFOUND && !c->quiet)
-            out_log(QUERN_LOG_WARN, "status", why.msg, NULL);
+            out_log(QUERN_LOG_WARN, "status", why.msg);
         else if (rc != QUERN_ENOTFOUND)
             *err = why;
         rc = rc == QUERN_ENOTFOUND ? QUERN_OK : rc;

@@ -164,7 +164,7 @@ static int apply_common(cli *c, quern_error *err)
         number += *at == '|';
     if (c->quiet && !quern_config_is_set(c->config, "log-level"))
         number = QUERN_LOG_ERROR;
-    quern_set_log(out_log, number, NULL);
+    quern_set_log(out_log_line, number, NULL);
     uint64_t limit = quern_config_count(c->config, "memory-limit");
     if (limit && term_limit_memory(limit) != 0)
         return fail(err, QUERN_EUNSUPPORTED, "--memory-limit: this system refuses the limit");
@@ -229,7 +229,7 @@ static void report(const cli *c, int rc, const quern_error *err)
         hint = quern_config_text(c->config, "memory-limit");
     snprintf(line, sizeof line, "%s%s%s%s", err->msg[0] ? err->msg : quern_status_text(rc),
              *hint ? " (the memory limit is " : "", hint, *hint ? ")" : "");
-    out_log(QUERN_LOG_ERROR, "cli", line, NULL);
+    out_log(QUERN_LOG_ERROR, "cli", line);
 }
 
 int main(int argc, char **argv)

@@ -266,24 +266,48 @@ static void quote_into(char *out, size_t size, const char *s)
     out[used] = '\0';
 }
 
-void out_log(int level, const char *component, const char *message, void *ud)
+/* ,"name":"value" appended to a line of JSON; nothing for NULL. */
+static size_t put_member(char *line, size_t size, size_t used, const char *name, const char *value)
+{
+    char quoted[1200];
+    if (!value || used >= size)
+        return used;
+    quote_into(quoted, sizeof quoted, value);
+    int n = snprintf(line + used, size - used, ",\"%s\":\"%s\"", name, quoted);
+    if (n < 0 || used + (size_t)n >= size)
+        return used; /* left out whole rather than cut */
+    return used + (size_t)n;
+}
+
+void out_log_line(const quern_log_line *l, void *ud)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
     (void)ud;
-    if (level < QUERN_LOG_ERROR || level > QUERN_LOG_DEBUG)
-        level = QUERN_LOG_ERROR;
-    char line[2400], text[1200], part[80], time[25];
+    int known = l->level >= QUERN_LOG_ERROR && l->level <= QUERN_LOG_DEBUG;
+    const char *level = names[known ? l->level : QUERN_LOG_ERROR];
+    char line[5200], time[25];
     if (log_format == OUT_LOG_JSON) {
         term_timestamp(time);
-        quote_into(text, sizeof text, message);
-        quote_into(part, sizeof part, component);
-        snprintf(line, sizeof line,
-                 "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"%s\"}\n",
-                 time, names[level], part, text);
-    } else if (level == QUERN_LOG_ERROR && strcmp(component, "cli") == 0) {
-        snprintf(line, sizeof line, "quern: %s\n", message);
+        size_t used = (size_t)snprintf(line, sizeof line, "{\"time\":\"%s\"", time);
+        used = put_member(line, sizeof line - 3, used, "level", level);
+        used = put_member(line, sizeof line - 3, used, "component", l->component);
+        used = put_member(line, sizeof line - 3, used, "source", l->source);
+        used = put_member(line, sizeof line - 3, used, "key", l->key);
+        used = put_member(line, sizeof line - 3, used, "code",
+                          l->code ? quern_status_name(l->code) : NULL);
+        used = put_member(line, sizeof line - 3, used, "message", l->message);
+        memcpy(line + used, "}\n", 3);
+    } else if (l->level == QUERN_LOG_ERROR && strcmp(l->component, "cli") == 0) {
+        snprintf(line, sizeof line, "quern: %s\n", l->message);
     } else {
-        snprintf(line, sizeof line, "quern: %s: %s: %s\n", names[level], component, message);
+        snprintf(line, sizeof line, "quern: %s: %s: %s\n", level, l->component, l->message);
     }
     fputs(line, stderr); /* one call, so that lines of several threads stay whole */
+}
+
+void out_log(int level, const char *component, const char *message)
+{
+    const quern_log_line line = {
+        .struct_size = sizeof line, .level = level, .component = component, .message = message};
+    out_log_line(&line, NULL);
 }

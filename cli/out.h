@@ -40,6 +40,7 @@ void put_line(void); /* ends a document with a line break */
 enum { OUT_LOG_TEXT, OUT_LOG_JSON };
 void out_log_format(int format);
 /* "quern: MESSAGE", or one JSON object, on one line; any thread. */
-void out_log(int level, const char *component, const char *message, void *ud);
+void out_log(int level, const char *component, const char *message);
+void out_log_line(const quern_log_line *line, void *ud); /* for quern_set_log */
 
 #endif

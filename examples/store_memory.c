@@ -564,7 +564,8 @@ static item *find_by_id(item *at, size_t n, const char *name, quern_str key)
 }
 static int same_fields(const item *staged, quern_str fields)
 {
-    return strlen(staged->title) == fields.len && memcmp(staged->title, fields.ptr, fields.len) == 0;
+    return strlen(staged->title) == fields.len &&
+           memcmp(staged->title, fields.ptr, fields.len) == 0;
 }
 
 static int stage_put(void *self, int64_t batch, const quern_document *docs, size_t n,

@@ -85,7 +85,8 @@ typedef struct quern_fill_options {
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with
- * everything encoded so far saved; ENOTFOUND no such source; EBUSY another fill of it runs (pid named). */
+ * all saved but the chunks of the embedder's call in flight (at most 64), which stay pending; ENOTFOUND no such
+ * source; EBUSY another fill of it runs (pid named). */
 QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
                          quern_fill_report *report, quern_error *err);
 

@@ -113,7 +113,14 @@ QUERN_API void quern_free(void *p);
  * user's document is ever in one. NULL (the default) drops them. Set it before other calls.
  */
 enum quern_log_level { QUERN_LOG_ERROR, QUERN_LOG_WARN, QUERN_LOG_INFO, QUERN_LOG_DEBUG };
-typedef void (*quern_log_fn)(int level, const char *component, const char *message, void *ud);
+typedef struct quern_log_line {
+    size_t struct_size;
+    int level;
+    const char *component, *message; /* message: one line, names the item too */
+    const char *source, *key;        /* the item that failed; NULL when the line is about none */
+    int code; /* why it failed (QUERN_EFORMAT, …); 0 when it is about none */
+} quern_log_line;
+typedef void (*quern_log_fn)(const quern_log_line *line, void *ud);
 QUERN_API void quern_set_log(quern_log_fn fn, int level, void *ud);
 
 /*

@@ -124,7 +124,7 @@ static const quern_option options[] = {
      "Look for deleted rows even with --limit or --since."},
     {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
      "Let a source that has become empty lose all its vectors."},
-    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 65536, "fill", 0,
+    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024, "fill", 0,
      "At most so many chunks of one document; what lies beyond is counted."},
     {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill", 0,
      "Tokens that neighbouring chunks share."},

@@ -275,6 +275,7 @@ int quern_embedder_from_model(quern_embedder **out, quern_model *m,
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(m, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof *opt, err);
     uint32_t threads = opt ? opt->threads : 0,
              batch = opt && opt->batch ? opt->batch : DEFAULT_BATCH;
     if (batch > MAX_BATCH || threads > 1024)

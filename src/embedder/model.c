@@ -134,6 +134,7 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(folder && *folder, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof *opt, err);
     quern__stat st;
     int rc = check_precision(opt ? opt->precision : 0, err);
     if (rc == QUERN_OK)

@@ -36,16 +36,19 @@ enum {
 /* Seconds a token takes when the embedder has not yet been used, for a dry run: order of magnitude only. */
 static const double GUESS_SECONDS_PER_TOKEN = 40e-6;
 
-void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason)
+void quern__fill_note_failure(fill_run *r, quern_str key, int code, const char *reason)
 {
     snprintf(r->report->last_error, sizeof r->report->last_error, "%.*s: %s",
              (int)QUERN__MIN(key.len, 80), key.ptr ? key.ptr : "", reason);
-    quern__log(QUERN_LOG_WARN, "fill", "source %s: %s", r->recipe->spec.name,
-               r->report->last_error);
+    char name[128];
+    snprintf(name, sizeof name, "%.*s", (int)QUERN__MIN(key.len, sizeof name - 1),
+             key.ptr ? key.ptr : "");
+    quern__log_item("fill", r->recipe->spec.name, name, code, reason);
 }
 
-static int set_reason(fill_run *r, fill_doc *d, const char *reason, quern_error *err)
+static int set_reason(fill_run *r, fill_doc *d, int code, const char *reason, quern_error *err)
 {
+    d->code = code;
     size_t n = strlen(reason);
     d->reason = quern__arena_copy(&r->arena, reason, QUERN__MIN(n, REASON_BYTES));
     return d->reason ? QUERN_OK : quern__fail_memory(err, n);
@@ -105,7 +108,7 @@ static int cut_document(fill_run *r, size_t doc, quern__pieces *found, quern_err
     quern_error local = {0};
     int rc = quern__chunk_text(r->e, d->text, &r->settings.chunking, found, &local);
     if (is_text_fault(rc))
-        return set_reason(r, d, local.msg, err);
+        return set_reason(r, d, rc, local.msg, err);
     if (rc != QUERN_OK) {
         if (err)
             *err = local;
@@ -183,7 +186,7 @@ static int embed_pieces(fill_run *r, const size_t *which, size_t n, quern_error 
     }
     size_t bad = local.subject >= 0 && (size_t)local.subject < m ? (size_t)local.subject : m / 2;
     if (m == 1 || local.subject >= 0) {
-        rc = set_reason(r, &r->docs[r->pieces[live[bad]].doc], local.msg, err);
+        rc = set_reason(r, &r->docs[r->pieces[live[bad]].doc], rc, local.msg, err);
         if (rc == QUERN_OK)
             rc = embed_pieces(r, live, bad, err);
         if (rc == QUERN_OK)
@@ -287,7 +290,7 @@ static void count_saved(fill_run *r, const fill_doc *d, bool stored)
     r->done_here++;
     if (d->reason) {
         r->counts.failed++;
-        quern__fill_note_failure(r, d->key, d->reason);
+        quern__fill_note_failure(r, d->key, d->code, d->reason);
         return;
     }
     r->report->processed++;
@@ -374,7 +377,7 @@ static void count_dry(fill_run *r, size_t from, size_t to)
         if (d->drop)
             continue;
         if (d->reason) {
-            quern__fill_note_failure(r, d->key, d->reason);
+            quern__fill_note_failure(r, d->key, d->code, d->reason);
             r->counts.failed++;
             continue;
         }

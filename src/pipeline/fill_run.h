@@ -28,6 +28,7 @@ enum {
 typedef struct fill_doc {
     quern_str key, revision, text;
     const char *reason;     /* set: it has failed */
+    int code;               /* of that failure */
     int outcome_before;     /* of its stamp, current or not */
     bool check_only;        /* current as it stands, unless its vectors turn out to be missing */
     bool drop;              /* nothing to do after all */
@@ -89,7 +90,7 @@ typedef struct fill_run {
 int quern__fill_scan(fill_run *r, bool *end, quern_error *err);
 /* fill_batch.c: everything in the batch, then empties it. Saves what was finished even when it fails. */
 int quern__fill_batch(fill_run *r, quern_error *err);
-void quern__fill_note_failure(fill_run *r, quern_str key, const char *reason);
+void quern__fill_note_failure(fill_run *r, quern_str key, int code, const char *reason);
 /* fill_sweep.c */
 int quern__fill_count_stamps(fill_run *r, quern_error *err);
 int quern__fill_sweep(fill_run *r, quern_error *err);

@@ -65,6 +65,7 @@ static int take_document(fill_run *r, const quern_row *row, const quern__documen
         quern_str why = {NULL, 0};
         rc = copy_str(r, quern_str_of(doc->reason), &why);
         d->reason = why.ptr;
+        d->code = QUERN_EFORMAT;
     } else if (rc == QUERN_OK) {
         rc = copy_str(r, doc->text, &d->text);
     }
@@ -89,7 +90,8 @@ static int take_row(const quern_row *row, void *ud)
     r->counts.rows++;
     if (row->fault) {
         r->counts.failed++;
-        quern__fill_note_failure(r, quern_str_of("a row"), row->fault); /* its key is a mark */
+        quern__fill_note_failure(r, quern_str_of("a row"), QUERN_EFORMAT,
+                                 row->fault); /* its key is a mark */
         return QUERN_OK;
     }
     forget_old(r, row->stamp.outcome);

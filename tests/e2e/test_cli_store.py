@@ -271,6 +271,8 @@ class Tables(TableTest):
         self.assertEqual((answer.json["failed"], answer.json["done"]), (2, 1))
         records = [json.loads(line) for line in answer.message.splitlines()]  # one line for each, and the end
         self.assertEqual({record["level"] for record in records}, {"warn", "error"})
+        failed = next(record for record in records if record.get("key") == '"c"')
+        self.assertEqual((failed["source"], failed["code"]), ("odd", "EFORMAT"))
         self.assertEqual(self.quern("fill", "--quiet").out, b"")
         self.assertEqual(self.quern("doctor").code, 1)
         self.assertEqual(self.ok("status", "--json").json["failed"], 2)

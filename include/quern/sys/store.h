@@ -120,7 +120,7 @@ typedef struct quern_document {
     quern_str fields; /* JSON object: what the template and results may use; "text" at least */
     quern_str origin; /* the input it came from, for sync ("path/to/file" or "-") */
     uint64_t line;    /* in that input, for errors; 0 none */
-    int derived_id;   /* 1: equal ids with equal fields collapse (counted); else equal ids are an error */
+    int derived_id; /* 1: equal ids with equal fields collapse (counted); else equal ids are an error */
 } quern_document;
 typedef struct quern_publish_report {
     uint64_t added, changed, unchanged, removed, missing, duplicates;

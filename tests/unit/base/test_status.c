@@ -96,16 +96,18 @@ static void test_fail_errno(void **state)
 }
 
 static struct {
-    int level, calls;
-    char line[600];
+    int level, calls, code;
+    char line[600], key[40];
 } logged;
 
-static void take_log(int level, const char *component, const char *message, void *ud)
+static void take_log(const quern_log_line *line, void *ud)
 {
     assert_ptr_equal(ud, &logged);
-    logged.level = level;
+    logged.level = line->level;
+    logged.code = line->code;
     logged.calls++;
-    snprintf(logged.line, sizeof logged.line, "%s: %s", component, message);
+    snprintf(logged.line, sizeof logged.line, "%s: %s", line->component, line->message);
+    snprintf(logged.key, sizeof logged.key, "%s", line->key ? line->key : "-");
 }
 
 static void test_log(void **state)
@@ -124,9 +126,14 @@ static void test_log(void **state)
     lengthy[sizeof lengthy - 1] = '\0';
     quern__log(QUERN_LOG_WARN, "c", "%s", lengthy);
     assert_true(strlen(logged.line) < 520);
+    assert_string_equal(logged.key, "-");
+    quern__log_item("fill", "notes", "[1,\"a\"]", QUERN_ETOOLONG, "too\nlong");
+    assert_string_equal(logged.line, "fill: source notes: [1,\"a\"]: too?long (ETOOLONG)");
+    assert_string_equal(logged.key, "[1,\"a\"]");
+    assert_int_equal(logged.code, QUERN_ETOOLONG);
     quern_set_log(NULL, QUERN_LOG_DEBUG, NULL);
     quern__log(QUERN_LOG_ERROR, "x", "nobody hears");
-    assert_int_equal(logged.calls, 2);
+    assert_int_equal(logged.calls, 3);
 }
 
 static quern_cancel *raised_by_signal;

@@ -131,6 +131,7 @@ static void paths_given_twice(void **state)
     add_world *a = *state;
     const char *path = put_text(a, "a.txt", "the same");
     const char *twice[] = {path, path};
+    QUERN_INIT(&a->report);
     check(a->w, quern_add(a->w->s, twice, 2, &a->opt, &a->report, &a->w->err));
     assert_int_equal(a->report.duplicates, 1);
     assert_int_equal(number(a->w, "SELECT count(*) FROM quern_documents"), 1);
