@@ -111,5 +111,9 @@ void quern__cond_broadcast(quern__cond *c);
 /* Starts fn(ud) with all signals blocked and the floating-point environment of fpenv.h. */
 int quern__thread_start(quern__thread **out, void (*fn)(void *ud), void *ud, quern_error *err);
 void quern__thread_join(quern__thread *t); /* waits and frees; NULL is fine */
+/* For a thread that sleeps: it shall wake on another processor than the caller's, where it may use one.
+ * release puts back what it may use; the thread does that itself, once awake. Not both at once. */
+void quern__thread_keep_off(quern__thread *t);
+void quern__thread_release(quern__thread *t);
 
 #endif

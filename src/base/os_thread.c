@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -26,6 +27,8 @@ struct quern__thread {
     pthread_t id;
     void (*fn)(void *ud);
     void *ud;
+    cpu_set_t allowed; /* while kept off: what release puts back */
+    bool kept_off;
 };
 
 int quern__mutex_new(quern__mutex **out, quern_error *err)
@@ -115,7 +118,7 @@ static void *thread_main(void *arg)
 int quern__thread_start(quern__thread **out, void (*fn)(void *ud), void *ud, quern_error *err)
 {
     sigset_t all, before;
-    quern__thread *t = quern__alloc(sizeof *t);
+    quern__thread *t = quern__calloc(1, sizeof *t);
     *out = NULL;
     if (!t)
         return quern__fail_memory(err, sizeof *t);
@@ -131,6 +134,26 @@ int quern__thread_start(quern__thread **out, void (*fn)(void *ud), void *ud, que
     }
     *out = t;
     return QUERN_OK;
+}
+
+/* Beyond CPU_SETSIZE processors the kernel refuses to fill the set in, and nothing is kept off. */
+void quern__thread_keep_off(quern__thread *t)
+{
+    const int here = sched_getcpu();
+    if (here < 0 || here >= CPU_SETSIZE ||
+        (!t->kept_off && pthread_getaffinity_np(t->id, sizeof t->allowed, &t->allowed) != 0))
+        return;
+    cpu_set_t others = t->allowed;
+    CPU_CLR((size_t)here, &others);
+    if (CPU_COUNT(&others) > 0 && pthread_setaffinity_np(t->id, sizeof others, &others) == 0)
+        t->kept_off = true;
+}
+
+void quern__thread_release(quern__thread *t)
+{
+    if (t->kept_off)
+        pthread_setaffinity_np(t->id, sizeof t->allowed, &t->allowed);
+    t->kept_off = false;
 }
 
 void quern__thread_join(quern__thread *t)

@@ -10,6 +10,12 @@
  * Between jobs a worker spins for SPIN_NS, then sleeps. Spinning longer was rejected: with more
  * threads than free cores it steals the time that the job needs. The caller works as well, spins
  * as long for stragglers, then sleeps too.
+ *
+ * Linux likes to wake a thread on the processor of the one that wakes it, though another is idle. There the
+ * two take turns until the balancer looks, milliseconds later: longer than a query lasts. So the caller keeps
+ * sleepers off its own processor until they are awake (a query on 2 threads 2.3 ms instead of 4.0).
+ * Rejected: pinning workers, which fights with whatever else runs there; yielding to them, which gives a
+ * busy machine's time away.
  */
 #include "base/pool.h"
 
@@ -29,6 +35,7 @@ struct worker {
     quern__pool *pool;
     quern__thread *thread;
     uint32_t index;
+    bool asleep; /* under the pool's lock */
 };
 
 struct quern__pool {
@@ -87,8 +94,9 @@ static bool news(quern__pool *p, uint32_t *seen)
     return atomic_load(&p->stop);
 }
 
-static void wait_for_job(quern__pool *p, uint32_t *seen)
+static void wait_for_job(struct worker *w, uint32_t *seen)
 {
+    quern__pool *p = w->pool;
     for (uint64_t start = quern__now_ns(); quern__now_ns() - start < SPIN_NS;)
         for (int i = 0; i < 32; i++) {
             if (news(p, seen))
@@ -97,10 +105,13 @@ static void wait_for_job(quern__pool *p, uint32_t *seen)
         }
     quern__mutex_lock(p->lock);
     atomic_fetch_add(&p->sleepers, 1);
+    w->asleep = true;
     while (!news(p, seen))
         quern__cond_wait(p->wake, p->lock);
+    w->asleep = false;
     atomic_fetch_sub(&p->sleepers, 1);
     quern__mutex_unlock(p->lock);
+    quern__thread_release(w->thread);
 }
 
 static void worker_main(void *arg)
@@ -109,7 +120,7 @@ static void worker_main(void *arg)
     quern__pool *p = w->pool;
     uint32_t seen = 0;
     for (;;) {
-        wait_for_job(p, &seen);
+        wait_for_job(w, &seen);
         if (atomic_load(&p->stop))
             return;
         work_on(p, seen, w->index);
@@ -145,6 +156,9 @@ static void publish(quern__pool *p, uint32_t parts, part_fn fn, void *ud)
     if (!asleep)
         return;
     quern__mutex_lock(p->lock);
+    for (uint32_t i = 0; i < p->started; i++)
+        if (p->workers[i].asleep)
+            quern__thread_keep_off(p->workers[i].thread);
     if (parts - 1 >= asleep)
         quern__cond_broadcast(p->wake);
     else

@@ -108,6 +108,30 @@ static void test_parts_run_at_once(void **state)
     quern__pool_free(p);
 }
 
+static void count_cpus(void *ud, uint32_t i, uint32_t worker)
+{
+    meet(NULL, i, worker);
+    ((uint32_t *)ud)[worker] = quern__cpu_count();
+}
+
+/* A sleeper is kept off the caller's processor, and may use it again once awake. */
+static void test_woken_workers_may_run_anywhere(void **state)
+{
+    (void)state;
+    quern_error err;
+    quern__pool *p;
+    assert_ok(err, quern__pool_new(&p, 2, &err));
+    for (int i = 0; i < 20; i++) {
+        uint32_t cpus[2] = {0};
+        atomic_store(&meeting, 0);
+        quern__sleep_ms(2);
+        quern__pool_run(p, 2, count_cpus, cpus);
+        assert_int_equal(cpus[0], quern__cpu_count());
+        assert_int_equal(cpus[1], quern__cpu_count());
+    }
+    quern__pool_free(p);
+}
+
 struct caller {
     quern__pool *pool;
     struct job job;
@@ -195,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_each_part_once),
         cmocka_unit_test(test_one_part_runs_inline),
         cmocka_unit_test(test_parts_run_at_once),
+        cmocka_unit_test(test_woken_workers_may_run_anywhere),
         cmocka_unit_test(test_many_callers),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_wait_times_out),
