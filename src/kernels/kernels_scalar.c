@@ -94,15 +94,14 @@ QUERN__INLINE vec vec_fma(vec a, vec b, vec c)
     return c;
 }
 
-/* bits(p) + (bits(t) << 23), lane by lane */
-QUERN__INLINE vec vec_add_exponent(vec p, vec t)
+/* the float whose bits are (bits(t) << 23) + (127 << 23): 2^n for t = 1.5 * 2^23 + n */
+QUERN__INLINE vec vec_power(vec t)
 {
-    uint32_t a[16], b[16];
-    memcpy(a, p.lane, sizeof a);
-    memcpy(b, t.lane, sizeof b);
-    EACH a[i] += b[i] << 23;
-    memcpy(p.lane, a, sizeof a);
-    return p;
+    uint32_t bits[16];
+    memcpy(bits, t.lane, sizeof bits);
+    EACH bits[i] = (bits[i] << 23) + (127u << 23);
+    memcpy(t.lane, bits, sizeof bits);
+    return t;
 }
 
 /* TREE16 of rule 1 */

@@ -85,15 +85,15 @@ QUERN__INLINE vec vec_fma(vec x, vec y, vec z)
     return (vec){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
 
-QUERN__INLINE __m256 add_exponent(__m256 p, __m256 t)
+QUERN__INLINE __m256 power(__m256 t)
 {
-    return _mm256_castsi256_ps(
-        _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23),
+                                                _mm256_set1_epi32(127 << 23)));
 }
 
-QUERN__INLINE vec vec_add_exponent(vec p, vec t)
+QUERN__INLINE vec vec_power(vec t)
 {
-    return (vec){add_exponent(p.a, t.a), add_exponent(p.b, t.b)};
+    return (vec){power(t.a), power(t.b)};
 }
 
 QUERN__INLINE float vec_tree(vec v)

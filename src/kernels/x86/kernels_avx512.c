@@ -89,10 +89,10 @@ QUERN__INLINE vec vec_fma(vec a, vec b, vec c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
-QUERN__INLINE vec vec_add_exponent(vec p, vec t)
+QUERN__INLINE vec vec_power(vec t)
 {
-    return _mm512_castsi512_ps(
-        _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23),
+                                                _mm512_set1_epi32(127 << 23)));
 }
 
 /* Written out: the order of _mm512_reduce_add_ps is the compiler's choice. */

@@ -139,6 +139,9 @@ static void elementwise(const quern__kernels *k, const quern__kernels *want)
     k->exp2(a, x, n);
     want->exp2(a, y, n);
     same_floats(k, "exp2", x, y, n);
+    for (size_t i = 0; i < n; i++)
+        if (isnan(a[i]) && !isnan(x[i]))
+            fail_msg("%s: exp2(nan) is %a", k->name, (double)x[i]);
     quern__free(a);
     quern__free(b);
     quern__free(c);
