@@ -200,7 +200,9 @@ class Hostile(unittest.TestCase):
             for _ in range(200 if LONG else 12):
                 bad = bytearray(good)
                 for _ in range(draw.randrange(1, 4)):
-                    at = draw.randrange(reach)
+                    if not bad:
+                        break
+                    at = draw.randrange(max(1, min(reach, len(bad) - 1)))
                     kind = draw.randrange(4)
                     if kind == 0:
                         bad[at] ^= 1 << draw.randrange(8)
