@@ -76,6 +76,15 @@ static int chosen_format(const cli *c)
     return strcmp(format, "csv") == 0 ? QUERN_ADD_CSV : QUERN_ADD_JSONL;
 }
 
+/* Before the store is opened: a mistyped path shall not leave an empty database behind. */
+static int check_paths(const cli *c, quern_error *err)
+{
+    for (size_t i = 0; i < c->n_args; i++)
+        if (strcmp(c->args[i], "-") != 0 && !term_path_exists(c->args[i]))
+            return fail(err, QUERN_EIO, "%s: no such file or folder", c->args[i]);
+    return QUERN_OK;
+}
+
 int cmd_add(cli *c, quern_error *err)
 {
     quern_add_options opt;
@@ -99,6 +108,8 @@ int cmd_add(cli *c, quern_error *err)
     opt.progress_ud = c;
     opt.cancel = c->cancel;
     if (rc == QUERN_OK)
+        rc = check_paths(c, err);
+    if (rc == QUERN_OK)
         rc = open_store(c, 0, &store, err);
     if (rc == QUERN_OK) {
         opt.source = sources[0];
@@ -106,7 +117,7 @@ int cmd_add(cli *c, quern_error *err)
         rc = quern_add(store, c->args, c->n_args, &opt, &report, err);
         progress_end(&bar);
         if (rc == QUERN_ENOTFOUND)
-            rc = QUERN_EIO; /* exit 4 is for models, sources and keys; this is an input file */
+            rc = QUERN_EIO; /* gone meanwhile; exit 4 is for models, sources and keys */
     }
     if (rc == QUERN_OK && c->json)
         write_json(&report);

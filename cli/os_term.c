@@ -55,6 +55,11 @@ void term_catch_signals(quern_cancel *cancel)
     sigaction(SIGPIPE, &act, NULL);
 }
 
+int term_path_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
 long term_read(void *buf, size_t n)
 {
     ssize_t got = read(STDIN_FILENO, buf, n);

@@ -1,6 +1,6 @@
 /*
  * os_term.h — what the command asks of the operating system: terminal, signals, a look at standard
- * input that does not block, a clock, a ceiling on memory. Everything else goes through the library.
+ * input that does not block, whether a path is there, a clock, a ceiling on memory. Everything else goes through the library.
  */
 #ifndef QUERN_CLI_OS_TERM_H
 #define QUERN_CLI_OS_TERM_H
@@ -18,6 +18,8 @@ int term_width(int stream); /* columns; 80 when unknown */
 /* Ctrl-C and SIGTERM raise `cancel`; the second ends the process at once, exit 130. Writing to a closed
  * pipe becomes an ordinary error. */
 void term_catch_signals(quern_cancel *cancel);
+
+int term_path_exists(const char *path);
 
 /* Up to n bytes of standard input: > 0 bytes, 0 at the end, -1 interrupted by a signal, -2 error. */
 long term_read(void *buf, size_t n);

@@ -63,6 +63,9 @@ static int parse_line(const quern__input *in, json_t **object, quern_error *err)
         return quern__input_fail(in, scan.detail, err, "%s", scan.msg);
     json_error_t fault;
     json_t *value = json_loadb(b->data, b->len, JSON_REJECT_DUPLICATES, &fault);
+    if (!value && json_error_code(&fault) == json_error_null_character)
+        return quern__input_fail(in, fault.position, err, "a NUL (\\u0000), at byte %d",
+                                 fault.position);
     if (!value)
         return quern__input_fail(in, fault.position, err, "%s, at byte %d", fault.text,
                                  fault.position);

@@ -77,7 +77,8 @@ class Documents(CommandTest):
         self.write("twice.jsonl", '{"id": 1, "text": "ban"}\n{"id": 1, "text": "gut"}\n')
         self.write("bad.jsonl", '{"id": 1, "text": "ban"}\n{"id": 2, "text": }\n')
         self.write("bad.csv", b"id,text\n1,ban\n2,\xff\n")
-        for file, saying in (("twice.jsonl", "line 2"), ("bad.jsonl", "2"), ("bad.csv", "3"), ("nothing.txt", "nothing.txt")):
+        self.write("nul.jsonl", '{"id": 1, "text": "ban\\u0000"}\n')
+        for file, saying in (("nul.jsonl", "a NUL"), ("twice.jsonl", "line 2"), ("bad.jsonl", "2"), ("bad.csv", "3"), ("nothing.txt", "nothing.txt")):
             self.refused(1, saying, "add", file)
         self.refused(1, "", "add", "-", "--format", "csv", stdin="id,text\n1,a\n1,b\n")
         self.ok("add", "-", "--format", "jsonl", stdin='{"id": 7, "text": "ban"}\n')
@@ -87,6 +88,7 @@ class Documents(CommandTest):
         for command in (["fill"], ["fill", "--dry-run"], ["source", "set", "a", "--text", "{t}"],
                         ["source", "remove", "a", "--yes"], ["search", "ban"], ["status"], ["verify"]):
             self.refused(4, "there is no such file", *command)
+        self.refused(1, "nowhere.txt: no such file or folder", "add", "nowhere.txt")
         self.assertEqual(os.listdir(self.cwd), [])
         with open(os.path.join(self.cwd, "quern.db"), "wb"):
             pass
@@ -294,6 +296,7 @@ class Tables(TableTest):
         self.ok("fill", *args)
         self.assertEqual(len(self.ok("search", "ban", "--json", *args).json["hits"]), 10)
         self.assertEqual(self.sql("select name from sqlite_master order by 1"), before)
+        self.refused(2, "is both the database and the store", "fill", "--store", "./quern.db")
 
     def test_journal_mode_stays_unless_asked(self):
         self.assertEqual(self.sql("pragma journal_mode"), [("delete",)])

@@ -101,6 +101,30 @@ static int open_schema(quern__sqlite *s, quern_error *err)
     return s->read_only ? QUERN_OK : quern__sqlite_sweep(s, err);
 }
 
+/* --db is only read when there is a --store: they cannot be one file, under whatever names. */
+static int two_files(const quern_store_options *opt, quern_error *err)
+{
+    char *db = NULL, *store = NULL;
+    quern__stat at_db, at_store;
+    int rc = quern__stat_path(opt->db, &at_db, err);
+    if (!rc)
+        rc = quern__stat_path(opt->store, &at_store, err);
+    if (rc || !at_db.exists || !at_store.exists || at_db.inode != at_store.inode)
+        return rc;
+    rc = quern__real_path(opt->db, &db, err);
+    if (!rc)
+        rc = quern__real_path(opt->store, &store, err);
+    if (!rc && strcmp(db, store) == 0)
+        rc = quern__fail(
+            err, QUERN_EINVAL, 0,
+            "%s: is both the database and the store; without a store, vectors are kept in the "
+            "database",
+            opt->store);
+    quern__free(db);
+    quern__free(store);
+    return rc;
+}
+
 int quern__sqlite_open(quern_store **out, const quern_store_options *opt, quern_error *err)
 {
     uint32_t busy_ms = opt->busy_ms ? opt->busy_ms : BUSY_MS;
@@ -113,7 +137,9 @@ int quern__sqlite_open(quern_store **out, const quern_store_options *opt, quern_
         rc = quern__db_borrow(&s->own, opt->connection, err);
         s->src = s->own;
     } else if (opt->store) {
-        rc = quern__db_open(&s->src, opt->db, QUERN__DB_READ, busy_ms, err);
+        rc = two_files(opt, err);
+        if (!rc)
+            rc = quern__db_open(&s->src, opt->db, QUERN__DB_READ, busy_ms, err);
         if (!rc)
             rc = open_own(s, opt->store, opt, busy_ms, err);
     } else {
