@@ -105,7 +105,7 @@ static int open_schema(quern__sqlite *s, quern_error *err)
 static int two_files(const quern_store_options *opt, quern_error *err)
 {
     char *db = NULL, *store = NULL;
-    quern__stat at_db, at_store;
+    quern__stat at_db = {0}, at_store = {0};
     int rc = quern__stat_path(opt->db, &at_db, err);
     if (!rc)
         rc = quern__stat_path(opt->store, &at_store, err);
