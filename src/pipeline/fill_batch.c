@@ -236,6 +236,7 @@ typedef struct save_view {
     const size_t *which; /* document of each save */
     quern__buf text;
     quern_error *err;
+    uint64_t first_ns, last_ns; /* when the first and the last document were asked about */
 } save_view;
 
 /* Is the row still what was embedded? */
@@ -243,6 +244,9 @@ static int still_current(const quern_row *row, size_t i, void *ud)
 {
     save_view *v = ud;
     const fill_doc *d = &v->r->docs[v->which[i]];
+    v->last_ns = quern__now_ns();
+    if (!v->first_ns)
+        v->first_ns = v->last_ns;
     if (row->fault)
         return 0;
     quern__document_view now;
@@ -303,7 +307,9 @@ static void count_saved(fill_run *r, const fill_doc *d, bool stored)
         r->counts.empty++;
 }
 
-static int save_docs(fill_run *r, const size_t *which, size_t n, quern_error *err)
+/* work_ms: what the documents' own reading and writing took. */
+static int save_docs(fill_run *r, const size_t *which, size_t n, uint64_t *work_ms,
+                     quern_error *err)
 {
     quern_save saves[FILL_DOCS];
     uint8_t stored[FILL_DOCS] = {0};
@@ -324,10 +330,12 @@ static int save_docs(fill_run *r, const size_t *which, size_t n, quern_error *er
         if (try)
             quern__sleep_ms(50);
         memset(stored, 0, sizeof stored);
+        view.first_ns = view.last_ns = 0;
         rc = r->s->table.save(r->s->self, &r->read, saves, n, still_current, &view, stored, &local);
     }
     for (size_t i = 0; rc == QUERN_OK && i < n; i++)
         count_saved(r, &r->docs[which[i]], stored[i]);
+    *work_ms = (view.last_ns - view.first_ns) / 1000000;
     if (rc != QUERN_OK && err)
         *err = local;
     quern__buf_dispose(&view.text);
@@ -336,7 +344,8 @@ static int save_docs(fill_run *r, const size_t *which, size_t n, quern_error *er
 }
 
 /* How long a save lasts is the source's doing: a row of a view without an index costs a scan of it. The
- * number of documents in one transaction follows what the last one took. */
+ * number of documents in one transaction follows what those of the last one took: without the wait for the lock and
+ * the commit, which on a slow disk take long for one document as for sixty. */
 static int save_paced(fill_run *r, const size_t *which, size_t n, quern_error *err)
 {
     int rc = QUERN_OK;
@@ -344,12 +353,11 @@ static int save_paced(fill_run *r, const size_t *which, size_t n, quern_error *e
         if (!r->save_most)
             r->save_most = SAVE_FIRST;
         most = QUERN__MIN(n - at, r->save_most);
-        uint64_t began = quern__now_ns();
-        rc = save_docs(r, which + at, most, err);
-        uint64_t took_ms = (quern__now_ns() - began) / 1000000;
-        if (took_ms > SAVE_SLOW_MS)
+        uint64_t work_ms = 0;
+        rc = save_docs(r, which + at, most, &work_ms, err);
+        if (work_ms > SAVE_SLOW_MS)
             r->save_most = QUERN__MAX(most / 2, (size_t)1);
-        else if (took_ms < SAVE_QUICK_MS && most == r->save_most)
+        else if (work_ms < SAVE_QUICK_MS && most == r->save_most)
             r->save_most = QUERN__MIN(2 * most, (size_t)FILL_DOCS);
     }
     return rc;
