@@ -4,20 +4,23 @@
  * The text is tokenised once; windows of max_tokens (less the special ones) are laid over the tokens, each
  * starting `overlap` tokens before the end of the one before. A window becomes the byte slice from the
  * start of its first token to the end of its last, and it is the slice that is embedded, so that what a
- * hit shows is what the model read.
+ * hit shows is what the model read. Where a window must end before the text does, it ends in its last quarter at
+ * the strongest break there: a paragraph's end, else a sentence's, else a word's, the last of them; else where it is full.
  *
  * Two things make this less simple than it sounds:
  *   - WordPiece does not concatenate: a slice that begins or ends inside a word, or between the letters of
- *     one Hangul syllable, may have more tokens than the window. Cuts are therefore moved to a gap between words
+ *     one Hangul syllable, may have more tokens than the window. Cuts are therefore moved to a break
  *     where one is near, and every slice is tokenised again and shrunk until it fits. The embedder is called with
  *     QUERN_TRUNCATION_ERROR all the same: a slip here shows as a failed document, never as a vector of less than its text.
  *   - A document may be 16 MiB of which the cap keeps 40 KB: only as long a prefix is tokenised as the cap can use,
  *     cut at white space, behind which no token depends on what follows.
  *
- * Rejected: sentence segmentation (needs tables per language; the retrieval gain at 256 tokens is small),
- * and cutting by bytes (the model's limit is in tokens).
+ * Rejected: full sentence segmentation (needs tables per language; a mark that ends a sentence and white space after
+ * it find most), and cutting by bytes (the model's limit is in tokens).
  */
 #include "pipeline/chunk.h"
+
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
@@ -25,7 +28,8 @@
 #include "text/utf8.h"
 
 enum {
-    GAP_REACH = 16,     /* tokens that a cut may be moved to stand between words */
+    GAP_REACH = 16,     /* tokens that a window's start may be moved to stand between words */
+    QUARTER = 4,        /* its end: as far as this part of the window */
     BYTES_PER_TOKEN = 8 /* first guess for the prefix; English has 4 to 5 */
 };
 
@@ -114,10 +118,55 @@ static int count_tokens(const window_text *w, size_t from, size_t to, size_t *n,
     return rc;
 }
 
-/* A cut before token i falls between two words. */
-static bool gap_before(const window_text *w, size_t i)
+enum { BREAK_NONE, BREAK_WORD, BREAK_SENTENCE, BREAK_PARAGRAPH };
+
+/* Bytes of the mark at the end of this slice that ends a sentence, 0 if it has none: . ? ! and those of Chinese,
+ * Japanese, Hindi, Arabic, Urdu, which are longer than one byte. */
+static size_t sentence_mark(quern_str s)
 {
-    return i == 0 || i >= w->n || w->start[i] > w->end[i - 1];
+    static const char *const marks[] = {
+        ".",      "?",      "!",      "\u2026", "\u3002", "\uFF0E",
+        "\uFF1F", "\uFF01", "\u0964", "\u061F", "\u06D4",
+    };
+    for (size_t i = 0; i < QUERN__COUNT(marks); i++) {
+        const size_t n = strlen(marks[i]);
+        if (s.len >= n && memcmp(s.ptr + s.len - n, marks[i], n) == 0)
+            return n;
+    }
+    return 0;
+}
+
+/* What a cut before token i falls on. */
+static int break_before(const window_text *w, size_t i)
+{
+    if (i == 0 || i >= w->n)
+        return BREAK_PARAGRAPH;
+    const size_t end = w->end[i - 1];
+    const size_t mark =
+        sentence_mark((quern_str){w->text.ptr + w->start[i - 1], end - w->start[i - 1]});
+    if (w->start[i] <= end) /* no white space: "3.14" goes on, but a wide mark needs none */
+        return mark > 1 ? BREAK_SENTENCE : BREAK_NONE;
+    size_t lines = 0;
+    for (size_t at = end; at < w->start[i]; at++)
+        lines += w->text.ptr[at] == '\n';
+    if (lines > 1)
+        return BREAK_PARAGRAPH;
+    return mark ? BREAK_SENTENCE : BREAK_WORD;
+}
+
+/* The end of a full window [first, end), moved back to the strongest break of its last quarter. */
+static size_t soft_end(const window_text *w, size_t first, size_t end)
+{
+    size_t best = end;
+    int strength = break_before(w, end);
+    for (size_t at = end - 1; at > first && (end - at) * QUARTER <= end - first; at--) {
+        const int here = break_before(w, at);
+        if (here > strength) {
+            strength = here;
+            best = at;
+        }
+    }
+    return best;
 }
 
 /* The window that begins at token `first`: *last is set to one past its end, *tokens to its true count. */
@@ -130,12 +179,8 @@ static int fit_window(const window_text *w, size_t first, size_t room, size_t li
         *tokens = w->all->n;
         return QUERN_OK;
     }
-    for (size_t back = 0; back < GAP_REACH && end - back > first + 1; back++) {
-        if (gap_before(w, end - back)) {
-            end -= back;
-            break;
-        }
-    }
+    if (end < w->n)
+        end = soft_end(w, first, end);
     for (;;) {
         size_t n = 0;
         int rc = count_tokens(w, w->start[first], w->end[end - 1], &n, err);
@@ -162,7 +207,7 @@ static size_t next_first(const window_text *w, size_t first, size_t last, size_t
     if (at <= first)
         at = first + 1;
     for (size_t i = at; i < last && i < at + GAP_REACH; i++) {
-        if (gap_before(w, i))
+        if (break_before(w, i) != BREAK_NONE)
             return i;
     }
     return at;

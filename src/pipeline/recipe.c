@@ -29,7 +29,7 @@ enum {
     NUMBER_TEXT = 40
 };
 
-static const char CHUNKER[] = "token-window/1";
+static const char CHUNKER[] = "token-window/2";
 static const char PREPROCESSING[] = "none/1";
 
 /* ---- the declaration ---- */

@@ -1,4 +1,4 @@
-/* test_chunk.c — windows: whole coverage, the limit kept, overlap, the cap, gaps between words, no tokenizer. */
+/* test_chunk.c — windows: whole coverage, the limit kept, overlap, the cap, gaps between words, no tokenizer, soft ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -125,6 +125,38 @@ static void slices_are_counted_again(void **state)
     quern_embedder_free(e);
 }
 
+/* Where the first window of 8 words (10 tokens with the special ones) ends. */
+static void ends(const char *text, const char *at)
+{
+    fake_embedder f = {0};
+    quern_embedder *e = fake_open(&f);
+    quern__pieces p = cut(e, text, (quern__chunking){10, 2, 64});
+    assert_true(p.n > 1);
+    const size_t end = (size_t)p.items[0].end;
+    if (end < strlen(at) || memcmp(text + end - strlen(at), at, strlen(at)) != 0)
+        fail_msg("\"%.*s\" does not end at \"%s\"", (int)end, text, at);
+    assert_int_equal(p.items[p.n - 1].end, strlen(text)); /* nothing is lost by it */
+    quern__pieces_dispose(&p);
+    quern_embedder_free(e);
+}
+
+/* The strongest break of the last quarter, the last of its kind; in front of that nothing counts. */
+static void windows_end_at_breaks(void **state)
+{
+    (void)state;
+    ends("a b c d e f g h i j k", "g h");           /* words: full */
+    ends("a b c d e f. g h i j k", "f.");           /* a sentence before words */
+    ends("a b c d e f! g? h i j k", "g?");          /* the last sentence */
+    ends("a b c d e f\n \ng. h i j k", "f");        /* a paragraph before a sentence */
+    ends("a b c d e f\ng h i j k", "g h");          /* one line end is white space */
+    ends("a b c d. e f g h i j k", "g h");          /* too far in front */
+    ends("a b c d e 3.14 g h i j k", "g h");        /* no end of a sentence */
+    ends("a b c d e f\u3002#g h#i j k", "f\u3002"); /* a wide mark needs no white space */
+    ends("a b c d e f.#g h i j k", "g h");          /* a narrow one does */
+    ends("a b c d e f g#h#i#j#k", "f");             /* not inside a word where there is a gap */
+    ends("a#b#c#d#e#f#g#h#i#j#k", "#h");            /* but where there is none */
+}
+
 static void bad_settings_are_refused(void **state)
 {
     (void)state;
@@ -144,6 +176,7 @@ int main(void)
         cmocka_unit_test(short_text_is_one_slice),  cmocka_unit_test(blank_text_gives_none),
         cmocka_unit_test(long_text_is_covered),     cmocka_unit_test(the_cap_drops_a_counted_tail),
         cmocka_unit_test(slices_are_counted_again), cmocka_unit_test(bad_settings_are_refused),
+        cmocka_unit_test(windows_end_at_breaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
