@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "db/sql_text.h"
 
 typedef struct quern__db quern__db;
 typedef struct sqlite3_stmt quern__stmt;
@@ -75,14 +76,7 @@ void quern__db_rollback(quern__db *db);
 bool quern__db_read_begin(quern__db *db);
 void quern__db_read_end(quern__db *db, bool begun);
 
-/* ---- SQL text ---- */
-/* Appends "name" with quotes doubled. */
-void quern__sql_quote(quern__buf *out, const char *name);
-/* EINVAL unless 1..255 bytes without control characters. */
-int quern__sql_name(const char *name, const char *what, quern_error *err);
-/* A trusted piece of SQL (a predicate, a SELECT) that will stand between parentheses: EINVAL when its
- * parentheses, quotes or comments do not balance by themselves, or it holds ';'. */
-int quern__sql_balanced(const char *sql, const char *what, quern_error *err);
+/* ---- SQL text (the rest: db/sql_text.h) ---- */
 /* A whole trusted statement is tried: one statement, it only reads, no parameters. EINVAL with SQLite's words. */
 int quern__sql_try(quern__db *db, const char *sql, const char *what, quern_error *err);
 

@@ -1,0 +1,1 @@
+DROP TABLE locks, staging, batches, documents, stamps, generations, sources;

@@ -1,0 +1,172 @@
+/*
+ * postgres_store.h — the PostgreSQL store inside: its connections, and the functions of its table by file. What
+ * they promise stands in quern/sys/store.h.
+ *
+ * quern's tables lie in a schema of their own. Each generation has a table of its own, vectors_<id>, that holds
+ * chunks and vectors together: saving a chunk is one row, purging a generation is dropping a table. Order of locks
+ * in a transaction that saves: the generation's row (FOR KEY SHARE), stamps by key, vectors; its count of chunks last.
+ */
+#ifndef QUERN_STORE_POSTGRES_POSTGRES_STORE_H
+#define QUERN_STORE_POSTGRES_POSTGRES_STORE_H
+
+#include "base/arena.h"
+#include "db/postgres_db.h"
+#include "db/sql_text.h"
+#include "quern/sys/store.h"
+
+enum {
+    QUERN__PG_SLICE_MS = 20,      /* of a write transaction, before its commit */
+    QUERN__PG_LONGEST_KEY = 2600, /* bytes: an index entry has to fit a third of a page */
+    QUERN__PG_LONGEST_SQL = 1 << 20
+};
+
+/* What a generation's column `embedding` is; decided when it is made. */
+enum quern__pg_storage {
+    QUERN__PG_STORED_BYTES,   /* bytea: the little-endian elements */
+    QUERN__PG_STORED_HALFVEC, /* pgvector's halfvec(dimensions): f16 */
+    QUERN__PG_STORED_VECTOR   /* pgvector's vector(dimensions): f32 */
+};
+
+typedef struct quern__postgres {
+    quern__pg *own; /* quern's tables */
+    quern__pg *src; /* the user's tables; == own in one database */
+    char *schema;   /* quern's, as it is named */
+    char *prefix;   /* the same, quoted and with its dot: "quern". */
+    bool read_only;
+    /* pgvector in the database of `own`; version 0 when it is not there. */
+    int vector_version;  /* 800 for 0.8.0 */
+    char *vector_prefix; /* the schema of its types, quoted and with its dot */
+    uint32_t halfvec, halfvec_array, vector, vector_array; /* oids of types */
+    quern__buf sql;                                        /* of quern__postgres_query */
+} quern__postgres;
+
+/* postgres_open.c */
+int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err);
+/* quern__pg_query, run and scalar on `own`; every '@' in sql becomes the prefix: "SELECT key FROM @stamps". */
+int quern__postgres_query(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                          int format, quern__pg_result **out, quern_error *err);
+int quern__postgres_run(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                        int64_t *changed, quern_error *err);
+int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                           int64_t *out, quern_error *err);
+
+/* postgres_schema.c */
+int quern__postgres_migrate(quern__postgres *s, quern_error *err);
+/* 0: none. EMISMATCH: newer */
+int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *err);
+
+/* postgres_source.c */
+int quern__postgres_source_check(void *self, const quern_source_spec *spec,
+                                 const char *const *columns, size_t n, quern_error *err);
+int quern__postgres_source_put(void *self, const quern_source_spec *spec, int replace,
+                               quern_error *err);
+int quern__postgres_source_each(void *self, int (*fn)(const quern_source_spec *spec, void *ud),
+                                void *ud, quern_error *err);
+int quern__postgres_source_remove(void *self, const char *name, quern_error *err);
+int quern__postgres_source_id(quern__postgres *s, const char *name, int64_t *id,
+                              quern_error *err); /* ENOTFOUND */
+int quern__postgres_sweep(quern__postgres *s,
+                          quern_error *err); /* finishes removals that were cut off */
+
+/* postgres_plan.c: how a source is read. The table and its columns are looked up in the catalogue of `db`, the name
+ * as the user's search_path finds it: "items", or "sales.items" (schema and table, split at the first dot unless a
+ * table has the whole as its name). */
+enum { QUERN__PG_KEY_COLUMNS = 16 };
+typedef struct quern__postgres_plan {
+    quern__pg *db;
+    bool builtin;  /* @documents; columns come out of its JSON */
+    bool unique;   /* the database proves that keys are unique */
+    bool nullable; /* some key column may be NULL */
+    bool is_table; /* an ordinary or partitioned table: its key has to be proven */
+    size_t n_keys, n_columns;
+    char *keys[QUERN__PG_KEY_COLUMNS];
+    char *key_types[QUERN__PG_KEY_COLUMNS]; /* format_type(): CAST($1 AS …) */
+    uint32_t key_oids[QUERN__PG_KEY_COLUMNS];
+    const quern_source_spec *spec;
+    const char *const *columns;
+    const char *since;
+    const char *alias;
+    quern__buf select; /* "SELECT keys, revision, columns FROM … WHERE predicate" */
+    quern__buf from;   /* "FROM … WHERE predicate" */
+    quern__arena arena;
+    quern__buf sql; /* scratch for whole statements */
+} quern__postgres_plan;
+int quern__postgres_plan_make(quern__postgres_plan *p, quern__postgres *s, const quern_read *read,
+                              quern_error *err);
+void quern__postgres_plan_dispose(quern__postgres_plan *p); /* fine after a failed make */
+/* Runs p->sql in the transaction that is open; an error names the source's missing table or column. */
+int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
+                               quern__pg_result **out, quern_error *err);
+
+/* postgres_rows.c */
+int quern__postgres_scan(void *self, const quern_read *read, quern_str after, size_t limit,
+                         quern_row_fn fn, void *ud, quern_error *err);
+int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *keys, size_t n,
+                          quern_row_fn fn, void *ud, quern_error *err);
+int quern__postgres_count(void *self, const quern_read *read, uint64_t *rows, quern_error *err);
+/* Rows of these keys as they are in the open transaction, into the arena: rows[i] belongs to keys[i], key.ptr NULL
+ * when it is gone, does not match, or is no key of this source. */
+int quern__postgres_rows_of(quern__postgres *s, quern__postgres_plan *p, const quern_read *read,
+                            const quern_str *keys, size_t n, quern__arena *arena, quern_row *rows,
+                            quern_error *err);
+
+/* postgres_generation.c */
+int quern__postgres_generation_find(void *self, const char *source, const char *state,
+                                    quern_generation *out, quern_error *err);
+int quern__postgres_generation_build(void *self, const char *source, const quern_generation *g,
+                                     const char *fingerprint_json, int64_t *id, quern_error *err);
+int quern__postgres_generation_json(void *self, int64_t id, char **json, quern_error *err);
+int quern__postgres_generation_activate(void *self, int64_t id, quern_error *err);
+int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_error *err);
+int quern__postgres_purge_slice(quern__postgres *s, int64_t id, int *more,
+                                quern_error *err); /* any state */
+typedef struct quern__pg_generation {
+    int64_t id;
+    char state[12];
+    int storage; /* enum quern__pg_storage */
+    uint32_t dimensions;
+    size_t width; /* bytes of a vector at the store's face */
+} quern__pg_generation;
+/* ENOTFOUND when there is none. keep: inside a transaction, nobody purges or retires it until that ends. */
+int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
+                                   quern__pg_generation *out, quern_error *err);
+
+/* postgres_vectors.c */
+int quern__postgres_save(void *self, const quern_read *read, const quern_save *docs, size_t n,
+                         int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
+                         uint8_t *stored, quern_error *err);
+int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size_t limit,
+                           int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud,
+                           quern_error *err);
+int quern__postgres_erase(void *self, const quern_read *read, const quern_str *keys, size_t n,
+                          uint64_t *removed, quern_error *err);
+int quern__postgres_vectors(void *self, int64_t generation, quern_block_fn fn, void *ud,
+                            quern_error *err);
+int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs, size_t n,
+                            quern_chunk_ref_fn fn, void *ud, quern_error *err);
+int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
+                           int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
+/* Stamps of these rows' keys into the arena and rows[i].stamp; outcome NONE where there is none. */
+int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row *rows, size_t n,
+                              size_t stride, quern__arena *arena, quern_error *err);
+/* Between the little-endian elements of the store's face and pgvector's binary form (int16 dimensions, int16
+ * unused, big-endian elements); wire has 4 bytes more. element: 2 or 4. */
+void quern__pg_vector_to_wire(const void *face, uint32_t dimensions, size_t element, void *wire);
+/* EFORMAT when it does not have these dimensions. */
+int quern__pg_vector_from_wire(quern_str wire, uint32_t dimensions, size_t element, void *face,
+                               quern_error *err);
+
+/* postgres_stage.c */
+int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);
+int quern__postgres_stage_put(void *self, int64_t batch, const quern_document *docs, size_t n,
+                              uint64_t *duplicates, quern_error *err);
+int quern__postgres_stage_publish(void *self, int64_t batch, const char *roots, int sync,
+                                  quern_publish_report *report, int *more, quern_error *err);
+int quern__postgres_stage_drop(void *self, int64_t batch, quern_error *err);
+
+/* postgres_lock.c */
+int quern__postgres_lock(void *self, const char *name, uint32_t wait_ms, void **held,
+                         quern_error *err);
+void quern__postgres_unlock(void *self, void *held);
+
+#endif
