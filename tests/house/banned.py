@@ -32,6 +32,7 @@ NO_C_HEADERS = {"time", "locale", "signal", "setjmp", "uchar", "wchar", "wctype"
 COMPILER_HEADERS = {"immintrin.h", "xmmintrin.h", "emmintrin.h", "cpuid.h", "arm_neon.h"}
 LIBRARIES = {
     "sqlite3.h": ("src/db/", "src/store/", "include/quern/sys/"),
+    "libpq-fe.h": ("src/db/", "src/store/postgres/"),
     "curl/curl.h": ("src/http/",),
     "zip.h": ("src/shelf/",),
     "openssl/": ("src/base/sha256.c",),
@@ -118,6 +119,7 @@ planted = {
     "time.h": {"src/store/a.c": "#include <time.h>\n"},
     "GNU": {"src/store/a.c": "#define _GNU_SOURCE\n"},
     "sqlite above its floor": {"src/search/a.c": "#include <sqlite3.h>\n"},
+    "libpq above its floor": {"src/pipeline/a.c": "#include <libpq-fe.h>\n"},
     "curl in shelf": {"src/shelf/a.c": "#include <curl/curl.h>\n"},
     "termios in cli": {"cli/a.c": "#include <termios.h>\n"},
 }

@@ -69,7 +69,7 @@ CREATE TABLE staging (
     line   bigint NOT NULL
 );
 CREATE UNIQUE INDEX staging_of ON staging (batch, id);
-CREATE INDEX staging_from ON staging (batch, hashtext(origin)); -- a path may be longer than an index entry
+CREATE INDEX staging_from ON staging (batch, md5(origin)); -- a path may be longer than an index entry
 
 -- Who holds a lock; the lock itself is the server's, and goes with its holder's connection.
 CREATE TABLE locks (
