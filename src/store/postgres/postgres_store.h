@@ -72,6 +72,23 @@ int quern__postgres_sweep(quern__postgres *s,
  * as the user's search_path finds it: "items", or "sales.items" (schema and table, split at the first dot unless a
  * table has the whole as its name). */
 enum { QUERN__PG_KEY_COLUMNS = 16 };
+/* What a column's type is to us: how its values compare, and what they become. */
+enum quern__pg_kind {
+    QUERN__PG_KIND_OTHER, /* compared as text: enums, citext, intervals … */
+    QUERN__PG_KIND_INT,
+    QUERN__PG_KIND_REAL4,
+    QUERN__PG_KIND_REAL8,
+    QUERN__PG_KIND_NUMERIC,
+    QUERN__PG_KIND_TEXT,
+    QUERN__PG_KIND_BPCHAR,
+    QUERN__PG_KIND_UUID,
+    QUERN__PG_KIND_BOOL,
+    QUERN__PG_KIND_BYTEA,
+    QUERN__PG_KIND_DATE,
+    QUERN__PG_KIND_TIMESTAMP,
+    QUERN__PG_KIND_TIMESTAMPTZ,
+    QUERN__PG_KIND_ARRAY /* becomes JSON */
+};
 typedef struct quern__postgres_plan {
     quern__pg *db;
     bool builtin;  /* @documents; columns come out of its JSON */
@@ -80,8 +97,8 @@ typedef struct quern__postgres_plan {
     bool is_table; /* an ordinary or partitioned table: its key has to be proven */
     size_t n_keys, n_columns;
     char *keys[QUERN__PG_KEY_COLUMNS];
-    char *key_types[QUERN__PG_KEY_COLUMNS]; /* format_type(): CAST($1 AS …) */
-    uint32_t key_oids[QUERN__PG_KEY_COLUMNS];
+    int key_kinds[QUERN__PG_KEY_COLUMNS];   /* enum quern__pg_kind */
+    int revision_kind, *column_kinds;
     const quern_source_spec *spec;
     const char *const *columns;
     const char *since;
@@ -91,8 +108,12 @@ typedef struct quern__postgres_plan {
     quern__arena arena;
     quern__buf sql; /* scratch for whole statements */
 } quern__postgres_plan;
+/* In a transaction of the plan's connection: it asks the catalogue. */
 int quern__postgres_plan_make(quern__postgres_plan *p, quern__postgres *s, const quern_read *read,
                               quern_error *err);
+/* Makes it in a transaction of its own that only reads, and leaves that open for the first query. */
+int quern__postgres_plan_begin(quern__postgres_plan *p, quern__postgres *s, const quern_read *read,
+                               quern_error *err);
 void quern__postgres_plan_dispose(quern__postgres_plan *p); /* fine after a failed make */
 /* Runs p->sql in the transaction that is open; an error names the source's missing table or column. */
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
