@@ -11,10 +11,18 @@
 #include "base/arena.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#ifdef QUERN_POSTGRES
+#include "store/postgres/postgres_store.h"
+#endif
 #include "store/sqlite/sqlite_store.h"
 #include "text/template.h"
 
 enum { LONGEST_SOURCE_NAME = 63, MOST_META = 256 };
+
+bool quern__is_postgres_url(const char *db)
+{
+    return db && (strncmp(db, "postgres://", 11) == 0 || strncmp(db, "postgresql://", 13) == 0);
+}
 
 int quern_store_open(quern_store **out, const quern_store_options *opt, quern_error *err)
 {
@@ -26,12 +34,12 @@ int quern_store_open(quern_store **out, const quern_store_options *opt, quern_er
                            "a borrowed connection and a path: give one of them");
     if (!opt->connection && (!opt->db || !*opt->db))
         return quern__fail(err, QUERN_EINVAL, 0, "no database given");
-    const char *const paths[] = {opt->db, opt->store};
-    for (size_t i = 0; i < QUERN__COUNT(paths); i++)
-        if (paths[i] && (strncmp(paths[i], "postgres://", 11) == 0 ||
-                         strncmp(paths[i], "postgresql://", 13) == 0))
-            return quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                               "this quern is built without PostgreSQL");
+    if (quern__is_postgres_url(opt->db) || quern__is_postgres_url(opt->store))
+#ifdef QUERN_POSTGRES
+        return quern__postgres_open(out, opt, err);
+#else
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "this quern is built without PostgreSQL");
+#endif
     return quern__sqlite_open(out, opt, err);
 }
 

@@ -6,34 +6,11 @@
 #include "store/sqlite/sqlite_store.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/compiler.h"
-#include "base/json.h"
 #include "base/os.h"
-
-enum { LONGEST_SPEC = 1 << 20 };
-
-/* The fields of a spec that are kept, by their names in JSON. */
-static const struct {
-    const char *name;
-    size_t offset;
-} fields[] = {
-    {"table", offsetof(quern_source_spec, table)},
-    {"query", offsetof(quern_source_spec, query)},
-    {"keys", offsetof(quern_source_spec, keys)},
-    {"text", offsetof(quern_source_spec, text)},
-    {"revision", offsetof(quern_source_spec, revision)},
-    {"where", offsetof(quern_source_spec, where)},
-    {"meta", offsetof(quern_source_spec, meta)},
-};
-
-static const char **field_of(quern_source_spec *spec, size_t i)
-{
-    return (const char **)(void *)((char *)spec + fields[i].offset);
-}
+#include "store/spec.h"
 
 int quern__sqlite_source_id(quern__sqlite *s, const char *name, int64_t *id, quern_error *err)
 {
@@ -54,37 +31,13 @@ int quern__sqlite_source_id(quern__sqlite *s, const char *name, int64_t *id, que
 
 /* ---- check ---- */
 
-static int check_texts(const quern_source_spec *spec, quern_error *err)
-{
-    int rc = QUERN_OK;
-    if (spec->table && spec->query)
-        return quern__fail(err, QUERN_EINVAL, 0, "source '%s': give a table or a query, not both",
-                           spec->name);
-    if (!spec->table && !spec->query && (spec->keys || spec->revision))
-        return quern__fail(
-            err, QUERN_EINVAL, 0,
-            "source '%s': built-in documents have their own key and no revision; name a table",
-            spec->name);
-    if ((spec->table || spec->query) && !spec->keys)
-        return quern__fail(err, QUERN_EINVAL, 0, "source '%s': name its key column(s)", spec->name);
-    if (spec->table)
-        rc = quern__sql_name(spec->table, "table", err);
-    if (!rc && spec->revision)
-        rc = quern__sql_name(spec->revision, "revision column", err);
-    if (!rc && spec->query)
-        rc = quern__sql_balanced(spec->query, "query", err);
-    if (!rc && spec->where)
-        rc = quern__sql_balanced(spec->where, "predicate", err);
-    return rc;
-}
-
 /* Built-in documents may be declared before they have a row in quern_sources: only the predicate is tried. */
 static int check_builtin(quern__sqlite *s, const quern_source_spec *spec, quern_error *err)
 {
     if (!spec->where)
         return QUERN_OK;
     quern__buf sql;
-    quern__buf_init(&sql, 2 * (size_t)LONGEST_SPEC);
+    quern__buf_init(&sql, 2 * (size_t)QUERN__LONGEST_SPEC);
     quern__buf_printf(&sql, "SELECT 1 FROM quern_documents AS documents WHERE (%s\n)", spec->where);
     int rc = quern__buf_ok(&sql, "predicate", err);
     if (!rc)
@@ -125,7 +78,7 @@ int quern__sqlite_source_check(void *self, const quern_source_spec *spec,
                                const char *const *columns, size_t n, quern_error *err)
 {
     quern__sqlite *s = self;
-    int rc = check_texts(spec, err);
+    int rc = quern__spec_check(spec, quern__sql_balanced, err);
     if (!rc && !spec->table && !spec->query)
         return check_builtin(s, spec, err);
     quern__sqlite_plan plan;
@@ -149,31 +102,14 @@ int quern__sqlite_source_check(void *self, const quern_source_spec *spec,
 
 /* ---- put and each ---- */
 
-static int spec_to_json(const quern_source_spec *spec, quern__buf *out, quern_error *err)
-{
-    quern__jsonw w;
-    quern_source_spec copy = *spec;
-    quern__jsonw_init(&w, out);
-    quern__jsonw_object(&w);
-    for (size_t i = 0; i < QUERN__COUNT(fields); i++) {
-        const char *value = *field_of(&copy, i);
-        if (!value)
-            continue;
-        quern__jsonw_key(&w, fields[i].name);
-        quern__jsonw_cstr(&w, value);
-    }
-    quern__jsonw_end_object(&w);
-    return quern__buf_ok(out, "the source's declaration", err);
-}
-
 int quern__sqlite_source_put(void *self, const quern_source_spec *spec, int replace,
                              quern_error *err)
 {
     quern__sqlite *s = self;
     quern__stmt *stmt = NULL;
     quern__buf json;
-    quern__buf_init(&json, LONGEST_SPEC);
-    int rc = spec_to_json(spec, &json, err);
+    quern__buf_init(&json, QUERN__LONGEST_SPEC);
+    int rc = quern__spec_to_json(spec, &json, err);
     if (!rc)
         rc = quern__db_begin(s->own, err);
     if (rc)
@@ -203,32 +139,6 @@ done:
     return rc;
 }
 
-static int spec_from_json(quern_str text, const char *name, quern__arena *arena,
-                          quern_source_spec *spec, quern_error *err)
-{
-    quern__json j;
-    quern_str key, value;
-    QUERN_INIT(spec);
-    spec->name = name;
-    quern__json_init(&j, text.ptr ? text.ptr : "", text.len, "the source's declaration");
-    int rc = quern__json_enter_object(&j, err);
-    while (!rc && (rc = quern__json_next_key(&j, &key, err)) == 1) {
-        size_t at = 0;
-        while (at < QUERN__COUNT(fields) && !quern__str_is(key, fields[at].name))
-            at++;
-        if (at == QUERN__COUNT(fields)) {
-            rc = quern__json_skip(&j, err);
-            continue;
-        }
-        rc = quern__json_string(&j, &value, err);
-        if (!rc && !(*field_of(spec, at) =
-                         quern__arena_copy(arena, value.ptr ? value.ptr : "", value.len)))
-            rc = quern__fail_memory(err, value.len);
-    }
-    quern__json_dispose(&j);
-    return rc;
-}
-
 int quern__sqlite_source_each(void *self, int (*fn)(const quern_source_spec *spec, void *ud),
                               void *ud, quern_error *err)
 {
@@ -253,7 +163,7 @@ int quern__sqlite_source_each(void *self, int (*fn)(const quern_source_spec *spe
         }
         quern_str name = quern__db_get_text(stmt, 0);
         const char *copy = quern__arena_copy(&arena, name.ptr ? name.ptr : "", name.len);
-        rc = copy ? spec_from_json(quern__db_get_text(stmt, 1), copy, &arena, &specs[n], err)
+        rc = copy ? quern__spec_from_json(quern__db_get_text(stmt, 1), copy, &arena, &specs[n], err)
                   : quern__fail_memory(err, name.len);
         n += !rc;
     }

@@ -1,0 +1,336 @@
+/*
+ * postgres_generation.c — generations: one building and one active a source, kept so by two partial unique
+ * indexes. Each has a table of its own for its vectors, made and dropped with it, so that a purge gives its space
+ * back at once. Whoever saves holds the generation's row FOR KEY SHARE: many may, and its count may be updated
+ * meanwhile, but activating and purging lock it FOR UPDATE and so wait for saves that are under way.
+ */
+#include "store/postgres/postgres_store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/os.h"
+
+enum {
+    PURGE_STAMPS = 2000,      /* a slice */
+    LARGEST_PGVECTOR = 16000, /* dimensions */
+    WIDEST_INLINE = 4096      /* bytes of a vector that lies in its row, not beside it */
+};
+
+static const char *const storages[] = {"bytea", "halfvec", "vector"};
+
+static void copy_text(char *out, size_t size, quern_str from)
+{
+    size_t n = from.len < size - 1 ? from.len : size - 1;
+    if (n)
+        memcpy(out, from.ptr, n);
+    out[n] = '\0';
+}
+
+int quern__postgres_generation_find(void *self, const char *source, const char *state,
+                                    quern_generation *out, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    int64_t id = 0;
+    memset(out, 0, sizeof *out);
+    int rc = quern__postgres_source_id(s, source, &id, err);
+    if (rc)
+        return rc;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, id);
+    quern__pg_text(&p, quern_str_of(state));
+    rc = quern__postgres_query(
+        s,
+        "SELECT id, state, fingerprint, model, vector_type, dimensions, created_ms, activated_ms,"
+        " chunks FROM @generations WHERE source = $1 AND state = $2 ORDER BY id DESC LIMIT 1",
+        &p, QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    if (quern__pg_rows(r)) {
+        out->id = quern__pg_get_int(r, 0, 0);
+        copy_text(out->state, sizeof out->state, quern__pg_get_text(r, 0, 1));
+        copy_text(out->fingerprint, sizeof out->fingerprint, quern__pg_get_text(r, 0, 2));
+        copy_text(out->model, sizeof out->model, quern__pg_get_text(r, 0, 3));
+        copy_text(out->vector_type, sizeof out->vector_type, quern__pg_get_text(r, 0, 4));
+        out->dimensions = (uint32_t)quern__pg_get_int(r, 0, 5);
+        out->created_ms = quern__pg_get_int(r, 0, 6);
+        out->activated_ms = quern__pg_get_int(r, 0, 7);
+        out->chunks = (uint64_t)quern__pg_get_int(r, 0, 8);
+    } else
+        rc =
+            quern__fail(err, QUERN_ENOTFOUND, 0, "source '%s' has no %s generation", source, state);
+    quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
+                                   quern__pg_generation *out, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    memset(out, 0, sizeof *out);
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, id);
+    int rc = quern__postgres_query(
+        s,
+        keep ? "SELECT state, storage, vector_type, dimensions FROM @generations WHERE id = $1"
+               " FOR KEY SHARE"
+             : "SELECT state, storage, vector_type, dimensions FROM @generations WHERE id = $1",
+        &p, QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    if (quern__pg_rows(r)) {
+        quern_str storage = quern__pg_get_text(r, 0, 1);
+        out->id = id;
+        copy_text(out->state, sizeof out->state, quern__pg_get_text(r, 0, 0));
+        for (int i = 0; i < 3; i++)
+            if (strcmp(storage.ptr, storages[i]) == 0)
+                out->storage = i;
+        out->dimensions = (uint32_t)quern__pg_get_int(r, 0, 3);
+        size_t element = strcmp(quern__pg_get_text(r, 0, 2).ptr, "f16") == 0 ? 2 : 4;
+        out->width = (size_t)out->dimensions * element;
+    } else
+        rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
+    quern__pg_clear(r);
+    return rc;
+}
+
+/* ---- build ---- */
+
+typedef struct building {
+    quern__postgres *s;
+    const char *source, *fingerprint_json;
+    const quern_generation *g;
+    int64_t id;
+    int storage;
+} building;
+
+static int insert_generation(building *b, int64_t source, quern_error *err)
+{
+    const quern_generation *g = b->g;
+    quern__pg_params p;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, source);
+    quern__pg_text(&p, quern_str_of(g->fingerprint));
+    quern__pg_text(&p, quern_str_of(b->fingerprint_json));
+    quern__pg_text(&p, quern_str_of(g->model));
+    quern__pg_text(&p, quern_str_of(g->vector_type));
+    quern__pg_text(&p, quern_str_of(storages[b->storage]));
+    quern__pg_int(&p, g->dimensions);
+    quern__pg_int(&p, g->created_ms ? g->created_ms : quern__wall_ms());
+    quern_error inner;
+    int rc = quern__postgres_scalar(
+        b->s,
+        "INSERT INTO @generations (source, state, fingerprint, fingerprint_json, model,"
+        " vector_type, storage, dimensions, created_ms)"
+        " VALUES ($1, 'building', $2, $3, $4, $5, $6, $7, $8) RETURNING id",
+        &p, &b->id, &inner);
+    if (rc == QUERN_EEXISTS)
+        return quern__fail(err, rc, 0, "source '%s' has a building generation already", b->source);
+    if (rc < 0 && err)
+        *err = inner;
+    return rc < 0 ? rc : QUERN_OK;
+}
+
+/* The generation's own table. What lies in it stands in migrations/0001. */
+static int create_table(building *b, quern_error *err)
+{
+    quern__postgres *s = b->s;
+    size_t width = (size_t)b->g->dimensions * (strcmp(b->g->vector_type, "f16") == 0 ? 2 : 4);
+    char type[40];
+    quern__buf sql;
+    quern__buf_init(&sql, 8192);
+    if (b->storage == QUERN__PG_STORED_BYTES)
+        snprintf(type, sizeof type, "pg_catalog.bytea");
+    else
+        snprintf(type, sizeof type, "%s(%u)", storages[b->storage], b->g->dimensions);
+    quern__buf_printf(&sql, "CREATE SEQUENCE %svectors_%" PRId64 "_numbers;", s->prefix, b->id);
+    quern__buf_printf(
+        &sql,
+        "CREATE TABLE %svectors_%" PRId64 " (id bigint PRIMARY KEY DEFAULT ((%" PRId64
+        "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')),"
+        " key text COLLATE \"C\" NOT NULL, chunk bigint NOT NULL, byte_start bigint NOT NULL,"
+        " byte_end bigint NOT NULL, char_start bigint NOT NULL, char_end bigint NOT NULL,"
+        " embedding %s%s NOT NULL, UNIQUE (key, chunk));",
+        s->prefix, b->id, b->id, s->prefix, b->id,
+        b->storage == QUERN__PG_STORED_BYTES ? "" : s->vector_prefix, type);
+    quern__buf_printf(&sql,
+                      "ALTER TABLE %svectors_%" PRId64 " ALTER embedding SET STORAGE %s;"
+                      "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64
+                      ".id",
+                      s->prefix, b->id, width <= WIDEST_INLINE ? "PLAIN" : "EXTERNAL", s->prefix,
+                      b->id, s->prefix, b->id);
+    int rc = quern__buf_ok(&sql, "the table of a generation", err);
+    if (!rc)
+        rc = quern__pg_script(s->own, sql.data, err);
+    quern__buf_dispose(&sql);
+    return rc;
+}
+
+static int build(void *ud, quern_error *err)
+{
+    building *b = ud;
+    quern_generation there;
+    int64_t source = 0;
+    int rc = quern__postgres_source_id(b->s, b->source, &source, err);
+    if (rc)
+        return rc;
+    rc = quern__postgres_generation_find(b->s, b->source, "building", &there, err);
+    if (!rc)
+        return quern__fail(err, QUERN_EEXISTS, there.id,
+                           "source '%s' has a building generation already", b->source);
+    if (rc != QUERN_ENOTFOUND)
+        return rc;
+    rc = insert_generation(b, source, err);
+    return rc ? rc : create_table(b, err);
+}
+
+int quern__postgres_generation_build(void *self, const char *source, const quern_generation *g,
+                                     const char *fingerprint_json, int64_t *id, quern_error *err)
+{
+    quern__postgres *s = self;
+    bool f16 = strcmp(g->vector_type, "f16") == 0;
+    *id = 0;
+    if (g->dimensions == 0 || (!f16 && strcmp(g->vector_type, "f32") != 0))
+        return quern__fail(err, QUERN_EINVAL, 0, "a generation of %u dimensions of type '%s'",
+                           g->dimensions, g->vector_type);
+    building b = {.s = s, .source = source, .fingerprint_json = fingerprint_json, .g = g};
+    if (s->vector_version && g->dimensions <= LARGEST_PGVECTOR)
+        b.storage = f16 ? QUERN__PG_STORED_HALFVEC : QUERN__PG_STORED_VECTOR;
+    int rc = quern__pg_transact(s->own, QUERN__PG_WRITE, build, &b, err);
+    if (!rc)
+        *id = b.id;
+    return rc;
+}
+
+int quern__postgres_generation_json(void *self, int64_t id, char **json, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    *json = NULL;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, id);
+    int rc = quern__postgres_query(s, "SELECT fingerprint_json FROM @generations WHERE id = $1", &p,
+                                   QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    if (quern__pg_rows(r)) {
+        quern_str text = quern__pg_get_text(r, 0, 0);
+        *json = quern__strndup(text.ptr, text.len);
+        rc = *json ? QUERN_OK : quern__fail_memory(err, text.len);
+    } else
+        rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
+    quern__pg_clear(r);
+    return rc;
+}
+
+/* ---- activate and purge ---- */
+
+typedef struct changing {
+    quern__postgres *s;
+    int64_t id;
+    int more;
+} changing;
+
+/* A statement that takes the generation's id, and perhaps one number more. */
+static int run_on(changing *c, const char *sql, int64_t number, int64_t *changed, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, c->id);
+    if (number)
+        quern__pg_int(&p, number);
+    return quern__postgres_run(c->s, sql, &p, changed, err);
+}
+
+static int activate(void *ud, quern_error *err)
+{
+    changing *c = ud;
+    quern__pg_generation g;
+    /* the source's row first: two that activate wait here, and not for each other's generations */
+    int rc = run_on(c,
+                    "SELECT 1 FROM @sources WHERE id = (SELECT source FROM @generations WHERE"
+                    " id = $1) FOR UPDATE",
+                    0, NULL, err);
+    if (!rc)
+        rc = run_on(c,
+                    "SELECT 1 FROM @generations WHERE id = $1 OR (state = 'active' AND source ="
+                    " (SELECT source FROM @generations WHERE id = $1)) ORDER BY id FOR UPDATE",
+                    0, NULL, err);
+    if (!rc)
+        rc = quern__postgres_generation_get(c->s, c->id, false, &g, err);
+    if (!rc && strcmp(g.state, "building") != 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, c->id,
+                         "generation %" PRId64 " is %s; only a building one can be activated",
+                         c->id, g.state);
+    if (!rc)
+        rc = run_on(c,
+                    "UPDATE @generations SET state = 'retired' WHERE state = 'active' AND source ="
+                    " (SELECT source FROM @generations WHERE id = $1)",
+                    0, NULL, err);
+    if (!rc)
+        rc = run_on(c, "UPDATE @generations SET state = 'active', activated_ms = $2 WHERE id = $1",
+                    quern__wall_ms(), NULL, err);
+    return rc;
+}
+
+int quern__postgres_generation_activate(void *self, int64_t id, quern_error *err)
+{
+    quern__postgres *s = self;
+    changing c = {.s = s, .id = id};
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, activate, &c, err);
+}
+
+static int purge(void *ud, quern_error *err)
+{
+    changing *c = ud;
+    int64_t went = 0;
+    c->more = 1;
+    int rc = run_on(c, "SELECT 1 FROM @generations WHERE id = $1 FOR UPDATE", 0, NULL, err);
+    if (!rc) /* from now on nothing is saved into it, whatever it was */
+        rc = run_on(c,
+                    "UPDATE @generations SET state = 'retired', chunks = 0 WHERE id = $1"
+                    " AND (state <> 'retired' OR chunks <> 0)",
+                    0, NULL, err);
+    if (!rc)
+        rc = run_on(c,
+                    "DELETE FROM @stamps WHERE generation = $1 AND key IN"
+                    " (SELECT key FROM @stamps WHERE generation = $1 LIMIT $2)",
+                    PURGE_STAMPS, &went, err);
+    if (rc || went == PURGE_STAMPS)
+        return rc;
+    char sql[80];
+    snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS @vectors_%" PRId64, c->id);
+    rc = quern__postgres_run(c->s, sql, NULL, NULL, err);
+    if (!rc)
+        rc = run_on(c, "DELETE FROM @generations WHERE id = $1", 0, NULL, err);
+    c->more = 0;
+    return rc;
+}
+
+int quern__postgres_purge_slice(quern__postgres *s, int64_t id, int *more, quern_error *err)
+{
+    changing c = {.s = s, .id = id};
+    int rc = quern__pg_transact(s->own, QUERN__PG_WRITE, purge, &c, err);
+    *more = !rc && c.more;
+    return rc;
+}
+
+int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_generation g;
+    *more = 0;
+    int rc = quern__postgres_generation_get(s, id, false, &g, err);
+    if (rc)
+        return rc;
+    if (strcmp(g.state, "active") == 0)
+        return quern__fail(err, QUERN_EMISMATCH, id,
+                           "generation %" PRId64 " is active; only others can be purged", id);
+    return quern__postgres_purge_slice(s, id, more, err);
+}

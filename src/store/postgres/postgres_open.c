@@ -1,0 +1,222 @@
+/*
+ * postgres_open.c — opens the PostgreSQL store: which database, what pgvector it has, and the one place where
+ * statements on quern's own tables get the name of their schema. With `store`, the user's database is a second
+ * connection, and a save's second look at a row and its commit are not one transaction: an edit between the two
+ * is a stale stamp, which search and the next fill see. A database and a store of different kinds are refused:
+ * nothing would be gained that two commands do not do.
+ */
+#include "store/postgres/postgres_store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "store/store.h"
+
+enum { BUSY_MS = 5000, OLDEST_VECTOR = 800 };
+
+static void postgres_close(void *self)
+{
+    quern__postgres *s = self;
+    if (s->src != s->own)
+        quern__pg_close(s->src);
+    quern__pg_close(s->own);
+    quern__buf_dispose(&s->sql);
+    quern__free(s->schema);
+    quern__free(s->prefix);
+    quern__free(s->vector_prefix);
+    quern__free(s);
+}
+
+static const quern_store_table postgres_table = {
+    .struct_size = sizeof(quern_store_table),
+    .name = "postgres",
+    .close = postgres_close,
+    .source_check = quern__postgres_source_check,
+    .source_put = quern__postgres_source_put,
+    .source_each = quern__postgres_source_each,
+    .source_remove = quern__postgres_source_remove,
+    .scan = quern__postgres_scan,
+    .fetch = quern__postgres_fetch,
+    .count = quern__postgres_count,
+    .generation_find = quern__postgres_generation_find,
+    .generation_build = quern__postgres_generation_build,
+    .generation_json = quern__postgres_generation_json,
+    .generation_activate = quern__postgres_generation_activate,
+    .generation_purge = quern__postgres_generation_purge,
+    .save = quern__postgres_save,
+    .stamps = quern__postgres_stamps,
+    .erase = quern__postgres_erase,
+    .vectors = quern__postgres_vectors,
+    .resolve = quern__postgres_resolve,
+    .chunks = quern__postgres_chunks,
+    .stage_begin = quern__postgres_stage_begin,
+    .stage_put = quern__postgres_stage_put,
+    .stage_publish = quern__postgres_stage_publish,
+    .stage_drop = quern__postgres_stage_drop,
+    .lock = quern__postgres_lock,
+    .unlock = quern__postgres_unlock,
+};
+
+/* ---- statements on quern's tables ---- */
+
+static int name_tables(quern__postgres *s, const char *sql, quern_error *err)
+{
+    quern__buf_clear(&s->sql);
+    for (const char *at = sql; *at;) {
+        size_t n = strcspn(at, "@");
+        quern__buf_append(&s->sql, at, n);
+        at += n;
+        if (*at == '@') {
+            quern__buf_puts(&s->sql, s->prefix);
+            at++;
+        }
+    }
+    return quern__buf_ok(&s->sql, "a statement", err);
+}
+
+int quern__postgres_query(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                          int format, quern__pg_result **out, quern_error *err)
+{
+    *out = NULL;
+    int rc = name_tables(s, sql, err);
+    return rc ? rc : quern__pg_query(s->own, s->sql.data, params, format, out, err);
+}
+
+int quern__postgres_run(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                        int64_t *changed, quern_error *err)
+{
+    int rc = name_tables(s, sql, err);
+    return rc ? rc : quern__pg_run(s->own, s->sql.data, params, changed, err);
+}
+
+int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_params *params,
+                           int64_t *out, quern_error *err)
+{
+    int rc = name_tables(s, sql, err);
+    return rc ? rc : quern__pg_scalar(s->own, s->sql.data, params, out, err);
+}
+
+/* ---- open ---- */
+
+/* "name". in *out, the caller's. */
+static int quoted_prefix(const char *name, char **out, quern_error *err)
+{
+    quern__buf b;
+    quern__buf_init(&b, 1024);
+    quern__sql_quote(&b, name);
+    quern__buf_putc(&b, '.');
+    *out = quern__buf_detach(&b);
+    quern__buf_dispose(&b);
+    return *out ? QUERN_OK : quern__fail_memory(err, strlen(name));
+}
+
+static int set_schema(quern__postgres *s, const char *name, quern_error *err)
+{
+    int rc = quern__sql_name(name, "schema", err);
+    if (!rc && (strlen(name) > 63 || strncmp(name, "pg_", 3) == 0))
+        rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "schema '%s': at most 63 bytes, and not one of the server's (pg_…)", name);
+    if (rc)
+        return rc;
+    s->schema = quern__strdup(name);
+    return s->schema ? quoted_prefix(name, &s->prefix, err) : quern__fail_memory(err, strlen(name));
+}
+
+/* "0.8.1" is 801. */
+static int version_number(const char *text)
+{
+    int parts[3] = {0};
+    for (int i = 0; i < 3 && text && *text; i++) {
+        char *end;
+        long v = strtol(text, &end, 10);
+        parts[i] = v >= 0 && v < 100 ? (int)v : 99;
+        text = *end == '.' ? end + 1 : NULL;
+    }
+    return parts[0] * 10000 + parts[1] * 100 + parts[2];
+}
+
+/* Which pgvector the database has, and under what numbers its types go. */
+static int look_for_vector(quern__postgres *s, quern_error *err)
+{
+    quern__pg_result *r;
+    int rc = quern__pg_query(
+        s->own,
+        "SELECT e.extversion, n.nspname, h.oid::bigint, h.typarray::bigint, v.oid::bigint,"
+        " v.typarray::bigint FROM pg_catalog.pg_extension e"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+        " JOIN pg_catalog.pg_type h ON h.typnamespace = n.oid AND h.typname = 'halfvec'"
+        " JOIN pg_catalog.pg_type v ON v.typnamespace = n.oid AND v.typname = 'vector'"
+        " WHERE e.extname = 'vector'",
+        NULL, QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    if (quern__pg_rows(r) == 1) {
+        int version = version_number(quern__pg_get_text(r, 0, 0).ptr);
+        if (version >= OLDEST_VECTOR) {
+            s->vector_version = version;
+            rc = quoted_prefix(quern__pg_get_text(r, 0, 1).ptr, &s->vector_prefix, err);
+            s->halfvec = (uint32_t)quern__pg_get_int(r, 0, 2);
+            s->halfvec_array = (uint32_t)quern__pg_get_int(r, 0, 3);
+            s->vector = (uint32_t)quern__pg_get_int(r, 0, 4);
+            s->vector_array = (uint32_t)quern__pg_get_int(r, 0, 5);
+        }
+    }
+    quern__pg_clear(r);
+    if (!rc && !s->vector_version)
+        quern__log(QUERN_LOG_INFO, "store",
+                   "%s: without pgvector 0.8 or newer; vectors are kept as bytea, search is exact",
+                   quern__pg_name(s->own));
+    return rc;
+}
+
+static int open_schema(quern__postgres *s, quern_error *err)
+{
+    int64_t version = 0;
+    if (!s->read_only) {
+        int rc = quern__postgres_migrate(s, err);
+        return rc ? rc : quern__postgres_sweep(s, err);
+    }
+    int rc = quern__postgres_schema(s, &version, err);
+    if (!rc && version == 0)
+        rc = quern__fail(
+            err, QUERN_ENOTFOUND, 0,
+            "%s: holds no table of quern's yet; declare a source or add documents first",
+            quern__pg_name(s->own));
+    return rc;
+}
+
+int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err)
+{
+    uint32_t busy_ms = opt->busy_ms ? opt->busy_ms : BUSY_MS;
+    if (opt->wal)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "PostgreSQL has no journal mode to switch: leave out 'wal'");
+    if (!quern__is_postgres_url(opt->db) || (opt->store && !quern__is_postgres_url(opt->store)))
+        return quern__fail(
+            err, QUERN_EUNSUPPORTED, 0,
+            "the database and the store are of two kinds; give both as postgres:// or both as "
+            "files");
+    quern__postgres *s = quern__calloc(1, sizeof *s);
+    if (!s)
+        return quern__fail_memory(err, sizeof *s);
+    s->read_only = opt->read_only != 0;
+    quern__buf_init(&s->sql, QUERN__PG_LONGEST_SQL);
+    int rc = set_schema(s, "quern", err);
+    if (!rc)
+        rc = quern__pg_open(&s->own, opt->store ? opt->store : opt->db, busy_ms, err);
+    s->src = s->own;
+    if (!rc && opt->store)
+        rc = quern__pg_open(&s->src, opt->db, busy_ms, err);
+    if (!rc)
+        rc = look_for_vector(s, err);
+    if (!rc)
+        rc = open_schema(s, err);
+    if (!rc)
+        rc = quern_store_from_table(out, &postgres_table, s, err);
+    if (rc)
+        postgres_close(s);
+    return rc;
+}

@@ -1,0 +1,134 @@
+/*
+ * postgres_schema.c — quern's schema, its tables and their versions. The .sql files of migrations/ are compiled in;
+ * what is missing runs in one transaction together with its lines in the ledger, under an advisory lock that
+ * goes with the transaction (so a pooler cannot lose it), and a crash leaves the version before. The script's names
+ * are found by a search path that is set for the transaction.
+ */
+#include "store/postgres/postgres_store.h"
+
+#include <inttypes.h>
+
+#include "base/compiler.h"
+#include "base/os.h"
+
+struct quern__migration {
+    int64_t version;
+    const char *name, *up, *down;
+};
+#include "store/postgres/migrations.h"
+
+static const int64_t migration_lock = 0x717565726e736368; /* "quernsch" */
+
+static int64_t newest(void)
+{
+    return migrations[QUERN__COUNT(migrations) - 1].version;
+}
+
+int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_result *r;
+    int64_t there = 0;
+    *version = 0;
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(s->schema));
+    int rc = quern__pg_scalar(
+        s->own,
+        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'migrations'",
+        &p, &there, err);
+    if (rc <= 0)
+        return rc;
+    rc = quern__postgres_query(
+        s, "SELECT version, quern_version FROM @migrations ORDER BY version DESC LIMIT 1", NULL,
+        QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    if (quern__pg_rows(r)) {
+        *version = quern__pg_get_int(r, 0, 0);
+        if (*version > newest())
+            rc = quern__fail(err, QUERN_EMISMATCH, *version,
+                             "%s: made by quern %s (schema %" PRId64
+                             "); this is quern %s (schema %" PRId64 "): use a newer quern",
+                             quern__pg_name(s->own), quern__pg_get_text(r, 0, 1).ptr, *version,
+                             quern_version_string(), newest());
+    }
+    quern__pg_clear(r);
+    return rc;
+}
+
+static int run_one(quern__postgres *s, const struct quern__migration *m, quern_error *err)
+{
+    quern__pg_params p;
+    int rc = quern__pg_script(s->own, m->up, err);
+    if (rc)
+        return rc;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, m->version);
+    quern__pg_text(&p, quern_str_of(m->name));
+    quern__pg_int(&p, quern__wall_ms());
+    quern__pg_text(&p, quern_str_of(quern_version_string()));
+    return quern__postgres_run(s, "INSERT INTO @migrations VALUES ($1, $2, $3, $4)", &p, NULL, err);
+}
+
+/* The schema, and a search path that knows nothing else. */
+static int enter_schema(quern__postgres *s, quern_error *err)
+{
+    quern__pg_params p;
+    int64_t there = 0;
+    quern__buf sql;
+    quern__buf_init(&sql, 1024);
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(s->schema));
+    /* IF NOT EXISTS asks for the right to create one even when it is there */
+    int rc = quern__pg_scalar(s->own, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
+                              &p, &there, err);
+    if (rc == 0) {
+        quern__buf_puts(&sql, "CREATE SCHEMA ");
+        quern__sql_quote(&sql, s->schema);
+        quern__buf_putc(&sql, ';');
+    }
+    quern__buf_puts(&sql, "SET LOCAL search_path = ");
+    quern__sql_quote(&sql, s->schema);
+    quern__buf_puts(&sql, ", pg_catalog");
+    if (rc >= 0)
+        rc = quern__buf_ok(&sql, "a schema", err);
+    if (!rc)
+        rc = quern__pg_script(s->own, sql.data, err);
+    quern__buf_dispose(&sql);
+    return rc;
+}
+
+static int migrate(void *ud, quern_error *err)
+{
+    quern__postgres *s = ud;
+    quern__pg_params p;
+    int64_t version = 0;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, migration_lock);
+    int rc = quern__pg_run(s->own, "SELECT pg_catalog.pg_advisory_xact_lock($1)", &p, NULL, err);
+    if (!rc) /* again, now that nobody else migrates */
+        rc = quern__postgres_schema(s, &version, err);
+    if (rc || version == newest())
+        return rc;
+    rc = enter_schema(s, err);
+    if (!rc)
+        rc = quern__postgres_run(
+            s,
+            "CREATE TABLE IF NOT EXISTS @migrations (version bigint PRIMARY KEY,"
+            " name text NOT NULL, applied_ms bigint NOT NULL, quern_version text NOT NULL)",
+            NULL, NULL, err);
+    for (size_t i = 0; i < QUERN__COUNT(migrations) && !rc; i++)
+        if (migrations[i].version > version)
+            rc = run_one(s, &migrations[i], err);
+    return rc;
+}
+
+int quern__postgres_migrate(quern__postgres *s, quern_error *err)
+{
+    int64_t version = 0;
+    int rc = quern__postgres_schema(s, &version, err);
+    if (rc || version == newest())
+        return rc;
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate, s, err);
+}
