@@ -142,7 +142,8 @@ static void check_store(patient *p, quern_embedder *e)
     else if (rc != QUERN_OK)
         say(p, FINDING, "store", "%s", err.msg);
     else
-        say(p, OK, "store", "%s opens, its schema is this version's", file);
+        say(p, OK, "store", "%s opens, its schema is this version's",
+            strstr(file, "://") ? "the database server" : file); /* a URL may hold a password */
     if (rc == QUERN_OK)
         check_sources(p, store, e);
     quern_store_free(store);

@@ -12,6 +12,7 @@ BIN, ROOT = os.environ["QUERN_BIN"], os.environ["QUERN_ROOT"]
 NO_WEIGHTS = bool(os.environ.get("QUERN_SKIP_MODEL_TESTS"))
 LONG = bool(os.environ.get("QUERN_LONG"))
 SANITIZED = bool(os.environ.get("QUERN_SANITIZE"))
+WITHOUT_POSTGRES = os.environ.get("QUERN_TEST_POSTGRES") == "0"
 WEIGHTS = os.environ.get("QUERN_TEST_MODEL", "")
 
 

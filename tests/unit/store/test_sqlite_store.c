@@ -372,9 +372,12 @@ static void doors_that_stay_shut(void **state)
     assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_ENOTFOUND);
     assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master"), 1); /* nothing was made */
     opt.read_only = 0;
-    opt.db = "postgres://localhost/x";
-    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EUNSUPPORTED);
-    assert_non_null(strstr(f->err.msg, "built without PostgreSQL"));
+    opt.db = "postgres://user:secret@127.0.0.1:1/x"; /* nobody listens there */
+    int rc = quern_store_open(&f->store, &opt, &f->err);
+    assert_true(rc == QUERN_EIO || rc == QUERN_EUNSUPPORTED);
+    assert_non_null(strstr(f->err.msg, rc == QUERN_EIO ? "127.0.0.1:1/x: no connection"
+                                                       : "built without PostgreSQL"));
+    assert_null(strstr(f->err.msg, "secret"));
     opt.db = f->dir;
     assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_EINVAL);
     snprintf(path, sizeof path, "%s/text.db", f->dir);

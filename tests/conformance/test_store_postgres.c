@@ -1,0 +1,178 @@
+/* test_store_postgres.c — the PostgreSQL store through the suite: with pgvector, without, and with its tables in a
+ * database of their own. The server is the test's own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "quern/sys/store.h"
+#include "store/store.h"
+#include "support/postgres_server.h"
+
+enum how { WITH_VECTOR, WITHOUT_VECTOR, OWN_DATABASE };
+
+typedef struct world {
+    enum how how;
+    PGconn *user, *own;
+    char db[300], store_db[300];
+    quern_store *store; /* whose instance the suite drives; freed when the next one opens */
+    quern_store_table table;
+} world;
+
+static postgres_server server;
+
+static void close_instance(void *self)
+{
+    (void)self; /* the suite closes instances, the world its handles */
+}
+
+static int open_fresh(void **self, void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store_options opt;
+    quern_store_free(w->store);
+    w->store = NULL;
+    assert_int_equal(postgres_exec(w->own, "DROP SCHEMA IF EXISTS quern CASCADE"), 0);
+    assert_int_equal(
+        postgres_exec(w->user,
+                      "DROP TABLE IF EXISTS items; CREATE TABLE items (id bigint PRIMARY KEY,"
+                      " title text, body text, rev text)"),
+        0);
+    QUERN_INIT(&opt);
+    opt.db = w->db;
+    opt.store = w->how == OWN_DATABASE ? w->store_db : NULL;
+    int rc = quern_store_open(&w->store, &opt, err);
+    if (rc)
+        return rc;
+    w->table = w->store->table;
+    w->table.close = close_instance;
+    *self = w->store->self;
+    return QUERN_OK;
+}
+
+static int run_for_item(world *w, const char *sql, int n, int64_t id, const char *title,
+                        const char *body, const char *rev)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%lld", (long long)id);
+    const char *const values[] = {number, title, body, rev};
+    PGresult *r = PQexecParams(w->user, sql, n, NULL, values, NULL, NULL, 0);
+    int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? QUERN_OK : QUERN_EIO;
+    if (rc)
+        fprintf(stderr, "%s", PQerrorMessage(w->user));
+    PQclear(r);
+    return rc;
+}
+
+static int put_item(void *self, int64_t id, const char *title, const char *body, const char *rev,
+                    void *ud, quern_error *err)
+{
+    (void)self, (void)err;
+    return run_for_item(ud,
+                        "INSERT INTO items VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET"
+                        " title = excluded.title, body = excluded.body, rev = excluded.rev",
+                        4, id, title, body, rev);
+}
+
+static int remove_item(void *self, int64_t id, void *ud, quern_error *err)
+{
+    (void)self, (void)err;
+    return run_for_item(ud, "DELETE FROM items WHERE id = $1", 1, id, NULL, NULL, NULL);
+}
+
+static void note(const char *rule, void *ud)
+{
+    (void)ud;
+    if (getenv("QUERN_VERBOSE"))
+        print_message("%s\n", rule);
+}
+
+static void run(enum how how)
+{
+    static const char *const names[] = {"with_vector", "without_vector", "own_database"};
+    world w = {.how = how};
+    char sql[200];
+    quern_error err = {.status = 0};
+    PGconn *admin = postgres_connect(&server, "postgres");
+    assert_non_null(admin);
+    snprintf(sql, sizeof sql, "CREATE DATABASE %s", names[how]);
+    assert_int_equal(postgres_exec(admin, sql), 0);
+    snprintf(w.db, sizeof w.db, "%s%s", server.base, names[how]);
+    w.user = w.own = postgres_connect(&server, names[how]);
+    assert_non_null(w.user);
+    if (how == OWN_DATABASE) {
+        assert_int_equal(postgres_exec(admin, "CREATE DATABASE vectors_only"), 0);
+        snprintf(w.store_db, sizeof w.store_db, "%svectors_only", server.base);
+        w.own = postgres_connect(&server, "vectors_only");
+        assert_non_null(w.own);
+    }
+    if (how != WITHOUT_VECTOR) /* in a schema that is on nobody's search path */
+        assert_int_equal(postgres_exec(w.own, "CREATE SCHEMA \"ex t\"; CREATE EXTENSION vector WITH"
+                                              " SCHEMA \"ex t\""),
+                         0);
+    quern_conformance c;
+    QUERN_INIT(&c);
+    c.open = open_fresh;
+    c.put = put_item;
+    c.remove = remove_item;
+    c.ud = &w;
+    c.note = note;
+    /* the table is the same for every instance; one is opened to have it */
+    void *self;
+    int rc = open_fresh(&self, &w, &err);
+    if (rc)
+        fail_msg("%s", err.msg);
+    c.table = &w.table;
+    rc = quern_store_conformance(&c, &err);
+    quern_store_free(w.store);
+    if (w.own != w.user)
+        PQfinish(w.own);
+    PQfinish(w.user);
+    PQfinish(admin);
+    if (rc)
+        fail_msg("%s (line %lld)", err.msg, (long long)err.detail);
+}
+
+static void with_vector(void **state)
+{
+    (void)state;
+    run(WITH_VECTOR);
+}
+
+static void without_vector(void **state)
+{
+    (void)state;
+    run(WITHOUT_VECTOR);
+}
+
+static void own_database(void **state)
+{
+    (void)state;
+    run(OWN_DATABASE);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return postgres_start(&server);
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    postgres_stop(&server);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(with_vector),
+        cmocka_unit_test(without_vector),
+        cmocka_unit_test(own_database),
+    };
+    return cmocka_run_group_tests_name("store conformance, postgres", tests, start, stop);
+}
