@@ -97,12 +97,13 @@ typedef struct quern__postgres_plan {
     bool is_table; /* an ordinary or partitioned table: its key has to be proven */
     size_t n_keys, n_columns;
     char *keys[QUERN__PG_KEY_COLUMNS];
-    int key_kinds[QUERN__PG_KEY_COLUMNS];   /* enum quern__pg_kind */
+    int key_kinds[QUERN__PG_KEY_COLUMNS]; /* enum quern__pg_kind */
     int revision_kind, *column_kinds;
     const quern_source_spec *spec;
     const char *const *columns;
     const char *since;
     const char *alias;
+    int first;         /* parameter that is free for a statement: 1, or 2 behind `since` */
     quern__buf select; /* "SELECT keys, revision, columns FROM … WHERE predicate" */
     quern__buf from;   /* "FROM … WHERE predicate" */
     quern__arena arena;
@@ -115,6 +116,12 @@ int quern__postgres_plan_make(quern__postgres_plan *p, quern__postgres *s, const
 int quern__postgres_plan_begin(quern__postgres_plan *p, quern__postgres *s, const quern_read *read,
                                quern_error *err);
 void quern__postgres_plan_dispose(quern__postgres_plan *p); /* fine after a failed make */
+enum quern__pg_use { QUERN__PG_ORDERS, QUERN__PG_EQUALS, QUERN__PG_IS_NULL };
+/* Key column i as it is written for that use, and the type to which its other side is cast. */
+void quern__postgres_put_key(const quern__postgres_plan *p, quern__buf *out, size_t i, int use);
+const char *quern__postgres_key_cast(const quern__postgres_plan *p, size_t i, int use);
+/* Empties them and binds `since`. */
+void quern__postgres_plan_params(const quern__postgres_plan *p, quern__pg_params *params);
 /* Runs p->sql in the transaction that is open; an error names the source's missing table or column. */
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
                                quern__pg_result **out, quern_error *err);
