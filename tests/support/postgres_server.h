@@ -18,21 +18,23 @@ typedef struct postgres_server {
 
 static inline int postgres_tool(const postgres_server *s, const char *verb, char *out, size_t size)
 {
-    char command[800];
+    char command[1000], pid[16] = "", said[260];
     const char *root = getenv("QUERN_ROOT");
-    snprintf(command, sizeof command, "'%s/tools/test-postgres' %s '%s'", root ? root : ".", verb,
-             s->folder);
+    snprintf(said, sizeof said, "%s.said", s->folder);
     if (strcmp(verb, "start") == 0)
-        snprintf(command + strlen(command), sizeof command - strlen(command), " %u",
-                 quern__os_pid());
-    FILE *f = popen(command, "r");
-    if (!f)
-        return -1;
-    char line[200];
-    while (fgets(line, sizeof line, f))
+        snprintf(pid, sizeof pid, "%u", quern__os_pid());
+    snprintf(command, sizeof command, "'%s/tools/test-postgres' %s '%s' %s >'%s'",
+             root ? root : ".", verb, s->folder, pid, said);
+    int rc = system(command);
+    FILE *f = fopen(said, "r");
+    char line[200] = "";
+    while (f && fgets(line, sizeof line, f))
         if (out)
             snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
-    return pclose(f);
+    if (f)
+        fclose(f);
+    quern__remove_file(said, NULL);
+    return rc;
 }
 
 /* 0, or -1 with the reason on stderr. */
@@ -64,8 +66,10 @@ static inline PGconn *postgres_connect(const postgres_server *s, const char *dat
     char url[300];
     snprintf(url, sizeof url, "%s%s", s->base, database);
     PGconn *conn = PQconnectdb(url);
-    if (PQstatus(conn) == CONNECTION_OK)
+    if (PQstatus(conn) == CONNECTION_OK) {
+        PQclear(PQexec(conn, "SET client_min_messages = warning"));
         return conn;
+    }
     fprintf(stderr, "%s", PQerrorMessage(conn));
     PQfinish(conn);
     return NULL;
