@@ -1,0 +1,247 @@
+"""add, source, fill, search, status, verify over --db postgres://…, with a server of the test's own, with and without
+pgvector: documents, and tables of the user's with integer, uuid, text and composite keys."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from command import BIN, ROOT, WITHOUT_POSTGRES, CommandTest
+
+TOOL = os.path.join(ROOT, "tools/test-postgres")
+UUID = "00000000-0000-4000-8000-%012d"
+KEYS = {  # table: its key columns, the value of row i, what quern calls it
+    "by_integer": ("id integer", lambda i: "%d" % i, lambda i: i),
+    "by_uuid": ("id uuid", lambda i: "'%s'" % (UUID % i), lambda i: UUID % i),
+    "by_text": ("id text", lambda i: "'it''s \"%d\"'" % i, lambda i: 'it\'s "%d"' % i),
+    "By Two": ('"Lang" text, no bigint', lambda i: "'%s', %d" % ("de" if i % 2 else "en", i // 2),
+               lambda i: ["de" if i % 2 else "en", i // 2]),
+}
+
+
+def setUpModule():
+    global server, url
+    server = tempfile.mkdtemp(prefix="quern-postgres-")
+    os.chmod(server, 0o755)
+    done = subprocess.run([TOOL, "start", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+    url = done.stdout.strip()
+
+
+def tearDownModule():
+    subprocess.run([TOOL, "stop", server], check=True)
+    shutil.rmtree(server)
+
+
+def psql(database, sql):
+    """Rows as lists of text."""
+    done = subprocess.run([TOOL, "psql", "-At", "-F\t", database], input=sql, capture_output=True, text=True)
+    if done.returncode:
+        raise AssertionError("%s\n%s" % (sql, done.stderr))
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+class PostgresTest(CommandTest):
+    VECTOR = True
+    count = 0
+
+    def setUp(self):
+        super().setUp()
+        PostgresTest.count += 1
+        name = "db%d" % PostgresTest.count
+        psql(url, "CREATE DATABASE %s" % name)
+        self.db = url.rsplit("/", 1)[0] + "/" + name
+        if self.VECTOR:
+            self.sql("CREATE EXTENSION vector")
+
+    def sql(self, text):
+        return psql(self.db, text)
+
+    def environment(self, **env):
+        env.setdefault("QUERN_DB", self.db)
+        return super().environment(**env)
+
+    def table(self, name, rows=20):
+        columns, value, key = KEYS[name]
+        names = ", ".join(c.split()[0] for c in columns.split(", "))
+        self.sql('CREATE TABLE "%s" (%s, title text, body text, price numeric(8,2), at timestamptz DEFAULT now(),'
+                 " rev integer DEFAULT 1, gone boolean DEFAULT false, PRIMARY KEY (%s))" % (name, columns, names))
+        self.sql("\n".join('INSERT INTO "%s" VALUES (%s, \'Ban %d\', \'gut lan %s\', %d.50);'
+                           % (name, value(i), i, "kolor " * (i % 5), i) for i in range(rows)))
+        return names.replace('"', ""), [key(i) for i in range(rows)]
+
+    def keys(self, *args):
+        return [hit["key"] for hit in self.ok("search", "--json", "--limit", "100", *args).json["hits"]]
+
+
+class Documents(PostgresTest):
+    def test_add_fill_search(self):
+        self.write("notes/one.txt", "ban kolor gut")
+        self.write("more.jsonl", '{"id": "a", "text": "lan ber", "n": 1}\n{"id": "b", "text": ""}\n')
+        self.refused(4, "declare a source or add documents first", "search", "ban")
+        self.assertEqual(self.ok("add", "--json", "notes", "more.jsonl").json["added"], 3)
+        again = self.ok("add", "notes", "more.jsonl", "--json").json
+        self.assertEqual((again["added"], again["changed"], again["unchanged"]), (0, 0, 3))
+        report = self.ok("fill", "--json").json
+        self.assertEqual((report["total"], report["done"], report["empty"]), (3, 3, 1))
+        best = self.ok("search", "ban kolor gut", "--json").json["hits"][0]
+        self.assertEqual((best["key"], best["excerpt"]), ("one.txt", "ban kolor gut"))
+        self.assertGreater(best["similarity"], 0.999)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 2)
+        self.write("more.jsonl", '{"id": "a", "text": "zan"}\n')
+        self.assertEqual(self.ok("add", "more.jsonl", "--sync", "--json").json["removed"], 1)
+        self.assertEqual(self.ok("fill", "--json").json["done"], 2)
+        self.write("twice.jsonl", '{"id": 1, "text": "ban"}\n{"id": 1, "text": "gut"}\n')
+        self.refused(1, "line 2", "add", "twice.jsonl")
+        self.ok("source", "remove", "documents", "--yes")
+        self.assertEqual(self.sql("SELECT count(*) FROM quern.documents"), [["0"]])
+        self.assertEqual(self.sql("SELECT relname FROM pg_class WHERE relname LIKE 'vectors%'"), [])
+        self.assertEqual(os.listdir(self.cwd).count("quern.db"), 0)
+
+    def test_the_same_hits_as_sqlite(self):
+        rows = "".join('{"id": %d, "text": "%s"}\n' % (i, "ban lan gut kolor "[: 4 + i % 13] * (1 + i % 30)) for i in range(300))
+        self.write("in.jsonl", rows)
+        answers = []
+        for db in (self.db, "file.db"):
+            self.ok("add", "in.jsonl", "--db", db)
+            self.ok("fill", "--db", db)
+            answers.append(self.ok("search", "ban kolor", "--limit", "300", "--json", "--db", db).json["hits"])
+            self.assertEqual(self.ok("verify", "--all", "--json", "--db", db).json["different"], 0)
+        self.assertEqual(answers[0], answers[1])
+
+
+class Tables(PostgresTest):
+    def test_keys_of_every_kind(self):
+        for name in KEYS:
+            with self.subTest(name):
+                key, all_keys = self.table(name)
+                source = name.replace(" ", "_")
+                self.ok("source", "add", source, "--table", name, "--key", key, "--text", "{title}. {body}",
+                        "--revision", "rev", "--where", "NOT gone", "--meta", "price,at,rev")
+                report = self.ok("fill", "--source", source, "--json").json
+                self.assertEqual((report["total"], report["done"], report["failed"]), (20, 20, 0))
+                self.assertEqual(self.ok("fill", "--source", source, "--json").json["processed"], 0)
+                found = self.keys("ban", "--source", source)
+                self.assertEqual(sorted(map(json.dumps, found)), sorted(map(json.dumps, all_keys)))
+                self.assertEqual(self.keys("Ban 7. gut lan kolor kolor", "--source", source)[0], all_keys[7])
+                self.assertEqual(self.ok("verify", "--all", "--source", source, "--json").json["equal"], 20)
+                # edited, gone, out of the predicate
+                self.sql("UPDATE \"%s\" SET title = 'Zan', rev = 2 WHERE title = 'Ban 3'" % name)
+                self.sql("DELETE FROM \"%s\" WHERE title = 'Ban 4'" % name)
+                self.sql("UPDATE \"%s\" SET gone = true WHERE title = 'Ban 5'" % name)
+                found = self.keys("ban", "--source", source)
+                for i in (3, 4, 5):
+                    self.assertNotIn(all_keys[i], found)
+                status = self.ok("status", "--source", source, "--json").json
+                self.assertEqual((status["stale"], status["pending"], status["done"]), (1, 1, 17))
+                report = self.ok("fill", "--source", source, "--json").json
+                self.assertEqual((report["processed"], report["deleted"], report["done"]), (1, 2, 18))
+                meta = self.ok("search", "Ban 1. gut lan kolor", "--source", source, "--json").json["hits"][0]["meta"]
+                self.assertEqual(float(meta["price"]), 1.5)
+        self.assertEqual(self.ok("status", "--json").json["total"], 18 * len(KEYS))
+
+    def test_declarations_are_tried(self):
+        key, _ = self.table("by_integer")
+        text = ("--key", "id", "--text", "{title}")
+        self.refused(4, "nothing", "source", "add", "b", "--table", "nothing", *text)
+        self.refused(4, "nothing", "source", "add", "b", "--table", "by_integer", "--key", "id", "--text", "{nothing}")
+        self.refused(2, "", "source", "add", "b", "--table", "by_integer", *text, "--where", "gone ==== 0")
+        self.refused(2, "", "source", "add", "b", "--table", "by_integer", *text, "--where", "true) OR (true")
+        self.refused(2, "", "source", "add", "b", "--table", "by_integer", *text, "--where", "id = $1")
+        self.refused(2, "unique key", "source", "add", "b", "--table", "by_integer", "--key", "title", "--text", "{title}")
+        self.refused(2, "", "source", "add", "b", "--query", "DELETE FROM by_integer RETURNING *", *text)
+        self.ok("source", "add", "b", "--query", "SELECT id, title || '!' AS title FROM by_integer WHERE id > 9", *text)
+        self.assertEqual(self.ok("fill", "--json").json["done"], 10)
+        self.assertEqual(sorted(self.keys("ban")), list(range(10, 20)))
+        self.refused(1, "'b' already", "source", "add", "b", "--table", "by_integer", *text)
+        self.sql("ALTER TABLE by_integer RENAME COLUMN title TO name")
+        answer = self.quern("fill")
+        self.assertNotEqual(answer.code, 0)
+        self.assertIn("title", answer.message)
+
+    def test_a_store_of_its_own(self):
+        self.table("by_uuid")
+        before = self.sql("SELECT count(*) FROM pg_class")
+        psql(url, "CREATE DATABASE own%d" % PostgresTest.count)
+        own = url.rsplit("/", 1)[0] + "/own%d" % PostgresTest.count
+        self.ok("source", "add", "u", "--table", "by_uuid", "--key", "id", "--text", "{title}", "--store", own)
+        self.assertEqual(self.ok("fill", "--store", own, "--json").json["done"], 20)
+        self.assertEqual(len(self.keys("ban", "--store", own)), 20)
+        self.assertEqual(self.sql("SELECT count(*) FROM pg_class"), before)
+        self.refused(1, "of two kinds", "search", "ban", "--store", "vectors.db")
+        self.refused(1, "of two kinds", "search", "ban", "--db", "vectors.db", "--store", own)
+
+    def test_edits_while_a_fill_runs(self):
+        """What was edited meanwhile is never marked as done with the old text."""
+        key, _ = self.table("by_integer", 400)
+        self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body}")
+        stop = threading.Event()
+
+        def edit():
+            i = 0
+            while not stop.is_set():
+                i += 1
+                self.sql("UPDATE by_integer SET title = 'zan %d' WHERE id %% 7 = %d" % (i, i % 7))
+
+        editor = threading.Thread(target=edit)
+        editor.start()
+        try:
+            for _ in range(3):
+                self.assertEqual(self.quern("fill").code, 0)
+        finally:
+            stop.set()
+            editor.join()
+        self.assertEqual(self.ok("fill", "--json").json["done"], 400)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 400)
+
+    def test_one_fill_at_a_time_and_after_a_kill(self):
+        self.table("by_integer", 3000)
+        self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body} {title} {body}")
+        args = [BIN, "fill", "--threads", "1", "--cpu", "scalar", "--model", self.model]
+        with subprocess.Popen(args, cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE) as first:
+            until = time.monotonic() + 60
+            while not int(self.ok("status", "--json").json["done"]):
+                self.assertLess(time.monotonic(), until)
+                self.assertIsNone(first.poll(), "the fill was over too soon")
+            second = self.quern("fill")
+            if first.poll() is None:
+                self.assertEqual(second.code, 1)
+                self.assertIn("process %d on" % first.pid, second.message)
+            first.kill()
+        report = self.ok("fill", "--json").json  # at once: the lock died with its holder
+        self.assertEqual(report["done"], 3000)
+        self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
+
+    def test_a_server_that_restarts(self):
+        self.table("by_integer", 3000)
+        self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body} {title} {body}")
+        args = [BIN, "fill", "--threads", "1", "--cpu", "scalar", "--model", self.model]
+        with subprocess.Popen(args, cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE) as fill:
+            while not int(self.ok("status", "--json").json["done"]):
+                self.assertIsNone(fill.poll(), "the fill was over too soon")
+            subprocess.run([TOOL, "restart", server, "immediate"], check=True, stdout=subprocess.DEVNULL)
+            said = fill.stderr.read().decode()
+            self.assertIn(fill.wait(), (0, 1), said)
+        self.assertEqual(self.ok("fill", "--json").json["done"], 3000)
+        self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
+
+
+class WithoutVector(Tables):
+    VECTOR = False
+
+    def test_says_so(self):
+        self.write("a.txt", "ban")
+        answer = self.ok("add", "a.txt", "--log-level", "info")
+        self.assertIn("without pgvector", answer.message)
+        self.ok("fill")
+        self.assertEqual(self.sql("SELECT storage FROM quern.generations"), [["bytea"]])
+        self.assertEqual(self.keys("ban"), ["a.txt"])
+
+
+if __name__ == "__main__":
+    if WITHOUT_POSTGRES:
+        print("built without PostgreSQL")
+        raise SystemExit(77)
+    unittest.main()
