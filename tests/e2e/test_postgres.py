@@ -197,7 +197,7 @@ class Tables(PostgresTest):
         self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 400)
 
     def test_one_fill_at_a_time_and_after_a_kill(self):
-        self.table("by_integer", 3000)
+        self.table("by_integer", 600)
         self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body} {title} {body}")
         args = [BIN, "fill", "--threads", "1", "--cpu", "scalar", "--model", self.model]
         with subprocess.Popen(args, cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE) as first:
@@ -211,11 +211,11 @@ class Tables(PostgresTest):
                 self.assertIn("process %d on" % first.pid, second.message)
             first.kill()
         report = self.ok("fill", "--json").json  # at once: the lock died with its holder
-        self.assertEqual(report["done"], 3000)
+        self.assertEqual(report["done"], 600)
         self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
 
     def test_a_server_that_restarts(self):
-        self.table("by_integer", 3000)
+        self.table("by_integer", 600)
         self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body} {title} {body}")
         args = [BIN, "fill", "--threads", "1", "--cpu", "scalar", "--model", self.model]
         with subprocess.Popen(args, cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE) as fill:
@@ -224,7 +224,7 @@ class Tables(PostgresTest):
             subprocess.run([TOOL, "restart", server, "immediate"], check=True, stdout=subprocess.DEVNULL)
             said = fill.stderr.read().decode()
             self.assertIn(fill.wait(), (0, 1), said)
-        self.assertEqual(self.ok("fill", "--json").json["done"], 3000)
+        self.assertEqual(self.ok("fill", "--json").json["done"], 600)
         self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
 
 
