@@ -281,10 +281,10 @@ static int find_arrays(quern__postgres_plan *p, const quern__pg_result *describe
 }
 
 /* "SELECT k1, …, revision, c1, …" as they are, or as the text in which they travel. */
-static void put_columns(quern__postgres_plan *p, quern__buf *out, bool as_text)
+static void put_columns(quern__postgres_plan *p, quern__buf *out, bool travels)
 {
-    const char *cast = as_text ? " AS text), " : "), ";
-    const char *open = as_text ? "CAST(" : "(";
+    const char *cast = travels ? " AS text), " : "), ";
+    const char *open = travels ? "CAST(" : "(";
     quern__buf_puts(out, "SELECT ");
     for (size_t i = 0; i < p->n_keys; i++) {
         quern__buf_puts(out, open);
@@ -294,15 +294,15 @@ static void put_columns(quern__postgres_plan *p, quern__buf *out, bool as_text)
     if (p->spec->revision) {
         quern__buf_puts(out, open);
         put_column(out, p->alias, p->spec->revision);
-        quern__buf_puts(out, as_text ? " AS text)" : ")");
+        quern__buf_puts(out, travels ? " AS text)" : ")");
     } else
         quern__buf_puts(out, "CAST(NULL AS text)");
     for (size_t i = 0; i < p->n_columns; i++) {
-        bool array = as_text && p->column_kinds[i] == QUERN__PG_KIND_ARRAY;
+        bool array = travels && p->column_kinds[i] == QUERN__PG_KIND_ARRAY;
         quern__buf_puts(out, ", ");
         quern__buf_puts(out, array ? "CAST(to_json(" : open);
         put_column(out, p->alias, p->columns[i]);
-        quern__buf_puts(out, array ? ") AS text)" : as_text ? " AS text)" : ")");
+        quern__buf_puts(out, array ? ") AS text)" : travels ? " AS text)" : ")");
     }
 }
 
@@ -328,37 +328,36 @@ static int describe(quern__postgres_plan *p, quern_error *err)
 
 /* ---- the pieces ---- */
 
-void quern__postgres_put_key(const quern__postgres_plan *p, quern__buf *out, size_t i, int use)
+/* Is key column i compared as text for this use? What has several spellings of one value (1.5 = 1.50) is, where
+ * nothing proves that only one of them is there; dates are when keys are looked up, where a key that is no date
+ * is no error but the key of no row. */
+static bool as_text(const quern__postgres_plan *p, size_t i, int use)
 {
     int kind = p->key_kinds[i];
-    bool several = kind == QUERN__PG_KIND_NUMERIC || kind == QUERN__PG_KIND_REAL4 ||
-                   kind == QUERN__PG_KIND_REAL8; /* spellings of one value */
-    bool as_text =
-        kind == QUERN__PG_KIND_OTHER || (use != QUERN__PG_EQUALS && several && !p->unique);
-    if (use == QUERN__PG_EQUALS)
-        as_text |= kind == QUERN__PG_KIND_DATE || kind == QUERN__PG_KIND_TIMESTAMP ||
-                   kind == QUERN__PG_KIND_TIMESTAMPTZ; /* a key that is no date is no error */
     if (use == QUERN__PG_IS_NULL)
-        as_text = false;
-    quern__buf_puts(out, as_text ? "CAST(" : "");
+        return false;
+    if (use == QUERN__PG_ORDERS && kind == QUERN__PG_KIND_NUMERIC)
+        return !p->unique;
+    return kind == QUERN__PG_KIND_OTHER ||
+           (use == QUERN__PG_EQUALS &&
+            (kind == QUERN__PG_KIND_DATE || kind == QUERN__PG_KIND_TIMESTAMP ||
+             kind == QUERN__PG_KIND_TIMESTAMPTZ));
+}
+
+void quern__postgres_put_key(const quern__postgres_plan *p, quern__buf *out, size_t i, int use)
+{
+    bool text = as_text(p, i, use);
+    quern__buf_puts(out, text ? "CAST(" : "");
     put_column(out, p->alias, p->keys[i]);
-    quern__buf_puts(out, as_text ? " AS text)" : "");
-    if (use == QUERN__PG_ORDERS && (as_text || (kind == QUERN__PG_KIND_TEXT && !p->unique)))
+    quern__buf_puts(out, text ? " AS text)" : "");
+    /* a collation may hold unequal text equal; where the index does not rule that out, bytes decide */
+    if (use == QUERN__PG_ORDERS && (text || (p->key_kinds[i] == QUERN__PG_KIND_TEXT && !p->unique)))
         quern__buf_puts(out, " COLLATE \"C\"");
 }
 
 const char *quern__postgres_key_cast(const quern__postgres_plan *p, size_t i, int use)
 {
-    int kind = p->key_kinds[i];
-    bool several = kind == QUERN__PG_KIND_NUMERIC || kind == QUERN__PG_KIND_REAL4 ||
-                   kind == QUERN__PG_KIND_REAL8;
-    if (use != QUERN__PG_EQUALS && several && !p->unique)
-        return "text";
-    if (use == QUERN__PG_EQUALS &&
-        (kind == QUERN__PG_KIND_DATE || kind == QUERN__PG_KIND_TIMESTAMP ||
-         kind == QUERN__PG_KIND_TIMESTAMPTZ))
-        return "text";
-    return cast_of(kind);
+    return as_text(p, i, use) ? "text" : cast_of(p->key_kinds[i]);
 }
 
 /* "FROM … WHERE predicate" but for `since`, whose type is not known yet. */

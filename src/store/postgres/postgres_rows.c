@@ -70,6 +70,7 @@ static int read_value(const quern__pg_result *r, size_t row, int at, int kind, b
     case QUERN__PG_KIND_REAL4:
     case QUERN__PG_KIND_REAL8:
         v->real = quern__pg_get_real(r, row, at);
+        v->real = key && v->real == 0 ? 0 : v->real; /* -0 is the same key */
         /* a key that is not a number is a fault; elsewhere it says nothing, as in SQLite */
         v->type = key || !isnan(v->real) ? QUERN_VALUE_REAL : QUERN_VALUE_NULL;
         return QUERN_OK;
