@@ -51,6 +51,23 @@ static int readable(const char *path)
     return f != NULL;
 }
 
+/* An option's value as it may be shown: of a URL neither user, password nor parameters. */
+static const char *shown(const quern_option *o, const char *value, char out[256])
+{
+    const char *from = strstr(value, "://");
+    if (o->type == QUERN_OPTION_SECRET)
+        return "(hidden)";
+    if (!from)
+        return value;
+    from += 3;
+    const char *end = from + strcspn(from, "?");
+    for (const char *at = from; at < end; at++)
+        if (*at == '@')
+            from = at + 1;
+    snprintf(out, 256, "%.*s%.*s", (int)strcspn(value, "/") + 2, value, (int)(end - from), from);
+    return out;
+}
+
 static int check_configuration(patient *p, quern_error *err)
 {
     const quern_config *config = p->c->config;
@@ -63,8 +80,9 @@ static int check_configuration(patient *p, quern_error *err)
         const quern_option *o = quern_option_at(i);
         if (!quern_config_is_set(config, o->name) || strcmp(o->name, "config") == 0)
             continue;
+        char url[256];
         say(p, OK, "configuration", "%s = %s (%s)", o->name,
-            o->type == QUERN_OPTION_SECRET ? "(hidden)" : quern_config_text(config, o->name),
+            shown(o, quern_config_text(config, o->name), url),
             quern_config_origin(config, o->name));
     }
     return QUERN_OK;
@@ -136,6 +154,7 @@ static void check_store(patient *p, quern_embedder *e)
     }
     quern_store *store = NULL;
     quern_error err;
+    char url[256];
     int rc = open_store(c, 1, &store, &err);
     if (rc == QUERN_ENOTFOUND)
         say(p, NOTE, "store", "%s", err.msg);
@@ -143,7 +162,7 @@ static void check_store(patient *p, quern_embedder *e)
         say(p, FINDING, "store", "%s", err.msg);
     else
         say(p, OK, "store", "%s opens, its schema is this version's",
-            strstr(file, "://") ? "the database server" : file); /* a URL may hold a password */
+            shown(quern_option_find("db"), file, url));
     if (rc == QUERN_OK)
         check_sources(p, store, e);
     quern_store_free(store);

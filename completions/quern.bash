@@ -31,7 +31,7 @@ _quern()
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
         --log-format) values="text json" ;;
-        --db|--store|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --config) COMPREPLY=($(compgen -f -- "$word")); return ;;
     esac
     if [ -n "$values" ]; then
         COMPREPLY=($(compgen -W "$values" -- "$word"))

@@ -1,7 +1,8 @@
 /*
  * quern/store.h — a store: where sources are declared, documents, generations, stamps and vectors live.
- * SQLite here (tables quern_* in the user's own file, or in a file of their own); the table of functions
- * in quern/sys/store.h lets other databases stand behind the same face. One store handle belongs to one
+ * SQLite (tables quern_* in the user's own file, or in a file of their own) or PostgreSQL 15 and newer (a schema
+ * `quern` beside the user's tables, or in a database of its own); the table of functions in quern/sys/store.h lets
+ * other databases stand behind the same face. One store handle belongs to one
  * thread at a time; open several to work in parallel.
  */
 #ifndef QUERN_STORE_H
@@ -17,21 +18,23 @@ typedef struct quern_store quern_store;
 
 typedef struct quern_store_options {
     size_t struct_size;
-    /* the user's database file; created if absent unless read_only or `store` is set */
+    /* the user's database: a file, created if absent unless read_only or `store` is set, or "postgres://…" */
     const char *db;
-    /* NULL: vectors live in db; else a file of their own, and db is opened read-only */
+    /* NULL: vectors live in db; else a file or database of their own, of the same kind, and db is only read */
     const char *store;
-    int wal;       /* 1: switch db to WAL; default: journal mode of an existing file stays as it is,
+    int wal; /* SQLite; 1: switch db to WAL; default: journal mode of an existing file stays as it is,
                           WAL in files that quern creates */
-    int read_only; /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
+    int read_only;    /* 1: nothing is created or migrated; ENOTFOUND when there is no schema */
     uint32_t busy_ms; /* how long to wait for a lock, 0: 5000 */
     /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction, if one is open,
      * is joined and never committed */
     void *connection;
 } quern_store_options;
 
-/* Opens, and brings quern's own tables up to this version. "postgres://…" is EUNSUPPORTED "built without
- * PostgreSQL". EMISMATCH: a newer version of quern made it (both versions named). */
+/* Opens, and brings quern's own tables up to this version. On PostgreSQL vectors are pgvector's halfvec or vector where
+ * its extension (0.8 or newer) is installed in the database when a generation is made, else bytea; a log line says
+ * which. EIO: the server does not answer. EUNSUPPORTED: an older server, or quern was built without
+ * PostgreSQL. EMISMATCH: a newer version of quern made it (both versions named). */
 QUERN_API int quern_store_open(quern_store **out, const quern_store_options *opt, quern_error *err);
 QUERN_API void quern_store_free(quern_store *s);
 

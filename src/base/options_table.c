@@ -21,11 +21,11 @@
 
 static const quern_option options[] = {
     /* ---- what to work on ---- */
-    {"db", "QUERN_DB", QUERN_OPTION_TEXT, "PATH", "./quern.db", NULL, 0, 0, STORES, 0,
-     "The SQLite file with your rows; quern's own tables (quern_*) live in it too, unless --store "
-     "says where."},
-    {"store", "QUERN_STORE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, STORES, 0,
-     "Keep vectors in this file; the one of --db is then only read."},
+    {"db", "QUERN_DB", QUERN_OPTION_TEXT, "PATH|URL", "./quern.db", NULL, 0, 0, STORES, 0,
+     "The SQLite file with your rows, or postgres://USER@HOST/DATABASE; quern's own tables "
+     "(quern_*, on PostgreSQL a schema quern) live in it too, unless --store says where."},
+    {"store", "QUERN_STORE", QUERN_OPTION_TEXT, "PATH|URL", NULL, NULL, 0, 0, STORES, 0,
+     "Keep vectors in this file or database; the one of --db is then only read."},
     {"wal", "QUERN_WAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "add source fill", 0,
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},

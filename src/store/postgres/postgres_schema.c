@@ -57,7 +57,7 @@ int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *er
     return rc;
 }
 
-static int run_one(quern__postgres *s, const struct quern__migration *m, quern_error *err)
+static int go_up(quern__postgres *s, const struct quern__migration *m, quern_error *err)
 {
     quern__pg_params p;
     int rc = quern__pg_script(s->own, m->up, err);
@@ -69,6 +69,17 @@ static int run_one(quern__postgres *s, const struct quern__migration *m, quern_e
     quern__pg_int(&p, quern__wall_ms());
     quern__pg_text(&p, quern_str_of(quern_version_string()));
     return quern__postgres_run(s, "INSERT INTO @migrations VALUES ($1, $2, $3, $4)", &p, NULL, err);
+}
+
+static int go_down(quern__postgres *s, const struct quern__migration *m, quern_error *err)
+{
+    quern__pg_params p;
+    int rc = quern__pg_script(s->own, m->down, err);
+    if (rc)
+        return rc;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, m->version);
+    return quern__postgres_run(s, "DELETE FROM @migrations WHERE version = $1", &p, NULL, err);
 }
 
 /* The schema, and a search path that knows nothing else. */
@@ -99,16 +110,21 @@ static int enter_schema(quern__postgres *s, quern_error *err)
     return rc;
 }
 
-static int migrate(void *ud, quern_error *err)
+/* Waits until nobody else migrates, then says which version is there. */
+static int alone(quern__postgres *s, int64_t *version, quern_error *err)
 {
-    quern__postgres *s = ud;
     quern__pg_params p;
-    int64_t version = 0;
     quern__pg_params_init(&p);
     quern__pg_int(&p, migration_lock);
     int rc = quern__pg_run(s->own, "SELECT pg_catalog.pg_advisory_xact_lock($1)", &p, NULL, err);
-    if (!rc) /* again, now that nobody else migrates */
-        rc = quern__postgres_schema(s, &version, err);
+    return rc ? rc : quern__postgres_schema(s, version, err);
+}
+
+static int migrate(void *ud, quern_error *err)
+{
+    quern__postgres *s = ud;
+    int64_t version = 0;
+    int rc = alone(s, &version, err);
     if (rc || version == newest())
         return rc;
     rc = enter_schema(s, err);
@@ -120,7 +136,7 @@ static int migrate(void *ud, quern_error *err)
             NULL, NULL, err);
     for (size_t i = 0; i < QUERN__COUNT(migrations) && !rc; i++)
         if (migrations[i].version > version)
-            rc = run_one(s, &migrations[i], err);
+            rc = go_up(s, &migrations[i], err);
     return rc;
 }
 
@@ -131,4 +147,31 @@ int quern__postgres_migrate(quern__postgres *s, quern_error *err)
     if (rc || version == newest())
         return rc;
     return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate, s, err);
+}
+
+typedef struct descent {
+    quern__postgres *s;
+    int64_t to;
+} descent;
+
+static int migrate_down(void *ud, quern_error *err)
+{
+    const descent *d = ud;
+    int64_t version = 0;
+    int rc = alone(d->s, &version, err);
+    if (rc || version <= d->to)
+        return rc;
+    rc = enter_schema(d->s, err);
+    for (size_t i = QUERN__COUNT(migrations); i-- > 0 && !rc;)
+        if (migrations[i].version > d->to && migrations[i].version <= version)
+            rc = go_down(d->s, &migrations[i], err);
+    if (!rc && d->to == 0)
+        rc = quern__postgres_run(d->s, "DROP TABLE @migrations", NULL, NULL, err);
+    return rc;
+}
+
+int quern__postgres_migrate_down(quern__postgres *s, int64_t to_version, quern_error *err)
+{
+    descent d = {s, to_version};
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate_down, &d, err);
 }

@@ -250,7 +250,7 @@ static int put_slice(void *ud, quern_error *err)
 {
     putting *p = ud;
     quern__pg_result *r = NULL;
-    size_t heads[PUT_ROWS];
+    size_t heads[PUT_ROWS] = {0};
     p->duplicates = 0;
     int rc = load(&p->b, err);
     if (!rc)

@@ -52,6 +52,8 @@ int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_
 
 /* postgres_schema.c */
 int quern__postgres_migrate(quern__postgres *s, quern_error *err);
+/* Removes tables down to that version, 0: all of them. The schema itself stays: it may be the user's. */
+int quern__postgres_migrate_down(quern__postgres *s, int64_t to_version, quern_error *err);
 /* 0: none. EMISMATCH: newer */
 int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *err);
 

@@ -347,10 +347,10 @@ static int drop_chunks(quern__postgres *s, int64_t generation, quern__pg_array *
     return rc;
 }
 
-/* Chunks on their way into the generation's table. */
+/* Chunks on their way into the generation's table, an array a column. */
+enum { C_KEY, C_CHUNK, C_START, C_END, C_CHAR_START, C_CHAR_END, C_VECTOR, C_ARRAYS };
 typedef struct inserting {
-    enum { C_KEY, C_CHUNK, C_START, C_END, C_CHAR_START, C_CHAR_END, C_VECTOR, C_ARRAYS } arrays;
-    quern__pg_array a[7];
+    quern__pg_array a[C_ARRAYS];
     size_t n;
 } inserting;
 
