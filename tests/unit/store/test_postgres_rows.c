@@ -451,6 +451,7 @@ static void two_savers_of_a_first_stamp(void **state)
     assert_memory_equal(got, his, sizeof his);
     T.vectors(store->self, read.generation, count_refs, &n, &err);
     assert_int_equal(n, 2);
+    quern_store_free(w.other);
     w.other = NULL; /* the same document twice in one save: the last is what stays */
     quern_save twice[2] = {ours[0], ours[0]};
     twice[1].chunks = &b;
