@@ -344,6 +344,13 @@ static generation *in_state(memory *m, const char *name, const char *state)
             return &m->generations.at[i];
     return NULL;
 }
+static uint64_t vectors_of(const memory *m, int64_t g)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->vectors.n; i++)
+        n += m->vectors.at[i].generation == g;
+    return n;
+}
 static int generation_find(void *self, const char *name, const char *state, quern_generation *out,
                            quern_error *err)
 {
@@ -352,9 +359,7 @@ static int generation_find(void *self, const char *name, const char *state, quer
     if (!g)
         return fail(err, QUERN_ENOTFOUND, "source '%s' has no such generation", name);
     *out = g->g;
-    out->chunks = 0;
-    for (size_t i = 0; i < m->vectors.n; i++)
-        out->chunks += m->vectors.at[i].generation == g->g.id;
+    out->chunks = vectors_of(m, g->g.id);
     return QUERN_OK;
 }
 static int generation_build(void *self, const char *name, const quern_generation *g,
@@ -386,8 +391,10 @@ static int generation_activate(void *self, int64_t id, quern_error *err)
     if (!g || strcmp(g->g.state, "building") != 0)
         return fail(err, QUERN_EMISMATCH, "only a building generation can be activated%s", "");
     old = in_state(m, g->source, "active");
-    if (old)
+    if (old) {
         set_state(old, "retired");
+        old->g.retired_ms = 1;
+    }
     set_state(g, "active");
     g->g.activated_ms = 1;
     return QUERN_OK;
@@ -399,6 +406,35 @@ static int generation_purge(void *self, int64_t id, int *more, quern_error *err)
     if (!g || strcmp(g->g.state, "active") == 0)
         return fail(err, QUERN_EMISMATCH, "no generation that can be purged%s", "");
     empty_generation(self, id);
+    return QUERN_OK;
+}
+
+static int generation_each(void *self, const char *name, quern_generation_fn fn, void *ud,
+                           quern_error *err)
+{
+    memory *m = self;
+    int rc = 0;
+    if (name && !find_source(m, name))
+        return fail(err, QUERN_ENOTFOUND, "there is no source '%s'", name);
+    for (int64_t id = 1; id <= m->ids && !rc; id++) { /* by id, whatever order they are kept in */
+        const generation *g = find_generation(m, id);
+        if (!g || (name && strcmp(g->source, name) != 0))
+            continue;
+        quern_generation told = g->g;
+        told.chunks = vectors_of(m, id);
+        rc = fn(g->source, &told, ud);
+    }
+    return rc;
+}
+static int generation_retire(void *self, int64_t id, quern_error *err)
+{
+    generation *g = find_generation(self, id);
+    if (!g)
+        return fail(err, QUERN_ENOTFOUND, "there is no such generation%s", "");
+    if (strcmp(g->g.state, "retired") == 0)
+        return fail(err, QUERN_EMISMATCH, "it is retired already%s", "");
+    set_state(g, "retired");
+    g->g.retired_ms = 1;
     return QUERN_OK;
 }
 
@@ -416,6 +452,8 @@ static void forget(memory *m, int64_t g, quern_str key)
 static void keep(memory *m, const generation *g, const quern_save *doc)
 {
     size_t width = g->g.dimensions * (strcmp(g->g.vector_type, "f16") == 0 ? 2u : 4u);
+    const stamp *before = find_stamp(m, g->g.id, doc->key);
+    int64_t created = before ? before->s.created_ms : ++m->ids; /* this example's clock */
     forget(m, g->g.id, doc->key);
     for (uint32_t i = 0; i < doc->stamp.chunks; i++) {
         vector *v = PUSH(m->vectors);
@@ -428,6 +466,9 @@ static void keep(memory *m, const generation *g, const quern_save *doc)
                  text_of(m, doc->stamp.reason), doc->stamp};
     s->s.revision = quern_str_of(s->revision);
     s->s.reason = quern_str_of(s->reason);
+    s->s.redo = 0;
+    s->s.created_ms = created;
+    s->s.updated_ms = ++m->ids;
 }
 /* The question still() wants the row: asked through give's callback. */
 typedef struct question {
@@ -473,6 +514,29 @@ static int erase(void *self, const quern_read *read, const quern_str *keys, size
             forget(self, read->generation, keys[i]);
             ++*removed;
         }
+    return QUERN_OK;
+}
+static int requeue(void *self, int64_t id, int what, const quern_str *keys, size_t n,
+                   uint64_t *marked, quern_error *err)
+{
+    memory *m = self;
+    const generation *g = find_generation(m, id);
+    *marked = 0;
+    if (!g)
+        return fail(err, QUERN_ENOTFOUND, "there is no such generation%s", "");
+    if (strcmp(g->g.state, "retired") == 0)
+        return fail(err, QUERN_EMISMATCH, "the generation is no longer in use%s", "");
+    for (size_t i = 0; i < m->stamps.n; i++) {
+        stamp *s = &m->stamps.at[i];
+        int asked = what == QUERN_REQUEUE_ALL ||
+                    (what == QUERN_REQUEUE_FAILED && s->s.outcome == QUERN_OUTCOME_FAILED);
+        for (size_t k = 0; what == QUERN_REQUEUE_KEYS && k < n; k++)
+            asked |= is(keys[k], s->key);
+        if (s->generation != id || !asked)
+            continue;
+        s->s.redo = 1;
+        ++*marked;
+    }
     return QUERN_OK;
 }
 static int by_stamp_key(const void *a, const void *b)
@@ -708,6 +772,9 @@ static const quern_store_table table = {
     .generation_json = generation_json,
     .generation_activate = generation_activate,
     .generation_purge = generation_purge,
+    .generation_each = generation_each,
+    .generation_retire = generation_retire,
+    .requeue = requeue,
     .save = save,
     .stamps = stamps,
     .erase = erase,

@@ -51,7 +51,8 @@ static int put(suite *s, int64_t id, const char *title, const char *rev)
 typedef struct seen {
     size_t n, stop_at; /* stop_at: return 42 at this call; 0 never */
     char key[MOST][32], revision[MOST][32], title[MOST][32];
-    int outcome[MOST], chunks[MOST];
+    int outcome[MOST], chunks[MOST], redo[MOST];
+    int64_t created[MOST], updated[MOST];
     int64_t ref[MOST];
     float first[MOST];
     const char *fault;
@@ -79,6 +80,7 @@ static int see_row(const quern_row *row, void *ud)
         keep(v->title[v->n], row->columns[0].bytes);
     v->outcome[v->n] = row->stamp.outcome;
     v->chunks[v->n] = (int)row->stamp.chunks;
+    v->redo[v->n] = row->stamp.redo;
     return next(v);
 }
 
@@ -90,6 +92,9 @@ static int see_stamp(quern_str key, const quern_stamp *stamp, void *ud)
     keep(v->key[v->n], key);
     keep(v->revision[v->n], stamp->revision);
     v->outcome[v->n] = stamp->outcome;
+    v->redo[v->n] = stamp->redo;
+    v->created[v->n] = stamp->created_ms;
+    v->updated[v->n] = stamp->updated_ms;
     return next(v);
 }
 
@@ -396,6 +401,54 @@ static int generations_do_not_mix(suite *s)
     return QUERN_OK;
 }
 
+static int see_generation(const char *source, const quern_generation *g, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], quern_str_of(source));
+    keep(v->title[v->n], quern_str_of(g->state));
+    v->ref[v->n] = g->id;
+    v->chunks[v->n] = (int)g->chunks;
+    v->created[v->n] = g->retired_ms;
+    return next(v);
+}
+
+static int generations_are_listed_and_retired(suite *s)
+{
+    int64_t first, second, third;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    seen v = {0}, none = {0};
+    quern_generation g;
+    quern_source_spec other = s->spec;
+    if (!s->t->generation_each || !s->t->generation_retire)
+        return QUERN_OK; /* a store may lack them */
+    other.name = "other";
+    BEGIN(2, &first);
+    MUST(CALL(source_put, &other, 0) == QUERN_OK);
+    MUST(save(s, first, 2, 3, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_retire, first) == QUERN_OK); /* a build that is given up */
+    MUST(CALL(generation_retire, first) == QUERN_EMISMATCH);
+    MUST(CALL(generation_retire, 123456) == QUERN_ENOTFOUND);
+    MUST(save(s, first, 1, 1, 0, &w, stored) == QUERN_EMISMATCH);
+    MUST(build(s, &second) == QUERN_OK && CALL(generation_activate, second) == QUERN_OK);
+    MUST(CALL(generation_retire, second) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "active", &g) == QUERN_ENOTFOUND);
+    MUST(build(s, &third) == QUERN_OK && save(s, third, 1, 1, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_each, "items", see_generation, &v) == QUERN_OK && v.n == 3);
+    MUST(v.ref[0] == first && v.ref[1] == second && v.ref[2] == third);
+    MUST(strcmp(v.title[0], "retired") == 0 && strcmp(v.title[1], "retired") == 0 &&
+         strcmp(v.title[2], "building") == 0);
+    MUST(v.chunks[0] == 6 && v.chunks[1] == 0 && v.chunks[2] == 1 && v.created[1] > 0);
+    MUST(strcmp(v.key[0], "items") == 0);
+    MUST(CALL(generation_each, "other", see_generation, &none) == QUERN_OK && none.n == 0);
+    MUST(CALL(generation_each, "nobody", see_generation, &none) == QUERN_ENOTFOUND);
+    v = (seen){.stop_at = 2};
+    MUST(CALL(generation_each, NULL, see_generation, &v) == 42 && v.n == 2);
+    return QUERN_OK;
+}
+
 static int a_removed_source_takes_everything(suite *s)
 {
     int64_t g;
@@ -550,6 +603,66 @@ static int stamps_without_chunks(suite *s)
     MUST(v.outcome[1 - two] == QUERN_OUTCOME_EMPTY && strcmp(v.revision[1 - two], "e") == 0);
     docs[0].stamp.outcome = QUERN_OUTCOME_NONE;
     MUST(CALL(save, &s->read, docs, 1, still, &w, stored) != QUERN_OK);
+    return QUERN_OK;
+}
+
+/* The stamp of document "1".."9" among those gathered, or MOST. */
+static size_t stamp_of(const seen *v, char key)
+{
+    size_t i = 0;
+    while (i < v->n && v->key[i][0] != key)
+        i++;
+    return i < v->n ? i : MOST;
+}
+
+static int what_is_asked_for_again_keeps_its_vectors(suite *s)
+{
+    int64_t first, second;
+    uint8_t stored[MOST];
+    uint64_t marked = 9;
+    intent w = {.answer = 1};
+    seen before = {0}, v = {0}, rows = {0}, after = {0};
+    static const quern_str keys[] = {{"2", 1}, {"77", 2}};
+    quern_save failed = {.key = {"3", 1},
+                         .stamp = {.outcome = QUERN_OUTCOME_FAILED, .revision = {"f", 1}}};
+    if (!s->t->requeue)
+        return QUERN_OK; /* a store may lack it */
+    BEGIN(3, &first);
+    MUST(save(s, first, 3, 2, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_activate, first) == QUERN_OK && build(s, &second) == QUERN_OK);
+    MUST(save(s, second, 3, 1, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &before) == QUERN_OK);
+    MUST(before.n == 3 && before.created[0] > 0 && before.updated[0] >= before.created[0]);
+    MUST(CALL(requeue, first, QUERN_REQUEUE_KEYS, keys, 2, &marked) == QUERN_OK && marked == 1);
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 3);
+    size_t two = stamp_of(&v, '2');
+    MUST(two < MOST && v.redo[two] == 1 && v.redo[0] + v.redo[1] + v.redo[2] == 1);
+    MUST(v.outcome[two] == QUERN_OUTCOME_OK && strcmp(v.revision[two], "r") == 0);
+    s->read.generation = first;
+    MUST(CALL(fetch, &s->read, keys, 2, see_row, &rows) == QUERN_OK && rows.n == 1);
+    MUST(rows.redo[0] == 1 && rows.outcome[0] == QUERN_OUTCOME_OK);
+    v = (seen){0};
+    MUST(CALL(chunks, first, keys[0], see_chunk, &v) == QUERN_OK && v.n == 2);
+    v = (seen){0}; /* the other generation's stamps are its own */
+    MUST(CALL(stamps, second, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK &&
+         v.redo[0] + v.redo[1] + v.redo[2] == 0);
+    w = (intent){.answer = 1};
+    MUST(save(s, first, 2, 2, 0, &w, stored) == QUERN_OK); /* 1 and 2 */
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &after) == QUERN_OK);
+    two = stamp_of(&after, '2');
+    MUST(after.redo[two] == 0 && after.created[two] == before.created[stamp_of(&before, '2')]);
+    MUST(after.updated[two] >= before.updated[stamp_of(&before, '2')]);
+    w = (intent){.answer = 1, .n = 1};
+    MUST(CALL(save, &s->read, &failed, 1, still, &w, stored) == QUERN_OK);
+    MUST(CALL(requeue, first, QUERN_REQUEUE_FAILED, NULL, 0, &marked) == QUERN_OK && marked == 1);
+    v = (seen){0};
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK &&
+         v.redo[stamp_of(&v, '3')] == 1 && v.redo[stamp_of(&v, '2')] == 0);
+    MUST(CALL(requeue, first, QUERN_REQUEUE_ALL, NULL, 0, &marked) == QUERN_OK && marked == 3);
+    MUST(CALL(requeue, first, QUERN_REQUEUE_KEYS, NULL, 0, &marked) == QUERN_OK && marked == 0);
+    MUST(CALL(generation_activate, second) == QUERN_OK);
+    MUST(CALL(requeue, first, QUERN_REQUEUE_ALL, NULL, 0, &marked) == QUERN_EMISMATCH);
+    MUST(CALL(requeue, 123456, QUERN_REQUEUE_ALL, NULL, 0, &marked) != QUERN_OK);
     return QUERN_OK;
 }
 
@@ -720,6 +833,7 @@ static const struct {
     RULE(one_building_and_one_active),
     RULE(a_purge_takes_all_of_one),
     RULE(generations_do_not_mix),
+    RULE(generations_are_listed_and_retired),
     RULE(a_removed_source_takes_everything),
     RULE(saved_documents_come_back),
     RULE(a_save_replaces),
@@ -728,6 +842,7 @@ static const struct {
     RULE(a_save_that_fails_leaves_nothing),
     RULE(a_retired_generation_takes_nothing),
     RULE(stamps_without_chunks),
+    RULE(what_is_asked_for_again_keeps_its_vectors),
     RULE(stamps_come_in_pages),
     RULE(erase_takes_only_what_is_gone),
     RULE(staged_documents_show_when_published),

@@ -55,6 +55,10 @@ typedef struct quern_stamp {
     quern_str reason;   /* of FAILED */
     uint32_t chunks;
     uint64_t dropped_bytes; /* beyond the chunk cap */
+    /* The store's own from here on; what a save gives is not read. redo: asked for again (requeue) — still current for a
+     * search, pending for fill and status; a save clears it. Times are the store's clock, Unix milliseconds. */
+    int redo;
+    int64_t created_ms, updated_ms;
 } quern_stamp;
 
 /* One row of a source. columns: in the order of quern_read.columns. */
@@ -87,8 +91,13 @@ typedef struct quern_generation {
     char vector_type[8];
     uint32_t dimensions;
     int64_t created_ms, activated_ms;
-    uint64_t chunks; /* vectors stored; only filled in by generation_find */
+    uint64_t chunks; /* vectors stored; only filled in by generation_find and generation_each */
+    int64_t retired_ms;
 } quern_generation;
+typedef int (*quern_generation_fn)(const char *source, const quern_generation *g, void *ud);
+
+/* Which stamps a requeue marks. */
+enum quern_requeue_what { QUERN_REQUEUE_KEYS, QUERN_REQUEUE_FAILED, QUERN_REQUEUE_ALL };
 
 typedef struct quern_chunk {
     uint32_t index;
@@ -162,6 +171,14 @@ typedef struct quern_store_table {
     int (*generation_activate)(void *self, int64_t id, quern_error *err);
     /* Removes vectors and stamps of a retired or building generation in slices; *more: call again. */
     int (*generation_purge)(void *self, int64_t id, int *more, quern_error *err);
+    /* All of a source's generations, or of all sources' (NULL), by id. May be NULL. */
+    int (*generation_each)(void *self, const char *source, quern_generation_fn fn, void *ud,
+                           quern_error *err);
+    /* Building or active becomes retired; nothing is saved into it from then on. EMISMATCH when it is retired already,
+     * ENOTFOUND. May be NULL. */
+    int (*generation_retire)(void *self, int64_t id, quern_error *err);
+    /* Bytes in use now, of which only the difference before and after a purge means something. May be NULL. */
+    int (*space)(void *self, uint64_t *bytes, quern_error *err);
 
     /* -- stamps and vectors -- */
     /*
@@ -181,6 +198,10 @@ typedef struct quern_store_table {
      * no longer matches; *removed counts. */
     int (*erase)(void *self, const quern_read *read, const quern_str *keys, size_t n,
                  uint64_t *removed, quern_error *err);
+    /* Sets stamp.redo: of these keys (those without a stamp are passed over), of the failed ones, or of all. *marked
+     * counts. EMISMATCH when the generation is retired, ENOTFOUND when there is none. May be NULL. */
+    int (*requeue)(void *self, int64_t generation, int what, const quern_str *keys, size_t n,
+                   uint64_t *marked, quern_error *err);
     /* Every vector of a generation, in blocks of a size of the store's choosing. */
     int (*vectors)(void *self, int64_t generation, quern_block_fn fn, void *ud, quern_error *err);
     /* What the refs of a block are; refs that have gone meanwhile are left out. */

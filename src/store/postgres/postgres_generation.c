@@ -29,6 +29,25 @@ static void copy_text(char *out, size_t size, quern_str from)
     out[n] = '\0';
 }
 
+#define COLUMNS                                                                                    \
+    "g.id, g.state, g.fingerprint, g.model, g.vector_type, g.dimensions, g.created_ms,"            \
+    " g.activated_ms, g.retired_ms, g.chunks"
+
+static void read_generation(const quern__pg_result *r, size_t row, quern_generation *out)
+{
+    memset(out, 0, sizeof *out);
+    out->id = quern__pg_get_int(r, row, 0);
+    copy_text(out->state, sizeof out->state, quern__pg_get_text(r, row, 1));
+    copy_text(out->fingerprint, sizeof out->fingerprint, quern__pg_get_text(r, row, 2));
+    copy_text(out->model, sizeof out->model, quern__pg_get_text(r, row, 3));
+    copy_text(out->vector_type, sizeof out->vector_type, quern__pg_get_text(r, row, 4));
+    out->dimensions = (uint32_t)quern__pg_get_int(r, row, 5);
+    out->created_ms = quern__pg_get_int(r, row, 6);
+    out->activated_ms = quern__pg_get_int(r, row, 7);
+    out->retired_ms = quern__pg_get_int(r, row, 8);
+    out->chunks = (uint64_t)quern__pg_get_int(r, row, 9);
+}
+
 int quern__postgres_generation_find(void *self, const char *source, const char *state,
                                     quern_generation *out, quern_error *err)
 {
@@ -43,26 +62,44 @@ int quern__postgres_generation_find(void *self, const char *source, const char *
     quern__pg_params_init(&p);
     quern__pg_int(&p, id);
     quern__pg_text(&p, quern_str_of(state));
-    rc = quern__postgres_query(
-        s,
-        "SELECT id, state, fingerprint, model, vector_type, dimensions, created_ms, activated_ms,"
-        " chunks FROM @generations WHERE source = $1 AND state = $2 ORDER BY id DESC LIMIT 1",
-        &p, QUERN__PG_AS_TEXT, &r, err);
+    rc = quern__postgres_query(s,
+                               "SELECT " COLUMNS
+                               " FROM @generations AS g WHERE g.source = $1 AND g.state = $2"
+                               " ORDER BY g.id DESC LIMIT 1",
+                               &p, QUERN__PG_AS_TEXT, &r, err);
     if (rc)
         return rc;
-    if (quern__pg_rows(r)) {
-        out->id = quern__pg_get_int(r, 0, 0);
-        copy_text(out->state, sizeof out->state, quern__pg_get_text(r, 0, 1));
-        copy_text(out->fingerprint, sizeof out->fingerprint, quern__pg_get_text(r, 0, 2));
-        copy_text(out->model, sizeof out->model, quern__pg_get_text(r, 0, 3));
-        copy_text(out->vector_type, sizeof out->vector_type, quern__pg_get_text(r, 0, 4));
-        out->dimensions = (uint32_t)quern__pg_get_int(r, 0, 5);
-        out->created_ms = quern__pg_get_int(r, 0, 6);
-        out->activated_ms = quern__pg_get_int(r, 0, 7);
-        out->chunks = (uint64_t)quern__pg_get_int(r, 0, 8);
-    } else
+    if (quern__pg_rows(r))
+        read_generation(r, 0, out);
+    else
         rc =
             quern__fail(err, QUERN_ENOTFOUND, 0, "source '%s' has no %s generation", source, state);
+    quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_generation_each(void *self, const char *source, quern_generation_fn fn,
+                                    void *ud, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    int64_t id = 0;
+    int rc = source ? quern__postgres_source_id(s, source, &id, err) : QUERN_OK;
+    if (rc)
+        return rc;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, id);
+    rc = quern__postgres_query(
+        s,
+        "SELECT " COLUMNS ", s.name FROM @generations AS g JOIN @sources AS s ON s.id = g.source"
+        " WHERE NOT s.dropped AND ($1 = 0 OR g.source = $1) ORDER BY g.id",
+        &p, QUERN__PG_AS_TEXT, &r, err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
+        quern_generation g;
+        read_generation(r, i, &g);
+        rc = fn(quern__pg_get_text(r, i, 10).ptr, &g, ud);
+    }
     quern__pg_clear(r);
     return rc;
 }
@@ -270,9 +307,9 @@ static int activate(void *ud, quern_error *err)
                          c->id, g.state);
     if (!rc)
         rc = run_on(c,
-                    "UPDATE @generations SET state = 'retired' WHERE state = 'active' AND source ="
-                    " (SELECT source FROM @generations WHERE id = $1)",
-                    0, NULL, err);
+                    "UPDATE @generations SET state = 'retired', retired_ms = $2 WHERE state ="
+                    " 'active' AND source = (SELECT source FROM @generations WHERE id = $1)",
+                    quern__wall_ms(), NULL, err);
     if (!rc)
         rc = run_on(c, "UPDATE @generations SET state = 'active', activated_ms = $2 WHERE id = $1",
                     quern__wall_ms(), NULL, err);
@@ -284,6 +321,29 @@ int quern__postgres_generation_activate(void *self, int64_t id, quern_error *err
     quern__postgres *s = self;
     changing c = {.s = s, .id = id};
     return quern__pg_transact(s->own, QUERN__PG_WRITE, activate, &c, err);
+}
+
+static int retire(void *ud, quern_error *err)
+{
+    changing *c = ud;
+    quern__pg_generation g;
+    int rc = run_on(c, "SELECT 1 FROM @generations WHERE id = $1 FOR UPDATE", 0, NULL, err);
+    if (!rc)
+        rc = quern__postgres_generation_get(c->s, c->id, false, &g, err);
+    if (!rc && strcmp(g.state, "retired") == 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, c->id, "generation %" PRId64 " is retired already",
+                         c->id);
+    if (!rc)
+        rc = run_on(c, "UPDATE @generations SET state = 'retired', retired_ms = $2 WHERE id = $1",
+                    quern__wall_ms(), NULL, err);
+    return rc;
+}
+
+int quern__postgres_generation_retire(void *self, int64_t id, quern_error *err)
+{
+    quern__postgres *s = self;
+    changing c = {.s = s, .id = id};
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, retire, &c, err);
 }
 
 static int purge(void *ud, quern_error *err)
@@ -333,4 +393,25 @@ int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_er
         return quern__fail(err, QUERN_EMISMATCH, id,
                            "generation %" PRId64 " is active; only others can be purged", id);
     return quern__postgres_purge_slice(s, id, more, err);
+}
+
+/* Of all tables and indexes in quern's schema. */
+int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_params p;
+    int64_t n = 0;
+    *bytes = 0;
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(s->schema));
+    int rc = quern__pg_scalar(
+        s->own,
+        "SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $1 AND c.relkind = 'r'",
+        &p, &n, err);
+    if (rc < 0)
+        return rc;
+    *bytes = (uint64_t)n;
+    return QUERN_OK;
 }

@@ -148,6 +148,10 @@ int quern__postgres_generation_build(void *self, const char *source, const quern
 int quern__postgres_generation_json(void *self, int64_t id, char **json, quern_error *err);
 int quern__postgres_generation_activate(void *self, int64_t id, quern_error *err);
 int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_error *err);
+int quern__postgres_generation_each(void *self, const char *source, quern_generation_fn fn,
+                                    void *ud, quern_error *err);
+int quern__postgres_generation_retire(void *self, int64_t id, quern_error *err);
+int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err);
 int quern__postgres_purge_slice(quern__postgres *s, int64_t id, int *more,
                                 quern_error *err); /* any state */
 typedef struct quern__pg_generation {
@@ -185,6 +189,10 @@ void quern__pg_vector_to_wire(const void *face, uint32_t dimensions, size_t elem
 /* EFORMAT when it does not have these dimensions. */
 int quern__pg_vector_from_wire(quern_str wire, uint32_t dimensions, size_t element, void *face,
                                quern_error *err);
+
+/* postgres_requeue.c */
+int quern__postgres_requeue(void *self, int64_t generation, int what, const quern_str *keys,
+                            size_t n, uint64_t *marked, quern_error *err);
 
 /* postgres_stage.c */
 int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);

@@ -74,13 +74,19 @@ static int read_vector(const quern__pg_generation *g, const quern__pg_result *r,
 
 /* ---- stamps by key ---- */
 
-/* Columns outcome, revision, reason, chunks, dropped_bytes from `at` on. */
+/* STAMP from `at` on. */
+#define STAMP "outcome, revision, reason, chunks, dropped_bytes, redo::int, created_ms, updated_ms"
 static int read_stamp(const quern__pg_result *r, size_t row, int at, quern__arena *arena,
                       quern_stamp *out, quern_error *err)
 {
     out->outcome = (int)quern__pg_get_int(r, row, at);
     out->chunks = (uint32_t)quern__pg_get_int(r, row, at + 3);
     out->dropped_bytes = (uint64_t)quern__pg_get_int(r, row, at + 4);
+    out->redo = quern__pg_get_int(r, row, at + 5) != 0;
+    out->updated_ms = quern__pg_get_int(r, row, at + 7);
+    out->created_ms = quern__pg_get_int(r, row, at + 6);
+    if (out->created_ms == 0) /* from before migration 3 */
+        out->created_ms = out->updated_ms;
     int rc = quern__copy_str(arena, quern__pg_get_text(r, row, at + 1), &out->revision, err);
     return rc ? rc : quern__copy_str(arena, quern__pg_get_text(r, row, at + 2), &out->reason, err);
 }
@@ -148,10 +154,9 @@ int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row 
     quern__pg_bind_array(&params, &keys);
     int rc = QUERN_OK;
     if (asked)
-        rc = quern__postgres_query(s,
-                                   "SELECT key, outcome, revision, reason, chunks, dropped_bytes"
-                                   " FROM @stamps WHERE generation = $1 AND key = ANY ($2)",
-                                   &params, QUERN__PG_AS_TEXT, &r, err);
+        rc = quern__postgres_query(
+            s, "SELECT key, " STAMP " FROM @stamps WHERE generation = $1 AND key = ANY ($2)",
+            &params, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; r && i < quern__pg_rows(r) && !rc; i++) {
         quern_str key = quern__pg_get_text(r, i, 0);
         size_t at = find_key(sorted, asked, key);
@@ -273,12 +278,13 @@ static bool is_written(const saving *w, size_t k)
 
 static const char put_stamps_sql[] =
     "INSERT INTO @stamps AS t (generation, key, outcome, revision, reason, chunks, dropped_bytes,"
-    " updated_ms) SELECT $1, d.key, d.outcome, d.revision, d.reason, d.chunks, d.dropped, $8"
+    " updated_ms, created_ms)"
+    " SELECT $1, d.key, d.outcome, d.revision, d.reason, d.chunks, d.dropped, $8, $8"
     " FROM unnest($2, $3, $4, $5, $6, $7) AS d(key, outcome, revision, reason, chunks, dropped)"
     " ORDER BY d.key COLLATE \"C\" ON CONFLICT (generation, key) DO UPDATE SET"
     " outcome = excluded.outcome, revision = excluded.revision, reason = excluded.reason,"
     " chunks = excluded.chunks, dropped_bytes = excluded.dropped_bytes,"
-    " updated_ms = excluded.updated_ms WHERE t.key = ANY ($9) RETURNING key";
+    " updated_ms = excluded.updated_ms, redo = false WHERE t.key = ANY ($9) RETURNING key";
 
 /* Writes the stamps. A document whose first stamp somebody else has made meanwhile is left to him. */
 static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
@@ -620,8 +626,8 @@ int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size
         quern__pg_int(&params, (int64_t)want);
         rc = quern__postgres_query(
             s,
-            "SELECT key, outcome, revision, reason, chunks, dropped_bytes FROM @stamps"
-            " WHERE generation = $1 AND key > $2 ORDER BY key LIMIT $3",
+            "SELECT key, " STAMP
+            " FROM @stamps WHERE generation = $1 AND key > $2 ORDER BY key LIMIT $3",
             &params, QUERN__PG_AS_TEXT, &r, err);
         for (n = 0; !rc && n < quern__pg_rows(r); n++) {
             memset(&stamp, 0, sizeof stamp);

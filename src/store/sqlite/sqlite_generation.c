@@ -19,6 +19,25 @@ static void copy_text(char *out, size_t size, quern_str from)
     out[n] = '\0';
 }
 
+#define COLUMNS                                                                                    \
+    "g.id, g.state, g.fingerprint, g.model, g.vector_type, g.dimensions, g.created_ms,"            \
+    " g.activated_ms, g.retired_ms, g.chunks"
+
+static void read_generation(quern__stmt *stmt, quern_generation *out)
+{
+    memset(out, 0, sizeof *out);
+    out->id = quern__db_get_int(stmt, 0);
+    copy_text(out->state, sizeof out->state, quern__db_get_text(stmt, 1));
+    copy_text(out->fingerprint, sizeof out->fingerprint, quern__db_get_text(stmt, 2));
+    copy_text(out->model, sizeof out->model, quern__db_get_text(stmt, 3));
+    copy_text(out->vector_type, sizeof out->vector_type, quern__db_get_text(stmt, 4));
+    out->dimensions = (uint32_t)quern__db_get_int(stmt, 5);
+    out->created_ms = quern__db_get_int(stmt, 6);
+    out->activated_ms = quern__db_get_int(stmt, 7);
+    out->retired_ms = quern__db_get_int(stmt, 8);
+    out->chunks = (uint64_t)quern__db_get_int(stmt, 9);
+}
+
 int quern__sqlite_generation_find(void *self, const char *source, const char *state,
                                   quern_generation *out, quern_error *err)
 {
@@ -28,33 +47,68 @@ int quern__sqlite_generation_find(void *self, const char *source, const char *st
     memset(out, 0, sizeof *out);
     int rc = quern__sqlite_source_id(s, source, &id, err);
     if (!rc)
-        rc = quern__db_prepare(
-            s->own,
-            "SELECT id, state, fingerprint, model, vector_type, dimensions, created_ms,"
-            " activated_ms, chunks FROM quern_generations WHERE source = ?1 AND state = ?2"
-            " ORDER BY id DESC LIMIT 1",
-            &stmt, err);
+        rc = quern__db_prepare(s->own,
+                               "SELECT " COLUMNS
+                               " FROM quern_generations AS g WHERE g.source = ?1 AND g.state = ?2"
+                               " ORDER BY g.id DESC LIMIT 1",
+                               &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_int(s->own, stmt, 1, id);
     quern__db_bind_text(s->own, stmt, 2, quern_str_of(state));
     rc = quern__db_step(s->own, stmt, err);
-    if (rc == 1) {
-        out->id = quern__db_get_int(stmt, 0);
-        copy_text(out->state, sizeof out->state, quern__db_get_text(stmt, 1));
-        copy_text(out->fingerprint, sizeof out->fingerprint, quern__db_get_text(stmt, 2));
-        copy_text(out->model, sizeof out->model, quern__db_get_text(stmt, 3));
-        copy_text(out->vector_type, sizeof out->vector_type, quern__db_get_text(stmt, 4));
-        out->dimensions = (uint32_t)quern__db_get_int(stmt, 5);
-        out->created_ms = quern__db_get_int(stmt, 6);
-        out->activated_ms = quern__db_get_int(stmt, 7);
-        out->chunks = (uint64_t)quern__db_get_int(stmt, 8);
-    }
+    if (rc == 1)
+        read_generation(stmt, out);
     quern__db_finish(s->own, stmt);
     if (rc == 0)
         return quern__fail(err, QUERN_ENOTFOUND, 0, "source '%s' has no %s generation", source,
                            state);
     return rc < 0 ? rc : QUERN_OK;
+}
+
+/* Read whole before any of it is told: no statement of ours is open while the callback works. */
+typedef struct told {
+    char source[64];
+    quern_generation g;
+} told;
+
+int quern__sqlite_generation_each(void *self, const char *source, quern_generation_fn fn, void *ud,
+                                  quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    told *list = NULL;
+    size_t n = 0, room = 0;
+    int64_t id = 0;
+    int rc = source ? quern__sqlite_source_id(s, source, &id, err) : QUERN_OK;
+    if (!rc)
+        rc = quern__db_prepare(
+            s->own,
+            "SELECT " COLUMNS ", s.name FROM quern_generations AS g JOIN quern_sources AS s"
+            " ON s.id = g.source WHERE NOT s.dropped AND (?1 = 0 OR g.source = ?1) ORDER BY g.id",
+            &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, id);
+    while ((rc = quern__db_step(s->own, stmt, err)) == 1) {
+        if (n == room) {
+            room = room ? 2 * room : 16;
+            told *more = quern__resize_array(list, room, sizeof *more);
+            if (!more) {
+                rc = quern__fail_memory(err, room * sizeof *more);
+                break;
+            }
+            list = more;
+        }
+        read_generation(stmt, &list[n].g);
+        copy_text(list[n].source, sizeof list[n].source, quern__db_get_text(stmt, 10));
+        n++;
+    }
+    quern__db_finish(s->own, stmt);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = fn(list[i].source, &list[i].g, ud);
+    quern__free(list);
+    return rc;
 }
 
 static int insert_generation(quern__sqlite *s, int64_t source, const quern_generation *g,
@@ -142,12 +196,13 @@ static int set_states(quern__sqlite *s, int64_t id, quern_error *err)
     quern__stmt *stmt;
     int rc = quern__db_prepare(
         s->own,
-        "UPDATE quern_generations SET state = 'retired' WHERE state = 'active' AND source ="
-        " (SELECT source FROM quern_generations WHERE id = ?1)",
+        "UPDATE quern_generations SET state = 'retired', retired_ms = ?2 WHERE state = 'active'"
+        " AND source = (SELECT source FROM quern_generations WHERE id = ?1)",
         &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_int(s->own, stmt, 1, id);
+    quern__db_bind_int(s->own, stmt, 2, quern__wall_ms());
     rc = quern__db_run(s->own, stmt, err);
     if (!rc)
         rc = quern__db_prepare(
@@ -176,6 +231,33 @@ int quern__sqlite_generation_activate(void *self, int64_t id, quern_error *err)
                          state);
     if (!rc)
         rc = set_states(s, id, err);
+    if (!rc)
+        return quern__db_commit(s->own, err);
+    quern__db_rollback(s->own);
+    return rc;
+}
+
+int quern__sqlite_generation_retire(void *self, int64_t id, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    char state[12];
+    size_t width;
+    int rc = quern__db_begin(s->own, err);
+    if (rc)
+        return rc;
+    rc = quern__sqlite_generation_width(s, id, &width, state, err);
+    if (!rc && strcmp(state, "retired") == 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, id, "generation %" PRId64 " is retired already", id);
+    if (!rc)
+        rc = quern__db_prepare(
+            s->own, "UPDATE quern_generations SET state = 'retired', retired_ms = ?2 WHERE id = ?1",
+            &stmt, err);
+    if (!rc) {
+        quern__db_bind_int(s->own, stmt, 1, id);
+        quern__db_bind_int(s->own, stmt, 2, quern__wall_ms());
+        rc = quern__db_run(s->own, stmt, err);
+    }
     if (!rc)
         return quern__db_commit(s->own, err);
     quern__db_rollback(s->own);
@@ -282,4 +364,22 @@ int quern__sqlite_generation_purge(void *self, int64_t id, int *more, quern_erro
         return quern__fail(err, QUERN_EMISMATCH, id,
                            "generation %" PRId64 " is active; only others can be purged", id);
     return quern__sqlite_purge_slice(s, id, more, err);
+}
+
+/* Pages of the file that hold something. Pages that a purge empties are used again; whether the file itself becomes
+ * shorter is for its owner to say (auto_vacuum, VACUUM). */
+int quern__sqlite_space(void *self, uint64_t *bytes, quern_error *err)
+{
+    quern__sqlite *s = self;
+    int64_t pages = 0, unused = 0, size = 0;
+    *bytes = 0;
+    int rc = quern__db_int(s->own, "PRAGMA page_count", &pages, err);
+    if (rc >= 0)
+        rc = quern__db_int(s->own, "PRAGMA freelist_count", &unused, err);
+    if (rc >= 0)
+        rc = quern__db_int(s->own, "PRAGMA page_size", &size, err);
+    if (rc < 0)
+        return rc;
+    *bytes = (uint64_t)(pages - unused) * (uint64_t)size;
+    return QUERN_OK;
 }

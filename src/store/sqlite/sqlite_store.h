@@ -91,6 +91,10 @@ int quern__sqlite_generation_build(void *self, const char *source, const quern_g
 int quern__sqlite_generation_json(void *self, int64_t id, char **json, quern_error *err);
 int quern__sqlite_generation_activate(void *self, int64_t id, quern_error *err);
 int quern__sqlite_generation_purge(void *self, int64_t id, int *more, quern_error *err);
+int quern__sqlite_generation_each(void *self, const char *source, quern_generation_fn fn, void *ud,
+                                  quern_error *err);
+int quern__sqlite_generation_retire(void *self, int64_t id, quern_error *err);
+int quern__sqlite_space(void *self, uint64_t *bytes, quern_error *err);
 int quern__sqlite_purge_slice(quern__sqlite *s, int64_t id, int *more,
                               quern_error *err); /* any state */
 /* Bytes of a vector; ENOTFOUND when there is no such generation. state may be NULL. */
@@ -115,6 +119,10 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
 /* The stamp of a key into the arena; outcome NONE when there is none. */
 int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, quern__arena *arena,
                         quern_stamp *stamp, quern_error *err);
+
+/* sqlite_requeue.c */
+int quern__sqlite_requeue(void *self, int64_t generation, int what, const quern_str *keys, size_t n,
+                          uint64_t *marked, quern_error *err);
 
 /* sqlite_stage.c */
 int quern__sqlite_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);

@@ -23,13 +23,19 @@ static int copy_str(quern__arena *arena, quern_str from, quern_str *to, quern_er
     return QUERN_OK;
 }
 
-/* Columns outcome, revision, reason, chunks, dropped_bytes from `at` on. */
+/* STAMP from `at` on. */
+#define STAMP "outcome, revision, reason, chunks, dropped_bytes, redo, created_ms, updated_ms"
 static int read_stamp(quern__stmt *stmt, int at, quern__arena *arena, quern_stamp *out,
                       quern_error *err)
 {
     out->outcome = (int)quern__db_get_int(stmt, at);
     out->chunks = (uint32_t)quern__db_get_int(stmt, at + 3);
     out->dropped_bytes = (uint64_t)quern__db_get_int(stmt, at + 4);
+    out->redo = quern__db_get_int(stmt, at + 5) != 0;
+    out->updated_ms = quern__db_get_int(stmt, at + 7);
+    out->created_ms = quern__db_get_int(stmt, at + 6);
+    if (out->created_ms == 0) /* from before migration 3 */
+        out->created_ms = out->updated_ms;
     int rc = copy_str(arena, quern__db_get_text(stmt, at + 1), &out->revision, err);
     return rc ? rc : copy_str(arena, quern__db_get_text(stmt, at + 2), &out->reason, err);
 }
@@ -40,10 +46,8 @@ int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, que
     quern__stmt *stmt;
     memset(stamp, 0, sizeof *stamp);
     int rc = quern__db_prepare(
-        s->own,
-        "SELECT outcome, revision, reason, chunks, dropped_bytes FROM quern_stamps"
-        " WHERE generation = ?1 AND key = ?2",
-        &stmt, err);
+        s->own, "SELECT " STAMP " FROM quern_stamps WHERE generation = ?1 AND key = ?2", &stmt,
+        err);
     if (rc)
         return rc;
     quern__db_bind_int(s->own, stmt, 1, generation);
@@ -167,8 +171,13 @@ static int put_stamp(saving *w, const quern_save *doc, quern_error *err)
     quern__db *db = w->s->own;
     quern__stmt *stmt;
     int rc = quern__db_prepare(
-        db, "INSERT OR REPLACE INTO quern_stamps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", &stmt,
-        err);
+        db,
+        "INSERT INTO quern_stamps (generation, key, outcome, revision, reason, chunks,"
+        " dropped_bytes, updated_ms, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"
+        " ON CONFLICT (generation, key) DO UPDATE SET outcome = excluded.outcome,"
+        " revision = excluded.revision, reason = excluded.reason, chunks = excluded.chunks,"
+        " dropped_bytes = excluded.dropped_bytes, updated_ms = excluded.updated_ms, redo = 0",
+        &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_int(db, stmt, 1, w->generation);
@@ -314,11 +323,10 @@ int quern__sqlite_stamps(void *self, int64_t generation, quern_str after, size_t
     char *last = NULL; /* a copy: the arena goes with each page */
     while (!rc && limit) {
         size_t n = 0, want = QUERN__MIN(limit, (size_t)PAGE);
-        rc = quern__db_prepare(
-            s->own,
-            "SELECT key, outcome, revision, reason, chunks, dropped_bytes FROM quern_stamps"
-            " WHERE generation = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
-            &stmt, err);
+        rc = quern__db_prepare(s->own,
+                               "SELECT key, " STAMP " FROM quern_stamps"
+                               " WHERE generation = ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+                               &stmt, err);
         if (rc)
             break;
         quern__db_bind_int(s->own, stmt, 1, generation);

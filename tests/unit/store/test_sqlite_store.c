@@ -348,7 +348,7 @@ static void migrations_go_up_and_down(void **state)
     assert_int_equal(quern__sqlite_migrate_down(self->own, 0, &f->err), QUERN_OK);
     assert_int_equal(number(f, "SELECT count(*) FROM sqlite_master WHERE name LIKE 'quern%'"), 0);
     assert_int_equal(quern__sqlite_migrate(self->own, &f->err), QUERN_OK);
-    assert_int_equal(number(f, "SELECT count(*) FROM quern_migrations"), version);
+    assert_int_equal(number(f, "SELECT max(version) FROM quern_migrations"), version);
     sql(f, "INSERT INTO quern_migrations VALUES (900, 'later', 0, '9.9.9')");
     quern_store_free(f->store);
     quern_store_options opt;
