@@ -24,6 +24,7 @@ typedef int (*cli_command_fn)(cli *c, quern_error *err);
 int cmd_embed(cli *c, quern_error *err);
 int cmd_similarity(cli *c, quern_error *err);
 int cmd_tokenize(cli *c, quern_error *err);
+int cmd_chunk(cli *c, quern_error *err);
 int cmd_model_pull(cli *c, quern_error *err);
 int cmd_model_import(cli *c, quern_error *err);
 int cmd_model_list(cli *c, quern_error *err);

@@ -26,6 +26,7 @@ static const struct {
     {"embed", cmd_embed},
     {"similarity", cmd_similarity},
     {"tokenize", cmd_tokenize},
+    {"chunk", cmd_chunk},
     {"model pull", cmd_model_pull},
     {"model import", cmd_model_import},
     {"model list", cmd_model_list},

@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize model add source fill search status verify bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill search status verify bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -41,6 +41,7 @@ _quern()
         "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

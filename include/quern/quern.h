@@ -4,7 +4,8 @@
  * quern turns the rows of your own database into vectors that are searchable by meaning, and keeps them
  * true. Three ways in, from simple to whole:
  *
- *   1. Vectors only: quern_model_open, quern_embedder_from_model, quern_embed (model.h, embedder.h).
+ *   1. Vectors only: quern_model_open, quern_embedder_from_model, quern_embed (model.h, embedder.h); long texts in
+ *      pieces: quern_chunk_text (chunk.h).
  *   2. A table made searchable: quern_store_open, quern_source_add, quern_fill, quern_search
  *      (store.h, pipeline.h, search.h).
  *   3. Your own embedder or database behind the same faces: quern/sys/embedder.h, quern/sys/store.h.
@@ -15,6 +16,7 @@
 #ifndef QUERN_QUERN_H
 #define QUERN_QUERN_H
 
+#include "quern/chunk.h"
 #include "quern/embedder.h"
 #include "quern/model.h"
 #include "quern/options.h"

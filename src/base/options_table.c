@@ -15,7 +15,7 @@
 #include "base/compiler.h"
 
 #define STORES    "add source fill search status verify bench doctor"
-#define MODELS    "embed similarity tokenize fill search status verify bench doctor"
+#define MODELS    "embed similarity tokenize chunk fill search status verify bench doctor"
 #define FILLS     "embed similarity fill search status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
@@ -40,12 +40,12 @@ static const quern_option options[] = {
      "Which of the model's prompts goes in front of a text (default: query for search, document "
      "elsewhere)."},
 
-    /* ---- embed, similarity, tokenize ---- */
+    /* ---- embed, similarity, tokenize, chunk ---- */
     {"format", "QUERN_FORMAT", QUERN_OPTION_CHOICE, "FORMAT", NULL,
      "jsonl|json|npy|f32|base64|auto|text|csv", 0, 0, "embed add", 0,
      "embed: how vectors are written (default: jsonl; f32 is raw little-endian rows, base64 the "
      "same inside JSON Lines); add: what the inputs are (default: auto, by file name)."},
-    {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed tokenize", 0,
+    {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed tokenize chunk", 0,
      "Standard input holds one JSON object a line; its \"text\" is used, its other fields pass "
      "through to the result."},
     {"truncate", "QUERN_TRUNCATE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed similarity", 0,
@@ -54,7 +54,7 @@ static const quern_option options[] = {
     {"no-normalize", "QUERN_NO_NORMALIZE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed", 0,
      "Write vectors as the model pools them, not scaled to unit length."},
     {"invalid-utf8", "QUERN_INVALID_UTF8", QUERN_OPTION_CHOICE, "WHAT", "error", "error|replace", 0,
-     0, "embed similarity tokenize", 0,
+     0, "embed similarity tokenize chunk", 0,
      "What to do with bytes that are not UTF-8: refuse the text, or put U+FFFD in their place."},
     {"matrix", "QUERN_MATRIX", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "similarity", 0,
      "Compare every text with every other; texts are arguments, or lines of standard input."},
@@ -124,10 +124,10 @@ static const quern_option options[] = {
      "Look for deleted rows even with --limit or --since."},
     {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
      "Let a source that has become empty lose all its vectors."},
-    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024, "fill", 0,
-     "At most so many chunks of one document; what lies beyond is counted."},
-    {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill", 0,
-     "Tokens that neighbouring chunks share."},
+    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024, "fill chunk",
+     0, "At most so many chunks of one document; what lies beyond is counted."},
+    {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill chunk",
+     0, "Tokens that neighbouring chunks share."},
     {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
      "fill", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
@@ -153,7 +153,7 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize model add source fill search status verify bench doctor", 0,
+     "embed similarity tokenize chunk model add source fill search status verify bench doctor", 0,
      "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-remove source-remove", 0,
      "Do not ask before removing."},
@@ -190,6 +190,11 @@ static const quern_command commands[] = {
      "Texts come in as for embed. Nothing is cut, however long. Offsets are bytes of the text, "
      "0 0 for tokens that the model adds.",
      "quern tokenize --json 'Hello world'"},
+    {"chunk", "[TEXT…]", "Show how fill cuts a text.",
+     "Texts come in as for embed. A chunk is at most 256 tokens, or what the model reads, and ends "
+     "at a paragraph, "
+     "a sentence or a word where it can. Offsets are bytes of the text.",
+     "quern chunk --json --jsonl <articles.jsonl"},
     {"model pull", "NAME", "Download a model onto the shelf.",
      "Files come from the Hugging Face hub, are checked against pinned SHA-256 sums, and appear on "
      "the shelf whole or not at all. A download that was cut goes on where it stopped.",

@@ -15,6 +15,8 @@
  *   - A document may be 16 MiB of which the cap keeps 40 KB: only as long a prefix is tokenised as the cap can use,
  *     cut at white space, behind which no token depends on what follows.
  *
+ * Where the embedder has no tokenizer at hand the same is done by characters (chunk_characters.c).
+ *
  * Rejected: full sentence segmentation (needs tables per language; a mark that ends a sentence and white space after
  * it find most), and cutting by bytes (the model's limit is in tokens).
  */
@@ -49,7 +51,7 @@ void quern__pieces_dispose(quern__pieces *p)
     *p = (quern__pieces){0};
 }
 
-static int push_piece(quern__pieces *p, quern__piece item, quern_error *err)
+int quern__pieces_push(quern__pieces *p, quern__piece item, quern_error *err)
 {
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 8;
@@ -118,11 +120,7 @@ static int count_tokens(const window_text *w, size_t from, size_t to, size_t *n,
     return rc;
 }
 
-enum { BREAK_NONE, BREAK_WORD, BREAK_SENTENCE, BREAK_PARAGRAPH };
-
-/* Bytes of the mark at the end of this slice that ends a sentence, 0 if it has none: . ? ! and those of Chinese,
- * Japanese, Hindi, Arabic, Urdu, which are longer than one byte. */
-static size_t sentence_mark(quern_str s)
+size_t quern__sentence_mark(quern_str s)
 {
     static const char *const marks[] = {
         ".",      "?",      "!",      "\u2026", "\u3002", "\uFF0E",
@@ -140,18 +138,18 @@ static size_t sentence_mark(quern_str s)
 static int break_before(const window_text *w, size_t i)
 {
     if (i == 0 || i >= w->n)
-        return BREAK_PARAGRAPH;
+        return QUERN__BREAK_PARAGRAPH;
     const size_t end = w->end[i - 1];
     const size_t mark =
-        sentence_mark((quern_str){w->text.ptr + w->start[i - 1], end - w->start[i - 1]});
+        quern__sentence_mark((quern_str){w->text.ptr + w->start[i - 1], end - w->start[i - 1]});
     if (w->start[i] <= end) /* no white space: "3.14" goes on, but a wide mark needs none */
-        return mark > 1 ? BREAK_SENTENCE : BREAK_NONE;
+        return mark > 1 ? QUERN__BREAK_SENTENCE : QUERN__BREAK_NONE;
     size_t lines = 0;
     for (size_t at = end; at < w->start[i]; at++)
         lines += w->text.ptr[at] == '\n';
     if (lines > 1)
-        return BREAK_PARAGRAPH;
-    return mark ? BREAK_SENTENCE : BREAK_WORD;
+        return QUERN__BREAK_PARAGRAPH;
+    return mark ? QUERN__BREAK_SENTENCE : QUERN__BREAK_WORD;
 }
 
 /* The end of a full window [first, end), moved back to the strongest break of its last quarter. */
@@ -207,7 +205,7 @@ static size_t next_first(const window_text *w, size_t first, size_t last, size_t
     if (at <= first)
         at = first + 1;
     for (size_t i = at; i < last && i < at + GAP_REACH; i++) {
-        if (break_before(w, i) != BREAK_NONE)
+        if (break_before(w, i) != QUERN__BREAK_NONE)
             return i;
     }
     return at;
@@ -242,22 +240,13 @@ static int lay_windows(const window_text *w, const quern__chunking *how, quern__
         quern__piece piece = {.start = start, .end = end, .char_start = chars};
         piece.char_end = chars + quern__utf8_count(w->text.ptr + start, end - start);
         piece.tokens = (uint32_t)tokens;
-        if ((rc = push_piece(out, piece, err)) != QUERN_OK)
+        if ((rc = quern__pieces_push(out, piece, err)) != QUERN_OK)
             return rc;
         if (last == w->n)
             break;
         first = next_first(w, first, last, how->overlap);
     }
     return QUERN_OK;
-}
-
-/* An embedder without a tokenizer of its own takes the text whole and says itself when it is too long. */
-static int whole_text(quern_str text, quern__pieces *out, quern_error *err)
-{
-    if (!anything_left(text, 0))
-        return QUERN_OK;
-    quern__piece piece = {.end = text.len, .char_end = quern__utf8_count(text.ptr, text.len)};
-    return push_piece(out, piece, err);
 }
 
 int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *how,
@@ -267,33 +256,30 @@ int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *
     out->dropped_bytes = 0;
     if (text.len == 0)
         return QUERN_OK;
+    if (how->characters)
+        return quern__chunk_characters(text, how, out, err);
     window_text w = {.e = e, .text = text};
     size_t enough = (size_t)how->max_tokens * ((size_t)how->max_chunks + 1);
     size_t want = enough * BYTES_PER_TOKEN;
     size_t len = 0;
-    quern_error local = {0};
     int rc;
     do { /* until the prefix has all the tokens that the cap can use, or is everything */
         len = prefix_end(text, want);
-        rc = look(&w, len, &local);
+        rc = look(&w, len, err);
         want = want > SIZE_MAX / 4 ? SIZE_MAX : want * 4;
     } while (rc == QUERN_OK && w.n < enough && len < text.len);
-    if (rc == QUERN_EUNSUPPORTED)
-        return whole_text(text, out, err);
     if (rc == QUERN_OK && w.special + how->overlap >= how->max_tokens)
-        rc = quern__fail(&local, QUERN_EINVAL, how->overlap,
+        rc = quern__fail(err, QUERN_EINVAL, how->overlap,
                          "an overlap of %u tokens leaves no room in windows of %u", how->overlap,
                          how->max_tokens);
     if (rc == QUERN_OK)
-        rc = lay_windows(&w, how, out, &local);
+        rc = lay_windows(&w, how, out, err);
     if (rc == QUERN_OK && out->n == how->max_chunks) {
         size_t end = (size_t)out->items[out->n - 1].end;
         bool more = w.n && end < w.end[w.n - 1];
         if (more || (len < text.len && anything_left(text, len)))
             out->dropped_bytes = text.len - end;
     }
-    if (rc != QUERN_OK && err)
-        *err = local;
     quern_tokens_free(w.all);
     return rc;
 }

@@ -143,32 +143,13 @@ static int settle_options(fill_run *r, quern_error *err)
     const char *type = o->vector_type && o->vector_type[0] ? o->vector_type : "f16";
     if (!quern__vector_width(type))
         return quern__fail(err, QUERN_EINVAL, 0, "vector type %s: f16 or f32", type);
-    if (o->max_chunks > QUERN__CHUNK_LIMIT)
-        return quern__fail(err, QUERN_EINVAL, o->max_chunks, "%u chunks a document: at most %d",
-                           o->max_chunks, QUERN__CHUNK_LIMIT);
     if (o->since && !r->recipe->spec.revision)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source %s has no revision column, so `since` cannot be used",
                            r->recipe->spec.name);
-    uint32_t reads = quern_embedder_max_length(r->e);
-    uint32_t prompt = 0;
-    quern__chunking *c = &r->settings.chunking;
-    int rc = quern__prompt_tokens(r->e, &prompt, err);
+    int rc = quern__chunking_settle(&r->settings.chunking, r->e, o->max_chunks, o->overlap, err);
     if (rc != QUERN_OK)
         return rc;
-    if (reads && prompt > reads / 2)
-        return quern__fail(err, QUERN_EINVAL, prompt,
-                           "the prompt in front of documents has %u tokens, %s reads %u: too "
-                           "little is left for the text",
-                           prompt, quern_embedder_name(r->e), reads);
-    reads -= reads ? prompt : 0;
-    c->max_tokens = reads ? QUERN__MIN(reads, QUERN__CHUNK_TOKENS) : QUERN__CHUNK_TOKENS;
-    c->overlap = o->overlap ? o->overlap : QUERN__MIN(QUERN__CHUNK_OVERLAP, c->max_tokens / 4);
-    c->max_chunks = o->max_chunks ? o->max_chunks : QUERN__CHUNK_MAX;
-    if (c->overlap > c->max_tokens / 2)
-        return quern__fail(err, QUERN_EINVAL, c->overlap,
-                           "an overlap of %u tokens is over half of the window of %u", c->overlap,
-                           c->max_tokens);
     snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
     r->max_bytes = o->max_document_bytes ? o->max_document_bytes : QUERN__DOCUMENT_BYTES;
     return QUERN_OK;

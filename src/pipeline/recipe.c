@@ -30,6 +30,7 @@ enum {
 };
 
 static const char CHUNKER[] = "token-window/2";
+static const char CHARACTER_CHUNKER[] = "character-window/1";
 static const char PREPROCESSING[] = "none/1";
 
 /* ---- the declaration ---- */
@@ -381,7 +382,8 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     json_t *chunker = json_object();
     json_t *scope = json_object();
     int bad = 0;
-    bad |= set_new(chunker, "kind", json_string(CHUNKER));
+    bad |=
+        set_new(chunker, "kind", json_string(s->chunking.characters ? CHARACTER_CHUNKER : CHUNKER));
     bad |= set_new(chunker, "max_chunks", json_integer(s->chunking.max_chunks));
     bad |= set_new(chunker, "max_tokens", json_integer(s->chunking.max_tokens));
     bad |= set_new(chunker, "overlap", json_integer(s->chunking.overlap));
@@ -465,12 +467,18 @@ int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *e
     json_int_t overlap = json_integer_value(json_object_get(c, "overlap"));
     json_int_t chunks = json_integer_value(json_object_get(c, "max_chunks"));
     const char *type = json_string_value(json_object_get(root, "stored_type"));
-    if (tokens < 1 || tokens > QUERN__CHUNK_TOKENS || overlap < 0 || overlap >= tokens ||
-        chunks < 1 || chunks > QUERN__CHUNK_LIMIT || !type || !quern__vector_width(type)) {
+    const char *kind = json_string_value(json_object_get(c, "kind"));
+    bool characters = kind && strcmp(kind, CHARACTER_CHUNKER) == 0;
+    const json_int_t most = QUERN__CHUNK_TOKENS * (characters ? QUERN__CHUNK_CHARACTERS : 1);
+    if (tokens < 1 || tokens > most || overlap < 0 || overlap >= tokens || chunks < 1 ||
+        chunks > QUERN__CHUNK_LIMIT || !type || !quern__vector_width(type)) {
         rc = quern__fail(err, QUERN_EFORMAT, 0,
                          "a generation's fingerprint lacks the settings it was made with");
     } else {
-        s->chunking = (quern__chunking){(uint32_t)tokens, (uint32_t)overlap, (uint32_t)chunks};
+        s->chunking = (quern__chunking){.max_tokens = (uint32_t)tokens,
+                                        .overlap = (uint32_t)overlap,
+                                        .max_chunks = (uint32_t)chunks,
+                                        .characters = characters};
         snprintf(s->vector_type, sizeof s->vector_type, "%s", type);
     }
     json_decref(root);

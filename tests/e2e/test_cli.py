@@ -79,7 +79,7 @@ class Usage(CommandTest):
     def test_wrong_words(self):
         self.refused(2, 'did you mean "search"?', "serach", "x")
         self.refused(2, 'did you mean "model pull"?', "model", "pul", "x")
-        self.refused(2, "there is no command", "chunk", "x")
+        self.refused(2, "there is no command", "chunks", "x")
         self.refused(2, "one word more", "model")
         self.refused(2, "did you mean --format?", "embed", "--formt", "npy", "x")
         self.refused(2, "it belongs to source add, source set", "search", "--table", "t", "x")

@@ -321,7 +321,7 @@ class EveryFlag(TableTest):
         "max-regression": "1000", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini"}
     RUNS = {
-        "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
+        "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
         "fill": [], "search": ["ban"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],

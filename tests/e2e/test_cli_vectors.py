@@ -189,6 +189,32 @@ class Others(CommandTest):
                 self.assertLessEqual(end, len(text.encode()))
         self.assertEqual(self.ok("tokenize", texts[0]).out.decode().split(), lines[0]["tokens"])
 
+    def test_chunk(self):
+        text = "ban kolor gut. " * 30 + "\u00e9 ban"
+        lines = self.ok("chunk", "--json", "--max-length", "16", "--overlap", "4", text, " ", "ban").lines
+        self.assertEqual(list(lines[0]), ["index", "chunks", "truncated", "dropped_bytes"])
+        self.assertEqual([len(line["chunks"]) for line in lines[1:]], [0, 1])
+        end = 0
+        for i, chunk in enumerate(lines[0]["chunks"]):
+            self.assertEqual(list(chunk), ["chunk", "start", "end", "char_start", "char_end", "tokens", "text"])
+            self.assertEqual(chunk["chunk"], i)
+            self.assertEqual(text.encode()[chunk["start"]:chunk["end"]].decode(), chunk["text"])
+            self.assertEqual(text[chunk["char_start"]:chunk["char_end"]], chunk["text"])
+            self.assertEqual(chunk["tokens"], self.ok("embed", chunk["text"]).lines[0]["tokens"])
+            self.assertLessEqual(chunk["tokens"], 16)
+            self.assertLessEqual(chunk["start"], end + 1)  # no gap but a blank
+            end = chunk["end"]
+        self.assertEqual(end, len(text.encode()))
+        self.assertFalse(lines[0]["truncated"])
+        cut = self.ok("chunk", "--json", "--max-length", "16", "--max-chunks", "2", "--jsonl",
+                      stdin=json.dumps({"text": text, "id": 7}).encode()).lines[0]
+        self.assertEqual((cut["id"], cut["truncated"], len(cut["chunks"])), (7, True, 2))
+        self.assertEqual(cut["dropped_bytes"], len(text.encode()) - cut["chunks"][1]["end"])
+        plain = self.ok("chunk", "--max-length", "16", "--max-chunks", "1", text).out.decode().splitlines()
+        self.assertRegex(plain[0], r"^0\.0  bytes 0-\d+  \d+ tokens  ban kolor")
+        self.assertRegex(plain[1], r"^0     \d+ bytes dropped$")
+        self.refused(2, "over half of the window", "chunk", "--max-length", "16", "--overlap", "9", text)
+
     def test_similarity(self):
         answer = self.ok("similarity", "--json", "ban kolor", "gut").json
         self.assertEqual(list(answer), ["similarity", "dot", "distance", "angle", "model", "fingerprint"])

@@ -19,7 +19,8 @@ typedef struct fake_embedder {
     const char *name;    /* in the fingerprint */
     uint32_t max_length; /* tokens with 2 special ones */
     uint64_t calls, texts;
-    int no_subject; /* faults do not name the text */
+    int no_subject;   /* faults do not name the text */
+    int no_tokenizer; /* as one that asks a service */
     void (*before)(void *ud);
     void *ud;
 } fake_embedder;
@@ -173,7 +174,7 @@ static inline quern_embedder *fake_open(fake_embedder *f)
     t.max_length = f->max_length;
     t.embed = fake_embed;
     t.fingerprint = fake_fingerprint;
-    t.tokenize = fake_tokenize;
+    t.tokenize = f->no_tokenizer ? NULL : fake_tokenize;
     quern_embedder *e = NULL;
     quern_error err;
     return quern_embedder_from_table(&e, &t, f, &err) == QUERN_OK ? e : NULL;
