@@ -39,6 +39,7 @@ int cmd_source_show(cli *c, quern_error *err);
 int cmd_source_remove(cli *c, quern_error *err);
 int cmd_fill(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);
+int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);
 int cmd_verify(cli *c, quern_error *err);
 int cmd_bench(cli *c, quern_error *err);
@@ -48,6 +49,11 @@ int cmd_help(cli *c, quern_error *err);
 /* Fills err (status, detail 0, no subject) and returns status. */
 int fail(quern_error *err, int status, const char *fmt, ...) QUERN_PRINTF(3, 4);
 int no_memory(quern_error *err);
+
+/* ---- cmd_search.c: what searches share ---- */
+void search_options(const cli *c, quern_search_options *opt);
+void write_results_json(const cli *c, const quern_results *r); /* members of an open object */
+void write_results_text(const cli *c, const quern_results *r);
 
 /* ---- args.c ---- */
 /* Splits argv after the command's words into flags (set in c->config) and c->args, which are put into

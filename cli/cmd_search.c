@@ -1,6 +1,7 @@
 /*
  * cmd_search.c — documents by meaning. Words of the query that the shell has split are put together
- * again, so that quotation marks are a matter of taste.
+ * again, so that quotation marks are a matter of taste. The flags and the results of a search are shared with
+ * cmd_similar.c.
  */
 #include "cli.h"
 
@@ -27,15 +28,17 @@ static char *join_words(const cli *c)
     return text;
 }
 
-static void write_json(const char *query, const quern_results *r)
+void write_results_json(const cli *c, const quern_results *r)
 {
-    put_object();
-    put_key("query");
-    put_text(query);
     put_key("model");
     put_text(quern_results_model(r));
     put_key("fingerprint");
     put_text(quern_results_fingerprint(r));
+    if (quern_config_flag(c->config, "explain")) {
+        const char *explain = quern_results_explain(r);
+        put_key("explain");
+        put_raw(explain, strlen(explain));
+    }
     put_key("hits");
     put_array();
     for (size_t i = 0; i < quern_results_count(r); i++) {
@@ -62,13 +65,13 @@ static void write_json(const char *query, const quern_results *r)
         put_end_object();
     }
     put_end_array();
-    put_end_object();
-    put_line();
 }
 
 /* A line of excerpt is cut for a terminal only; a pipe gets all of it. */
-static void write_text(const cli *c, const quern_results *r)
+void write_results_text(const cli *c, const quern_results *r)
 {
+    if (quern_config_flag(c->config, "explain"))
+        fprintf(stderr, "%s\n", quern_results_explain(r));
     for (size_t i = 0; i < quern_results_count(r); i++) {
         const quern_hit *h = quern_results_at(r, i);
         out_printf("%2zu  %.4f  %s  %s\n", i + 1, (double)h->similarity, h->source, h->key);
@@ -82,6 +85,19 @@ static void write_text(const cli *c, const quern_results *r)
                 (unsigned long long)quern_results_scanned(r));
 }
 
+void search_options(const cli *c, quern_search_options *opt)
+{
+    QUERN_INIT(opt);
+    opt->limit = (uint32_t)quern_config_count(c->config, "limit");
+    opt->min_similarity = (float)quern_config_real(c->config, "min-similarity");
+    opt->has_min_similarity = quern_config_is_set(c->config, "min-similarity");
+    opt->filter = quern_config_text(c->config, "filter");
+    opt->chunks = quern_config_flag(c->config, "chunks");
+    opt->mmr_lambda = (float)quern_config_real(c->config, "mmr");
+    opt->has_mmr = quern_config_is_set(c->config, "mmr");
+    opt->cancel = c->cancel;
+}
+
 int cmd_search(cli *c, quern_error *err)
 {
     quern_search_options opt;
@@ -90,12 +106,8 @@ int cmd_search(cli *c, quern_error *err)
     quern_embedder *e = NULL;
     char **sources = NULL, *query = NULL;
     size_t n = 0;
-    QUERN_INIT(&opt);
-    opt.limit = (uint32_t)quern_config_count(c->config, "limit");
-    opt.min_similarity = (float)quern_config_real(c->config, "min-similarity");
-    opt.has_min_similarity = quern_config_is_set(c->config, "min-similarity");
+    search_options(c, &opt);
     opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
-    opt.cancel = c->cancel;
     int rc = args_need(c, 1, SIZE_MAX, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
@@ -110,10 +122,15 @@ int cmd_search(cli *c, quern_error *err)
         opt.n_sources = n;
         rc = quern_search(&r, store, e, quern_str_of(query), &opt, err);
     }
-    if (rc == QUERN_OK && c->json)
-        write_json(query, r);
-    else if (rc == QUERN_OK)
-        write_text(c, r);
+    if (rc == QUERN_OK && c->json) {
+        put_object();
+        put_key("query");
+        put_text(query);
+        write_results_json(c, r);
+        put_end_object();
+        put_line();
+    } else if (rc == QUERN_OK)
+        write_results_text(c, r);
     quern_results_free(r);
     free(query);
     free(sources);

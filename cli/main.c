@@ -41,6 +41,7 @@ static const struct {
     {"source remove", cmd_source_remove},
     {"fill", cmd_fill},
     {"search", cmd_search},
+    {"similar", cmd_similar},
     {"status", cmd_status},
     {"verify", cmd_verify},
     {"bench", cmd_bench},

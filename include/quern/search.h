@@ -1,7 +1,7 @@
 /*
- * quern/search.h — which documents mean what this text says. Exact cosine over the stored vectors, then
- * a join back to the live rows: a hit exists, matches its source's predicate and is current, or it is
- * no hit. The best chunk of a document stands for it; equal scores go by key.
+ * quern/search.h — which documents mean what this text says, or what another document says. Cosine over the
+ * stored vectors, then a join back to the live rows: a hit exists, matches its source's predicate and is current, or
+ * it is no hit. The best chunk of a document stands for it; equal scores go by key.
  */
 #ifndef QUERN_SEARCH_H
 #define QUERN_SEARCH_H
@@ -34,6 +34,14 @@ typedef struct quern_search_options {
     int has_min_similarity;
     const quern_cancel *cancel;
     int as_document; /* 1: the query is embedded as documents are, for a model with two prompts */
+    /* JSON object of conditions on the sources' metadata columns, all of which must hold (docs/search.md):
+     * {"lang":["en","de"],"year":{"gte":1990}}. EINVAL lists the columns there are. NULL: none */
+    const char *filter;
+    int chunks; /* 1: every chunk that matches is a hit, not the best one of each document */
+    /* maximal marginal relevance: of a larger pool the hits that are near the query and unlike each other; lambda 1
+     * looks at the query alone, 0 at the difference alone. limit is then at most 1000 */
+    int has_mmr;
+    float mmr_lambda; /* clamped to [0, 1] */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;
@@ -41,12 +49,28 @@ typedef struct quern_search_options {
  * model's length is ETOOLONG. */
 QUERN_API int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_str query,
                            const quern_search_options *opt, quern_error *err);
+/* Neighbours of a stored document, by its stored vectors (of several chunks their mean): `key` as hits show it
+ * (42, "a", [1,"x"]; a bare word is taken as text), in `source`, or NULL where only one of the sources searched
+ * has it. The document itself is no hit. ENOTFOUND: no such row. EMISMATCH: the row is there and has no current
+ * vector (pending). The embedder says which fingerprint is meant; nothing is embedded. */
+QUERN_API int quern_similar(quern_results **out, quern_store *s, quern_embedder *e,
+                            const char *source, quern_str key, const quern_search_options *opt,
+                            quern_error *err);
 QUERN_API size_t quern_results_count(const quern_results *r);
 QUERN_API const quern_hit *quern_results_at(const quern_results *r, size_t i);
 QUERN_API const char *quern_results_model(const quern_results *r);
 QUERN_API const char *quern_results_fingerprint(const quern_results *r);
 QUERN_API uint64_t quern_results_scanned(const quern_results *r); /* vectors compared */
+/* JSON object: which index answered, how many candidates were looked at, kept and dropped, and why. */
+QUERN_API const char *quern_results_explain(const quern_results *r);
 QUERN_API void quern_results_free(quern_results *r);
+
+/* Picks k of n hits so that each is near the query (its similarity) and unlike those picked before: lambda x
+ * similarity - (1 - lambda) x the greatest likeness to one picked, lambda clamped to [0, 1]. The first is the
+ * best hit; of equals the earlier. picked: room for k; returns how many were picked, min(n, k). */
+QUERN_API size_t quern_mmr(const quern_hit *hits, size_t n, size_t k, float lambda,
+                           float (*likeness)(const quern_hit *a, const quern_hit *b, void *ud),
+                           void *ud, size_t *picked);
 
 #ifdef __cplusplus
 }

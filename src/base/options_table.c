@@ -14,9 +14,9 @@
 
 #include "base/compiler.h"
 
-#define STORES    "add source fill search status verify bench doctor"
-#define MODELS    "embed similarity tokenize chunk fill search status verify bench doctor"
-#define FILLS     "embed similarity fill search status verify bench doctor"
+#define STORES    "add source fill search similar status verify bench doctor"
+#define MODELS    "embed similarity tokenize chunk fill search similar status verify bench doctor"
+#define FILLS     "embed similarity fill search similar status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -30,9 +30,9 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill search status verify bench", 1,
+     "add fill search similar status verify bench", 1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
-     "repeated (default: all)."},
+     "repeated (default: all); similar: the first one named holds the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, or the path of a model folder."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
@@ -109,11 +109,23 @@ static const quern_option options[] = {
      "source-add source-set", 0, "Columns that come back with every hit."},
 
     /* ---- fill, search, status, verify ---- */
-    {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000, "fill search", 0,
-     "search: at most so many hits (default: 10); fill: embed at most so many documents (default: "
+    {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000, "fill search similar",
+     0,
+     "search, similar: at most so many hits (default: 10); fill: embed at most so many documents "
+     "(default: "
      "all)."},
-    {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1, "search",
-     0, "Leave out hits whose cosine is below X."},
+    {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
+     "search similar", 0, "Leave out hits whose cosine is below X."},
+    {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
+     "Only documents whose metadata columns hold this: "
+     "'{\"lang\":[\"en\",\"de\"],\"year\":{\"gte\":1990}}'."},
+    {"chunks", "QUERN_CHUNKS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
+     "Every chunk that matches is a hit, not the best one of each document."},
+    {"mmr", "QUERN_MMR", QUERN_OPTION_REAL, "LAMBDA", NULL, NULL, 0, 1, "search similar", 0,
+     "Hits that are near the query and unlike each other (maximal marginal relevance): 1 looks at "
+     "the query alone, 0 at the difference alone."},
+    {"explain", "QUERN_EXPLAIN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
+     "Say which index answered and how many candidates were dropped for what reason."},
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,
      "Look only at rows whose revision column is at least this."},
     {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
@@ -153,8 +165,9 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill search status verify bench doctor", 0,
-     "Write results as JSON: one document, or one object a line where results stream."},
+     "embed similarity tokenize chunk model add source fill search similar status verify bench "
+     "doctor",
+     0, "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-remove source-remove", 0,
      "Do not ask before removing."},
     {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
@@ -233,6 +246,12 @@ static const quern_command commands[] = {
      "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
      "is current; no hit at all is no error.",
      "quern search 'how do I cancel my subscription' --limit 3"},
+    {"similar", "KEY", "Find documents that are like one that is stored.",
+     "KEY is as hits show it: 42, abc, '[1,\"x\"]'. The document's own stored vectors are the "
+     "query "
+     "(of several chunks their mean); it is no hit itself. A document that is there and not yet "
+     "embedded is exit 1.",
+     "quern similar 42 --source books --limit 5"},
     {"status", "", "Say how much is up to date.", NULL, "quern status --json"},
     {"verify", "", "Embed a sample again and compare with what is stored, bit for bit.",
      "Exit 1 when anything differs, is orphaned or lacks its vectors.",

@@ -1,10 +1,10 @@
 /*
- * search.c — exact search.
+ * search.c — a search from begin to end.
  *
  * 1. The query is embedded. Every source asked for must have an active generation made by this very embedder
  *    from the source's declaration of now; one that was not is refused, never left out in silence.
- * 2. Each stored vector is compared in the store's blocks; a heap keeps the k best chunks.
- * 3. Join back: the chunks' documents are read again. Only a row that exists, matches the predicate and whose stamp
+ * 2. Each stored vector is compared in the store's blocks; a heap keeps the k best chunks (gather.c).
+ * 3. Join back (join.c): the chunks' documents are read again. Only a row that exists, matches the predicate and whose stamp
  *    carries its revision of now is a hit. Then the references are resolved once more: a reference that is
  *    still there was not replaced between the scan and the reading of its row, so score and row belong together.
  * 4. Whether that is enough is known exactly: `lost` is the best score the heap let go, so hits above it stand
@@ -14,86 +14,60 @@
  * Rejected: keeping all scores instead of a heap (memory grows with the store); ordering ties by reference
  * (depends on the order of insertion, so two stores of the same rows would answer differently).
  */
-#include "quern/search.h"
-
-#include <float.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/arena.h"
-#include "base/cancel.h"
 #include "base/compiler.h"
 #include "base/cpu.h"
-#include "base/fpenv.h"
-#include "base/json.h"
-#include "kernels/kernels.h"
-#include "pipeline/recipe.h"
-#include "search/excerpt.h"
-#include "search/topk.h"
+#include "search/search_run.h"
 
-enum {
-    LIMIT_MAX = 10000,
-    FIRST_ROOM = 64,     /* candidates at least, at first */
-    RESOLVE = 256,       /* references or keys in one call of the store */
-    SCORES = 1024,       /* rows scored at once */
-    META_BYTES = 1 << 20 /* of one hit's metadata */
-};
+enum { MMR_LIMIT = 1000, MMR_POOL = 500 };
 
 struct quern_results {
     quern_hit *hits;
     size_t n;
     uint64_t scanned;
     char fingerprint[65];
-    char *model;
+    char *model, *explain;
     quern__arena arena;
 };
 
-/* One source being searched. */
-typedef struct search_part {
-    quern__recipe *recipe;
-    quern_generation generation;
-    quern_read read;
-    bool half; /* f16 */
-} search_part;
-
-/* A chunk that may stand for a document. */
-typedef struct candidate {
-    float score;
-    uint32_t part, chunk;
-    int64_t ref;
-    uint64_t start, end;
-    quern_str key;
-    bool live; /* its row is there and current */
-    const char *excerpt, *meta;
-} candidate;
-
-typedef struct search_run {
-    quern_store *s;
-    quern_embedder *e;
-    const quern_search_options *opt;
-    quern_error *err;
-    const quern__kernels *kernels;
-    float *query;
-    size_t dim, limit;
-    search_part *parts;
-    size_t n_parts;
-    size_t part; /* the one at hand */
-    quern__topk top;
-    uint64_t scanned;
-    quern__arena arena; /* of one round */
-    candidate *list;    /* chunks, then the best of each document */
-    size_t n_list, cap_list;
-    size_t page_from, page_to; /* part of the list that a callback fills */
-    quern__buf text;
-} search_run;
-
 /* ---- 1: what to search ---- */
 
-static int add_part(search_run *r, const char *name, bool named, quern_error *err)
+static int unknown_column(const quern__recipe *recipe, const char *name, quern_error *err)
 {
-    search_part *p = &r->parts[r->n_parts];
+    quern__buf list;
+    quern__buf_init(&list, 4096);
+    for (size_t i = 0; i < recipe->n_meta; i++)
+        quern__buf_printf(&list, "%s%s", i ? ", " : "", recipe->meta[i]);
+    int rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "filter: source %s has no metadata column %.100s; it has: %.200s",
+                         recipe->spec.name, name, list.data ? list.data : "none (--meta)");
+    quern__buf_dispose(&list);
+    return rc;
+}
+
+static int bind_filter(const quern__search_run *r, quern__search_part *p, quern_error *err)
+{
+    size_t n = quern__filter_count(r->filter);
+    p->filter_column = quern__alloc_array(n + 1, sizeof *p->filter_column);
+    if (!p->filter_column)
+        return quern__fail_memory(err, n * sizeof *p->filter_column);
+    for (size_t i = 0; i < n; i++) {
+        const char *name = quern__filter_column(r->filter, i);
+        size_t m = 0;
+        while (m < p->recipe->n_meta && strcmp(p->recipe->meta[m], name) != 0)
+            m++;
+        if (m == p->recipe->n_meta)
+            return unknown_column(p->recipe, name, err);
+        p->filter_column[i] = p->recipe->meta_column[m];
+    }
+    return QUERN_OK;
+}
+
+static int add_part(quern__search_run *r, const char *name, bool named, quern_error *err)
+{
+    quern__search_part *p = &r->parts[r->n_parts];
     memset(p, 0, sizeof *p);
     int rc = quern__recipe_open(&p->recipe, r->s, name, err);
     if (rc != QUERN_OK)
@@ -118,10 +92,10 @@ static int add_part(search_run *r, const char *name, bool named, quern_error *er
     p->read = p->recipe->read;
     p->read.generation = p->generation.id;
     p->half = quern__vector_width(settings.vector_type) == 2;
-    return QUERN_OK;
+    return bind_filter(r, p, err);
 }
 
-static int choose_parts(search_run *r, quern_error *err)
+static int choose_parts(quern__search_run *r, quern_error *err)
 {
     char **all = NULL;
     size_t n_all = 0;
@@ -151,17 +125,13 @@ static int choose_parts(search_run *r, quern_error *err)
     return rc;
 }
 
-static int embed_query(search_run *r, quern_str query, quern_error *err)
+static int embed_query(quern__search_run *r, quern_str query, quern_error *err)
 {
     bool blank = true;
     for (size_t i = 0; i < query.len; i++)
         blank = blank && strchr(" \t\r\n\v\f", query.ptr[i]) != NULL;
     if (blank)
         return quern__fail(err, QUERN_EINVAL, 0, "the query is empty");
-    r->dim = quern_embedder_dimensions(r->e);
-    r->query = quern__alloc_array(r->dim, sizeof *r->query);
-    if (!r->query)
-        return quern__fail_memory(err, r->dim * sizeof *r->query);
     quern_embed_options o;
     QUERN_INIT(&o);
     o.as = r->opt->as_document ? QUERN_AS_DOCUMENT : QUERN_AS_QUERY;
@@ -169,398 +139,10 @@ static int embed_query(search_run *r, quern_str query, quern_error *err)
     return quern_embed(r->e, &query, 1, &o, r->query, r->dim, NULL, err);
 }
 
-/* ---- 2: all vectors ---- */
-
-static int score_block(const int64_t *refs, const void *data, size_t n, void *ud)
-{
-    search_run *r = ud;
-    const search_part *p = &r->parts[r->part];
-    float scores[SCORES];
-    size_t width = p->half ? 2 : 4;
-    int rc = quern__check_cancel(r->opt->cancel, r->err);
-    for (size_t at = 0; rc == QUERN_OK && at < n; at += SCORES) {
-        size_t m = n - at < SCORES ? n - at : SCORES;
-        const void *rows = (const char *)data + at * r->dim * width;
-        if (p->half)
-            quern__dot_rows_f16(r->kernels, r->query, rows, m, r->dim, scores);
-        else
-            quern__dot_rows_f32(r->kernels, r->query, rows, m, r->dim, scores);
-        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
-        for (size_t i = 0; i < m; i++) {
-            if (!(scores[i] >= -FLT_MAX && scores[i] <= FLT_MAX))
-                return quern__fail(r->err, QUERN_EFORMAT, refs[at + i],
-                                   "source %s: stored vector %" PRId64
-                                   " is not finite; run `quern verify`",
-                                   p->recipe->spec.name, refs[at + i]);
-            quern__scored item = {scores[i], (uint32_t)r->part, refs[at + i]};
-            quern__topk_offer(&r->top, item);
-        }
-    }
-    r->scanned += n;
-    return rc;
-}
-
-static int scan_vectors(search_run *r, quern_error *err)
-{
-    r->err = err;
-    r->scanned = 0;
-    quern__topk_clear(&r->top);
-    int rc = QUERN_OK;
-    quern__fpenv env = quern__fpenv_enter();
-    for (r->part = 0; rc == QUERN_OK && r->part < r->n_parts; r->part++)
-        rc = r->s->table.vectors(r->s->self, r->parts[r->part].generation.id, score_block, r, err);
-    quern__fpenv_leave(env);
-    quern__topk_sort(&r->top);
-    return rc;
-}
-
-/* ---- 3: join back ---- */
-
-/* Equal keys are one document; integers by value and before everything else, the rest by bytes. */
-static bool integer_key(quern_str k, int *sign, quern_str *digits)
-{
-    size_t i = k.len && k.ptr[0] == '-' ? 1 : 0;
-    *sign = i ? -1 : 1;
-    *digits = (quern_str){k.ptr + i, k.len - i};
-    for (size_t j = i; j < k.len; j++) {
-        if (k.ptr[j] < '0' || k.ptr[j] > '9')
-            return false;
-    }
-    return k.len > i;
-}
-
-static int compare_bytes(quern_str a, quern_str b)
-{
-    size_t n = QUERN__MIN(a.len, b.len);
-    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
-    return c ? c : (a.len > b.len) - (a.len < b.len);
-}
-
-static int compare_keys(quern_str a, quern_str b)
-{
-    int sa;
-    int sb;
-    quern_str da;
-    quern_str db;
-    bool ia = integer_key(a, &sa, &da);
-    bool ib = integer_key(b, &sb, &db);
-    if (ia != ib)
-        return ia ? -1 : 1;
-    if (!ia)
-        return compare_bytes(a, b);
-    if (sa != sb)
-        return sa < sb ? -1 : 1;
-    int c = da.len != db.len ? (da.len < db.len ? -1 : 1) : compare_bytes(da, db);
-    return c * sa;
-}
-
-static int by_document(const void *a, const void *b)
-{
-    const candidate *x = a;
-    const candidate *y = b;
-    if (x->part != y->part)
-        return x->part < y->part ? -1 : 1;
-    int c = compare_bytes(x->key, y->key);
-    if (c)
-        return c;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return (x->chunk > y->chunk) - (x->chunk < y->chunk);
-}
-
-static int by_rank(const void *a, const void *b)
-{
-    const candidate *x = a;
-    const candidate *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    int c = compare_keys(x->key, y->key);
-    if (c)
-        return c;
-    return (x->part > y->part) - (x->part < y->part); /* parts by name when none were named */
-}
-
-static int take_ref(const quern_chunk_ref *c, void *ud)
-{
-    search_run *r = ud;
-    char *key = quern__arena_copy(&r->arena, c->key.ptr, c->key.len);
-    if (!key)
-        return quern__fail_memory(r->err, c->key.len);
-    for (size_t i = r->page_from; i < r->page_to; i++) {
-        candidate *x = &r->list[i];
-        if (x->ref != c->ref || x->part != r->part)
-            continue;
-        x->key = (quern_str){key, c->key.len};
-        x->chunk = c->index;
-        x->start = c->start;
-        x->end = c->end;
-        x->live = true;
-    }
-    return QUERN_OK;
-}
-
-/* Resolves the references of the list, page by page and part by part; those that are gone stay !live. */
-static int resolve_list(search_run *r, quern_error *err)
-{
-    int64_t refs[RESOLVE];
-    for (size_t i = 0; i < r->n_list; i++)
-        r->list[i].live = false;
-    for (size_t at = 0; at < r->n_list; at += RESOLVE) {
-        r->page_from = at;
-        r->page_to = QUERN__MIN(at + RESOLVE, r->n_list);
-        for (r->part = 0; r->part < r->n_parts; r->part++) {
-            size_t n = 0;
-            for (size_t i = r->page_from; i < r->page_to; i++) {
-                if (r->list[i].part == r->part)
-                    refs[n++] = r->list[i].ref;
-            }
-            int rc = n ? r->s->table.resolve(r->s->self, r->parts[r->part].generation.id, refs, n,
-                                             take_ref, r, err)
-                       : QUERN_OK;
-            if (rc != QUERN_OK)
-                return rc;
-        }
-    }
-    return QUERN_OK;
-}
-
-static void drop_dead(search_run *r)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < r->n_list; i++) {
-        if (r->list[i].live)
-            r->list[n++] = r->list[i];
-    }
-    r->n_list = n;
-}
-
-static int load_list(search_run *r, quern_error *err)
-{
-    if (r->cap_list < r->top.n) {
-        candidate *grown = quern__resize_array(r->list, r->top.n, sizeof *grown);
-        if (!grown)
-            return quern__fail_memory(err, r->top.n * sizeof *grown);
-        r->list = grown;
-        r->cap_list = r->top.n;
-    }
-    r->n_list = 0;
-    for (size_t i = 0; i < r->top.n; i++) {
-        const quern__scored *s = &r->top.items[i];
-        if (r->opt->has_min_similarity && s->score < r->opt->min_similarity)
-            break; /* best first: the rest is below too */
-        r->list[r->n_list++] = (candidate){.score = s->score, .part = s->group, .ref = s->ref};
-    }
-    return QUERN_OK;
-}
-
-/* The best chunk stands for its document. */
-static void keep_best(search_run *r)
-{
-    size_t n = 0;
-    if (r->n_list > 1)
-        qsort(r->list, r->n_list, sizeof *r->list, by_document);
-    for (size_t i = 0; i < r->n_list; i++) {
-        const candidate *c = &r->list[i];
-        if (n && r->list[n - 1].part == c->part && compare_bytes(r->list[n - 1].key, c->key) == 0)
-            continue;
-        r->list[n++] = *c;
-    }
-    r->n_list = n;
-    if (n > 1)
-        qsort(r->list, n, sizeof *r->list, by_rank);
-}
-
-static void write_value(quern__jsonw *w, const quern_value *v)
-{
-    static const char HEX[] = "0123456789abcdef";
-    switch (v->type) {
-    case QUERN_VALUE_INT:
-        quern__jsonw_i64(w, v->integer);
-        break;
-    case QUERN_VALUE_REAL:
-        if (v->real >= -DBL_MAX && v->real <= DBL_MAX)
-            quern__jsonw_double(w, v->real);
-        else
-            quern__jsonw_null(w);
-        break;
-    case QUERN_VALUE_TEXT:
-        quern__jsonw_str(w, v->bytes);
-        break;
-    case QUERN_VALUE_BLOB: {
-        quern__buf hex;
-        quern__buf_init(&hex, META_BYTES);
-        for (size_t i = 0; i < v->bytes.len; i++) {
-            unsigned char c = (unsigned char)v->bytes.ptr[i];
-            quern__buf_putc(&hex, HEX[c >> 4]);
-            quern__buf_putc(&hex, HEX[c & 15]);
-        }
-        quern__jsonw_object(w);
-        quern__jsonw_key(w, "blob");
-        if (hex.failed)
-            quern__jsonw_null(w);
-        else
-            quern__jsonw_str(w, (quern_str){hex.data, hex.len});
-        quern__jsonw_end_object(w);
-        quern__buf_dispose(&hex);
-        break;
-    }
-    default:
-        quern__jsonw_null(w);
-    }
-}
-
-static int write_meta(search_run *r, const quern__recipe *recipe, const quern_row *row,
-                      const char **out, quern_error *err)
-{
-    quern__buf b;
-    quern__buf_init(&b, META_BYTES);
-    quern__jsonw w;
-    quern__jsonw_init(&w, &b);
-    quern__jsonw_object(&w);
-    for (size_t i = 0; i < recipe->n_meta; i++) {
-        quern__jsonw_key(&w, recipe->meta[i]);
-        write_value(&w, &row->columns[recipe->meta_column[i]]);
-    }
-    quern__jsonw_end_object(&w);
-    int rc = quern__buf_ok(&b, "the metadata of a hit", err);
-    if (rc == QUERN_OK) {
-        *out = quern__arena_copy(&r->arena, b.data, b.len);
-        rc = *out ? QUERN_OK : quern__fail_memory(err, b.len);
-    }
-    quern__buf_dispose(&b);
-    return rc;
-}
-
-static int describe_hit(search_run *r, candidate *c, const quern_row *row, quern_str text)
-{
-    quern__buf line;
-    quern__buf_init(&line, 2u * QUERN__EXCERPT_BYTES);
-    quern__excerpt(text, c->start, c->end, &line);
-    int rc = quern__buf_ok(&line, "an excerpt", r->err);
-    if (rc == QUERN_OK) {
-        c->excerpt = quern__arena_copy(&r->arena, line.data ? line.data : "", line.len);
-        rc = c->excerpt ? write_meta(r, r->parts[r->part].recipe, row, &c->meta, r->err)
-                        : quern__fail_memory(r->err, line.len);
-    }
-    quern__buf_dispose(&line);
-    return rc;
-}
-
-static int take_hit_row(const quern_row *row, void *ud)
-{
-    search_run *r = ud;
-    const search_part *p = &r->parts[r->part];
-    for (size_t i = r->page_from; i < r->page_to; i++) {
-        candidate *c = &r->list[i];
-        if (c->part != r->part || compare_bytes(c->key, row->key) != 0)
-            continue;
-        if (row->fault || row->stamp.outcome != QUERN_OUTCOME_OK || c->chunk >= row->stamp.chunks)
-            return QUERN_OK;
-        quern__document_view doc;
-        int rc =
-            quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
-        if (rc != QUERN_OK || doc.reason[0] || !quern__is_current(row, &doc))
-            return rc;
-        c->live = true;
-        return describe_hit(r, c, row, doc.text);
-    }
-    return QUERN_OK;
-}
-
-/* Reads the rows of list[from, to); those that are no hits stay !live. */
-static int join_page(search_run *r, size_t from, size_t to, quern_error *err)
-{
-    quern_str keys[RESOLVE];
-    r->page_from = from;
-    r->page_to = to;
-    for (size_t i = from; i < to; i++)
-        r->list[i].live = false;
-    for (r->part = 0; r->part < r->n_parts; r->part++) {
-        const search_part *p = &r->parts[r->part];
-        size_t n = 0;
-        for (size_t i = from; i < to; i++) {
-            if (r->list[i].part == r->part)
-                keys[n++] = r->list[i].key;
-        }
-        int rc =
-            n ? r->s->table.fetch(r->s->self, &p->read, keys, n, take_hit_row, r, err) : QUERN_OK;
-        if (rc != QUERN_OK)
-            return rc;
-    }
-    return QUERN_OK;
-}
-
-/* The first `limit` documents of the list that stand, at the front of it. */
-static int join_back(search_run *r, quern_error *err)
-{
-    size_t page = QUERN__MIN(r->limit + 8, (size_t)RESOLVE); /* some will fall out */
-    size_t good = 0;
-    size_t at = 0;
-    while (at < r->n_list && good < r->limit) {
-        int rc = quern__check_cancel(r->opt->cancel, err);
-        size_t to = QUERN__MIN(at + page, r->n_list);
-        if (rc == QUERN_OK)
-            rc = join_page(r, at, to, err);
-        if (rc != QUERN_OK)
-            return rc;
-        for (; at < to; at++) {
-            if (r->list[at].live)
-                r->list[good++] = r->list[at];
-        }
-    }
-    r->n_list = QUERN__MIN(good, r->limit);
-    return QUERN_OK;
-}
-
-/* ---- 4: until the limit is full ---- */
-
-/* Do the hits in the list stand, whatever the vectors that the heap let go? */
-static bool is_settled(const search_run *r)
-{
-    if (!r->top.any_lost)
-        return true;
-    if (r->opt->has_min_similarity && r->top.lost < r->opt->min_similarity)
-        return true;
-    return r->n_list == r->limit && r->list[r->n_list - 1].score > r->top.lost;
-}
-
-static int run_round(search_run *r, quern_error *err)
-{
-    quern__arena_dispose(&r->arena);
-    int rc = scan_vectors(r, err);
-    if (rc == QUERN_OK)
-        rc = load_list(r, err);
-    if (rc == QUERN_OK)
-        rc = resolve_list(r, err);
-    if (rc != QUERN_OK)
-        return rc;
-    drop_dead(r);
-    keep_best(r);
-    if ((rc = join_back(r, err)) != QUERN_OK)
-        return rc;
-    rc = resolve_list(r, err); /* what was replaced since the scan has no score any more */
-    drop_dead(r);
-    return rc;
-}
-
-static int find_hits(search_run *r, quern_error *err)
-{
-    size_t k = QUERN__MAX(4 * r->limit, (size_t)FIRST_ROOM);
-    int rc = quern__topk_init(&r->top, k, err);
-    while (rc == QUERN_OK) {
-        rc = run_round(r, err);
-        if (rc != QUERN_OK || is_settled(r))
-            break;
-        k = k > SIZE_MAX / 8 ? SIZE_MAX / 2 : k * 4;
-        k = QUERN__MIN(k, QUERN__MAX((size_t)r->scanned + 1, r->top.k + 1));
-        rc = quern__topk_resize(&r->top, k, err);
-    }
-    return rc;
-}
-
 /* ---- the result ---- */
 
-static int copy_hit(quern_results *out, const search_run *r, const candidate *c, quern_error *err)
+static int copy_hit(quern_results *out, const quern__search_run *r, const quern__candidate *c,
+                    quern_error *err)
 {
     quern_hit *h = &out->hits[out->n];
     const char *name = r->parts[c->part].recipe->spec.name;
@@ -580,7 +162,7 @@ static int copy_hit(quern_results *out, const search_run *r, const candidate *c,
     return QUERN_OK;
 }
 
-static int make_results(quern_results **out, search_run *r, quern_error *err)
+static int make_results(quern_results **out, quern__search_run *r, quern_error *err)
 {
     quern_results *res = quern__calloc(1, sizeof *res);
     if (!res)
@@ -596,6 +178,8 @@ static int make_results(quern_results **out, search_run *r, quern_error *err)
     quern__free(json);
     for (size_t i = 0; rc == QUERN_OK && i < r->n_list; i++)
         rc = copy_hit(res, r, &r->list[i], err);
+    if (rc == QUERN_OK)
+        rc = quern__search_explain(r, res->n, &res->explain, err);
     if (rc != QUERN_OK) {
         quern_results_free(res);
         return rc;
@@ -604,24 +188,68 @@ static int make_results(quern_results **out, search_run *r, quern_error *err)
     return QUERN_OK;
 }
 
-static int search_all(quern_results **out, search_run *r, quern_str query, quern_error *err)
+/* ---- from begin to end ---- */
+
+static int check_options(const quern_search_options *o, quern_error *err)
 {
-    int rc = choose_parts(r, err);
-    if (rc == QUERN_OK)
-        rc = embed_query(r, query, err);
-    if (rc == QUERN_OK)
-        rc = find_hits(r, err);
-    if (rc == QUERN_OK)
-        rc = make_results(out, r, err);
-    for (size_t i = 0; i < r->n_parts; i++)
+    QUERN__REQUIRE(o->n_sources == 0 || o->sources, err);
+    uint32_t most = o->has_mmr ? MMR_LIMIT : QUERN__SEARCH_LIMIT;
+    if (o->limit > most)
+        return quern__fail(err, QUERN_EINVAL, o->limit, "limit %u: at most %u%s", o->limit, most,
+                           o->has_mmr ? " with mmr" : "");
+    if (o->has_min_similarity && !(o->min_similarity >= -1.0f && o->min_similarity <= 1.0f))
+        return quern__fail(err, QUERN_EINVAL, 0, "min-similarity must be within -1 and 1");
+    if (o->has_mmr && !(o->mmr_lambda == o->mmr_lambda))
+        return quern__fail(err, QUERN_EINVAL, 0, "mmr: lambda must be a number");
+    return QUERN_OK;
+}
+
+int quern__search_begin(quern__search_run *r, const quern_search_options *given, quern_error *err)
+{
+    quern__arena_init(&r->arena, 0);
+    quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
+    QUERN_INIT(&r->options);
+    QUERN__REQUIRE(!given || given->struct_size >= sizeof(size_t), err);
+    if (given)
+        memcpy(&r->options, given, QUERN__MIN(given->struct_size, sizeof r->options));
+    r->opt = &r->options;
+    int rc = check_options(r->opt, err);
+    if (rc == QUERN_OK && r->opt->filter)
+        rc = quern__filter_parse(&r->filter, r->opt->filter, err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->limit = r->wanted = r->opt->limit ? r->opt->limit : 10;
+    if (r->opt->has_mmr && r->limit < MMR_POOL)
+        r->limit = QUERN__MIN(QUERN__MAX(5 * r->limit, (size_t)100), (size_t)MMR_POOL);
+    r->kernels = quern__kernels_pick(quern__cpu_allowed());
+    r->dim = quern_embedder_dimensions(r->e);
+    r->query = quern__calloc(r->dim, sizeof *r->query);
+    if (!r->query)
+        return quern__fail_memory(err, r->dim * sizeof *r->query);
+    return choose_parts(r, err);
+}
+
+int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err)
+{
+    int rc = quern__search_find(r, err);
+    if (rc == QUERN_OK && r->opt->has_mmr)
+        rc = quern__search_diversify(r, err);
+    return rc == QUERN_OK ? make_results(out, r, err) : rc;
+}
+
+void quern__search_end(quern__search_run *r)
+{
+    for (size_t i = 0; i < r->n_parts; i++) {
         quern__recipe_free(r->parts[i].recipe);
+        quern__free(r->parts[i].filter_column);
+    }
     quern__free(r->parts);
     quern__free(r->query);
     quern__free(r->list);
+    quern__filter_free(r->filter);
     quern__topk_dispose(&r->top);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->text);
-    return rc;
 }
 
 int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_str query,
@@ -630,21 +258,14 @@ int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_s
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(s && e && (query.ptr || query.len == 0), err);
-    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
-    quern_search_options o;
-    QUERN_INIT(&o);
-    if (opt)
-        memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
-    QUERN__REQUIRE(o.n_sources == 0 || o.sources, err);
-    if (o.limit > LIMIT_MAX)
-        return quern__fail(err, QUERN_EINVAL, o.limit, "limit %u: at most %d", o.limit, LIMIT_MAX);
-    if (o.has_min_similarity && !(o.min_similarity >= -1.0f && o.min_similarity <= 1.0f))
-        return quern__fail(err, QUERN_EINVAL, 0, "min-similarity must be within -1 and 1");
-    search_run r = {.s = s, .e = e, .opt = &o, .limit = o.limit ? o.limit : 10};
-    r.kernels = quern__kernels_pick(quern__cpu_allowed());
-    quern__arena_init(&r.arena, 0);
-    quern__buf_init(&r.text, QUERN__TEXT_BUFFER);
-    return search_all(out, &r, query, err);
+    quern__search_run r = {.s = s, .e = e};
+    int rc = quern__search_begin(&r, opt, err);
+    if (rc == QUERN_OK)
+        rc = embed_query(&r, query, err);
+    if (rc == QUERN_OK)
+        rc = quern__search_answer(out, &r, err);
+    quern__search_end(&r);
+    return rc;
 }
 
 size_t quern_results_count(const quern_results *r)
@@ -672,6 +293,11 @@ uint64_t quern_results_scanned(const quern_results *r)
     return r->scanned;
 }
 
+const char *quern_results_explain(const quern_results *r)
+{
+    return r->explain;
+}
+
 void quern_results_free(quern_results *r)
 {
     if (!r)
@@ -679,5 +305,6 @@ void quern_results_free(quern_results *r)
     quern__arena_dispose(&r->arena);
     quern__free(r->hits);
     quern__free(r->model);
+    quern__free(r->explain);
     quern__free(r);
 }

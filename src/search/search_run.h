@@ -1,0 +1,105 @@
+/*
+ * search_run.h — one search under way, shared by the files of this folder: search.c opens and ends it, gather.c
+ * fills the heap with scored chunks, join.c turns them into hits, search_explain.c tells what was done.
+ */
+#ifndef QUERN_SEARCH_SEARCH_RUN_H
+#define QUERN_SEARCH_SEARCH_RUN_H
+
+#include "base/arena.h"
+#include "kernels/kernels.h"
+#include "pipeline/recipe.h"
+#include "quern/search.h"
+#include "search/filter.h"
+#include "search/topk.h"
+
+enum {
+    QUERN__SEARCH_LIMIT = 10000,
+    QUERN__SEARCH_ROOM = 64,  /* candidates at least, at first */
+    QUERN__SEARCH_PAGE = 256, /* references or keys in one call of the store */
+};
+
+/* Why a candidate is no hit. */
+enum quern__search_drop {
+    QUERN__DROP_NOT,
+    QUERN__DROP_REPLACED, /* its chunk was replaced meanwhile */
+    QUERN__DROP_GONE,     /* no row, or one that does not match the predicate */
+    QUERN__DROP_STALE,    /* the row is newer than its stamp, or has none */
+    QUERN__DROP_FILTERED,
+    QUERN__DROP_EXCLUDED, /* the seed of `similar` */
+    QUERN__DROP_SAME,     /* a better chunk stands for the document */
+    QUERN__DROP_BELOW,    /* min-similarity */
+    QUERN__DROPS
+};
+
+/* One source being searched. */
+typedef struct quern__search_part {
+    quern__recipe *recipe;
+    quern_generation generation;
+    quern_read read;
+    bool half;             /* f16 */
+    size_t *filter_column; /* places of the filter's columns in a row */
+    uint64_t scanned;
+} quern__search_part;
+
+/* A chunk that may stand for a document. */
+typedef struct quern__candidate {
+    float score;
+    uint32_t part, chunk;
+    int64_t ref;
+    uint64_t start, end;
+    quern_str key;
+    int drop;  /* enum quern__search_drop, while a page is looked at */
+    bool live; /* its reference stands; its row is there and current */
+    const char *excerpt, *meta;
+} quern__candidate;
+
+typedef struct quern__search_run {
+    quern_store *s;
+    quern_embedder *e;
+    quern_search_options options;
+    const quern_search_options *opt; /* the same */
+    quern_error *err;                /* of the call at hand, for callbacks */
+    const quern__kernels *kernels;
+    float *query;
+    size_t dim;
+    size_t limit,
+        wanted; /* hits to find; hits to give, fewer when they are picked from those found */
+    quern__search_part *parts;
+    size_t n_parts;
+    size_t part; /* the one at hand */
+    quern__filter *filter;
+    bool has_seed; /* a document that is no hit of itself */
+    size_t seed_part;
+    quern_str seed_key;
+    quern__topk top;
+    uint64_t scanned;
+    quern__arena arena;     /* of one round */
+    quern__candidate *list; /* chunks, then the best of each document */
+    size_t n_list, cap_list;
+    size_t page_from, page_to; /* part of the list that a callback fills */
+    quern__buf text;
+    /* what --explain tells, of the last round */
+    uint32_t rounds;
+    uint64_t candidates, drops[QUERN__DROPS];
+} quern__search_run;
+
+/* search.c: begin opens everything but the query, answer makes the results, end is due even after a failed begin. r
+ * holds the store and the embedder, all else is zero. */
+int quern__search_begin(quern__search_run *r, const quern_search_options *given, quern_error *err);
+int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err);
+void quern__search_end(quern__search_run *r);
+
+/* gather.c: every vector of every part is scored, the best are in r->top, sorted. */
+int quern__search_gather(quern__search_run *r, quern_error *err);
+
+/* join.c: r->list becomes the hits, best first, until the limit is full or the candidates are exhausted. */
+int quern__search_find(quern__search_run *r, quern_error *err);
+int quern__compare_bytes(quern_str a, quern_str b);
+
+/* search_mmr.c: of r->list the wanted number of hits that differ. */
+int quern__search_diversify(quern__search_run *r, quern_error *err);
+
+/* search_explain.c: *json is quern__free'd by the caller. */
+int quern__search_explain(const quern__search_run *r, size_t hits, char **json, quern_error *err);
+
+#endif

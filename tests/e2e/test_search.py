@@ -1,0 +1,143 @@
+"""search and similar with all their flags: the same answers from SQLite, from PostgreSQL with pgvector and without."""
+import json
+import os
+import sqlite3
+import unittest
+
+import test_postgres
+from command import WITHOUT_POSTGRES
+
+COUNT = 120
+
+
+def setUpModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.setUpModule()
+
+
+def tearDownModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.tearDownModule()
+
+
+def rows():
+    words = "ban lan gut kolor zan vis mor ber".split()
+    for i in range(COUNT):
+        text = " ".join(words[(i * k + k) % len(words)] for k in range(1, 4 + i % 5))
+        yield i, "%s %s" % (words[i % 8], words[i % 3]), text * (1 + 9 * (i % 10 == 3)), "de" if i % 4 else "en", 1990 + i % 20, i / 8
+
+
+TABLE = ("CREATE TABLE items (id integer PRIMARY KEY, title text, body text, lang text, year integer, price numeric(8,3),"
+         " gone integer DEFAULT 0);\n")
+
+
+def insert():
+    return TABLE + "".join("INSERT INTO items VALUES (%d, '%s', '%s', '%s', %d, %s);\n" % row for row in rows())
+
+
+class Search(test_postgres.PostgresTest):
+    """Every question is put to all databases, which must agree; then the answer is looked at."""
+
+    def setUp(self):
+        self.dbs = ["file.db"]
+        if WITHOUT_POSTGRES:
+            test_postgres.CommandTest.setUp(self)
+        else:
+            self.VECTOR = False
+            super().setUp()
+            self.dbs.append(self.db)
+            self.VECTOR = True
+            super().setUp()
+            self.dbs.append(self.db)
+        self.db = "file.db"
+        self.edit(insert())
+
+    def all(self, *args, **how):
+        return [self.ok(*args, "--db", db, **how) for db in self.dbs]
+
+    def declare(self):
+        self.all("source", "add", "items", "--table", "items", "--key", "id", "--text", "{title}. {body}", "--where",
+                 "gone = 0", "--meta", "lang,year,price")
+        self.all("fill")
+
+    def hits(self, *args):
+        answers = [a.json for a in self.all(*args, "--json")]
+        for other in answers[1:]:
+            self.assertEqual(answers[0]["hits"], other["hits"], args)
+        return answers[0]["hits"]
+
+    def edit(self, sql):
+        with sqlite3.connect(os.path.join(self.cwd, "file.db")) as db:
+            db.executescript(sql)
+        for url in self.dbs[1:]:
+            test_postgres.psql(url, sql)
+
+    def test_filters(self):
+        self.declare()
+        by_id = {row[0]: row for row in rows()}
+        everything = self.hits("search", "ban kolor", "--limit", "200")
+        self.assertEqual(len(everything), COUNT)
+        for text, holds in [('{"lang":"en"}', lambda r: r[3] == "en"),
+                            ('{"lang":["en","fr"],"year":{"gte":1995,"lte":2003}}', lambda r: r[3] == "en" and 1995 <= r[4] <= 2003),
+                            ('{"price":{"gt":3.5,"lt":9}}', lambda r: 3.5 < r[5] < 9),
+                            ('{"price":2.5}', lambda r: r[5] == 2.5),
+                            ('{"year":{"ne":1990}}', lambda r: r[4] != 1990),
+                            ('{"lang":null}', lambda r: False)]:
+            wanted = [h for h in everything if holds(by_id[h["key"]])]
+            self.assertEqual(self.hits("search", "ban kolor", "--limit", "200", "--filter", text), wanted, text)
+            self.assertEqual(self.hits("search", "ban kolor", "--limit", "3", "--filter", text), wanted[:3], text)
+        for db in self.dbs:
+            self.refused(2, "lang, year, price", "search", "x", "--filter", '{"title":1}', "--db", db)
+            self.refused(2, "filter", "search", "x", "--filter", '{"lang":', "--db", db)
+            self.refused(2, "no metadata column", "search", "x", "--filter", '{"lang\\";--":1}', "--db", db)
+
+    def test_chunks_and_mmr(self):
+        self.declare()
+        documents, chunks = self.hits("search", "gut", "--limit", "500"), self.hits("search", "gut", "--limit", "500", "--chunks")
+        self.assertGreater(len(chunks), len(documents))
+        best = {}
+        for hit in chunks:
+            best.setdefault(hit["key"], hit)
+        self.assertEqual(list(best.values()), documents)
+        self.assertEqual(self.hits("search", "gut", "--mmr", "1", "--limit", "7"), documents[:7])
+        mixed = self.hits("search", "gut", "--mmr", "0.3", "--limit", "7")
+        self.assertEqual(mixed[0], documents[0])
+        self.assertNotEqual(mixed, documents[:7])
+        floor = documents[5]["similarity"]
+        self.assertEqual(self.hits("search", "gut", "--min-similarity", repr(floor), "--limit", "500"),
+                         [h for h in documents if h["similarity"] >= floor])
+        self.refused(2, "at most 1000", "search", "x", "--mmr", "0.5", "--limit", "2000", "--db", self.dbs[-1])
+
+    def test_similar(self):
+        self.declare()
+        near = self.hits("similar", "7", "--limit", "200")
+        self.assertEqual(len(near), COUNT - 1)
+        self.assertNotIn(7, [h["key"] for h in near])
+        self.assertEqual(self.hits("similar", "7", "--limit", "5", "--filter", '{"lang":"en"}'),
+                         [h for h in near if h["meta"]["lang"] == "en"][:5])
+        many = self.hits("similar", "3", "--chunks", "--limit", "9")  # of several chunks
+        self.assertNotIn(3, [h["key"] for h in many])
+        self.edit("UPDATE items SET gone = 1 WHERE id = %d; UPDATE items SET body = 'zan' WHERE id = %d;"
+                  " INSERT INTO items VALUES (500, 'new', 'row', 'en', 1, 1)" % (near[0]["key"], near[1]["key"]))
+        self.assertEqual(self.hits("similar", "7", "--limit", "3"), near[2:5])
+        for db in self.dbs:
+            self.refused(1, "pending", "similar", "500", "--db", db)
+            self.refused(1, "pending", "similar", str(near[1]["key"]), "--db", db)
+            self.refused(4, "no document", "similar", str(near[0]["key"]), "--db", db)
+            self.refused(4, "no document", "similar", "nobody", "--db", db)
+            self.refused(4, "nowhere", "similar", "7", "--source", "nowhere", "--db", db)
+            self.refused(2, "", "similar", "--db", db)
+
+    def test_explain(self):
+        self.declare()
+        self.edit("DELETE FROM items WHERE id < 5")
+        for answer in self.all("search", "ban", "--explain", "--limit", "200", "--filter", '{"lang":"en"}', "--json"):
+            said = answer.json["explain"]
+            self.assertEqual((said["mode"], said["dropped"]["gone"], said["kept"]), ("vector", 5, 28))
+            self.assertEqual(said["dropped"]["filtered"], COUNT - 5 - 28)
+        for answer in self.all("search", "ban", "--explain"):
+            self.assertEqual(json.loads(answer.message)["kept"], 10)
+
+
+if __name__ == "__main__":
+    unittest.main()
