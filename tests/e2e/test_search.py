@@ -32,7 +32,7 @@ TABLE = ("CREATE TABLE items (id integer PRIMARY KEY, title text, body text, lan
 
 
 def insert():
-    return TABLE + "".join("INSERT INTO items VALUES (%d, '%s', '%s', '%s', %d, %s);\n" % row for row in rows())
+    return TABLE + "".join("INSERT INTO items VALUES (%d, '%s', '%s', '%s', %d, %s, 0);\n" % row for row in rows())
 
 
 class Search(test_postgres.PostgresTest):
@@ -118,7 +118,7 @@ class Search(test_postgres.PostgresTest):
         many = self.hits("similar", "3", "--chunks", "--limit", "9")  # of several chunks
         self.assertNotIn(3, [h["key"] for h in many])
         self.edit("UPDATE items SET gone = 1 WHERE id = %d; UPDATE items SET body = 'zan' WHERE id = %d;"
-                  " INSERT INTO items VALUES (500, 'new', 'row', 'en', 1, 1)" % (near[0]["key"], near[1]["key"]))
+                  " INSERT INTO items VALUES (500, 'new', 'row', 'en', 1, 1, 0)" % (near[0]["key"], near[1]["key"]))
         self.assertEqual(self.hits("similar", "7", "--limit", "3"), near[2:5])
         for db in self.dbs:
             self.refused(1, "pending", "similar", "500", "--db", db)
