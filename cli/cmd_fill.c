@@ -51,6 +51,10 @@ static void write_json(const quern_fill_report *r)
     put_real(percent(r));
     put_key("seconds");
     put_real(r->seconds);
+    put_key("encode_seconds");
+    put_real(r->encode_seconds);
+    put_key("average_ms"); /* of a document */
+    put_real(r->processed ? 1000.0 * r->seconds / (double)r->processed : 0);
     put_key("dry_run");
     put_bool(r->dry_run);
     put_key("last_error");
@@ -104,6 +108,7 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->truncated += one->truncated;
     all->bytes += one->bytes;
     all->seconds += one->seconds;
+    all->encode_seconds += one->encode_seconds;
     all->dry_run |= one->dry_run;
     if (one->last_error[0])
         memcpy(all->last_error, one->last_error, sizeof all->last_error);

@@ -55,7 +55,8 @@ typedef struct quern_fill_report {
     uint64_t bytes;     /* of vectors written (dry run: that would be) */
     double seconds;
     int dry_run;
-    char last_error[256]; /* "" or the last document that failed: key and reason */
+    char last_error[256];  /* "" or the last document that failed: key and reason */
+    double encode_seconds; /* of `seconds`, those in which the embedder was at work */
 } quern_fill_report;
 
 typedef struct quern_fill_progress {
@@ -85,7 +86,7 @@ typedef struct quern_fill_options {
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with
- * all saved but the chunks of the embedder's call in flight (at most 64), which stay pending; ENOTFOUND no such
+ * all saved but the chunks of the embedder's call in flight (at most 256), which stay pending; ENOTFOUND no such
  * source; EBUSY another fill of it runs (pid named). */
 QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
                          quern_fill_report *report, quern_error *err);

@@ -161,10 +161,6 @@ static int prepare_run(fill_run *r, quern_error *err)
     r->width = dim * quern__vector_width(r->settings.vector_type);
     quern__buf_init(&r->after, KEY_BYTES);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
-    quern__arena_init(&r->arena, 0);
-    r->floats = quern__alloc_array((size_t)FILL_PIECES * dim, sizeof *r->floats);
-    if (!r->floats)
-        return quern__fail_memory(err, (size_t)FILL_PIECES * dim * sizeof *r->floats);
     int rc = choose_generation(r, err);
     if (rc != QUERN_OK)
         return rc;
@@ -202,13 +198,7 @@ static int clean_up(fill_run *r, quern_error *err)
 
 static int run_scan(fill_run *r, quern_error *err)
 {
-    bool end = false;
-    int rc = QUERN_OK;
-    while (rc == QUERN_OK && !end) {
-        rc = quern__fill_scan(r, &end, err);
-        if (rc == QUERN_OK && r->n_docs)
-            rc = quern__fill_batch(r, err);
-    }
+    int rc = quern__fill_flow(r, err);
     if (rc != QUERN_OK)
         return rc;
     if (!r->opt
@@ -240,6 +230,7 @@ static void write_report(fill_run *r)
     p->pending = p->total - p->done - p->failed;
     if (!r->opt->dry_run)
         p->seconds = (double)(quern__now_ns() - r->began_ns) * 1e-9;
+    p->encode_seconds = (double)r->encode_ns * 1e-9;
     p->dry_run = r->opt->dry_run;
 }
 
@@ -270,13 +261,9 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
 static void dispose_run(fill_run *r)
 {
     quern__recipe_free(r->recipe);
-    quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->after);
     quern__buf_dispose(&r->text);
     quern__free(r->fingerprint_json);
-    quern__free(r->pieces);
-    quern__free(r->floats);
-    quern__free(r->vectors);
     quern__free(r);
 }
 
@@ -305,6 +292,7 @@ static void add_report(quern_fill_report *sum, const quern_fill_report *one)
     sum->pending += one->pending;
     sum->empty += one->empty;
     sum->failed += one->failed;
+    sum->encode_seconds += one->encode_seconds;
     sum->processed += one->processed;
     sum->skipped += one->skipped;
     sum->stale += one->stale;

@@ -1,14 +1,12 @@
 /*
  * fill_batch.c — the documents of a batch, cut, embedded and saved.
  *
- * Documents go through in helpings of about FILL_PIECES chunks, so that the embedder sees many texts at once
- * while what is held stays small, and a document with a thousand chunks is no special case.
- *
  * Two kinds of fault are told apart. One that belongs to a text (too long, not UTF-8, a vector that is not
  * finite) makes its document `failed`, and the others of the call are embedded without it: the embedder names
- * the text in err->subject, else it is found by halving. Any other fault is the embedder's or the store's; no
- * further call is made after it (requirement: nothing launched after the first fatal error), but documents
- * already embedded are saved.
+ * the text in err->subject, else it is found by halving. Any other fault is the embedder's or the store's: no document
+ * is blamed, and no further call is made after it (requirement: nothing launched after the first fatal error), but
+ * documents already embedded are saved. A server that answers with an error is asked again, after pauses that
+ * double, until it has failed DOWN_AFTER times in a row.
  *
  * Saving is compare-and-swap: the store reads each row again inside its transaction and asks whether the revision is
  * still the one that was embedded. A row that moved on meanwhile stays pending and is counted stale.
@@ -30,7 +28,9 @@ enum {
     SAVE_SLOW_MS = 40,
     SAVE_TRIES = 3,     /* when somebody else holds the database longer than the store waits */
     REASON_BYTES = 200, /* of an error's message kept in the stamp */
-    MAP_TOKENS = 256    /* taken for a text whose tokens are not known */
+    MAP_TOKENS = 256,   /* taken for a text whose tokens are not known */
+    DOWN_AFTER = 5,     /* failures in a row of the embedder's server */
+    DOWN_PAUSE_MS = 200 /* after the first of them */
 };
 
 /* Seconds a token takes when the embedder has not yet been used, for a dry run: order of magnitude only. */
@@ -46,11 +46,11 @@ void quern__fill_note_failure(fill_run *r, quern_str key, int code, const char *
     quern__log_item("fill", r->recipe->spec.name, name, code, reason);
 }
 
-static int set_reason(fill_run *r, fill_doc *d, int code, const char *reason, quern_error *err)
+static int set_reason(fill_batch *b, fill_doc *d, int code, const char *reason, quern_error *err)
 {
     d->code = code;
     size_t n = strlen(reason);
-    d->reason = quern__arena_copy(&r->arena, reason, QUERN__MIN(n, REASON_BYTES));
+    d->reason = quern__arena_copy(&b->arena, reason, QUERN__MIN(n, REASON_BYTES));
     return d->reason ? QUERN_OK : quern__fail_memory(err, n);
 }
 
@@ -83,32 +83,33 @@ static int check_document(fill_run *r, fill_doc *d, size_t expected, quern_error
     return rc;
 }
 
-static int push_pieces(fill_run *r, size_t doc, const quern__pieces *found, quern_error *err)
+static int push_pieces(fill_batch *b, size_t doc, const quern__pieces *found, quern_error *err)
 {
-    size_t need = r->n_pieces + found->n;
-    if (need > r->cap_pieces) {
-        size_t cap = QUERN__MAX(need, r->cap_pieces * 2);
-        fill_piece *grown = quern__resize_array(r->pieces, cap, sizeof *grown);
+    size_t need = b->n_pieces + found->n;
+    if (need > b->cap_pieces) {
+        size_t cap = QUERN__MAX(need, b->cap_pieces * 2);
+        fill_piece *grown = quern__resize_array(b->pieces, cap, sizeof *grown);
         if (!grown)
             return quern__fail_memory(err, cap * sizeof *grown);
-        r->pieces = grown;
-        r->cap_pieces = cap;
+        b->pieces = grown;
+        b->cap_pieces = cap;
     }
     for (size_t i = 0; i < found->n; i++)
-        r->pieces[r->n_pieces++] = (fill_piece){doc, found->items[i]};
+        b->pieces[b->n_pieces++] = (fill_piece){doc, found->items[i]};
     return QUERN_OK;
 }
 
-static int cut_document(fill_run *r, size_t doc, quern__pieces *found, quern_error *err)
+static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_error *err)
 {
-    fill_doc *d = &r->docs[doc];
-    d->first = r->n_pieces;
+    fill_run *r = b->run;
+    fill_doc *d = &b->docs[doc];
+    d->first = b->n_pieces;
     if (d->reason)
         return QUERN_OK;
     quern_error local = {0};
     int rc = quern__chunk_text(r->e, d->text, &r->settings.chunking, found, &local);
     if (is_text_fault(rc))
-        return set_reason(r, d, rc, local.msg, err);
+        return set_reason(b, d, rc, local.msg, err);
     if (rc != QUERN_OK) {
         if (err)
             *err = local;
@@ -121,62 +122,95 @@ static int cut_document(fill_run *r, size_t doc, quern__pieces *found, quern_err
     }
     d->n = found->n;
     d->dropped_bytes = found->dropped_bytes;
-    return push_pieces(r, doc, found, err);
+    return push_pieces(b, doc, found, err);
+}
+
+int quern__fill_cut(fill_batch *b, quern_error *err)
+{
+    quern__pieces found = {0};
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && i < b->n_docs; i++) {
+        rc = cut_document(b, i, &found, err);
+        if (rc == QUERN_OK)
+            rc = quern__fill_tell(b->run, false, err);
+    }
+    quern__pieces_dispose(&found);
+    return rc;
 }
 
 /* ---- embedding ---- */
 
-static bool wanted(const fill_run *r, size_t piece)
+static bool wanted(const fill_batch *b, size_t piece)
 {
-    return !r->docs[r->pieces[piece].doc].reason;
+    return !b->docs[b->pieces[piece].doc].reason;
 }
 
-static int embed_call(fill_run *r, const size_t *which, size_t n, quern_error *err)
+/* A server that fails is asked again until it has failed too often in a row. */
+static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
+                           quern_embed_result *results, quern_error *err)
 {
-    quern_str texts[FILL_PIECES];
-    quern_embed_result results[FILL_PIECES];
-    for (size_t i = 0; i < n; i++) {
-        const fill_piece *p = &r->pieces[which[i]];
-        const fill_doc *d = &r->docs[p->doc];
-        texts[i] = (quern_str){d->text.ptr + p->at.start, (size_t)(p->at.end - p->at.start)};
-    }
     quern_embed_options opt;
     QUERN_INIT(&opt);
     opt.as = QUERN_AS_DOCUMENT;
     opt.truncation = QUERN_TRUNCATION_ERROR;
-    opt.cancel = r->opt->cancel;
-    memset(results, 0, sizeof results);
+    opt.cancel = b->cancel;
+    size_t room = (size_t)FILL_PIECES * b->run->generation.dimensions;
+    for (uint32_t failed = 0;;) {
+        memset(results, 0, n * sizeof *results);
+        uint64_t began = quern__now_ns();
+        int rc = quern_embed(b->run->e, texts, n, &opt, b->floats, room, results, err);
+        b->encode_ns += quern__now_ns() - began;
+        if (rc != QUERN_EREMOTE || ++failed == DOWN_AFTER)
+            return rc;
+        for (uint32_t pause = DOWN_PAUSE_MS << (failed - 1); pause; pause -= DOWN_PAUSE_MS) {
+            quern__sleep_ms(DOWN_PAUSE_MS);
+            if ((rc = quern__check_cancel(b->cancel, err)) != QUERN_OK)
+                return rc;
+        }
+    }
+}
+
+static int embed_call(fill_batch *b, const size_t *which, size_t n, quern_error *err)
+{
+    quern_str texts[FILL_PIECES];
+    quern_embed_result results[FILL_PIECES];
+    const fill_run *r = b->run;
     size_t dim = r->generation.dimensions;
-    int rc = quern_embed(r->e, texts, n, &opt, r->floats, (size_t)FILL_PIECES * dim, results, err);
+    for (size_t i = 0; i < n; i++) {
+        const fill_piece *p = &b->pieces[which[i]];
+        const fill_doc *d = &b->docs[p->doc];
+        texts[i] = (quern_str){d->text.ptr + p->at.start, (size_t)(p->at.end - p->at.start)};
+    }
+    int rc = embed_patiently(b, texts, n, results, err);
     for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
-        unsigned char *to = r->vectors + which[i] * r->width;
-        const float *from = r->floats + i * dim;
+        unsigned char *to = b->vectors + which[i] * r->width;
+        const float *from = b->floats + i * dim;
         if (quern__vector_width(r->settings.vector_type) == 2) {
             uint16_t *half = (uint16_t *)(void *)to;
             quern_f32_to_f16(from, half, dim);
         } else {
             quern_vector_to_blob(from, dim, to);
         }
-        r->docs[r->pieces[which[i]].doc].ready++;
-        r->report->tokens += results[i].tokens;
-        r->report->chunks++;
+        b->docs[b->pieces[which[i]].doc].ready++;
+        b->tokens += results[i].tokens;
+        b->chunks++;
     }
     return rc;
 }
 
 /* Embeds n pieces; a text at fault fails its document and the rest goes on without it. */
-static int embed_pieces(fill_run *r, const size_t *which, size_t n, quern_error *err)
+static int embed_pieces(fill_batch *b, const size_t *which, size_t n, quern_error *err)
 {
     size_t live[FILL_PIECES];
     size_t m = 0;
     for (size_t i = 0; i < n; i++) {
-        if (wanted(r, which[i]))
+        if (wanted(b, which[i]))
             live[m++] = which[i];
     }
     if (m == 0)
         return QUERN_OK;
     quern_error local = {.subject = -1};
-    int rc = embed_call(r, live, m, &local);
+    int rc = embed_call(b, live, m, &local);
     if (rc == QUERN_OK)
         return rc;
     if (!is_text_fault(rc)) {
@@ -186,45 +220,48 @@ static int embed_pieces(fill_run *r, const size_t *which, size_t n, quern_error 
     }
     size_t bad = local.subject >= 0 && (size_t)local.subject < m ? (size_t)local.subject : m / 2;
     if (m == 1 || local.subject >= 0) {
-        rc = set_reason(r, &r->docs[r->pieces[live[bad]].doc], rc, local.msg, err);
+        rc = set_reason(b, &b->docs[b->pieces[live[bad]].doc], rc, local.msg, err);
         if (rc == QUERN_OK)
-            rc = embed_pieces(r, live, bad, err);
+            rc = embed_pieces(b, live, bad, err);
         if (rc == QUERN_OK)
-            rc = embed_pieces(r, live + bad + 1, m - bad - 1, err);
+            rc = embed_pieces(b, live + bad + 1, m - bad - 1, err);
         return rc;
     }
-    rc = embed_pieces(r, live, bad, err);
-    return rc == QUERN_OK ? embed_pieces(r, live + bad, m - bad, err) : rc;
+    rc = embed_pieces(b, live, bad, err);
+    return rc == QUERN_OK ? embed_pieces(b, live + bad, m - bad, err) : rc;
 }
 
-static int grow_vectors(fill_run *r, quern_error *err)
+static int grow_vectors(fill_batch *b, quern_error *err)
 {
-    if (r->n_pieces <= r->cap_vectors)
+    size_t dim = b->run->generation.dimensions;
+    if (!b->floats && !(b->floats = quern__alloc_array((size_t)FILL_PIECES * dim, sizeof(float))))
+        return quern__fail_memory(err, (size_t)FILL_PIECES * dim * sizeof(float));
+    if (b->n_pieces <= b->cap_vectors)
         return QUERN_OK;
-    size_t cap = QUERN__MAX(r->n_pieces, 2u * FILL_PIECES);
-    unsigned char *grown = quern__resize_array(r->vectors, cap, r->width);
+    size_t cap = QUERN__MAX(b->n_pieces, (size_t)FILL_PIECES);
+    unsigned char *grown = quern__resize_array(b->vectors, cap, b->run->width);
     if (!grown)
-        return quern__fail_memory(err, cap * r->width);
-    r->vectors = grown;
-    r->cap_vectors = cap;
+        return quern__fail_memory(err, cap * b->run->width);
+    b->vectors = grown;
+    b->cap_vectors = cap;
     return QUERN_OK;
 }
 
-static int embed_all(fill_run *r, quern_error *err)
+int quern__fill_embed(fill_batch *b, quern_error *err)
 {
-    int rc = grow_vectors(r, err);
+    int rc = grow_vectors(b, err);
     size_t which[FILL_PIECES];
-    for (size_t at = 0; rc == QUERN_OK && at < r->n_pieces;) {
+    for (size_t at = 0; rc == QUERN_OK && at < b->n_pieces;) {
         size_t n = 0;
         uint64_t tokens = 0;
-        while (at < r->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
-            uint32_t t = r->pieces[at].at.tokens;
+        while (at < b->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
+            uint32_t t = b->pieces[at].at.tokens;
             tokens += t ? t : MAP_TOKENS;
             which[n++] = at++;
         }
-        rc = quern__fill_tell(r, false, err);
+        rc = quern__check_cancel(b->cancel, err);
         if (rc == QUERN_OK)
-            rc = embed_pieces(r, which, n, err);
+            rc = embed_pieces(b, which, n, err);
     }
     return rc;
 }
@@ -232,7 +269,7 @@ static int embed_all(fill_run *r, quern_error *err)
 /* ---- saving ---- */
 
 typedef struct save_view {
-    fill_run *r;
+    const fill_batch *b;
     const size_t *which; /* document of each save */
     quern__buf text;
     quern_error *err;
@@ -243,14 +280,15 @@ typedef struct save_view {
 static int still_current(const quern_row *row, size_t i, void *ud)
 {
     save_view *v = ud;
-    const fill_doc *d = &v->r->docs[v->which[i]];
+    const fill_run *r = v->b->run;
+    const fill_doc *d = &v->b->docs[v->which[i]];
     v->last_ns = quern__now_ns();
     if (!v->first_ns)
         v->first_ns = v->last_ns;
     if (row->fault)
         return 0;
     quern__document_view now;
-    int rc = quern__recipe_document(v->r->recipe, row, v->r->max_bytes, &v->text, &now, v->err);
+    int rc = quern__recipe_document(r->recipe, row, r->max_bytes, &v->text, &now, v->err);
     if (rc != QUERN_OK)
         return rc;
     return now.revision.len == d->revision.len &&
@@ -258,7 +296,7 @@ static int still_current(const quern_row *row, size_t i, void *ud)
             memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) == 0);
 }
 
-static void describe_save(const fill_run *r, const fill_doc *d, quern_save *save,
+static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *save,
                           quern_chunk *chunks)
 {
     memset(save, 0, sizeof *save);
@@ -274,13 +312,13 @@ static void describe_save(const fill_run *r, const fill_doc *d, quern_save *save
     save->stamp.chunks = (uint32_t)d->n;
     save->stamp.dropped_bytes = d->dropped_bytes;
     for (size_t i = 0; i < d->n; i++) {
-        const quern__piece *at = &r->pieces[d->first + i].at;
+        const quern__piece *at = &b->pieces[d->first + i].at;
         chunks[i] = (quern_chunk){.index = (uint32_t)i,
                                   .start = at->start,
                                   .end = at->end,
                                   .char_start = at->char_start,
                                   .char_end = at->char_end,
-                                  .vector = r->vectors + (d->first + i) * r->width};
+                                  .vector = b->vectors + (d->first + i) * b->run->width};
     }
 }
 
@@ -308,22 +346,23 @@ static void count_saved(fill_run *r, const fill_doc *d, bool stored)
 }
 
 /* work_ms: what the documents' own reading and writing took. */
-static int save_docs(fill_run *r, const size_t *which, size_t n, uint64_t *work_ms,
+static int save_docs(fill_batch *b, const size_t *which, size_t n, uint64_t *work_ms,
                      quern_error *err)
 {
-    quern_save saves[FILL_DOCS];
-    uint8_t stored[FILL_DOCS] = {0};
+    fill_run *r = b->run;
+    quern_save saves[FILL_SAVES];
+    uint8_t stored[FILL_SAVES] = {0};
     quern_error local = {0};
-    quern_chunk *chunks = quern__alloc_array(r->n_pieces + 1, sizeof *chunks);
+    quern_chunk *chunks = quern__alloc_array(b->n_pieces + 1, sizeof *chunks);
     if (!chunks)
-        return quern__fail_memory(err, (r->n_pieces + 1) * sizeof *chunks);
+        return quern__fail_memory(err, (b->n_pieces + 1) * sizeof *chunks);
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
-        const fill_doc *d = &r->docs[which[i]];
-        describe_save(r, d, &saves[i], chunks + used);
+        const fill_doc *d = &b->docs[which[i]];
+        describe_save(b, d, &saves[i], chunks + used);
         used += saves[i].stamp.chunks;
     }
-    save_view view = {.r = r, .which = which, .err = &local};
+    save_view view = {.b = b, .which = which, .err = &local};
     quern__buf_init(&view.text, r->text.max);
     int rc = QUERN_EBUSY;
     for (int try = 0; rc == QUERN_EBUSY && try < SAVE_TRIES; try++) {
@@ -334,7 +373,7 @@ static int save_docs(fill_run *r, const size_t *which, size_t n, uint64_t *work_
         rc = r->s->table.save(r->s->self, &r->read, saves, n, still_current, &view, stored, &local);
     }
     for (size_t i = 0; rc == QUERN_OK && i < n; i++)
-        count_saved(r, &r->docs[which[i]], stored[i]);
+        count_saved(r, &b->docs[which[i]], stored[i]);
     *work_ms = (view.last_ns - view.first_ns) / 1000000;
     if (rc != QUERN_OK && err)
         *err = local;
@@ -346,42 +385,43 @@ static int save_docs(fill_run *r, const size_t *which, size_t n, uint64_t *work_
 /* How long a save lasts is the source's doing: a row of a view without an index costs a scan of it. The
  * number of documents in one transaction follows what those of the last one took: without the wait for the lock and
  * the commit, which on a slow disk take long for one document as for sixty. */
-static int save_paced(fill_run *r, const size_t *which, size_t n, quern_error *err)
+static int save_paced(fill_batch *b, const size_t *which, size_t n, quern_error *err)
 {
+    fill_run *r = b->run;
     int rc = QUERN_OK;
     for (size_t at = 0, most; rc == QUERN_OK && at < n; at += most) {
         if (!r->save_most)
             r->save_most = SAVE_FIRST;
         most = QUERN__MIN(n - at, r->save_most);
         uint64_t work_ms = 0;
-        rc = save_docs(r, which + at, most, &work_ms, err);
+        rc = save_docs(b, which + at, most, &work_ms, err);
         if (work_ms > SAVE_SLOW_MS)
             r->save_most = QUERN__MAX(most / 2, (size_t)1);
         else if (work_ms < SAVE_QUICK_MS && most == r->save_most)
-            r->save_most = QUERN__MIN(2 * most, (size_t)FILL_DOCS);
+            r->save_most = QUERN__MIN(2 * most, (size_t)FILL_SAVES);
     }
     return rc;
 }
 
-/* Those of docs[from, to) that are finished: failed, empty, or with a vector for every piece. */
-static int save_finished(fill_run *r, size_t from, size_t to, quern_error *err)
+int quern__fill_save(fill_batch *b, quern_error *err)
 {
     size_t which[FILL_DOCS];
     size_t n = 0;
-    for (size_t i = from; i < to; i++) {
-        const fill_doc *d = &r->docs[i];
+    for (size_t i = 0; i < b->n_docs; i++) {
+        const fill_doc *d = &b->docs[i];
         if (!d->drop && (d->reason || d->ready == d->n))
             which[n++] = i;
     }
-    return save_paced(r, which, n, err);
+    return save_paced(b, which, n, err);
 }
 
 /* ---- a dry run counts instead ---- */
 
-static void count_dry(fill_run *r, size_t from, size_t to)
+void quern__fill_count_dry(fill_batch *b)
 {
-    for (size_t i = from; i < to; i++) {
-        fill_doc *d = &r->docs[i];
+    fill_run *r = b->run;
+    for (size_t i = 0; i < b->n_docs; i++) {
+        fill_doc *d = &b->docs[i];
         if (d->drop)
             continue;
         if (d->reason) {
@@ -398,8 +438,8 @@ static void count_dry(fill_run *r, size_t from, size_t to)
     double each = GUESS_SECONDS_PER_TOKEN;
     if (quern_embedder_get_stats(r->e, &stats, NULL) == QUERN_OK && stats.tokens)
         each = (double)stats.encode_ns * 1e-9 / (double)stats.tokens;
-    for (size_t i = 0; i < r->n_pieces; i++) {
-        uint32_t t = r->pieces[i].at.tokens ? r->pieces[i].at.tokens : MAP_TOKENS;
+    for (size_t i = 0; i < b->n_pieces; i++) {
+        uint32_t t = b->pieces[i].at.tokens ? b->pieces[i].at.tokens : MAP_TOKENS;
         r->report->tokens += t;
         r->report->chunks++;
         r->report->bytes += r->width;
@@ -407,38 +447,20 @@ static void count_dry(fill_run *r, size_t from, size_t to)
     }
 }
 
-static int finish_helping(fill_run *r, size_t from, size_t to, quern_error *err)
+/* ---- its life ---- */
+
+void quern__fill_empty(fill_batch *b)
 {
-    if (r->opt->dry_run) {
-        count_dry(r, from, to);
-        return QUERN_OK;
-    }
-    int rc = embed_all(r, err);
-    /* What is finished is saved whatever happened; the first fault is the one to tell. */
-    int saved = save_finished(r, from, to, rc == QUERN_OK ? err : NULL);
-    return rc == QUERN_OK ? saved : rc;
+    quern__arena_dispose(&b->arena);
+    b->n_docs = 0;
+    b->n_pieces = 0;
+    b->held_bytes = 0;
 }
 
-int quern__fill_batch(fill_run *r, quern_error *err)
+void quern__fill_dispose(fill_batch *b)
 {
-    quern__pieces found = {0};
-    int rc = QUERN_OK;
-    size_t from = 0;
-    for (size_t i = 0; rc == QUERN_OK && i < r->n_docs; i++) {
-        rc = cut_document(r, i, &found, err);
-        if (rc == QUERN_OK)
-            rc = quern__fill_tell(r, false, err);
-        if (rc == QUERN_OK && r->n_pieces < FILL_PIECES && i + 1 < r->n_docs)
-            continue;
-        if (rc == QUERN_OK)
-            rc = finish_helping(r, from, i + 1, err);
-        from = i + 1;
-        r->n_pieces = 0;
-    }
-    quern__pieces_dispose(&found);
-    quern__arena_dispose(&r->arena);
-    r->n_docs = 0;
-    r->n_pieces = 0;
-    r->held_bytes = 0;
-    return rc;
+    quern__arena_dispose(&b->arena);
+    quern__free(b->pieces);
+    quern__free(b->vectors);
+    quern__free(b->floats);
 }

@@ -2,8 +2,9 @@
  * fill_run.h — what the files of fill share: the state of one run over one source.
  *
  *   fill.c        the entry; which generation; the order of things
- *   fill_scan.c   pages of rows -> documents that lack a current stamp
- *   fill_batch.c  documents -> chunks -> vectors -> saved
+ *   fill_flow.c   reading, embedding and saving at the same time
+ *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
+ *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
  *   fill_meter.c  progress, and the counts of the report
  */
@@ -12,19 +13,21 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/os.h"
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
 enum {
-    FILL_DOCS = 64,               /* documents held at once, and saved in one transaction */
-    FILL_BYTES = 8 * 1024 * 1024, /* of their text; a single larger one is held alone */
-    FILL_PIECES = 64,             /* texts in one call of the embedder */
-    FILL_TOKENS = 16384,          /* and tokens */
-    FILL_PAGE = 1024,             /* rows a scan may pass over before it looks up */
-    FILL_KEYS = 512               /* keys handled at once by the sweeps */
+    FILL_DOCS = 256,        /* documents of a batch */
+    FILL_BYTES = 64 * 1024, /* of their text: about FILL_TOKENS; a single larger one is a batch */
+    FILL_PIECES = 256,      /* texts in one call of the embedder */
+    FILL_TOKENS = 16384,    /* and tokens */
+    FILL_SAVES = 64,        /* documents saved in one transaction, at most */
+    FILL_PAGE = 1024,       /* rows a scan may pass over before it looks up */
+    FILL_KEYS = 512         /* keys handled at once by the sweeps */
 };
 
-/* One document on its way; strings live in the run's arena until the batch is saved. */
+/* One document on its way; strings live in its batch's arena. */
 typedef struct fill_doc {
     quern_str key, revision, text;
     const char *reason;     /* set: it has failed */
@@ -40,6 +43,26 @@ typedef struct fill_piece {
     size_t doc;
     quern__piece at;
 } fill_piece;
+
+/* Documents that go through the run together. While `thread` runs, the batch is that thread's alone. */
+typedef struct fill_batch {
+    struct fill_run *run; /* the thread reads what does not change in it */
+    quern__arena arena;
+    fill_doc docs[FILL_DOCS];
+    size_t n_docs, held_bytes;
+    fill_piece *pieces;
+    size_t n_pieces, cap_pieces;
+    unsigned char *vectors; /* [n_pieces, width] */
+    size_t cap_vectors;
+    float *floats; /* [FILL_PIECES, dimensions] */
+
+    quern__thread *thread;
+    quern_cancel *cancel; /* child of the caller's */
+    bool finished;        /* under the run's lock */
+    uint64_t tokens, chunks, encode_ns;
+    int rc;
+    quern_error err;
+} fill_batch;
 
 /* Documents by what is known of them. `old`: stamps that no row has been seen for yet. */
 typedef struct fill_counts {
@@ -64,32 +87,36 @@ typedef struct fill_run {
     uint64_t stored;    /* vectors of the generation when the run began */
     bool check_vectors; /* fewer or more vectors are stored than the stamps say */
 
-    /* the batch */
-    quern__arena arena;
-    fill_doc docs[FILL_DOCS];
-    size_t n_docs, held_bytes;
-    quern__buf after; /* key that the next page comes after */
-    quern__buf text;  /* rendered text of the row at hand */
-    fill_piece *pieces;
-    size_t n_pieces, cap_pieces;
-    float *floats;          /* [FILL_PIECES, dimensions] */
-    unsigned char *vectors; /* [n_pieces, width] */
-    size_t cap_vectors;
-    size_t save_most; /* documents in one transaction, 0: not yet known */
-    uint64_t taken;   /* documents given to the embedder so far, for --limit */
+    quern__buf after;      /* key that the next page comes after */
+    quern__buf text;       /* rendered text of the row at hand */
+    fill_batch *batches;   /* [2]: one is filled or saved while the other is embedded */
+    fill_batch *at;        /* the one that a scan fills */
+    quern__mutex *lock;    /* for fill_batch.finished */
+    quern__cond *finished; /* of some batch */
+    size_t save_most;      /* documents in one transaction, 0: not yet known */
+    uint64_t taken;        /* documents given to the embedder so far, for --limit */
 
     fill_counts counts;
     uint64_t total; /* rows when the run began */
 
-    uint64_t began_ns, told_ns, rate_ns;
+    uint64_t began_ns, told_ns, rate_ns, encode_ns;
     uint64_t rate_done, done_here;
     double rate;
 } fill_run;
 
+/* fill_flow.c: all rows through batches, from the first to the last. */
+int quern__fill_flow(fill_run *r, quern_error *err);
 /* fill_scan.c: reads on until the batch is full or the rows are at an end (*end). */
-int quern__fill_scan(fill_run *r, bool *end, quern_error *err);
-/* fill_batch.c: everything in the batch, then empties it. Saves what was finished even when it fails. */
-int quern__fill_batch(fill_run *r, quern_error *err);
+int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err);
+/* fill_batch.c. cut: documents into pieces; asks the store about some of them. */
+int quern__fill_cut(fill_batch *b, quern_error *err);
+/* A vector for every piece; touches nothing but the batch and the embedder. */
+int quern__fill_embed(fill_batch *b, quern_error *err);
+/* What is finished: failed, empty, or with a vector for every piece. */
+int quern__fill_save(fill_batch *b, quern_error *err);
+void quern__fill_count_dry(fill_batch *b); /* in place of the two above */
+void quern__fill_empty(fill_batch *b);     /* for the next documents */
+void quern__fill_dispose(fill_batch *b);
 void quern__fill_note_failure(fill_run *r, quern_str key, int code, const char *reason);
 /* fill_sweep.c */
 int quern__fill_count_stamps(fill_run *r, quern_error *err);

@@ -48,7 +48,7 @@ static void forget_old(fill_run *r, int outcome)
 
 static int copy_str(fill_run *r, quern_str from, quern_str *to)
 {
-    to->ptr = quern__arena_copy(&r->arena, from.ptr ? from.ptr : "", from.len);
+    to->ptr = quern__arena_copy(&r->at->arena, from.ptr ? from.ptr : "", from.len);
     to->len = from.len;
     return to->ptr ? QUERN_OK : quern__fail_memory(r->err, from.len);
 }
@@ -56,7 +56,8 @@ static int copy_str(fill_run *r, quern_str from, quern_str *to)
 static int take_document(fill_run *r, const quern_row *row, const quern__document_view *doc,
                          bool check_only)
 {
-    fill_doc *d = &r->docs[r->n_docs];
+    fill_batch *b = r->at;
+    fill_doc *d = &b->docs[b->n_docs];
     memset(d, 0, sizeof *d);
     int rc = copy_str(r, row->key, &d->key);
     if (rc == QUERN_OK)
@@ -73,8 +74,8 @@ static int take_document(fill_run *r, const quern_row *row, const quern__documen
         return rc;
     d->outcome_before = row->stamp.outcome;
     d->check_only = check_only;
-    r->held_bytes += d->text.len;
-    r->n_docs++;
+    b->held_bytes += d->text.len;
+    b->n_docs++;
     r->taken++;
     return QUERN_OK;
 }
@@ -115,12 +116,13 @@ static int take_row(const quern_row *row, void *ud)
     rc = take_document(r, row, &doc, check && !r->opt->force);
     if (rc != QUERN_OK)
         return rc;
-    return r->n_docs == FILL_DOCS || r->held_bytes >= FILL_BYTES ? PAGE_FULL : QUERN_OK;
+    return r->at->n_docs == FILL_DOCS || r->at->held_bytes >= FILL_BYTES ? PAGE_FULL : QUERN_OK;
 }
 
-int quern__fill_scan(fill_run *r, bool *end, quern_error *err)
+int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
 {
     *end = false;
+    r->at = b;
     r->err = err;
     for (;;) {
         int rc = quern__fill_tell(r, false, err);

@@ -21,6 +21,7 @@ typedef struct fake_embedder {
     uint64_t calls, texts;
     int no_subject;   /* faults do not name the text */
     int no_tokenizer; /* as one that asks a service */
+    uint64_t outages; /* so many calls fail from now on, as those of a server that is down */
     void (*before)(void *ud);
     void *ud;
 } fake_embedder;
@@ -130,6 +131,8 @@ static inline int fake_embed(void *self, const quern_str *texts, size_t n,
     f->texts += n;
     if (f->before)
         f->before(f->ud);
+    if (f->outages && f->outages--)
+        return fake_fail(err, QUERN_EREMOTE, -1, "the endpoint is down");
     for (size_t i = 0; i < n; i++) {
         size_t tokens = fake_words(texts[i], NULL, NULL) + 2;
         if (f->max_length && tokens > f->max_length)

@@ -28,7 +28,7 @@ static void fills_once_and_then_costs_nothing(void **state)
     assert_int_equal(w->report.pending, 0);
     assert_int_equal(w->report.chunks, 300);
     assert_int_equal(w->report.bytes, 300 * FAKE_DIM * 2);
-    assert_true(w->fake.calls <= 300 / 64 + 1);
+    assert_true(w->fake.calls <= 300 / 256 + 1);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 300);
     check(w, fill(w));
     assert_int_equal(w->fake.calls, 0);
@@ -132,15 +132,54 @@ static void after_an_outage_nothing_more_is_started(void **state)
 {
     world *w = *state;
     declare(w, "items", NULL, NULL);
-    put_rows(w, 0, 500);
-    sql(w, "UPDATE items SET body = 'OUTAGE' WHERE id = 100");
+    put_rows(w, 0, 700);
+    sql(w, "UPDATE items SET body = 'OUTAGE' WHERE id = 300");
     assert_int_equal(fill(w), QUERN_EREMOTE);
-    assert_int_equal(w->fake.calls, 2);
+    assert_int_equal(w->fake.calls, 1 + 5); /* five times in a row is down */
     assert_non_null(strstr(w->err.msg, "endpoint is down"));
-    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps"), 64);
-    sql(w, "UPDATE items SET body = 'up again' WHERE id = 100");
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps"), 256);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE outcome <> 1"), 0);
+    sql(w, "UPDATE items SET body = 'up again' WHERE id = 300");
     check(w, fill(w));
-    assert_int_equal(w->fake.texts, 436);
+    assert_int_equal(w->fake.texts, 444);
+}
+
+static void a_short_outage_is_waited_for(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 10);
+    w->fake.outages = 2;
+    check(w, fill(w));
+    assert_int_equal(w->fake.calls, 3);
+    assert_int_equal(w->report.done, 10);
+}
+
+static bool overlapped; /* asked on a thread that may not fail a test */
+
+/* Holds the second batch up until the first is stored, which it never is if they do not overlap. */
+static void wait_for_the_first_batch(void *ud)
+{
+    world *w = ud;
+    for (int i = 0; w->fake.calls == 2 && !overlapped && i < 1000; i++) {
+        quern__sleep_ms(10);
+        overlapped = number(w, "SELECT count(*) FROM quern_stamps") == 256;
+    }
+}
+
+static void saving_and_embedding_overlap(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 600);
+    w->fake.before = wait_for_the_first_batch;
+    w->fake.ud = w;
+    overlapped = false;
+    check(w, fill(w));
+    assert_true(overlapped);
+    assert_int_equal(w->report.done, 600);
+    assert_true(w->report.encode_seconds > 0);
+    assert_true(w->report.encode_seconds <= w->report.seconds);
 }
 
 static void large_and_ill_formed_documents_fail_alone(void **state)
@@ -466,6 +505,8 @@ int main(void)
         WORLD_TEST(an_edit_between_scan_and_save_stays_pending),
         WORLD_TEST(poison_is_isolated),
         WORLD_TEST(after_an_outage_nothing_more_is_started),
+        WORLD_TEST(a_short_outage_is_waited_for),
+        WORLD_TEST(saving_and_embedding_overlap),
         WORLD_TEST(large_and_ill_formed_documents_fail_alone),
         WORLD_TEST(empty_documents_lose_their_vectors),
         WORLD_TEST(an_empty_source_keeps_its_vectors),
