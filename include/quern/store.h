@@ -45,7 +45,9 @@ typedef struct quern_source_spec {
     const char *table; /* table or view; NULL with `query`, or for the built-in documents table */
     const char *query; /* trusted SELECT in place of a table; NULL */
     const char *keys;  /* comma-separated key columns; NULL for the built-in documents */
-    /* template: "Title: {title}. {body}"; a literal goes with the column after it */
+    /* template: "Title: {title}. {body}"; a literal goes with the column after it and vanishes when that is empty.
+     * {a.b}: column "a.b", else a path into the JSON of column a; {a|b}: the first that is not empty;
+     * {a|unless=b}: not when it equals b; {a|join=", "}: the elements of a JSON array; {{ }}: braces */
     const char *text;
     const char *revision; /* column that changes with every edit; NULL: hash of the rendered text */
     const char *where;    /* trusted SQL predicate; NULL */

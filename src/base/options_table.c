@@ -229,7 +229,13 @@ static const quern_command commands[] = {
      "been read and found good.",
      "quern add notes/ articles.jsonl"},
     {"source add", "NAME", "Declare a table or query of yours as a source of documents.",
-     "The table is left as it is; all names and predicates are tried against the database first.",
+     "The table is left as it is; all names and predicates are tried against the database first. "
+     "In the text, "
+     "{a.b} is a column of that name or else a path into the JSON of column a; {a|b.c|d} is the "
+     "first of them "
+     "that is not empty; {a|unless=b} vanishes when it equals column b; {a|join=\", \"} puts the "
+     "elements of a "
+     "JSON array (or an array of PostgreSQL's) in a row; {{ and }} are braces.",
      "quern source add books --table books --key id --text '{title}. {blurb}'"},
     {"source set", "NAME", "Change what a source is.",
      "What is not mentioned stays; an empty value clears. Vectors stay until the next fill.",

@@ -487,13 +487,11 @@ static int publish(add_run *r, quern_error *err)
 /* A field that no record has is a slip of the hand, and would leave its text out of every document. */
 static int check_fields(const add_run *r, quern_error *err)
 {
-    for (size_t i = 0; r->template && r->records && i < quern__template_count(r->template); i++) {
-        if (!r->seen[i])
-            return quern__fail(err, QUERN_EINVAL, 0,
-                               "no record has the field %.80s that the text names",
-                               quern__template_column(r->template, i));
-    }
-    return QUERN_OK;
+    const char *unseen =
+        r->template && r->records ? quern__template_unseen(r->template, r->seen) : NULL;
+    return unseen ? quern__fail(err, QUERN_EINVAL, 0,
+                                "no record has the field %.80s that the text names", unseen)
+                  : QUERN_OK;
 }
 
 static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error *err)

@@ -70,29 +70,66 @@ static int structured(const quern__input *in, const char *field, quern_error *er
         in, 0, err, "field %.80s is an array or object; a text or number is needed there", field);
 }
 
+static int append_json(const char *data, size_t n, void *ud)
+{
+    return quern__buf_append(ud, data, n) ? 0 : -1;
+}
+
+/* Arrays and objects that the template reads as JSON, one behind the other. */
+typedef struct json_values {
+    quern__buf text;
+    size_t
+        end[QUERN__TEMPLATE_FIELDS]; /* of value i; where it begins is the end of the one before */
+} json_values;
+
+/* The value of field i; *made: it lies in `lists`, whose memory may still move. */
+static int template_value(const quern__input *in, const quern__shape *shape, json_t *object,
+                          size_t i, char number[NUMBER_TEXT], json_values *lists, quern_str *out,
+                          bool *made, quern_error *err)
+{
+    const char *name = quern__template_column(shape->template, i);
+    const json_t *v = json_object_get(object, name);
+    bool ok = true;
+    if (v && shape->seen)
+        shape->seen[i] = true;
+    int rc = value_text(v, number, out, &ok, err);
+    if (rc != QUERN_OK || ok)
+        return rc;
+    if (!quern__template_takes_json(shape->template, i))
+        return structured(in, name, err);
+    *made = true;
+    if (json_dump_callback(v, append_json, &lists->text, JSON_COMPACT))
+        return quern__input_fail(in, 0, err, "field %.80s cannot be read: out of memory", name);
+    return QUERN_OK;
+}
+
 static int render_text(const quern__input *in, const quern__shape *shape, json_t *object,
                        quern__buf *text, quern_error *err)
 {
     char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
     quern_str values[QUERN__TEMPLATE_FIELDS];
+    bool made[QUERN__TEMPLATE_FIELDS] = {false};
+    json_values lists;
     size_t n = quern__template_count(shape->template);
     size_t present = 0;
-    for (size_t i = 0; i < n; i++) {
-        const char *name = quern__template_column(shape->template, i);
-        const json_t *v = json_object_get(object, name);
-        bool ok = true;
-        present += v != NULL;
-        if (v && shape->seen)
-            shape->seen[i] = true;
-        int rc = value_text(v, numbers[i], &values[i], &ok, err);
-        if (rc != QUERN_OK)
-            return rc;
-        if (!ok)
-            return structured(in, name, err);
+    int rc = QUERN_OK;
+    quern__buf_init(&lists.text, 7 * in->max_record);
+    for (size_t i = 0; i < n && rc == QUERN_OK; i++) {
+        rc = template_value(in, shape, object, i, numbers[i], &lists, &values[i], &made[i], err);
+        lists.end[i] = lists.text.len;
+        present += json_object_get(object, quern__template_column(shape->template, i)) != NULL;
     }
-    if (present == 0)
-        return no_text(in, object, quern__template_column(shape->template, 0), err);
-    return quern__template_render(shape->template, values, text, err);
+    if (rc == QUERN_OK && present == 0)
+        rc = no_text(in, object, quern__template_column(shape->template, 0), err);
+    for (size_t i = 0; i < n && rc == QUERN_OK; i++) {
+        size_t from = i ? lists.end[i - 1] : 0;
+        if (made[i])
+            values[i] = (quern_str){lists.text.data + from, lists.end[i] - from};
+    }
+    if (rc == QUERN_OK)
+        rc = quern__template_render(shape->template, values, text, err);
+    quern__buf_dispose(&lists.text);
+    return rc;
 }
 
 static int field_text(const quern__input *in, const quern__shape *shape, json_t *object,
@@ -142,11 +179,6 @@ static int find_id(const quern__input *in, const quern__shape *shape, json_t *ob
             QUERN__INPUT_ID);
     quern__buf_append(id, s.ptr, s.len);
     return quern__buf_ok(id, "an id", err);
-}
-
-static int append_json(const char *data, size_t n, void *ud)
-{
-    return quern__buf_append(ud, data, n) ? 0 : -1;
 }
 
 static int write_fields(const quern__input *in, json_t *object, quern__buf *fields,

@@ -115,7 +115,8 @@ static int gather_columns(quern__recipe *p, quern_error *err)
     return QUERN_OK;
 }
 
-int quern__recipe_make(quern__recipe **out, const quern_source_spec *spec, quern_error *err)
+/* All but the columns to read, for which the store must be asked. */
+static int make_recipe(quern__recipe **out, const quern_source_spec *spec, quern_error *err)
 {
     *out = NULL;
     quern__recipe *p = quern__calloc(1, sizeof *p);
@@ -127,8 +128,6 @@ int quern__recipe_make(quern__recipe **out, const quern_source_spec *spec, quern
         rc = quern__template_parse(&p->template, p->spec.text ? p->spec.text : "{text}", err);
     if (rc == QUERN_OK)
         rc = split_meta(p, err);
-    if (rc == QUERN_OK)
-        rc = gather_columns(p, err);
     if (rc != QUERN_OK) {
         quern__recipe_free(p);
         return rc;
@@ -203,7 +202,7 @@ static int take_recipe(const quern_source_spec *spec, void *ud)
     recipe_search *f = ud;
     if (strcmp(spec->name, f->name) != 0 || f->found)
         return QUERN_OK;
-    return quern__recipe_make(&f->found, spec, f->err);
+    return make_recipe(&f->found, spec, f->err);
 }
 
 int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, quern_error *err)
@@ -211,6 +210,10 @@ int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, qu
     *out = NULL;
     recipe_search f = {name, NULL, err};
     int rc = s->table.source_each(s->self, take_recipe, &f, err);
+    if (rc == QUERN_OK && f.found)
+        rc = quern__resolve_template(f.found->template, s, &f.found->spec, err);
+    if (rc == QUERN_OK && f.found)
+        rc = gather_columns(f.found, err);
     if (rc != QUERN_OK) {
         quern__recipe_free(f.found);
         return rc;
@@ -261,37 +264,31 @@ static int number_text(const quern_value *v, char out[NUMBER_TEXT], quern_str *t
     return QUERN_OK;
 }
 
-static int render_row(const quern__recipe *p, const quern_row *row, quern__buf *text,
-                      quern_error *err)
-{
+typedef struct row_values {
     char numbers[QUERN__TEMPLATE_FIELDS][NUMBER_TEXT];
-    quern_str values[QUERN__TEMPLATE_FIELDS];
+    quern_str texts[QUERN__TEMPLATE_FIELDS];
+    uint64_t bytes; /* of texts and blobs */
+} row_values;
+
+/* What the template reads, as text. */
+static int take_values(const quern__recipe *p, const quern_row *row, row_values *out,
+                       quern_error *err)
+{
     size_t n = quern__template_count(p->template);
+    out->bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const quern_value *v = &row->columns[i];
-        values[i] = (quern_str){NULL, 0};
+        out->texts[i] = (quern_str){NULL, 0};
         if (v->type == QUERN_VALUE_TEXT || v->type == QUERN_VALUE_BLOB) {
-            values[i] = v->bytes;
+            out->texts[i] = v->bytes;
+            out->bytes += v->bytes.len;
         } else if (v->type != QUERN_VALUE_NULL) {
-            int rc = number_text(v, numbers[i], &values[i], err);
+            int rc = number_text(v, out->numbers[i], &out->texts[i], err);
             if (rc != QUERN_OK)
                 return rc;
         }
     }
-    quern__buf_clear(text);
-    return quern__template_render(p->template, values, text, err);
-}
-
-static uint64_t columns_bytes(const quern__recipe *p, const quern_row *row)
-{
-    uint64_t total = 0;
-    size_t n = quern__template_count(p->template);
-    for (size_t i = 0; i < n; i++) {
-        const quern_value *v = &row->columns[i];
-        if (v->type == QUERN_VALUE_TEXT || v->type == QUERN_VALUE_BLOB)
-            total += v->bytes.len;
-    }
-    return total;
+    return QUERN_OK;
 }
 
 static void too_large(quern__document_view *out, uint64_t bytes, uint64_t max_bytes)
@@ -325,10 +322,15 @@ int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_
         return quern__fail(err, QUERN_EINTERNAL, (int64_t)row->n_columns,
                            "source %s: the store gave %zu of %zu columns", p->spec.name,
                            row->n_columns, p->n_columns);
-    uint64_t raw = columns_bytes(p, row);
-    if (raw > QUERN__RENDER_BYTES) {
+    row_values values;
+    int rc = take_values(p, row, &values, err);
+    if (rc != QUERN_OK)
+        return rc;
+    uint64_t raw = values.bytes;
+    uint64_t most = quern__template_bound(p->template, values.texts);
+    if (raw > QUERN__RENDER_BYTES || most > QUERN__TEXT_BUFFER) {
         /* Its size stands for its content, which stays too large while the size stays. */
-        too_large(out, raw, QUERN__MIN(max_bytes, (uint64_t)QUERN__RENDER_BYTES));
+        too_large(out, QUERN__MAX(raw, most), QUERN__MIN(max_bytes, (uint64_t)QUERN__RENDER_BYTES));
         if (p->spec.revision && row->revision.len) {
             out->revision = row->revision;
         } else {
@@ -337,7 +339,8 @@ int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_
         }
         return QUERN_OK;
     }
-    int rc = render_row(p, row, text, err);
+    quern__buf_clear(text);
+    rc = quern__template_render(p->template, values.texts, text, err);
     if (rc != QUERN_OK)
         return rc;
     out->text = (quern_str){text->data, text->len};

@@ -34,10 +34,8 @@ typedef struct quern__recipe {
     quern__arena arena;
 } quern__recipe;
 
-/* The declaration is copied. EINVAL: a bad template. */
-int quern__recipe_make(quern__recipe **out, const quern_source_spec *spec, quern_error *err);
 void quern__recipe_free(quern__recipe *p);
-/* Of the store's source by that name. ENOTFOUND names the nearest one. */
+/* Of the store's source by that name, whose declaration is copied. ENOTFOUND names the nearest one; EINVAL: a bad template. */
 int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, quern_error *err);
 
 /* Names of all sources, sorted, each from quern__alloc as the array itself; quern__names_free. */

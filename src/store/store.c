@@ -134,6 +134,34 @@ static int list_columns(const quern__template *t, const char *meta, quern__arena
     return QUERN_OK;
 }
 
+typedef struct column_question {
+    quern_store *s;
+    const quern_source_spec *spec;
+    quern_error *err;
+} column_question;
+
+/* Asked of the database itself, since a query's columns are written down nowhere. */
+static int has_column(const char *name, void *ud)
+{
+    const column_question *q = ud;
+    quern_error inner = {.status = 0};
+    int rc = q->s->table.source_check(q->s->self, q->spec, &name, 1, &inner);
+    if (rc == QUERN_OK)
+        return 1;
+    if (rc == QUERN_ENOTFOUND || rc == QUERN_EINVAL)
+        return 0;
+    if (q->err)
+        *q->err = inner;
+    return rc;
+}
+
+int quern__resolve_template(quern__template *t, quern_store *s, const quern_source_spec *spec,
+                            quern_error *err)
+{
+    column_question q = {s, spec, err};
+    return spec->table || spec->query ? quern__template_resolve(t, has_column, &q) : QUERN_OK;
+}
+
 /* The whole declaration against rules and database. */
 static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
@@ -151,6 +179,8 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
                          spec->name);
     if (!rc && spec->text)
         rc = quern__template_parse(&t, spec->text, err);
+    if (!rc && t)
+        rc = quern__resolve_template(t, s, spec, err);
     if (!rc)
         rc = list_columns(t, spec->meta, &arena, list, &n, err);
     if (!rc)

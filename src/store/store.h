@@ -5,11 +5,16 @@
 #include <stdbool.h>
 
 #include "quern/sys/store.h"
+#include "text/template.h"
 
 struct quern_store {
     quern_store_table table;
     void *self;
 };
+
+/* Which names with dots are columns of a source's table or query, and which are paths into JSON. */
+int quern__resolve_template(quern__template *t, quern_store *s, const quern_source_spec *spec,
+                            quern_error *err);
 
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);

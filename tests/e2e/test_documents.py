@@ -1,0 +1,110 @@
+"""From a row to text to chunks, by the command, on SQLite and on PostgreSQL: templates over JSON and lists."""
+import json
+import sqlite3
+import unittest
+
+import test_postgres as postgres
+from command import WITHOUT_POSTGRES, CommandTest
+
+CLIP = "Title: {title}. Broadcaster: {broadcaster}. Clipped by: {creator|unless=broadcaster}. Game: {game}"
+
+
+def setUpModule():
+    if not WITHOUT_POSTGRES:
+        postgres.setUpModule()
+
+
+def tearDownModule():
+    if not WITHOUT_POSTGRES:
+        postgres.tearDownModule()
+
+
+class Documents:
+    JSON = "text"  # the types of such columns
+    LIST = "text"
+
+    def texts(self, source, *args):
+        """Each document's text (its first 240 bytes) by key, empty ones left out."""
+        self.ok("fill", "--source", source, *args)
+        hits = self.ok("search", "ban", "--source", source, "--limit", "1000", "--json").json["hits"]
+        return {hit["key"]: hit["excerpt"] for hit in hits}
+
+    def declare(self, name, text, *args):
+        self.ok("source", "add", name, "--table", name, "--key", "id", "--text", text, *args)
+
+    def test_every_combination(self):
+        self.sql("CREATE TABLE clips (id integer PRIMARY KEY, title text, broadcaster text, creator text, game text)")
+        value, said = ("Ban", "Gut", "Lan", "Ber"), ("Title: Ban", "Broadcaster: Gut", "Clipped by: Lan", "Game: Ber")
+        want = {}
+        for mask in range(16):
+            here = [bool(mask >> i & 1) for i in range(4)]
+            row = ["'%s'" % v if there else ("NULL", "''")[mask % 2] for v, there in zip(value, here)]
+            self.sql("INSERT INTO clips VALUES (%d, %s)" % (mask, ", ".join(row)))
+            want[mask] = ". ".join(s for s, there in zip(said, here) if there)
+        self.sql("INSERT INTO clips VALUES (16, 'Ban', 'Gut', 'Gut', 'Ber')")
+        want[16] = "Title: Ban. Broadcaster: Gut. Game: Ber"
+        del want[0]
+        self.declare("clips", CLIP)
+        self.assertEqual(self.texts("clips"), want)
+
+    def test_lists_and_paths(self):
+        self.sql('CREATE TABLE said (id integer PRIMARY KEY, predicates %s, subjects %s, contexts %s, attributes %s, message text,'
+                 ' msg text, "attributes.own" text)' % (self.LIST, self.LIST, self.LIST, self.JSON))
+        rows = [(["ban"], ["gut", "lan"], [], {"message": "zan"}, "ber", None, None),
+                ([], None, None, {"message": ""}, "ber", "kolor", "mine"),
+                ([], [], [], {"own": "x", "list": [1, {"deep": ["a", None, "b"]}]}, None, "kolor", None),
+                (None, [""], [], {"message": None}, "", " ", None)]
+        for i, row in enumerate(rows):
+            self.sql("INSERT INTO said VALUES (%d, %s)" % (i, ", ".join(self.literal(v) for v in row)))
+        self.declare("said", '{predicates|join=" "} {subjects|join=" "} {contexts|join=" "} {attributes.message|message|msg}')
+        self.assertEqual(self.texts("said"), {0: "ban gut lan zan", 1: "ber", 2: "kolor"})
+        status = self.ok("status", "--json").json
+        self.assertEqual((status["total"], status["empty"], status["stale"]), (4, 1, 0))
+        self.ok("source", "set", "said", "--text", '{attributes.own} {attributes.list.1.deep|join="+"}')
+        self.assertEqual(self.texts("said"), {1: "mine", 2: "a+b"})  # a column of that very name, not the path
+        self.ok("source", "add", "asked", "--query", 'SELECT id, attributes, attributes AS "b.c" FROM said', "--key", "id",
+                "--text", "{attributes.message}")
+        self.assertEqual(self.texts("asked"), {0: "zan"})
+        self.ok("source", "set", "asked", "--text", "{b.c}")
+        self.assertEqual(len(self.texts("asked")), 4)
+        self.refused(4, "no column 'attribute'", "source", "set", "said", "--text", "{attribute.message}")
+
+    def test_added_documents(self):
+        lines = [{"id": "a", "attributes": {"message": "ban"}, "tags": ["gut", "lan"]}, {"id": "b", "msg": "zan", "tags": []},
+                 {"id": "c", "attributes.message": "kolor", "attributes": {"message": "no"}, "tags": None}]
+        self.write("in.jsonl", "\n".join(map(json.dumps, lines)))
+        self.refused(2, "no record has the field note", "add", "in.jsonl", "--text", "{id} {note|notes}")
+        self.refused(1, "tags is an array or object", "add", "in.jsonl", "--text", "{id} {tags}")
+        self.ok("add", "in.jsonl", "--text", '{attributes.message|msg} {tags|join=", "}')
+        want = {"a": "ban gut, lan", "b": "zan", "c": "kolor"}
+        self.assertEqual(self.texts("documents"), want)
+        self.ok("source", "set", "documents", "--text", '{attributes.message|msg} {tags|join=", "}')
+        self.assertEqual(self.texts("documents"), want)  # the same from the fields that were kept
+
+
+class OnSqlite(Documents, CommandTest):
+    def sql(self, text):
+        with sqlite3.connect(self.cwd + "/quern.db") as db:
+            db.execute(text)
+        db.close()
+
+    @staticmethod
+    def literal(value):
+        text = value if isinstance(value, str) else json.dumps(value)
+        return "NULL" if value is None else "'%s'" % text.replace("'", "''")
+
+
+@unittest.skipIf(WITHOUT_POSTGRES, "built without PostgreSQL")
+class OnPostgres(Documents, postgres.PostgresTest):
+    JSON = "jsonb"
+    LIST = "text[]"
+
+    @staticmethod
+    def literal(value):
+        if isinstance(value, list):
+            return "ARRAY[%s]::text[]" % ", ".join("'%s'" % v for v in value)
+        return OnSqlite.literal(value)
+
+
+if __name__ == "__main__":
+    unittest.main()
