@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <quern/quern.h>
 #include <quern/sys/store.h>
@@ -39,6 +40,12 @@ typedef struct generation {
     quern_generation g;
     char *source, *json;
 } generation;
+typedef struct task {
+    quern_task t; /* its strings are ours */
+    char *source, *key;
+    int64_t lease;
+    int again;
+} task;
 
 /* Growing arrays, freed with everything in them by close. */
 #define LIST(type)                                                                                 \
@@ -52,10 +59,12 @@ typedef struct memory {
     LIST(stamp) stamps;
     LIST(vector) vectors;
     LIST(generation) generations;
+    LIST(task) tasks;
     LIST(char *) locks;
     LIST(void *) blocks; /* every string and vector ever made: this example frees at close */
     int64_t ids, batch, phase;
     char *batch_source;
+    uint64_t rescued;
 } memory;
 
 static void *own(memory *m, const void *data, size_t n)
@@ -201,8 +210,18 @@ static int source_remove(void *self, const char *name, quern_error *err)
     for (size_t i = m->documents.n; i-- > 0;)
         if (strcmp(m->documents.at[i].source, name) == 0)
             DROP(m->documents, i);
+    for (size_t i = m->tasks.n; i-- > 0;)
+        if (strcmp(m->tasks.at[i].source, name) == 0)
+            DROP(m->tasks, i);
     DROP(m->sources, (size_t)(s - m->sources.at));
     return QUERN_OK;
+}
+static task *find_task(memory *m, const char *from, quern_str key)
+{
+    for (size_t i = 0; i < m->tasks.n; i++)
+        if (strcmp(m->tasks.at[i].source, from) == 0 && is(key, m->tasks.at[i].key))
+            return &m->tasks.at[i];
+    return NULL;
 }
 
 /* ---- rows ---- */
@@ -497,7 +516,8 @@ static int save(void *self, const quern_read *read, const quern_save *docs, size
         int answer = row ? give(self, read, row, ask, &q) : 0;
         if (answer < 0)
             return answer;
-        stored[i] = answer == 1;
+        const task *t = find_task(self, read->source->name, docs[i].key);
+        stored[i] = answer == 1 && (!docs[i].lease || (t && t->lease == docs[i].lease));
     }
     for (size_t i = 0; i < n; i++)
         if (stored[i])
@@ -507,11 +527,15 @@ static int save(void *self, const quern_read *read, const quern_save *docs, size
 static int erase(void *self, const quern_read *read, const quern_str *keys, size_t n,
                  uint64_t *removed, quern_error *err)
 {
+    memory *m = self;
     (void)err;
     *removed = 0;
     for (size_t i = 0; i < n; i++)
-        if (!find_row(self, read, keys[i])) {
-            forget(self, read->generation, keys[i]);
+        if (!find_row(m, read, keys[i])) {
+            const task *t = find_task(m, read->source->name, keys[i]);
+            forget(m, read->generation, keys[i]);
+            if (t)
+                DROP(m->tasks, (size_t)(t - m->tasks.at));
             ++*removed;
         }
     return QUERN_OK;
@@ -720,6 +744,216 @@ static int stage_drop(void *self, int64_t batch, quern_error *err)
     return QUERN_OK;
 }
 
+/* ---- tasks ---- */
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+static int state_of(const task *t)
+{
+    return t->t.state == QUERN_TASK_DEAD        ? QUERN_TASK_DEAD
+           : t->lease && t->t.due_ms > now_ms() ? QUERN_TASK_LEASED
+                                                : QUERN_TASK_READY;
+}
+static int is_due(const task *t)
+{
+    return t->t.state != QUERN_TASK_DEAD && t->t.due_ms <= now_ms();
+}
+static int task_put(void *self, const char *from, const quern_str *keys, size_t n,
+                    const char *reason, uint64_t *added, quern_error *err)
+{
+    memory *m = self;
+    *added = 0;
+    if (!find_source(m, from))
+        return fail(err, QUERN_ENOTFOUND, "there is no source '%s'", from);
+    for (size_t i = 0; i < n; i++) {
+        task *t = find_task(m, from, keys[i]);
+        if (!t) {
+            t = PUSH(m->tasks);
+            *t = (task){.source = text(m, from), .key = text_of(m, keys[i])};
+            t->t = (quern_task){.id = ++m->ids, .created_ms = now_ms(), .due_ms = now_ms()};
+            t->t.source = quern_str_of(t->source);
+            t->t.key = quern_str_of(t->key);
+            ++*added;
+        }
+        t->t.reason = quern_str_of(text(m, reason));
+        t->again = t->lease != 0;
+        if (t->t.state == QUERN_TASK_DEAD)
+            t->t.attempts = 0;
+        t->t.state = QUERN_TASK_READY;
+        if (!t->lease && t->t.due_ms > now_ms())
+            t->t.due_ms = now_ms();
+    }
+    return QUERN_OK;
+}
+static int by_due(const void *a, const void *b)
+{
+    const task *x = a, *y = b;
+    int64_t d = x->t.due_ms != y->t.due_ms ? x->t.due_ms - y->t.due_ms : x->t.id - y->t.id;
+    return (d > 0) - (d < 0);
+}
+static int task_claim(void *self, const char *from, size_t limit, uint32_t lease_ms, int64_t *lease,
+                      quern_task_fn fn, void *ud, quern_error *err)
+{
+    memory *m = self;
+    int64_t token = ++m->ids;
+    int rc = 0;
+    (void)err;
+    *lease = 0;
+    if (m->tasks.n)
+        qsort(m->tasks.at, m->tasks.n, sizeof *m->tasks.at, by_due);
+    for (size_t i = 0; i < m->tasks.n && limit && !rc; i++) {
+        task *t = &m->tasks.at[i];
+        if (!is_due(t) || (from && strcmp(t->source, from) != 0))
+            continue;
+        t->t.rescued = t->lease != 0;
+        m->rescued += t->lease != 0;
+        t->lease = *lease = token;
+        t->again = 0;
+        t->t.attempts++;
+        t->t.due_ms = now_ms() + lease_ms;
+        t->t.state = QUERN_TASK_LEASED;
+        rc = fn(&t->t, ud);
+        limit--;
+    }
+    return rc;
+}
+static int task_renew(void *self, int64_t lease, uint32_t lease_ms, uint64_t *held,
+                      quern_error *err)
+{
+    memory *m = self;
+    (void)err;
+    *held = 0;
+    for (size_t i = 0; i < m->tasks.n && lease; i++)
+        if (m->tasks.at[i].lease == lease) {
+            m->tasks.at[i].t.due_ms = now_ms() + lease_ms;
+            ++*held;
+        }
+    return QUERN_OK;
+}
+static int task_settle(void *self, int64_t lease, const quern_task_end *ends, size_t n,
+                       uint8_t *settled, quern_error *err)
+{
+    memory *m = self;
+    (void)err;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = 0;
+        while (at < m->tasks.n && m->tasks.at[at].t.id != ends[i].id)
+            at++;
+        task *t = at < m->tasks.n && m->tasks.at[at].lease == lease ? &m->tasks.at[at] : NULL;
+        settled[i] = t != NULL;
+        if (!t)
+            continue;
+        int kind = ends[i].kind, given_up = kind == QUERN_TASK_GIVE_UP;
+        if (kind == QUERN_TASK_DONE && !t->again) {
+            DROP(m->tasks, at);
+            continue;
+        }
+        if (kind == QUERN_TASK_RETRY || given_up) {
+            t->t.error = quern_str_of(text_of(m, ends[i].error));
+            t->t.failed_ms = now_ms();
+        }
+        if (t->again && (kind == QUERN_TASK_DONE || given_up))
+            t->t.attempts = 0;
+        else if (kind == QUERN_TASK_RELEASE)
+            t->t.attempts--;
+        t->t.state = given_up && !t->again ? QUERN_TASK_DEAD : QUERN_TASK_READY;
+        t->t.due_ms = now_ms() + (t->again ? 0 : (int64_t)ends[i].delay_ms);
+        t->lease = 0;
+        t->again = 0;
+    }
+    return QUERN_OK;
+}
+static int task_stats(void *self, const char *from, quern_task_stats *out, quern_error *err)
+{
+    memory *m = self;
+    QUERN_INIT(out);
+    if (from && !find_source(m, from))
+        return fail(err, QUERN_ENOTFOUND, "there is no source '%s'", from);
+    out->rescued = m->rescued;
+    for (size_t i = 0; i < m->tasks.n; i++) {
+        const task *t = &m->tasks.at[i];
+        uint64_t age = (uint64_t)(now_ms() - t->t.created_ms);
+        uint32_t most = QUERN_TASK_HISTOGRAM - 1;
+        if (from && strcmp(t->source, from) != 0)
+            continue;
+        if (t->t.state == QUERN_TASK_DEAD) {
+            out->dead++;
+            continue;
+        }
+        *(is_due(t) ? &out->ready : t->lease ? &out->leased : &out->waiting) += 1;
+        out->attempts[t->t.attempts < most ? t->t.attempts : most]++;
+        out->oldest_ms = age > out->oldest_ms ? age : out->oldest_ms;
+    }
+    return QUERN_OK;
+}
+static int by_task_id(const void *a, const void *b)
+{
+    const task *x = a, *y = b;
+    return (x->t.id > y->t.id) - (x->t.id < y->t.id);
+}
+static int task_list(void *self, const char *from, int state, int64_t after, size_t limit,
+                     quern_task_fn fn, void *ud, quern_error *err)
+{
+    memory *m = self;
+    int rc = 0;
+    (void)err;
+    if (m->tasks.n)
+        qsort(m->tasks.at, m->tasks.n, sizeof *m->tasks.at, by_task_id);
+    for (size_t i = 0; i < m->tasks.n && limit && !rc; i++) {
+        const task *t = &m->tasks.at[i];
+        quern_task shown = t->t;
+        if (state_of(t) != state || t->t.id <= after || (from && strcmp(t->source, from) != 0))
+            continue;
+        shown.state = state;
+        rc = fn(&shown, ud);
+        limit--;
+    }
+    return rc;
+}
+static int named(const task *t, const char *from, const quern_str *keys, size_t n)
+{
+    int found = keys == NULL;
+    for (size_t i = 0; i < n && !found; i++)
+        found = is(keys[i], t->key);
+    return found && strcmp(t->source, from) == 0;
+}
+static int task_revive(void *self, const char *from, const quern_str *keys, size_t n,
+                       uint64_t *revived, quern_error *err)
+{
+    memory *m = self;
+    *revived = 0;
+    if (!find_source(m, from))
+        return fail(err, QUERN_ENOTFOUND, "there is no source '%s'", from);
+    for (size_t i = 0; i < m->tasks.n; i++) {
+        task *t = &m->tasks.at[i];
+        if (t->t.state != QUERN_TASK_DEAD || !named(t, from, keys, n))
+            continue;
+        t->t.state = QUERN_TASK_READY;
+        t->t.attempts = 0;
+        t->t.due_ms = now_ms();
+        ++*revived;
+    }
+    return QUERN_OK;
+}
+static int task_remove(void *self, const char *from, const quern_str *keys, size_t n,
+                       uint64_t *removed, quern_error *err)
+{
+    memory *m = self;
+    *removed = 0;
+    if (!find_source(m, from))
+        return fail(err, QUERN_ENOTFOUND, "there is no source '%s'", from);
+    for (size_t i = m->tasks.n; i-- > 0;)
+        if (named(&m->tasks.at[i], from, keys, n)) {
+            DROP(m->tasks, i);
+            ++*removed;
+        }
+    return QUERN_OK;
+}
+
 /* ---- locks, close, table ---- */
 
 static int lock(void *self, const char *name, uint32_t wait_ms, void **held, quern_error *err)
@@ -753,6 +987,7 @@ static void close_memory(void *self)
     free(m->stamps.at);
     free(m->vectors.at);
     free(m->generations.at);
+    free(m->tasks.at);
     free(m->locks.at);
     free(m);
 }
@@ -787,6 +1022,14 @@ static const quern_store_table table = {
     .stage_drop = stage_drop,
     .lock = lock,
     .unlock = unlock,
+    .task_put = task_put,
+    .task_claim = task_claim,
+    .task_renew = task_renew,
+    .task_settle = task_settle,
+    .task_stats = task_stats,
+    .task_list = task_list,
+    .task_revive = task_revive,
+    .task_remove = task_remove,
 };
 
 /* ---- what the suite needs: a fresh store, and a user who edits `items` ---- */

@@ -25,6 +25,7 @@
 #include "quern/shelf.h"
 #include "quern/status.h"
 #include "quern/store.h"
+#include "quern/tasks.h"
 #include "quern/text.h"
 #include "quern/vector.h"
 

@@ -29,6 +29,9 @@ typedef struct quern_store_options {
     /* a borrowed sqlite3*; db and store must be NULL. Never closed; its transaction, if one is open,
      * is joined and never committed */
     void *connection;
+    /* the same for PostgreSQL: a borrowed PGconn*, idle or in a transaction that has not failed. Fill, work and add
+     * need a connection of their own for their locks and answer EUNSUPPORTED */
+    void *postgres_connection;
 } quern_store_options;
 
 /* Opens, and brings quern's own tables up to this version. On PostgreSQL vectors are pgvector's halfvec or vector where

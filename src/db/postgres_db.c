@@ -33,6 +33,8 @@ struct quern__pg {
     bool begun;  /* a transaction of ours is open, or was when the connection broke */
     bool lost;   /* the last fault was the connection's */
     bool unsure; /* it went while COMMIT was under way */
+    bool borrowed, joined;
+    quern__buf restore; /* what brings the settings of a joined transaction back */
     char sqlstate[6];
 };
 
@@ -192,8 +194,47 @@ done:
     return rc;
 }
 
+int quern__pg_borrow(quern__pg **out, void *connection, uint32_t lock_ms, quern_error *err)
+{
+    *out = NULL;
+    quern__pg *db = quern__calloc(1, sizeof *db);
+    if (!db)
+        return quern__fail_memory(err, sizeof *db);
+    db->conn = connection;
+    db->borrowed = true;
+    db->lock_ms = lock_ms;
+    quern__buf_init(&db->restore, 4096);
+    int rc = set_name(db, err);
+    PGTransactionStatusType at = PQtransactionStatus(db->conn);
+    const char *encoding = PQparameterStatus(db->conn, "client_encoding");
+    if (!rc && PQstatus(db->conn) != CONNECTION_OK)
+        rc = quern__fail(err, QUERN_EIO, 0, "%s: the connection that was lent is gone", db->name);
+    if (!rc && at != PQTRANS_IDLE && at != PQTRANS_INTRANS)
+        rc = quern__fail(err, QUERN_EINVAL, at,
+                         "%s: the connection that was lent is busy, or its transaction has failed",
+                         db->name);
+    if (!rc && encoding && strcmp(encoding, "UTF8") != 0)
+        rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "%s: the connection that was lent speaks %s; it has to be UTF8", db->name,
+                         encoding);
+    if (!rc && PQserverVersion(db->conn) < OLDEST_SERVER)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, PQserverVersion(db->conn),
+                         "%s: PostgreSQL %d; quern needs 15 or newer", db->name,
+                         PQserverVersion(db->conn) / 10000);
+    if (rc)
+        quern__pg_close(db);
+    else
+        *out = db;
+    return rc;
+}
+
 int quern__pg_again(quern__pg **out, const quern__pg *db, quern_error *err)
 {
+    *out = NULL;
+    if (db->borrowed)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "%s: a lock needs a connection of its own; open the store by its URL",
+                           db->name);
     return quern__pg_open(out, db->url, db->lock_ms, err);
 }
 
@@ -201,7 +242,9 @@ void quern__pg_close(quern__pg *db)
 {
     if (!db)
         return;
-    PQfinish(db->conn);
+    if (!db->borrowed)
+        PQfinish(db->conn);
+    quern__buf_dispose(&db->restore);
     quern__free(db->url);
     quern__free(db->name);
     quern__free(db);
@@ -212,6 +255,8 @@ static int reconnect(quern__pg *db, quern_error *err)
 {
     uint64_t until = quern__now_ns() + (uint64_t)RECONNECT_MS * 1000000;
     uint32_t pause = 50;
+    if (db->borrowed)
+        return fault(db, NULL, err);
     for (;;) {
         PQreset(db->conn);
         if (PQstatus(db->conn) == CONNECTION_OK) {
@@ -545,19 +590,57 @@ bool quern__pg_in_transaction(const quern__pg *db)
     return db->begun;
 }
 
+/* What a transaction of ours sets besides how it begins, "lock_timeout" first. */
+#define SETTINGS                                                                                   \
+    "SET LOCAL lock_timeout = %u;"                                                                 \
+    "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD';"                                \
+    "SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'hex';"                        \
+    "SET LOCAL extra_float_digits = 1; SET LOCAL lc_monetary = 'C';"                               \
+    "SET LOCAL standard_conforming_strings = on"
+
+/* A savepoint in the caller's transaction. SET LOCAL would outlive it when it is released: what the settings were is
+ * kept, as the statement that sets them again. */
+static int join(quern__pg *db, quern_error *err)
+{
+    quern__buf sql;
+    quern__pg_result *r = NULL;
+    quern__buf_init(&sql, 4096);
+    quern__buf_printf(&sql, "SAVEPOINT quern_save; " SETTINGS, db->lock_ms);
+    quern__buf_clear(&db->restore);
+    int rc = quern__buf_ok(&sql, "a savepoint", err);
+    if (!rc)
+        rc = quern__pg_query(
+            db,
+            "SELECT 'SELECT ' || pg_catalog.string_agg(pg_catalog.format("
+            "'pg_catalog.set_config(%L, %L, true)', n, pg_catalog.current_setting(n)), ', ')"
+            " FROM unnest(ARRAY['lock_timeout', 'TimeZone', 'DateStyle', 'IntervalStyle',"
+            " 'bytea_output', 'extra_float_digits', 'lc_monetary', 'standard_conforming_strings',"
+            " 'search_path']) AS n",
+            NULL, QUERN__PG_AS_TEXT, &r, err);
+    if (!rc)
+        quern__buf_puts(&db->restore, quern__pg_get_text(r, 0, 0).ptr);
+    quern__pg_clear(r);
+    if (!rc)
+        rc = quern__buf_ok(&db->restore, "settings", err);
+    if (!rc)
+        rc = quern__pg_script(db, sql.data, err);
+    quern__buf_dispose(&sql);
+    db->joined = rc == QUERN_OK;
+    db->begun = rc == QUERN_OK;
+    return rc;
+}
+
 int quern__pg_begin(quern__pg *db, int access, quern_error *err)
 {
     if (db->begun)
         return quern__fail(err, QUERN_EINTERNAL, 0, "a transaction inside a transaction");
+    if (db->borrowed && PQtransactionStatus(db->conn) != PQTRANS_IDLE)
+        return join(db, err);
     quern__buf sql;
     quern__buf_init(&sql, 4096);
     quern__buf_printf(&sql,
-                      "BEGIN ISOLATION LEVEL READ COMMITTED %s; SET LOCAL lock_timeout = %u;"
-                      "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD';"
-                      "SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL bytea_output = 'hex';"
-                      "SET LOCAL extra_float_digits = 1; SET LOCAL lc_monetary = 'C';"
-                      "SET LOCAL standard_conforming_strings = on;"
-                      "SET LOCAL idle_in_transaction_session_timeout = 60000",
+                      "BEGIN ISOLATION LEVEL READ COMMITTED %s; " SETTINGS
+                      "; SET LOCAL idle_in_transaction_session_timeout = 60000",
                       access == QUERN__PG_READ ? "READ ONLY" : "READ WRITE", db->lock_ms);
     int rc = quern__buf_ok(&sql, "BEGIN", err);
     if (!rc && (db->lost || PQstatus(db->conn) == CONNECTION_BAD))
@@ -583,8 +666,10 @@ void quern__pg_rollback(quern__pg *db)
     char state[sizeof db->sqlstate];
     memcpy(state, db->sqlstate, sizeof state);
     if (PQtransactionStatus(db->conn) != PQTRANS_IDLE && PQstatus(db->conn) == CONNECTION_OK)
-        quern__pg_script(db, "ROLLBACK", NULL);
+        quern__pg_script(db, db->joined ? "ROLLBACK TO quern_save; RELEASE quern_save" : "ROLLBACK",
+                         NULL);
     db->begun = false;
+    db->joined = false;
     db->lost = lost; /* of the statement that failed before */
     memcpy(db->sqlstate, state, sizeof state);
 }
@@ -593,6 +678,15 @@ int quern__pg_commit(quern__pg *db, quern_error *err)
 {
     db->sqlstate[0] = '\0';
     db->lost = false;
+    if (db->joined) {
+        int kept = quern__pg_script(db, db->restore.data, err);
+        if (!kept)
+            kept = quern__pg_script(db, "RELEASE quern_save", err);
+        if (kept)
+            quern__pg_rollback(db);
+        db->begun = db->joined = false;
+        return kept;
+    }
     PGresult *res = PQexec(db->conn, "COMMIT");
     int rc = QUERN_OK;
     if (PQresultStatus(res) != PGRES_COMMAND_OK) {
@@ -610,8 +704,10 @@ int quern__pg_commit(quern__pg *db, quern_error *err)
 }
 
 /* Is it worth doing all again? What was under way when the connection went while COMMIT was sent is not known. */
-static bool again(const quern__pg *db)
+static bool again(const quern__pg *db, bool joined)
 {
+    if (joined) /* the caller's transaction holds what it was in the way of */
+        return false;
     return strcmp(db->sqlstate, "40001") == 0 || strcmp(db->sqlstate, "40P01") == 0 ||
            (db->lost && !db->unsure);
 }
@@ -627,12 +723,13 @@ int quern__pg_transact(quern__pg *db, int access, int (*fn)(void *ud, quern_erro
         rc = quern__pg_begin(db, access, err);
         if (rc)
             return rc;
+        bool joined = db->joined;
         rc = fn(ud, err);
         if (rc)
             quern__pg_rollback(db);
         else
             rc = quern__pg_commit(db, err);
-        if (!rc || !again(db))
+        if (!rc || !again(db, joined))
             return rc;
     }
     return rc;

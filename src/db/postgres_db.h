@@ -42,7 +42,10 @@ enum quern__pg_oid {
 /* lock_ms: how long a statement waits for a lock of somebody else's before EBUSY. EIO when nobody answers,
  * EUNSUPPORTED below PostgreSQL 15, EINVAL for a URL that is none. Messages never show the password. */
 int quern__pg_open(quern__pg **out, const char *url, uint32_t lock_ms, quern_error *err);
-/* A second connection to where db is connected. */
+/* A connection of the caller's: never closed, never made anew. A transaction of his that is open is joined, by a
+ * savepoint: what we do goes with it, its settings come back, and it is never committed. */
+int quern__pg_borrow(quern__pg **out, void *connection, uint32_t lock_ms, quern_error *err);
+/* A second connection to where db is connected; EUNSUPPORTED when db is borrowed. */
 int quern__pg_again(quern__pg **out, const quern__pg *db, quern_error *err);
 void quern__pg_close(quern__pg *db);             /* NULL is fine */
 const char *quern__pg_name(const quern__pg *db); /* "host:port/database", for messages */

@@ -9,37 +9,11 @@
 #include <string.h>
 
 #include "base/compiler.h"
-#include "base/error.h"
-#include "quern/sys/store.h"
+#include "store/conformance_suite.h"
 
 enum { DIM = 4, MOST = 64 };
 
-typedef struct suite {
-    const quern_conformance *c;
-    const quern_store_table *t;
-    void *self;
-    const char *rule;
-    quern_source_spec spec;
-    quern_read read;
-    quern_error *err;  /* the caller's */
-    quern_error inner; /* of the call under test */
-} suite;
-
 static const char *const columns[] = {"title", "body"};
-
-static int broken(suite *s, int line, const char *what)
-{
-    return quern__fail(s->err, QUERN_EMISMATCH, line, "rule '%s' is broken: %s (%s)", s->rule, what,
-                       s->inner.status ? s->inner.msg : "no error");
-}
-
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            return broken(s, __LINE__, #condition);                                                \
-    } while (0)
-/* A call of the table: s->t->name(s->self, …, &s->inner). */
-#define CALL(name, ...) (s->inner.status = 0, s->t->name(s->self, __VA_ARGS__, &s->inner))
 
 static int put(suite *s, int64_t id, const char *title, const char *rev)
 {
@@ -817,14 +791,7 @@ static int a_lock_has_one_holder(suite *s)
     return QUERN_OK;
 }
 
-#define RULE(name)                                                                                 \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-static const struct {
-    const char *name;
-    int (*run)(suite *s);
-} rules[] = {
+static const suite_rule rules[] = {
     RULE(sources_are_kept),
     RULE(declarations_are_tried),
     RULE(a_scan_sees_every_row_once),
@@ -850,27 +817,34 @@ static const struct {
     RULE(a_lock_has_one_holder),
 };
 
+static int run_rule(const quern_conformance *c, const suite_rule *rule, quern_error *err)
+{
+    suite whole = {.c = c, .t = c->table, .rule = rule->name, .err = err}, *s = &whole;
+    QUERN_INIT(&s->spec);
+    s->spec.name = "items";
+    s->spec.table = "items";
+    s->spec.keys = "id";
+    s->spec.text = "{title}. {body}";
+    s->spec.revision = "rev";
+    s->read = (quern_read){.source = &s->spec, .columns = columns, .n_columns = 2};
+    if (c->note)
+        c->note(s->rule, c->ud);
+    int rc = c->open(&s->self, c->ud, err);
+    if (rc)
+        return rc;
+    rc = rule->run(s);
+    s->t->close(s->self);
+    return rc;
+}
+
 int quern_store_conformance(const quern_conformance *c, quern_error *err)
 {
     QUERN__REQUIRE(c && c->struct_size >= sizeof *c && c->open && c->put && c->remove && c->table,
                    err);
     int rc = QUERN_OK;
-    for (size_t i = 0; i < QUERN__COUNT(rules) && !rc; i++) {
-        suite s = {.c = c, .t = c->table, .rule = rules[i].name, .err = err};
-        QUERN_INIT(&s.spec);
-        s.spec.name = "items";
-        s.spec.table = "items";
-        s.spec.keys = "id";
-        s.spec.text = "{title}. {body}";
-        s.spec.revision = "rev";
-        s.read = (quern_read){.source = &s.spec, .columns = columns, .n_columns = 2};
-        if (c->note)
-            c->note(s.rule, c->ud);
-        rc = c->open(&s.self, c->ud, err);
-        if (rc)
-            return rc;
-        rc = rules[i].run(&s);
-        s.t->close(s.self);
-    }
+    for (size_t i = 0; i < QUERN__COUNT(rules) && !rc; i++)
+        rc = run_rule(c, &rules[i], err);
+    for (const suite_rule *r = quern__task_rules; c->table->task_put && r->name && !rc; r++)
+        rc = run_rule(c, r, err);
     return rc;
 }

@@ -29,12 +29,14 @@ int quern_store_open(quern_store **out, const quern_store_options *opt, quern_er
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(opt && opt->struct_size >= sizeof *opt, err);
-    if (opt->connection && (opt->db || opt->store))
+    bool borrowed = opt->connection || opt->postgres_connection;
+    if (borrowed && (opt->db || opt->store || (opt->connection && opt->postgres_connection)))
         return quern__fail(err, QUERN_EINVAL, 0,
-                           "a borrowed connection and a path: give one of them");
-    if (!opt->connection && (!opt->db || !*opt->db))
+                           "a borrowed connection and a path, or two of them: give one");
+    if (!borrowed && (!opt->db || !*opt->db))
         return quern__fail(err, QUERN_EINVAL, 0, "no database given");
-    if (quern__is_postgres_url(opt->db) || quern__is_postgres_url(opt->store))
+    if (opt->postgres_connection || quern__is_postgres_url(opt->db) ||
+        quern__is_postgres_url(opt->store))
 #ifdef QUERN_POSTGRES
         return quern__postgres_open(out, opt, err);
 #else
@@ -59,6 +61,11 @@ int quern_store_from_table(quern_store **out, const quern_store_table *table, vo
     QUERN__REQUIRE(table->vectors && table->resolve && table->chunks && table->stage_begin, err);
     QUERN__REQUIRE(table->stage_put && table->stage_publish && table->stage_drop, err);
     QUERN__REQUIRE(table->lock && table->unlock, err);
+    bool tasks = table->task_put != NULL;
+    QUERN__REQUIRE(tasks == (table->task_claim && table->task_renew && table->task_settle &&
+                             table->task_stats && table->task_list && table->task_revive &&
+                             table->task_remove),
+                   err);
     quern_store *s = quern__alloc(sizeof *s);
     if (!s)
         return quern__fail_memory(err, sizeof *s);

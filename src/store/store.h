@@ -19,4 +19,7 @@ int quern__resolve_template(quern__template *t, quern_store *s, const quern_sour
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);
 
+/* A key in its canonical spelling; *out is the caller's. */
+int quern__canonical_key(quern_str key, char **out, quern_error *err);
+
 #endif

@@ -21,6 +21,7 @@
 #define QUERN_SYS_STORE_H
 
 #include "quern/store.h"
+#include "quern/tasks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -111,7 +112,23 @@ typedef struct quern_save {
     quern_str key;
     quern_stamp stamp;
     const quern_chunk *chunks; /* stamp.chunks of them */
+    int64_t lease;             /* not 0: saved only while the document's task has this lease */
 } quern_save;
+
+/* How the holder of a lease ends one of its tasks. A task that was put again meanwhile becomes ready at once instead,
+ * whatever is said here (after DONE and GIVE_UP with no attempt counted). */
+enum quern_task_end_kind {
+    QUERN_TASK_DONE,    /* the task goes */
+    QUERN_TASK_RETRY,   /* ready after delay_ms, with its error */
+    QUERN_TASK_RELEASE, /* ready after delay_ms; the attempt does not count */
+    QUERN_TASK_GIVE_UP  /* dead, with its error */
+};
+typedef struct quern_task_end {
+    int64_t id;
+    int kind;
+    uint64_t delay_ms;
+    quern_str error;
+} quern_task_end;
 
 /* A block of vectors in scan: refs[i] belongs to data + i * bytes_per_vector. */
 typedef int (*quern_block_fn)(const int64_t *refs, const void *data, size_t n, void *ud);
@@ -228,6 +245,31 @@ typedef struct quern_store_table {
      * EBUSY: holder's host, pid and start in the message. -- */
     int (*lock)(void *self, const char *name, uint32_t wait_ms, void **held, quern_error *err);
     void (*unlock)(void *self, void *held);
+
+    /* -- tasks (quern/tasks.h). A store may lack them: then all of these are NULL, and enqueueing says so. Times are
+     * the store's: the server's clock, or the wall clock of the one machine. A clock that is set back makes no lease
+     * longer than it was given. erase and source_remove take the tasks of what they remove. -- */
+    int (*task_put)(void *self, const char *source, const quern_str *keys, size_t n,
+                    const char *reason, uint64_t *added, quern_error *err);
+    /* Up to limit that are ready and due, the longest due first, of one source or all (NULL), none of them waited
+     * for: each now has the lease *lease (one number for the call, never 0) for lease_ms, and one attempt more. An expired
+     * lease is taken over (rescued). fn is told of each after the transaction. */
+    int (*task_claim)(void *self, const char *source, size_t limit, uint32_t lease_ms,
+                      int64_t *lease, quern_task_fn fn, void *ud, quern_error *err);
+    /* All that still have this lease have it for lease_ms from now; *held: how many. */
+    int (*task_renew)(void *self, int64_t lease, uint32_t lease_ms, uint64_t *held,
+                      quern_error *err);
+    /* settled[i]: 1, or 0 where the task no longer has this lease (or a transaction of somebody's that puts it again is
+     * open: then it runs again when the lease ends). */
+    int (*task_settle)(void *self, int64_t lease, const quern_task_end *ends, size_t n,
+                       uint8_t *settled, quern_error *err);
+    int (*task_stats)(void *self, const char *source, quern_task_stats *out, quern_error *err);
+    int (*task_list)(void *self, const char *source, int state, int64_t after, size_t limit,
+                     quern_task_fn fn, void *ud, quern_error *err);
+    int (*task_revive)(void *self, const char *source, const quern_str *keys, size_t n,
+                       uint64_t *revived, quern_error *err);
+    int (*task_remove)(void *self, const char *source, const quern_str *keys, size_t n,
+                       uint64_t *removed, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

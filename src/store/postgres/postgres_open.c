@@ -62,6 +62,14 @@ static const quern_store_table postgres_table = {
     .stage_drop = quern__postgres_stage_drop,
     .lock = quern__postgres_lock,
     .unlock = quern__postgres_unlock,
+    .task_put = quern__postgres_task_put,
+    .task_claim = quern__postgres_task_claim,
+    .task_renew = quern__postgres_task_renew,
+    .task_settle = quern__postgres_task_settle,
+    .task_stats = quern__postgres_task_stats,
+    .task_list = quern__postgres_task_list,
+    .task_revive = quern__postgres_task_revive,
+    .task_remove = quern__postgres_task_remove,
 };
 
 /* ---- statements on quern's tables ---- */
@@ -198,7 +206,8 @@ int quern__postgres_open(quern_store **out, const quern_store_options *opt, quer
     if (opt->wal)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "PostgreSQL has no journal mode to switch: leave out 'wal'");
-    if (!quern__is_postgres_url(opt->db) || (opt->store && !quern__is_postgres_url(opt->store)))
+    if (!opt->postgres_connection &&
+        (!quern__is_postgres_url(opt->db) || (opt->store && !quern__is_postgres_url(opt->store))))
         return quern__fail(
             err, QUERN_EUNSUPPORTED, 0,
             "the database and the store are of two kinds; give both as postgres:// or both as "
@@ -209,7 +218,9 @@ int quern__postgres_open(quern_store **out, const quern_store_options *opt, quer
     s->read_only = opt->read_only != 0;
     quern__buf_init(&s->sql, QUERN__PG_LONGEST_SQL);
     int rc = set_schema(s, "quern", err);
-    if (!rc)
+    if (!rc && opt->postgres_connection)
+        rc = quern__pg_borrow(&s->own, opt->postgres_connection, busy_ms, err);
+    else if (!rc)
         rc = quern__pg_open(&s->own, opt->store ? opt->store : opt->db, busy_ms, err);
     s->src = s->own;
     if (!rc && opt->store)

@@ -161,6 +161,11 @@ static int sweep_one(quern__postgres *s, int64_t source, quern_error *err)
                                  "DELETE FROM @documents WHERE doc IN (SELECT doc FROM @documents"
                                  " WHERE source = $1 LIMIT 1000)",
                                  &p, &went, err);
+    for (went = 1; !rc && went;)
+        rc = quern__postgres_run(s,
+                                 "DELETE FROM @tasks WHERE id IN (SELECT id FROM @tasks"
+                                 " WHERE source = $1 LIMIT 1000)",
+                                 &p, &went, err);
     while (!rc && batch) {
         rc = next_id(s, "SELECT id FROM @batches WHERE source = $1 LIMIT 1", source, &batch, err);
         if (!rc && batch)

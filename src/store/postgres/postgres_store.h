@@ -207,4 +207,32 @@ int quern__postgres_lock(void *self, const char *name, uint32_t wait_ms, void **
                          quern_error *err);
 void quern__postgres_unlock(void *self, void *held);
 
+/* postgres_task.c */
+int quern__postgres_task_put(void *self, const char *source, const quern_str *keys, size_t n,
+                             const char *reason, uint64_t *added, quern_error *err);
+int quern__postgres_task_claim(void *self, const char *source, size_t limit, uint32_t lease_ms,
+                               int64_t *lease, quern_task_fn fn, void *ud, quern_error *err);
+int quern__postgres_task_renew(void *self, int64_t lease, uint32_t lease_ms, uint64_t *held,
+                               quern_error *err);
+int quern__postgres_task_settle(void *self, int64_t lease, const quern_task_end *ends, size_t n,
+                                uint8_t *settled, quern_error *err);
+int quern__postgres_task_stats(void *self, const char *source, quern_task_stats *out,
+                               quern_error *err);
+int quern__postgres_task_list(void *self, const char *source, int state, int64_t after,
+                              size_t limit, quern_task_fn fn, void *ud, quern_error *err);
+int quern__postgres_task_revive(void *self, const char *source, const quern_str *keys, size_t n,
+                                uint64_t *revived, quern_error *err);
+int quern__postgres_task_remove(void *self, const char *source, const quern_str *keys, size_t n,
+                                uint64_t *removed, quern_error *err);
+/* In a transaction: stored[i] becomes 0 where the document names a lease that its task has no more; the others keep
+ * theirs to the end of it. */
+int quern__postgres_tasks_held(quern__postgres *s, const char *source, const quern_save *docs,
+                               size_t n, uint8_t *stored, quern_error *err);
+/* In a transaction, before the rows are read: tasks of these keys that nobody else has locked, into ids. What is put
+ * later waits for us, and finds no task. */
+int quern__postgres_tasks_lock(quern__postgres *s, const char *source, quern__pg_array *keys,
+                               quern__pg_array *ids, quern_error *err);
+int quern__postgres_tasks_forget(quern__postgres *s, quern__pg_array *ids, quern__pg_array *keys,
+                                 quern_error *err);
+
 #endif

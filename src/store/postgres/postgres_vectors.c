@@ -477,6 +477,8 @@ static int save_all(void *ud, quern_error *err)
     if (!rc)
         rc = ask(w, err);
     if (!rc)
+        rc = quern__postgres_tasks_held(w->s, w->read->source->name, w->docs, w->n, w->stored, err);
+    if (!rc)
         rc = put_stamps(w, &there, err);
     if (!rc)
         rc = replace_chunks(w, err);
@@ -552,11 +554,12 @@ static int erase_some(void *ud, quern_error *err)
     quern_read read = *w->read;
     quern__pg_generation g;
     quern__arena arena;
-    quern__pg_array keys, gone;
+    quern__pg_array keys, gone, tasks;
     quern__pg_params params;
     int64_t chunks = 0;
     quern__arena_init(&arena, 0);
     quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
+    quern__pg_array_init(&tasks, QUERN__PG_INT8, 0);
     quern__pg_array_init(&gone, QUERN__PG_TEXT, 0);
     w->removed = 0;
     read.generation = 0; /* what the stamps say does not matter */
@@ -565,6 +568,8 @@ static int erase_some(void *ud, quern_error *err)
     int rc = keep_generation(w->s, w->read->generation, &g, err);
     if (!rc)
         rc = lock_stamps(w->s, g.id, &keys, NULL, err);
+    if (!rc)
+        rc = quern__postgres_tasks_lock(w->s, w->read->source->name, &keys, &tasks, err);
     if (!rc)
         rc = read_rows(w->s, &read, w->keys, w->n, &arena, rows, err);
     for (size_t i = 0; i < w->n && !rc; i++)
@@ -581,9 +586,12 @@ static int erase_some(void *ud, quern_error *err)
                                  &params, NULL, err);
     if (!rc && w->removed)
         rc = drop_chunks(w->s, g.id, &gone, &chunks, err);
+    if (!rc && w->removed)
+        rc = quern__postgres_tasks_forget(w->s, &tasks, &gone, err);
     if (!rc)
         rc = add_chunks(w->s, g.id, -chunks, err);
     quern__pg_array_dispose(&keys);
+    quern__pg_array_dispose(&tasks);
     quern__pg_array_dispose(&gone);
     quern__arena_dispose(&arena);
     return rc;

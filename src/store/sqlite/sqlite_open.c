@@ -56,6 +56,14 @@ static const quern_store_table sqlite_table = {
     .stage_drop = quern__sqlite_stage_drop,
     .lock = quern__sqlite_lock,
     .unlock = quern__sqlite_unlock,
+    .task_put = quern__sqlite_task_put,
+    .task_claim = quern__sqlite_task_claim,
+    .task_renew = quern__sqlite_task_renew,
+    .task_settle = quern__sqlite_task_settle,
+    .task_stats = quern__sqlite_task_stats,
+    .task_list = quern__sqlite_task_list,
+    .task_revive = quern__sqlite_task_revive,
+    .task_remove = quern__sqlite_task_remove,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

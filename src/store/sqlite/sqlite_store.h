@@ -137,4 +137,27 @@ int quern__sqlite_lock(void *self, const char *name, uint32_t wait_ms, void **he
                        quern_error *err);
 void quern__sqlite_unlock(void *self, void *held);
 
+/* sqlite_task.c */
+int quern__sqlite_task_put(void *self, const char *source, const quern_str *keys, size_t n,
+                           const char *reason, uint64_t *added, quern_error *err);
+int quern__sqlite_task_claim(void *self, const char *source, size_t limit, uint32_t lease_ms,
+                             int64_t *lease, quern_task_fn fn, void *ud, quern_error *err);
+int quern__sqlite_task_renew(void *self, int64_t lease, uint32_t lease_ms, uint64_t *held,
+                             quern_error *err);
+int quern__sqlite_task_settle(void *self, int64_t lease, const quern_task_end *ends, size_t n,
+                              uint8_t *settled, quern_error *err);
+int quern__sqlite_task_stats(void *self, const char *source, quern_task_stats *out,
+                             quern_error *err);
+int quern__sqlite_task_list(void *self, const char *source, int state, int64_t after, size_t limit,
+                            quern_task_fn fn, void *ud, quern_error *err);
+int quern__sqlite_task_revive(void *self, const char *source, const quern_str *keys, size_t n,
+                              uint64_t *revived, quern_error *err);
+int quern__sqlite_task_remove(void *self, const char *source, const quern_str *keys, size_t n,
+                              uint64_t *removed, quern_error *err);
+/* 1: the key's task has this lease; 0: not, or no more. */
+int quern__sqlite_task_held(quern__sqlite *s, const char *source, quern_str key, int64_t lease,
+                            quern_error *err);
+int quern__sqlite_task_forget(quern__sqlite *s, const char *source, quern_str key,
+                              quern_error *err);
+
 #endif

@@ -227,6 +227,8 @@ int quern__sqlite_save(void *self, const quern_read *read, const quern_save *doc
         quern_row row;
         int there = quern__sqlite_row(w.s, &plan, read, docs[i].key, &arena, &row, err);
         int go = there == 1 ? still(&row, i, ud) : there;
+        if (go == 1 && docs[i].lease)
+            go = quern__sqlite_task_held(w.s, read->source->name, docs[i].key, docs[i].lease, err);
         if (go == 1)
             rc = save_one(&w, &docs[i], err);
         else if (go < 0)
@@ -275,6 +277,8 @@ static int erase_slice(saving *w, quern__sqlite_plan *plan, const quern_read *re
         quern_row row;
         int there = quern__sqlite_row(w->s, plan, read, keys[*at], &arena, &row, err);
         rc = there < 0 ? there : there == 0 ? erase_one(w, keys[*at], err) : QUERN_OK;
+        if (!rc && there == 0)
+            rc = quern__sqlite_task_forget(w->s, read->source->name, keys[*at], err);
         count += there == 0;
         ++*at;
         quern__arena_dispose(&arena);

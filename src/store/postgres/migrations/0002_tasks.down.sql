@@ -1,0 +1,2 @@
+ALTER TABLE sources DROP COLUMN rescued;
+DROP TABLE tasks;

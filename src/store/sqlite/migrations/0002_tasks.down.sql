@@ -1,0 +1,2 @@
+ALTER TABLE quern_sources DROP COLUMN rescued;
+DROP TABLE quern_tasks;
