@@ -139,11 +139,7 @@ static void an_empty_database_is_opened_by_many(void **state)
             fail_msg("%s", w[i].err.msg);
         quern_store_free(w[i].store);
     }
-<<<<<<< HEAD
-    assert_true(number("SELECT max(version) FROM quern.migrations") > 0);
-=======
     assert_int_equal(number("SELECT count(*) - max(version) FROM quern.migrations"), 0);
->>>>>>> 8f82a37 (store: tasks with leases, fences and dead letters on SQLite and PostgreSQL; borrowed PGconn)
 }
 
 static void build_in_thread(void *ud)

@@ -14,7 +14,7 @@
 #include "store/store.h"
 #include "support/postgres_server.h"
 
-enum { WORKERS = 4, TASKS = 400 };
+enum { WORKERS = 4, TASKS = 150 };
 
 static postgres_server server;
 static PGconn *conn;
@@ -263,14 +263,16 @@ static void each_task_has_one_worker(void **state)
     world *w = *state;
     static worker workers[WORKERS];
     quern__thread *threads[WORKERS];
-    char key[16];
+    static char text[TASKS][12];
+    static quern_str keys[TASKS];
     static int64_t all[TASKS];
     size_t n = 0;
     memset(workers, 0, sizeof workers);
     for (int i = 0; i < TASKS; i++) {
-        snprintf(key, sizeof key, "%d", i);
-        put(w->store, key);
+        snprintf(text[i], sizeof text[i], "%d", i);
+        keys[i] = quern_str_of(text[i]);
     }
+    assert_int_equal(quern_enqueue(w->store, "items", keys, TASKS, NULL, NULL, NULL), QUERN_OK);
     for (int i = 0; i < WORKERS; i++) {
         workers[i].db = db;
         assert_int_equal(quern__thread_start(&threads[i], work, &workers[i], NULL), QUERN_OK);
