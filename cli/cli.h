@@ -38,6 +38,7 @@ int cmd_source_list(cli *c, quern_error *err);
 int cmd_source_show(cli *c, quern_error *err);
 int cmd_source_remove(cli *c, quern_error *err);
 int cmd_fill(cli *c, quern_error *err);
+int cmd_enqueue(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);
 int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);
@@ -54,6 +55,11 @@ int no_memory(quern_error *err);
 void search_options(const cli *c, quern_search_options *opt);
 void write_results_json(const cli *c, const quern_results *r); /* members of an open object */
 void write_results_text(const cli *c, const quern_results *r);
+
+/* ---- cmd_enqueue.c: tasks of a source, as status shows them ---- */
+int write_tasks_json(quern_store *s, const char *source,
+                     quern_error *err); /* an open object's member */
+int write_tasks_text(quern_store *s, const char *source, quern_error *err);
 
 /* ---- args.c ---- */
 /* Splits argv after the command's words into flags (set in c->config) and c->args, which are put into

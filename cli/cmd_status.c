@@ -61,7 +61,6 @@ static void row_json(const quern_status_row *r)
     put_key("dimensions");
     put_whole(r->dimensions);
     counts_json(&s, r->percent);
-    put_end_object();
 }
 
 static void row_text(const quern_status_row *r)
@@ -90,6 +89,9 @@ static int one_source(cli *c, quern_store *store, quern_embedder *e, const char 
         const quern_status_row *row = quern_status_at(r, i);
         add(all, row);
         (c->json ? row_json : row_text)(row);
+        rc = (c->json ? write_tasks_json : write_tasks_text)(store, row->source, err);
+        if (c->json)
+            put_end_object();
     }
     quern_status_free(r);
     return rc;

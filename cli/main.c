@@ -40,6 +40,7 @@ static const struct {
     {"source show", cmd_source_show},
     {"source remove", cmd_source_remove},
     {"fill", cmd_fill},
+    {"enqueue", cmd_enqueue},
     {"search", cmd_search},
     {"similar", cmd_similar},
     {"status", cmd_status},

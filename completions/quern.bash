@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill search similar status verify bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill enqueue search similar status verify bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -55,6 +55,7 @@ _quern()
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --since --dry-run --force --full --allow-empty --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

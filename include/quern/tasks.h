@@ -41,7 +41,8 @@ typedef struct quern_task_stats {
     uint64_t attempts[QUERN_TASK_HISTOGRAM];
 } quern_task_stats;
 
-/* Puts a task for each key (canonical JSON or any spelling of it: 42, "abc", [1,"x"]) of a source. A key that has
+/* Puts a task for each key of a source, given as JSON (42, "abc", [1,"x"]); a bare word is text, and so is a number
+ * where the source is the built-in documents. Whether there is such a row is seen when the task is worked on. A key that has
  * one already: the reason is replaced, it is due at once, its attempts stay; while a worker has it, it runs once more
  * afterwards; a dead one lives again. On a store over a borrowed connection all of it belongs to the caller's
  * transaction. reason NULL: "enqueued". *added (NULL is fine): tasks that were not there before.

@@ -14,7 +14,7 @@
 
 #include "base/compiler.h"
 
-#define STORES    "add source fill search similar status verify bench doctor"
+#define STORES    "add source fill enqueue search similar status verify bench doctor"
 #define MODELS    "embed similarity tokenize chunk fill search similar status verify bench doctor"
 #define FILLS     "embed similarity fill search similar status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
@@ -30,7 +30,7 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill search similar status verify bench", 1,
+     "add fill enqueue search similar status verify bench", 1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
      "repeated (default: all); similar: the first one named holds the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
@@ -144,6 +144,8 @@ static const quern_option options[] = {
      "fill", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
      2147483648.0, "add fill", 0, "Refuse a document that is larger."},
+    {"reason", "QUERN_REASON", QUERN_OPTION_TEXT, "TEXT", NULL, NULL, 0, 0, "enqueue", 0,
+     "Why, in a few words; kept with the task (default: enqueued)."},
     {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify", 0,
      "Documents of each source to embed again and compare."},
     {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify", 0,
@@ -165,7 +167,8 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill search similar status verify bench "
+     "embed similarity tokenize chunk model add source fill enqueue search similar status verify "
+     "bench "
      "doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-remove source-remove", 0,
@@ -248,6 +251,11 @@ static const quern_command commands[] = {
      "Embeds what is new or has changed, and drops what has gone. Stop it at any moment: what is "
      "done is saved, and the next run goes on from there.",
      "quern fill --db library.db"},
+    {"enqueue", "[KEY…]", "Say that documents are to be looked at soon.",
+     "Puts a task for each KEY, or for each line of standard input when there are none: 42, abc, "
+     "'[1,\"x\"]'. --source names the one source that they are of. A key that has a task keeps it: "
+     "it is due at once. Tasks are hints: a fill finds the same work without them.",
+     "quern enqueue --source books --reason 'new edition' 42 43"},
     {"search", "QUERY", "Find documents by meaning.",
      "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
      "is current; no hit at all is no error.",

@@ -4,6 +4,7 @@
  */
 #include "quern/tasks.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -22,13 +23,6 @@ static int have_tasks(const quern_store *s, quern_error *err)
                              s->table.name);
 }
 
-/* The index of the key at fault joins the error. */
-static int canonical_of(const quern_str *keys, size_t i, char **out, quern_error *err)
-{
-    int rc = quern__canonical_key(keys[i], out, err);
-    return rc ? quern__blame(err, rc, i) : QUERN_OK;
-}
-
 int quern__canonical_key(quern_str key, char **out, quern_error *err)
 {
     quern_value values[KEY_VALUES];
@@ -40,6 +34,39 @@ int quern__canonical_key(quern_str key, char **out, quern_error *err)
         rc = quern_key_encode(values, n, out, err);
     quern_free(storage);
     return rc;
+}
+
+/* Is the source the built-in kind, whose keys are all text? */
+typedef struct key_rule {
+    const char *source;
+    bool all_text;
+} key_rule;
+
+static int look_at_source(const quern_source_spec *spec, void *ud)
+{
+    key_rule *r = ud;
+    if (strcmp(spec->name, r->source) == 0)
+        r->all_text = !spec->table && !spec->query;
+    return QUERN_OK;
+}
+
+/* A word that is no JSON, or no text where all keys are, is text itself. The index of the key at fault joins the error. */
+static int canonical_of(const key_rule *rule, const quern_str *keys, size_t i, char **out,
+                        quern_error *err)
+{
+    char first = keys[i].len ? keys[i].ptr[0] : '\0';
+    bool spelt = first == '"' || first == '[' || first == '{';
+    quern_value word = {.type = QUERN_VALUE_TEXT, .bytes = keys[i]};
+    int rc = first ? QUERN_EFORMAT : quern__fail(err, QUERN_EINVAL, 0, "an empty key");
+    if (first && (spelt || !rule->all_text))
+        rc = quern__canonical_key(keys[i], out, err);
+    if (rc == QUERN_EFORMAT && !spelt)
+        rc = quern_key_encode(&word, 1, out, err);
+    if (rc == QUERN_EFORMAT)
+        rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "'%.*s' is no key: 42, abc, '\"a b\"' and '[1,\"x\"]' are",
+                         (int)QUERN__MIN(keys[i].len, (size_t)80), keys[i].ptr);
+    return rc ? quern__blame(err, rc, i) : QUERN_OK;
 }
 
 static void free_keys(quern_str *keys, size_t n)
@@ -57,17 +84,18 @@ static int with_keys(quern_store *s, const char *source, const quern_str *keys, 
 {
     quern_str some[AT_ONCE];
     uint64_t one = 0;
-    int rc = QUERN_OK;
+    key_rule rule = {.source = source};
+    int rc = s->table.source_each(s->self, look_at_source, &rule, err);
     for (size_t i = 0; i < n && n > AT_ONCE && !rc; i++) { /* all or none, as far as keys go */
         char *key = NULL;
-        rc = canonical_of(keys, i, &key, err);
+        rc = canonical_of(&rule, keys, i, &key, err);
         quern_free(key);
     }
     for (size_t at = 0; at < n && !rc;) {
         size_t m = 0;
         while (m < AT_ONCE && at + m < n && !rc) {
             char *key = NULL;
-            rc = canonical_of(keys, at + m, &key, err);
+            rc = canonical_of(&rule, keys, at + m, &key, err);
             if (!rc)
                 some[m++] = quern_str_of(key);
         }

@@ -318,13 +318,13 @@ class EveryFlag(TableTest):
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "limit": "3",
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
-        "max-regression": "1000", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
+        "max-regression": "1000", "reason": "edited", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
-        "fill": [], "search": ["ban"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "fill": [], "enqueue": ["1"], "search": ["ban"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "doctor": [], "help": []}
     FAILS = {"model pull"}  # nothing is published under that name
 
@@ -359,6 +359,8 @@ class EveryFlag(TableTest):
             given = []
         if option == "since":
             given = ["--source", "books"]
+        if command == "enqueue" and option != "source":
+            given += ["--source", "books"]
         if command == "source set" and option == "query":
             given += ["--table", ""]
         return given

@@ -131,6 +131,19 @@ static void keys_are_canonical(void **state)
     assert_int_not_equal(quern_enqueue(w->store, "items", bad, 2, NULL, NULL, &err), QUERN_OK);
     assert_int_equal(err.subject, 1);
     assert_int_equal(stats(w->store).ready, 3); /* nothing of the call with the bad key */
+    assert_int_equal(put(w->store, "a b"), 1);  /* a bare word */
+    assert_int_equal(put(w->store, "\"a b\""), 0);
+    static const quern_str nothing[] = {{"", 0}};
+    assert_int_equal(quern_enqueue(w->store, "items", nothing, 1, NULL, NULL, &err), QUERN_EINVAL);
+    quern_source_spec notes; /* of the built-in kind, whose ids are all text */
+    QUERN_INIT(&notes);
+    notes.name = "notes";
+    notes.text = "{text}";
+    assert_int_equal(quern_source_add(w->store, &notes, &err), QUERN_OK);
+    static const quern_str seven[] = {{"7", 1}, {"\"7\"", 3}};
+    uint64_t added = 9;
+    assert_int_equal(quern_enqueue(w->store, "notes", seven, 2, NULL, &added, &err), QUERN_OK);
+    assert_int_equal(added, 1);
     assert_int_equal(quern_enqueue(w->store, "", bad, 1, NULL, NULL, &err), QUERN_EINVAL);
     assert_int_equal(quern_enqueue(w->store, "nobody", bad, 1, NULL, NULL, &err), QUERN_ENOTFOUND);
 }
@@ -166,7 +179,7 @@ static void a_rollback_takes_the_task_along(void **state)
     assert_int_equal(stats(w->store).ready, 0);
     sql(w, "BEGIN; INSERT INTO items VALUES (2, 'two')");
     assert_int_equal(put(mine, "2"), 1);
-    quern_str bad = quern_str_of("no key");
+    quern_str bad = quern_str_of("{no key");
     assert_int_not_equal(quern_enqueue(mine, "items", &bad, 1, NULL, NULL, NULL), QUERN_OK);
     sql(w, "COMMIT");
     quern_store_free(mine);
