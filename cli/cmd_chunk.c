@@ -97,6 +97,7 @@ static int prepare(cli *c, work *w, quern_error *err)
     w->opt.max_chunks = (uint32_t)quern_config_count(c->config, "max-chunks");
     if (quern_config_is_set(c->config, "overlap"))
         w->opt.overlap = (uint32_t)quern_config_count(c->config, "overlap");
+    w->opt.prepare = quern_config_text(c->config, "prepare");
     quern_embedder_options opt;
     QUERN_INIT(&opt);
     opt.threads = 1;

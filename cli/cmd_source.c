@@ -17,6 +17,7 @@ static void fill_spec(const cli *c, quern_source_spec *spec)
     spec->revision = quern_config_text(c->config, "revision");
     spec->where = quern_config_text(c->config, "where");
     spec->meta = quern_config_text(c->config, "meta");
+    spec->prepare = quern_config_text(c->config, "prepare");
 }
 
 static void write_json(const quern_source_spec *s)
@@ -25,7 +26,7 @@ static void write_json(const quern_source_spec *s)
         const char *key, *text;
     } fields[] = {{"name", s->name},   {"table", s->table}, {"query", s->query},
                   {"key", s->keys},    {"text", s->text},   {"revision", s->revision},
-                  {"where", s->where}, {"meta", s->meta}};
+                  {"where", s->where}, {"meta", s->meta},   {"prepare", s->prepare}};
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
@@ -40,7 +41,7 @@ static void write_text(const quern_source_spec *s)
         const char *label, *text;
     } fields[] = {{"table", s->table}, {"query", s->query},       {"key", s->keys},
                   {"text", s->text},   {"revision", s->revision}, {"where", s->where},
-                  {"meta", s->meta}};
+                  {"meta", s->meta},   {"prepare", s->prepare}};
     out_printf("%s\n", s->name);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].text && *fields[i].text)

@@ -41,7 +41,7 @@ _quern()
         "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --prepare --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -49,8 +49,8 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -23,7 +23,7 @@ typedef struct item { /* a row of `items`, or a document: then key is its id and
     char *title, *body, *rev, *origin, *source;
 } item;
 typedef struct source {
-    char *name, *table, *keys, *text, *revision, *meta;
+    char *name, *table, *keys, *text, *revision, *meta, *prepare;
 } source;
 typedef struct stamp {
     int64_t generation;
@@ -156,8 +156,9 @@ static int source_put(void *self, const quern_source_spec *spec, int replace, qu
         return fail(err, QUERN_EEXISTS, "there is a source '%s' already", spec->name);
     if (!s)
         s = PUSH(m->sources);
-    *s = (source){text(m, spec->name), text(m, spec->table),    text(m, spec->keys),
-                  text(m, spec->text), text(m, spec->revision), text(m, spec->meta)};
+    *s = (source){text(m, spec->name),   text(m, spec->table),    text(m, spec->keys),
+                  text(m, spec->text),   text(m, spec->revision), text(m, spec->meta),
+                  text(m, spec->prepare)};
     return QUERN_OK;
 }
 static int by_name(const void *a, const void *b)
@@ -182,6 +183,7 @@ static int source_each(void *self, int (*fn)(const quern_source_spec *, void *),
         spec.text = s->text;
         spec.revision = s->revision;
         spec.meta = s->meta;
+        spec.prepare = s->prepare;
         rc = fn(&spec, ud);
     }
     return rc;

@@ -55,6 +55,10 @@ typedef struct quern_source_spec {
     const char *revision; /* column that changes with every edit; NULL: hash of the rendered text */
     const char *where;    /* trusted SQL predicate; NULL */
     const char *meta;     /* comma-separated columns kept for filters and results; NULL */
+    /* steps that clean the text before it is cut, comma-separated, whatever their order here: crlf, data-uri (and
+     * base64), html (to text), tracking (parameters of URLs), quoted (mail), signature, whitespace; or "all"; NULL
+     * none. Offsets of chunks are of the text that they leave. */
+    const char *prepare;
 } quern_source_spec;
 
 typedef struct quern_source_list quern_source_list;

@@ -107,6 +107,11 @@ static const quern_option options[] = {
      "Only rows for which this holds are documents. Trusted: it runs as it is, read-only."},
     {"meta", "QUERN_META", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
      "source-add source-set", 0, "Columns that come back with every hit."},
+    {"prepare", "QUERN_PREPARE", QUERN_OPTION_TEXT, "STEP[,STEP]", NULL, NULL, 0, 0,
+     "source-add source-set chunk", 0,
+     "Clean the text before it is cut: crlf, data-uri, html, tracking, quoted, signature, "
+     "whitespace, or all (default: "
+     "nothing; steps are done in this order)."},
 
     /* ---- fill, search, status, verify ---- */
     {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000, "fill search similar",

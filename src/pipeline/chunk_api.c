@@ -8,12 +8,14 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "pipeline/recipe.h"
+#include "text/prepare.h"
 #include "text/utf8.h"
 
 struct quern_text_chunks {
     quern_text_chunk *items;
     size_t n;
     uint64_t dropped;
+    char *prepared; /* its own text, when there were steps */
 };
 
 /* Without a tokenizer, windows are counted in characters. */
@@ -84,6 +86,36 @@ static int keep_pieces(quern_text_chunks *c, quern_str text, const quern__pieces
     return QUERN_OK;
 }
 
+/* The text that is cut: the caller's own, or a prepared copy that belongs to c. */
+static int prepare_text(quern_text_chunks *c, const char *list, quern_str *text, quern_error *err)
+{
+    uint32_t steps = 0;
+    int rc = quern__prepare_parse(list, &steps, err);
+    if (rc != QUERN_OK || !steps || !text->len)
+        return rc;
+    c->prepared = quern__strndup(text->ptr, text->len);
+    if (!c->prepared)
+        return quern__fail_memory(err, text->len);
+    *text = (quern_str){c->prepared, quern__prepare(steps, c->prepared, text->len)};
+    return QUERN_OK;
+}
+
+static int cut_text(quern_text_chunks *c, quern_embedder *e, quern_str text,
+                    const quern_chunk_options *o, quern_error *err)
+{
+    quern__chunking how;
+    quern__pieces found = {0};
+    int rc = prepare_text(c, o->prepare, &text, err);
+    if (rc == QUERN_OK)
+        rc = quern__chunking_settle(&how, e, o->max_chunks, o->overlap, err);
+    if (rc == QUERN_OK)
+        rc = quern__chunk_text(e, text, &how, &found, err);
+    if (rc == QUERN_OK)
+        rc = keep_pieces(c, text, &found, err);
+    quern__pieces_dispose(&found);
+    return rc;
+}
+
 int quern_chunk_text(quern_text_chunks **out, quern_embedder *e, quern_str text,
                      const quern_chunk_options *opt, quern_error *err)
 {
@@ -99,20 +131,14 @@ int quern_chunk_text(quern_text_chunks **out, quern_embedder *e, quern_str text,
     if (good != text.len)
         return quern__fail(err, QUERN_EFORMAT, (int64_t)good, "the text is not UTF-8 at byte %zu",
                            good);
-    quern__chunking how;
-    quern__pieces found = {0};
-    int rc = quern__chunking_settle(&how, e, o.max_chunks, o.overlap, err);
-    if (rc == QUERN_OK)
-        rc = quern__chunk_text(e, text, &how, &found, err);
-    if (rc == QUERN_OK) {
-        *out = quern__calloc(1, sizeof **out);
-        rc = *out ? keep_pieces(*out, text, &found, err) : quern__fail_memory(err, sizeof **out);
-    }
-    quern__pieces_dispose(&found);
-    if (rc != QUERN_OK) {
-        quern_text_chunks_free(*out);
-        *out = NULL;
-    }
+    quern_text_chunks *c = quern__calloc(1, sizeof *c);
+    if (!c)
+        return quern__fail_memory(err, sizeof *c);
+    int rc = cut_text(c, e, text, &o, err);
+    if (rc != QUERN_OK)
+        quern_text_chunks_free(c);
+    else
+        *out = c;
     return rc;
 }
 
@@ -136,5 +162,6 @@ void quern_text_chunks_free(quern_text_chunks *c)
     if (!c)
         return;
     quern__free(c->items);
+    quern__free(c->prepared);
     quern__free(c);
 }

@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "quern/text.h"
+#include "text/prepare.h"
 #include "text/utf8.h"
 
 enum {
@@ -31,7 +32,6 @@ enum {
 
 static const char CHUNKER[] = "token-window/2";
 static const char CHARACTER_CHUNKER[] = "character-window/1";
-static const char PREPROCESSING[] = "none/1";
 
 /* ---- the declaration ---- */
 
@@ -50,10 +50,10 @@ static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_erro
     const struct {
         const char *from;
         const char **to;
-    } fields[] = {{from->name, &to->name},   {from->table, &to->table},
-                  {from->query, &to->query}, {from->keys, &to->keys},
-                  {from->text, &to->text},   {from->revision, &to->revision},
-                  {from->where, &to->where}, {from->meta, &to->meta}};
+    } fields[] = {
+        {from->name, &to->name},   {from->table, &to->table}, {from->query, &to->query},
+        {from->keys, &to->keys},   {from->text, &to->text},   {from->revision, &to->revision},
+        {from->where, &to->where}, {from->meta, &to->meta},   {from->prepare, &to->prepare}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
         int rc = copy_text(&p->arena, value, fields[i].to, err);
@@ -126,6 +126,8 @@ static int make_recipe(quern__recipe **out, const quern_source_spec *spec, quern
     int rc = copy_spec(p, spec, err);
     if (rc == QUERN_OK)
         rc = quern__template_parse(&p->template, p->spec.text ? p->spec.text : "{text}", err);
+    if (rc == QUERN_OK)
+        rc = quern__prepare_parse(p->spec.prepare, &p->prepare, err);
     if (rc == QUERN_OK)
         rc = split_meta(p, err);
     if (rc != QUERN_OK) {
@@ -352,7 +354,10 @@ int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_
         if (bad < text->len)
             snprintf(out->reason, sizeof out->reason, "not UTF-8 at byte %zu of its text", bad);
     }
-    return set_revision(p, row, out, err);
+    rc = set_revision(p, row, out, err);
+    if (rc == QUERN_OK && p->prepare && !out->reason[0] && text->len)
+        out->text.len = quern__prepare(p->prepare, text->data, text->len);
+    return rc;
 }
 
 bool quern__is_current(const quern_row *row, const quern__document_view *doc)
@@ -384,7 +389,9 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
 {
     json_t *chunker = json_object();
     json_t *scope = json_object();
+    char prepared[QUERN__PREPARE_NAMES];
     int bad = 0;
+    quern__prepare_names(p->prepare, prepared);
     bad |=
         set_new(chunker, "kind", json_string(s->chunking.characters ? CHARACTER_CHUNKER : CHUNKER));
     bad |= set_new(chunker, "max_chunks", json_integer(s->chunking.max_chunks));
@@ -397,7 +404,7 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     bad |= set_new(scope, "table", text_or_null(p->spec.table));
     bad |= set_new(scope, "where", text_or_null(p->spec.where));
     bad |= set_new(root, "scope", scope);
-    bad |= set_new(root, "preprocessing", json_string(PREPROCESSING));
+    bad |= set_new(root, "preprocessing", json_string(prepared));
     bad |= set_new(root, "stored_type", json_string(s->vector_type));
     bad |= set_new(root, "template", json_string(p->spec.text ? p->spec.text : "{text}"));
     return bad;

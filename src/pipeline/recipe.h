@@ -25,6 +25,7 @@ enum {
 typedef struct quern__recipe {
     quern_source_spec spec; /* strings in the arena */
     quern__template *template;
+    uint32_t prepare;     /* steps, quern__prepare */
     const char **columns; /* the template's, then those that only meta names */
     size_t n_columns;
     size_t n_meta;
@@ -42,7 +43,8 @@ int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, qu
 int quern__source_names(quern_store *s, char ***names, size_t *n, quern_error *err);
 void quern__names_free(char **names, size_t n);
 
-/* What a row is as a document. text points into the buffer given to quern__recipe_document, revision into the
+/* What a row is as a document: text is rendered and prepared, and every offset is one into it; revision is of what was
+ * rendered, so that preparing decides nothing about what is current. text points into the buffer given to quern__recipe_document, revision into the
  * row or into hex. */
 typedef struct quern__document_view {
     quern_str text, revision;

@@ -113,6 +113,7 @@ static int see_source(const quern_source_spec *spec, void *ud)
         return -99;
     keep(v->key[v->n], quern_str_of(spec->name));
     keep(v->title[v->n], quern_str_of(spec->text));
+    keep(v->revision[v->n], quern_str_of(spec->prepare));
     return next(v);
 }
 
@@ -197,10 +198,12 @@ static int sources_are_kept(suite *s)
     MUST(CALL(source_put, &other, 0) == QUERN_OK);
     MUST(CALL(source_put, &s->spec, 0) == QUERN_EEXISTS);
     other.text = "{body}";
+    other.prepare = "html, crlf";
     MUST(CALL(source_put, &other, 1) == QUERN_OK);
     MUST(CALL(source_each, see_source, &v) == QUERN_OK);
     MUST(v.n == 2 && strcmp(v.key[0], "a-first") == 0 && strcmp(v.key[1], "items") == 0);
     MUST(strcmp(v.title[0], "{body}") == 0 && strcmp(v.title[1], s->spec.text) == 0);
+    MUST(strcmp(v.revision[0], "html, crlf") == 0 && v.revision[1][0] == '\0');
     MUST(CALL(source_remove, "a-first") == QUERN_OK);
     MUST(CALL(source_remove, "a-first") == QUERN_ENOTFOUND);
     v = (seen){.stop_at = 1};

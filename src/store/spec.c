@@ -22,6 +22,7 @@ static const struct {
     {"revision", offsetof(quern_source_spec, revision)},
     {"where", offsetof(quern_source_spec, where)},
     {"meta", offsetof(quern_source_spec, meta)},
+    {"prepare", offsetof(quern_source_spec, prepare)},
 };
 
 static const char **field_of(quern_source_spec *spec, size_t i)

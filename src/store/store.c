@@ -15,6 +15,7 @@
 #include "store/postgres/postgres_store.h"
 #endif
 #include "store/sqlite/sqlite_store.h"
+#include "text/prepare.h"
 #include "text/template.h"
 
 enum { LONGEST_SOURCE_NAME = 63, MOST_META = 256 };
@@ -175,6 +176,7 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
     quern__arena arena;
     quern__template *t = NULL;
     size_t n = 0;
+    uint32_t steps;
     quern__arena_init(&arena, 1 << 20);
     const char **list =
         quern__arena_alloc(&arena, (QUERN__TEMPLATE_FIELDS + MOST_META) * sizeof *list);
@@ -184,6 +186,8 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
         rc = quern__fail(err, QUERN_EINVAL, 0,
                          "source '%s': no text template; one is 'Title: {title}. {body}'",
                          spec->name);
+    if (!rc)
+        rc = quern__prepare_parse(spec->prepare, &steps, err);
     if (!rc && spec->text)
         rc = quern__template_parse(&t, spec->text, err);
     if (!rc && t)
@@ -195,6 +199,16 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
     quern__template_free(t);
     quern__arena_dispose(&arena);
     return rc;
+}
+
+/* What the caller's version of the struct has. */
+static quern_source_spec given(const quern_source_spec *spec)
+{
+    quern_source_spec t;
+    QUERN_INIT(&t);
+    memcpy(&t, spec, QUERN__MIN(spec->struct_size, sizeof t));
+    t.struct_size = sizeof t;
+    return t;
 }
 
 /* "" says "none", as NULL does. */
@@ -215,13 +229,16 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.revision = none_if_empty(spec->revision);
     t.where = none_if_empty(spec->where);
     t.meta = none_if_empty(spec->meta);
+    t.prepare = none_if_empty(spec->prepare);
     return t;
 }
 
 int quern_source_add(quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
-    QUERN__REQUIRE(s && spec && spec->struct_size >= sizeof *spec && spec->name, err);
-    quern_source_spec t = tidy(spec);
+    QUERN__REQUIRE(s && spec && spec->struct_size > offsetof(quern_source_spec, meta) && spec->name,
+                   err);
+    quern_source_spec own = given(spec);
+    quern_source_spec t = tidy(&own);
     int rc = check_spec(s, &t, err);
     return rc ? rc : s->table.source_put(s->self, &t, 0, err);
 }
@@ -266,6 +283,7 @@ static int collect(const quern_source_spec *spec, void *ud)
     t->revision = keep(l, spec->revision);
     t->where = keep(l, spec->where);
     t->meta = keep(l, spec->meta);
+    t->prepare = keep(l, spec->prepare);
     l->n += l->rc == 0;
     return l->rc;
 }
@@ -324,8 +342,11 @@ static const quern_source_spec *find(const quern_source_list *l, const char *nam
 
 int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
-    QUERN__REQUIRE(s && spec && spec->struct_size >= sizeof *spec && spec->name, err);
+    QUERN__REQUIRE(s && spec && spec->struct_size > offsetof(quern_source_spec, meta) && spec->name,
+                   err);
+    quern_source_spec own = given(spec);
     quern_source_list *list = NULL;
+    spec = &own;
     int rc = quern_source_list_open(&list, s, err);
     const quern_source_spec *old = rc ? NULL : find(list, spec->name);
     if (!rc && !old)
@@ -340,6 +361,7 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.revision = spec->revision ? spec->revision : old->revision;
         merged.where = spec->where ? spec->where : old->where;
         merged.meta = spec->meta ? spec->meta : old->meta;
+        merged.prepare = spec->prepare ? spec->prepare : old->prepare;
         merged = tidy(&merged);
         rc = check_spec(s, &merged, err);
         if (!rc)

@@ -315,7 +315,7 @@ class EveryFlag(TableTest):
         "db": "quern.db", "store": "vectors.db", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
-        "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "limit": "3",
+        "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",

@@ -213,6 +213,9 @@ class Others(CommandTest):
         plain = self.ok("chunk", "--max-length", "16", "--max-chunks", "1", text).out.decode().splitlines()
         self.assertRegex(plain[0], r"^0\.0  bytes 0-\d+  \d+ tokens  ban kolor")
         self.assertRegex(plain[1], r"^0     \d+ bytes dropped$")
+        clean = self.ok("chunk", "--json", "--prepare", "html,whitespace", "<p>ban <b>gut</b></p> <p>lan</p>").lines[0]["chunks"]
+        self.assertEqual([(c["start"], c["end"], c["text"]) for c in clean], [(0, 12, "ban gut\n\nlan")])
+        self.refused(2, "no step", "chunk", "--prepare", "htm", text)
         self.refused(2, "over half of the window", "chunk", "--max-length", "16", "--overlap", "9", text)
 
     def test_similarity(self):

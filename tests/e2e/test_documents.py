@@ -1,4 +1,5 @@
-"""From a row to text to chunks, by the command, on SQLite and on PostgreSQL: templates over JSON and lists."""
+"""From a row to text to chunks, by the command, on SQLite and on PostgreSQL: templates over JSON and lists, the steps that
+clean a text."""
 import json
 import sqlite3
 import unittest
@@ -80,6 +81,35 @@ class Documents:
         self.assertEqual(self.texts("documents"), want)
         self.ok("source", "set", "documents", "--text", '{attributes.message|msg} {tags|join=", "}')
         self.assertEqual(self.texts("documents"), want)  # the same from the fields that were kept
+
+    def test_prepare(self):
+        self.sql("CREATE TABLE mails (id integer PRIMARY KEY, body text)")
+        html = "<style>p {}</style><p>Ban&nbsp;&eacute; <b>gut</b></p><p>lan https://a.b/?id=1&amp;utm_source=x</p>"
+        self.sql("INSERT INTO mails VALUES (1, '%s')" % html)
+        self.sql("INSERT INTO mails VALUES (2, 'zan\n> ber ber\n-- \nkolor')")
+        self.sql("INSERT INTO mails VALUES (3, '<p> </p>')")
+        self.refused(2, 'did you mean "html"', "source", "add", "mails", "--table", "mails", "--key", "id", "--text", "{body}",
+                     "--prepare", "htlm")
+        self.declare("mails", "{body}")
+        plain = self.texts("mails")
+        self.assertTrue(html.endswith(plain[1]))
+        self.assertEqual(plain[2], "zan > ber ber -- kolor")
+        before = self.ok("status", "--json").json["sources"][0]
+        self.ok("source", "set", "mails", "--prepare", "whitespace, html,tracking,quoted,signature")
+        self.assertEqual(self.ok("source", "show", "mails", "--json").json["prepare"], "whitespace, html,tracking,quoted,signature")
+        want = {1: "Ban \u00e9 gut lan https://a.b/?id=1", 2: "zan"}
+        self.assertEqual(self.texts("mails"), want)
+        after = self.ok("status", "--json").json["sources"][0]
+        self.assertNotEqual(after["fingerprint"], before["fingerprint"])
+        self.assertEqual((after["done"], after["empty"], after["stale"]), (3, 1, 0))
+        hit = self.ok("search", "ban gut", "--json").json["hits"][0]
+        self.assertEqual((hit["start"], hit["end"]), (0, len("Ban \u00e9 gut\n\nlan https://a.b/?id=1".encode())))
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 2)
+        self.ok("source", "set", "mails", "--prepare", "tracking,html,quoted,signature,whitespace")  # the same, in another order
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 0)
+        self.ok("source", "set", "mails", "--prepare", "")
+        self.assertEqual(self.texts("mails"), plain)
+        self.assertEqual(self.ok("status", "--json").json["sources"][0]["fingerprint"], before["fingerprint"])
 
 
 class OnSqlite(Documents, CommandTest):
