@@ -130,9 +130,10 @@ int quern__postgres_lock(void *self, const char *name, uint32_t wait_ms, void **
     if (!rc)
         rc = quern__pg_begin(l->db, QUERN__PG_READ, err);
     if (!rc)
-        rc = quern__pg_script(l->db, "SET LOCAL idle_in_transaction_session_timeout = 0", err);
-    if (!rc)
         rc = wait_for(s, l, wait_ms, err);
+    /* behind the question, because a plain statement closes its portal: that would keep a snapshot */
+    if (!rc)
+        rc = quern__pg_script(l->db, "SET LOCAL idle_in_transaction_session_timeout = 0", err);
     if (!rc)
         rc = write_holder(s,
                           "INSERT INTO @locks VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE"
