@@ -128,6 +128,7 @@ static void fill_options(cli *c, quern_fill_options *opt)
                             "overlap")) /* else less than the default where windows are short */
         opt->overlap = (uint32_t)quern_config_count(c->config, "overlap");
     opt->vector_type = quern_config_text(c->config, "vector-type");
+    opt->index = quern_config_text(c->config, "index");
     opt->max_document_bytes = quern_config_count(c->config, "max-document");
     opt->progress = on_progress;
     opt->progress_ud = c;

@@ -95,7 +95,13 @@ void search_options(const cli *c, quern_search_options *opt)
     opt->chunks = quern_config_flag(c->config, "chunks");
     opt->mmr_lambda = (float)quern_config_real(c->config, "mmr");
     opt->has_mmr = quern_config_is_set(c->config, "mmr");
+    opt->oversample = (uint32_t)quern_config_count(c->config, "oversample");
     opt->cancel = c->cancel;
+    static const char *const names[] = {"auto", "exact", "pgvector", "two-stage"};
+    const char *index = quern_config_text(c->config, "index");
+    for (int i = 0; i < 4; i++)
+        if (strcmp(index, names[i]) == 0)
+            opt->index = i;
 }
 
 int cmd_search(cli *c, quern_error *err)

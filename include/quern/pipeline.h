@@ -83,6 +83,10 @@ typedef struct quern_fill_options {
                     void *ud); /* at most some times a second; non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
+    /* "auto" (NULL): from 20,000 vectors on pgvector's HNSW index is built after the fill; "pgvector", "two-stage": that
+     * index is, whatever there is; "exact": none. What cannot be built is a warning. EUNSUPPORTED: the store
+     * has no such index at all. */
+    const char *index;
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with

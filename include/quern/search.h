@@ -25,6 +25,15 @@ typedef struct quern_hit {
 
 typedef struct quern_results quern_results;
 
+/* What looks for near vectors. Where an index cannot answer (not built yet, more dimensions than it takes), the
+ * search is exact and says so; a store that has no such index at all is EUNSUPPORTED. */
+enum quern_search_index {
+    QUERN_SEARCH_AUTO,  /* exact up to 20,000 vectors, else the index that there is, else exact */
+    QUERN_SEARCH_EXACT, /* every vector */
+    QUERN_SEARCH_PGVECTOR, /* pgvector's HNSW graph */
+    QUERN_SEARCH_TWO_STAGE /* pgvector: by the signs of the elements, the best of those exactly */
+};
+
 typedef struct quern_search_options {
     size_t struct_size;
     const char *const *sources; /* NULL: all that have an active generation */
@@ -41,7 +50,9 @@ typedef struct quern_search_options {
     /* maximal marginal relevance: of a larger pool the hits that are near the query and unlike each other; lambda 1
      * looks at the query alone, 0 at the difference alone. limit is then at most 1000 */
     int has_mmr;
-    float mmr_lambda; /* clamped to [0, 1] */
+    float mmr_lambda;    /* clamped to [0, 1] */
+    int index;           /* enum quern_search_index */
+    uint32_t oversample; /* two stages: look at limit x so many exactly; 0: 5, at most 1000 */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;

@@ -129,6 +129,13 @@ static const quern_option options[] = {
     {"mmr", "QUERN_MMR", QUERN_OPTION_REAL, "LAMBDA", NULL, NULL, 0, 1, "search similar", 0,
      "Hits that are near the query and unlike each other (maximal marginal relevance): 1 looks at "
      "the query alone, 0 at the difference alone."},
+    {"index", "QUERN_INDEX", QUERN_OPTION_CHOICE, "INDEX", "auto", "auto|exact|pgvector|two-stage",
+     0, 0, "fill search similar", 0,
+     "What finds near vectors: auto is exact up to 20,000 vectors, beyond that pgvector's HNSW "
+     "index "
+     "once fill has built it. fill: which index to build, whatever the number."},
+    {"oversample", "QUERN_OVERSAMPLE", QUERN_OPTION_COUNT, "N", "5", NULL, 1, 1000,
+     "search similar", 0, "--index two-stage: compare so many times the limit exactly."},
     {"explain", "QUERN_EXPLAIN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
      "Say which index answered and how many candidates were dropped for what reason."},
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,

@@ -495,6 +495,52 @@ int quern__pg_script(quern__pg *db, const char *sql, quern_error *err)
     return rc;
 }
 
+/* Asks the server to end the statement at hand; its answer still has to be waited for. */
+static void ask_to_stop(quern__pg *db)
+{
+    char text[256];
+    PGcancel *request = PQgetCancel(db->conn);
+    if (request)
+        PQcancel(request, text, sizeof text);
+    PQfreeCancel(request);
+}
+
+/* The statement has been sent. Looks again every 1 to 50 ms: nobody wakes us when a cancellation is raised. */
+static void await(quern__pg *db, const quern_cancel *cancel, bool *cancelled)
+{
+    uint32_t pause = 1;
+    while (PQconsumeInput(db->conn) && PQisBusy(db->conn)) {
+        if (!*cancelled && quern_cancel_raised(cancel)) {
+            *cancelled = true;
+            ask_to_stop(db);
+        }
+        quern__sleep_ms(pause);
+        pause = QUERN__MIN(2 * pause, 50U);
+    }
+}
+
+int quern__pg_run_long(quern__pg *db, const char *sql, const quern_cancel *cancel, quern_error *err)
+{
+    bool cancelled = false;
+    int rc = QUERN_OK;
+    if (db->lost || PQstatus(db->conn) == CONNECTION_BAD)
+        rc = reconnect(db, err);
+    if (!rc && !PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 0))
+        rc = fault(db, NULL, err);
+    if (rc)
+        return rc;
+    await(db, cancel, &cancelled);
+    PGresult *res;
+    while ((res = PQgetResult(db->conn))) {
+        if (PQresultStatus(res) != PGRES_COMMAND_OK && !rc)
+            rc = fault(db, res, err);
+        PQclear(res);
+    }
+    if (rc && cancelled)
+        return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled");
+    return rc;
+}
+
 size_t quern__pg_rows(const quern__pg_result *r)
 {
     return (size_t)PQntuples(r);

@@ -107,6 +107,11 @@ int quern__pg_scalar(quern__pg *db, const char *sql, const quern__pg_params *par
 /* Several statements without parameters or results: a migration. */
 int quern__pg_script(quern__pg *db, const char *sql, quern_error *err);
 
+/* One statement without parameters outside a transaction, that may take minutes. ECANCELLED: the server was told to
+ * stop, and has. */
+int quern__pg_run_long(quern__pg *db, const char *sql, const quern_cancel *cancel,
+                       quern_error *err);
+
 size_t quern__pg_rows(const quern__pg_result *r);
 int quern__pg_columns(const quern__pg_result *r);
 const char *quern__pg_column_name(const quern__pg_result *r, int column);

@@ -147,7 +147,9 @@ static int settle_options(fill_run *r, quern_error *err)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source %s has no revision column, so `since` cannot be used",
                            r->recipe->spec.name);
-    int rc = quern__chunking_settle(&r->settings.chunking, r->e, o->max_chunks, o->overlap, err);
+    int rc = quern__fill_index_check(r, err);
+    if (rc == QUERN_OK)
+        rc = quern__chunking_settle(&r->settings.chunking, r->e, o->max_chunks, o->overlap, err);
     if (rc != QUERN_OK)
         return rc;
     snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
@@ -251,6 +253,8 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
             rc = run_scan(r, err);
         if (rc == QUERN_OK)
             rc = quern__fill_tell(r, true, err);
+        if (rc == QUERN_OK && !r->opt->dry_run)
+            rc = quern__fill_index(r, err);
         write_report(r);
     }
     if (held)

@@ -383,6 +383,8 @@ static int join_back(quern__search_run *r, quern_error *err)
 /* Do the hits in the list stand, whatever the vectors that the heap let go? */
 static bool is_settled(const quern__search_run *r)
 {
+    if (!quern__search_enough(r))
+        return false;
     if (!r->top.any_lost)
         return true;
     if (r->opt->has_min_similarity && r->top.lost < r->opt->min_similarity)
@@ -412,6 +414,17 @@ static int run_round(quern__search_run *r, quern_error *err)
     return rc;
 }
 
+/* A heap of this size holds every candidate. What the database left out is not counted in r->scanned. */
+static size_t room_for_all(const quern__search_run *r)
+{
+    uint64_t all = 1;
+    for (size_t i = 0; i < r->n_parts; i++)
+        all += r->parts[i].way == QUERN__WAY_SCAN
+                   ? r->parts[i].scanned
+                   : QUERN__MAX(r->parts[i].generation.chunks, 4 * r->parts[i].scanned);
+    return QUERN__MAX((size_t)all, r->top.k + 1);
+}
+
 int quern__search_find(quern__search_run *r, quern_error *err)
 {
     size_t k = QUERN__MAX(4 * r->limit, (size_t)QUERN__SEARCH_ROOM);
@@ -420,8 +433,8 @@ int quern__search_find(quern__search_run *r, quern_error *err)
         rc = run_round(r, err);
         if (rc != QUERN_OK || is_settled(r))
             break;
-        k = k > SIZE_MAX / 8 ? SIZE_MAX / 2 : k * 4;
-        k = QUERN__MIN(k, QUERN__MAX((size_t)r->scanned + 1, r->top.k + 1));
+        quern__search_widen(r);
+        k = QUERN__MIN(k > SIZE_MAX / 8 ? SIZE_MAX / 2 : k * 4, room_for_all(r));
         rc = quern__topk_resize(&r->top, k, err);
     }
     return rc;

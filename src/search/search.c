@@ -199,6 +199,12 @@ static int check_options(const quern_search_options *o, quern_error *err)
                            o->has_mmr ? " with mmr" : "");
     if (o->has_min_similarity && !(o->min_similarity >= -1.0f && o->min_similarity <= 1.0f))
         return quern__fail(err, QUERN_EINVAL, 0, "min-similarity must be within -1 and 1");
+    if (o->index < QUERN_SEARCH_AUTO || o->index > QUERN_SEARCH_TWO_STAGE)
+        return quern__fail(err, QUERN_EINVAL, o->index, "index %d: there is none of that number",
+                           o->index);
+    if (o->oversample > 1000)
+        return quern__fail(err, QUERN_EINVAL, o->oversample, "oversample %u: at most 1000",
+                           o->oversample);
     if (o->has_mmr && !(o->mmr_lambda == o->mmr_lambda))
         return quern__fail(err, QUERN_EINVAL, 0, "mmr: lambda must be a number");
     return QUERN_OK;
@@ -231,7 +237,9 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
 
 int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err)
 {
-    int rc = quern__search_find(r, err);
+    int rc = quern__search_choose(r, err);
+    if (rc == QUERN_OK)
+        rc = quern__search_find(r, err);
     if (rc == QUERN_OK && r->opt->has_mmr)
         rc = quern__search_diversify(r, err);
     return rc == QUERN_OK ? make_results(out, r, err) : rc;

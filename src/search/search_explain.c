@@ -15,6 +15,20 @@ static const char *const reasons[QUERN__DROPS] = {[QUERN__DROP_REPLACED] = "repl
                                                   [QUERN__DROP_SAME] = "same_document",
                                                   [QUERN__DROP_BELOW] = "below_min_similarity"};
 
+static const char *way_name(int way)
+{
+    switch (way) {
+    case QUERN_INDEX_ANN:
+        return "pgvector";
+    case QUERN_INDEX_TWO_STAGE:
+        return "two-stage";
+    case QUERN_INDEX_EXACT:
+        return "exact in the server";
+    default:
+        return "exact";
+    }
+}
+
 static void put_parts(quern__jsonw *w, const quern__search_run *r)
 {
     quern__jsonw_key(w, "sources");
@@ -27,7 +41,11 @@ static void put_parts(quern__jsonw *w, const quern__search_run *r)
         quern__jsonw_key(w, "generation");
         quern__jsonw_i64(w, p->generation.id);
         quern__jsonw_key(w, "index");
-        quern__jsonw_cstr(w, "exact");
+        quern__jsonw_cstr(w, way_name(p->way));
+        if (p->note) {
+            quern__jsonw_key(w, "note");
+            quern__jsonw_cstr(w, p->note);
+        }
         quern__jsonw_key(w, "scanned");
         quern__jsonw_u64(w, p->scanned);
         quern__jsonw_end_object(w);

@@ -31,6 +31,11 @@ enum quern__search_drop {
     QUERN__DROPS
 };
 
+/* How the candidates of a part are found. */
+enum quern__search_way {
+    QUERN__WAY_SCAN = -1, /* every vector, here; else enum quern_index */
+};
+
 /* One source being searched. */
 typedef struct quern__search_part {
     quern__recipe *recipe;
@@ -38,7 +43,11 @@ typedef struct quern__search_part {
     quern_read read;
     bool half;             /* f16 */
     size_t *filter_column; /* places of the filter's columns in a row */
+    int way;               /* enum quern__search_way or quern_index */
+    const char *note;      /* why it is not the way that was asked for, or NULL */
     uint64_t scanned;
+    bool full;   /* the database gave all that it was asked for: there may be more */
+    float worst; /* score of those that it gave */
 } quern__search_part;
 
 /* A chunk that may stand for a document. */
@@ -73,6 +82,7 @@ typedef struct quern__search_run {
     quern_str seed_key;
     quern__topk top;
     uint64_t scanned;
+    float query_error;      /* how far a dot product in the server may be off */
     quern__arena arena;     /* of one round */
     quern__candidate *list; /* chunks, then the best of each document */
     size_t n_list, cap_list;
@@ -89,8 +99,15 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
 int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err);
 void quern__search_end(quern__search_run *r);
 
-/* gather.c: every vector of every part is scored, the best are in r->top, sorted. */
+/* gather.c: how each part will be searched. EUNSUPPORTED. */
+int quern__search_choose(quern__search_run *r, quern_error *err);
+/* The candidates of every part are scored, the best are in r->top, sorted. */
 int quern__search_gather(quern__search_run *r, quern_error *err);
+
+/* After a round whose hits do not fill the limit: the ways that have nothing more to give become exact. */
+void quern__search_widen(quern__search_run *r);
+/* Do vectors that no way gave leave the hits as they are? Those of an approximate one, when the limit is full. */
+bool quern__search_enough(const quern__search_run *r);
 
 /* join.c: r->list becomes the hits, best first, until the limit is full or the candidates are exhausted. */
 int quern__search_find(quern__search_run *r, quern_error *err);

@@ -75,7 +75,7 @@ static void sift_down(quern__scored *h, size_t n)
     h[i] = x;
 }
 
-static void let_go(quern__topk *t, float score)
+void quern__topk_let_go(quern__topk *t, float score)
 {
     if (!t->any_lost || score > t->lost)
         t->lost = score;
@@ -88,11 +88,11 @@ void quern__topk_offer(quern__topk *t, quern__scored item)
         t->items[t->n] = item;
         sift_up(t->items, t->n++);
     } else if (is_worse(&t->items[0], &item)) {
-        let_go(t, t->items[0].score);
+        quern__topk_let_go(t, t->items[0].score);
         t->items[0] = item;
         sift_down(t->items, t->n);
     } else {
-        let_go(t, item.score);
+        quern__topk_let_go(t, item.score);
     }
 }
 

@@ -32,6 +32,8 @@ void quern__topk_clear(quern__topk *t);
 int quern__topk_resize(quern__topk *t, size_t k, quern_error *err);
 /* The score must not be NaN. */
 void quern__topk_offer(quern__topk *t, quern__scored item);
+/* Says that something of at most this score was never offered. */
+void quern__topk_let_go(quern__topk *t, float score);
 /* Best first, equal scores by group and reference. Offer no more afterwards without a clear. */
 void quern__topk_sort(quern__topk *t);
 

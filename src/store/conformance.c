@@ -426,6 +426,48 @@ static int generations_are_listed_and_retired(suite *s)
     return QUERN_OK;
 }
 
+/* Only for a store that has indexes of its own. Documents 1..9 of two chunks, all in one direction. */
+static int near_vectors_are_the_stored_ones(suite *s)
+{
+    int64_t g;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    static const float query[DIM] = {1};
+    seen all = {0};
+    BEGIN(9, &g);
+    MUST(save(s, g, 9, 2, 0, &w, stored) == QUERN_OK);
+    if (!s->t->nearest)
+        return QUERN_OK;
+    MUST(s->t->index_state && s->t->index_build);
+    MUST(CALL(vectors, g, see_vectors, &all) == QUERN_OK && all.n == 18);
+    for (int way = QUERN_INDEX_EXACT; way <= QUERN_INDEX_TWO_STAGE; way++) {
+        int state = -1;
+        const char *why = NULL;
+        seen v = {0};
+        MUST(CALL(index_state, g, way, &state, &why) == QUERN_OK && why);
+        if (state == QUERN_INDEX_NONE) {
+            MUST(CALL(nearest, g, query, way, 5, 2, see_vectors, &v) != QUERN_OK && v.n == 0);
+            continue;
+        }
+        MUST(CALL(index_build, g, way, NULL) == QUERN_OK);
+        MUST(CALL(index_state, g, way, &state, &why) == QUERN_OK && state == QUERN_INDEX_READY);
+        MUST(CALL(nearest, g, query, way, MOST, 2, see_vectors, &v) == QUERN_OK && v.n == 18);
+        for (size_t i = 0; i < v.n; i++) {
+            size_t k = 0;
+            while (k < all.n && all.ref[k] != v.ref[i])
+                k++;
+            MUST(k < all.n && all.first[k] == v.first[i]);
+        }
+        v = (seen){0};
+        MUST(CALL(nearest, g, query, way, 5, 2, see_vectors, &v) == QUERN_OK && v.n == 5);
+        if (way == QUERN_INDEX_EXACT)
+            for (size_t i = 0; i < v.n; i++)
+                MUST(v.first[i] >= 701);
+    }
+    MUST(CALL(nearest, 123456, query, QUERN_INDEX_EXACT, 5, 2, see_vectors, &all) != QUERN_OK);
+    return QUERN_OK;
+}
+
 static int a_removed_source_takes_everything(suite *s)
 {
     int64_t g;
@@ -804,6 +846,7 @@ static const suite_rule rules[] = {
     RULE(a_purge_takes_all_of_one),
     RULE(generations_do_not_mix),
     RULE(generations_are_listed_and_retired),
+    RULE(near_vectors_are_the_stored_ones),
     RULE(a_removed_source_takes_everything),
     RULE(saved_documents_come_back),
     RULE(a_save_replaces),

@@ -15,6 +15,9 @@ struct quern_store {
 /* Which names with dots are columns of a source's table or query, and which are paths into JSON. */
 int quern__resolve_template(quern__template *t, quern_store *s, const quern_source_spec *spec,
                             quern_error *err);
+/* A generation of fewer vectors is searched exactly, unless it is asked otherwise: that takes some milliseconds and
+ * misses nothing. */
+enum { QUERN__INDEX_ROWS = 20000 };
 
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);

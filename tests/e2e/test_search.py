@@ -139,5 +139,77 @@ class Search(test_postgres.PostgresTest):
             self.assertEqual(json.loads(answer.message)["kept"], 10)
 
 
+@unittest.skipIf(WITHOUT_POSTGRES, "built without PostgreSQL")
+class Indexes(test_postgres.PostgresTest):
+    """pgvector's indexes: whatever finds a hit, it is the same hit."""
+
+    def setUp(self):
+        super().setUp()
+        self.sql(insert())
+        self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{title}. {body}", "--where",
+                "gone = 0", "--meta", "lang,year,price")
+
+    def answer(self, *args):
+        return self.ok("search", "gut zan", "--json", "--explain", *args).json
+
+    def index(self, *args):
+        return self.answer(*args)["explain"]["sources"][0]["index"]
+
+    def indexes(self):
+        return sorted(row[0] for row in self.sql("SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%hnsw%'"))
+
+    def test_the_same_hits(self):
+        self.ok("fill")
+        self.assertEqual(self.indexes(), [])  # too few for one
+        wanted = self.answer("--limit", "200", "--chunks")["hits"]
+        self.assertEqual(self.index(), "exact in the server")
+        for way in ("pgvector", "two-stage"):
+            said = self.ok("search", "x", "--index", way, "--json", "--explain")
+            self.assertIn("not been built", said.message)
+            self.assertEqual(said.json["explain"]["sources"][0]["index"], "exact in the server")
+            self.ok("fill", "--index", way)
+            self.assertEqual(self.index("--index", way), way)
+            for more in ([], ["--filter", '{"lang":"en","year":{"lt":2000}}'], ["--min-similarity", "0.2"], ["--mmr", "0.5"]):
+                exact = self.answer("--limit", "200", "--index", "exact", *more)["hits"]
+                self.assertEqual(self.answer("--limit", "200", "--index", way, *more)["hits"], exact)
+            self.assertEqual(self.answer("--limit", "200", "--chunks", "--index", way)["hits"], wanted)
+            self.assertEqual(self.answer("--limit", "9", "--index", way, "--oversample", "20")["hits"],
+                             self.answer("--limit", "9", "--index", "exact")["hits"])
+        self.assertEqual(self.indexes(), ["vectors_1_graph", "vectors_1_signs"])
+        self.assertEqual(self.index(), "exact in the server")  # few vectors: nothing to be gained
+        self.sql("UPDATE quern.generations SET chunks = 20000")
+        self.assertEqual(self.index(), "pgvector")
+        self.assertEqual(self.index("--index", "exact"), "exact in the server")
+        self.sql("DELETE FROM items WHERE id % 7 <> 3; UPDATE items SET body = 'new' WHERE id % 5 = 1")
+        left = self.answer("--limit", "50", "--index", "exact")
+        self.assertEqual(self.answer("--limit", "50", "--index", "pgvector")["hits"], left["hits"])
+        self.assertLess(left["explain"]["kept"], 20)
+
+    def test_a_failed_build_is_noticed(self):
+        self.ok("fill", "--index", "pgvector")
+        self.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'quern.vectors_1_graph'::regclass")
+        self.assertIn("failed", self.ok("search", "x", "--index", "pgvector").message)
+        self.ok("fill", "--index", "pgvector")
+        self.assertEqual(self.index("--index", "pgvector"), "pgvector")
+        self.refused(2, "index", "search", "x", "--index", "nothing")
+
+    def test_what_has_no_index(self):
+        self.ok("fill", "--vector-type", "f32", "--index", "pgvector")  # indexed as halfvec
+        self.assertEqual(self.index("--index", "pgvector"), "pgvector")
+        self.assertEqual(self.answer("--index", "pgvector", "--limit", "200")["hits"], self.answer("--limit", "200")["hits"])
+        self.sql("CREATE DATABASE plain%d" % id(self))
+        for db in ("file.db", self.db.rsplit("/", 1)[0] + "/plain%d" % id(self)):
+            self.write("a.txt", "ban")
+            self.ok("add", "a.txt", "--db", db)
+            if db == "file.db":
+                self.refused(1, "sqlite", "fill", "--index", "pgvector", "--db", db)
+                self.ok("fill", "--db", db)
+                self.refused(1, "sqlite", "search", "x", "--index", "two-stage", "--db", db)
+            else:
+                self.assertIn("bytea", self.ok("fill", "--index", "pgvector", "--db", db).message)
+                self.assertIn("bytea", self.ok("search", "x", "--index", "pgvector", "--db", db).message)
+            self.assertEqual(self.ok("search", "x", "--explain", "--json", "--db", db).json["explain"]["sources"][0]["index"], "exact")
+
+
 if __name__ == "__main__":
     unittest.main()

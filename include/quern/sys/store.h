@@ -152,6 +152,20 @@ typedef struct quern_publish_report {
     uint64_t added, changed, unchanged, removed, missing, duplicates;
 } quern_publish_report;
 
+/* Ways of a database's own to find near vectors. */
+enum quern_index {
+    QUERN_INDEX_EXACT,    /* all of them, in the server */
+    QUERN_INDEX_ANN,      /* a graph (HNSW): some may be missed */
+    QUERN_INDEX_TWO_STAGE /* by the signs of their elements first, the best of those exactly */
+};
+enum quern_index_state {
+    QUERN_INDEX_NONE,     /* not to be had for this generation */
+    QUERN_INDEX_ABSENT,   /* could be built */
+    QUERN_INDEX_BUILDING, /* is being built */
+    QUERN_INDEX_INVALID,  /* what a build left that failed */
+    QUERN_INDEX_READY
+};
+
 typedef struct quern_store_table {
     size_t struct_size;
     const char *name; /* "sqlite" */
@@ -227,6 +241,24 @@ typedef struct quern_store_table {
     /* Chunks of one document with their vectors, by index. */
     int (*chunks)(void *self, int64_t generation, quern_str key,
                   int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
+
+    /* -- indexes of the database's own over a generation's vectors; all three may be NULL: the layer above then scans
+     * `vectors` -- */
+    /* *state: enum quern_index_state; *why: a static text for NONE, else "". */
+    int (*index_state)(void *self, int64_t generation, int way, int *state, const char **why,
+                       quern_error *err);
+    /* Builds it without keeping anybody from writing; what a failed build left is dropped first. May take minutes; no
+     * transaction of ours is open. Does nothing when it is READY. EBUSY while somebody else builds it. */
+    int (*index_build)(void *self, int64_t generation, int way, const quern_cancel *cancel,
+                       quern_error *err);
+    /*
+     * Up to k of the generation's nearest vectors to the query, as blocks; the order does not matter, scores are computed
+     * above. Fewer than k: there are no more to be found this way. EXACT compares inner products with the query rounded
+     * to the generation's type, in single precision; the layer above allows for that. oversample (>= 1):
+     * TWO_STAGE looks at k x oversample vectors exactly. Works without the index too, by looking at everything.
+     */
+    int (*nearest)(void *self, int64_t generation, const float *query, int way, size_t k,
+                   size_t oversample, quern_block_fn fn, void *ud, quern_error *err);
 
     /* -- built-in documents: stage, then publish -- */
     int (*stage_begin)(void *self, const char *source, int64_t *batch,

@@ -183,6 +183,9 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
 /* Stamps of these rows' keys into the arena and rows[i].stamp; outcome NONE where there is none. */
 int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row *rows, size_t n,
                               size_t stride, quern__arena *arena, quern_error *err);
+/* The vector in a result's column, as the store's face has it: g->width bytes. */
+int quern__pg_read_vector(const quern__pg_generation *g, const quern__pg_result *r, size_t row,
+                          int at, void *face, quern_error *err);
 /* Between the little-endian elements of the store's face and pgvector's binary form (int16 dimensions, int16
  * unused, big-endian elements); wire has 4 bytes more. element: 2 or 4. */
 void quern__pg_vector_to_wire(const void *face, uint32_t dimensions, size_t element, void *wire);
@@ -193,6 +196,14 @@ int quern__pg_vector_from_wire(quern_str wire, uint32_t dimensions, size_t eleme
 /* postgres_requeue.c */
 int quern__postgres_requeue(void *self, int64_t generation, int what, const quern_str *keys,
                             size_t n, uint64_t *marked, quern_error *err);
+
+/* postgres_search.c */
+int quern__postgres_index_state(void *self, int64_t generation, int way, int *state,
+                                const char **why, quern_error *err);
+int quern__postgres_index_build(void *self, int64_t generation, int way, const quern_cancel *cancel,
+                                quern_error *err);
+int quern__postgres_nearest(void *self, int64_t generation, const float *query, int way, size_t k,
+                            size_t oversample, quern_block_fn fn, void *ud, quern_error *err);
 
 /* postgres_stage.c */
 int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);

@@ -59,8 +59,8 @@ int quern__pg_vector_from_wire(quern_str wire, uint32_t dimensions, size_t eleme
     return QUERN_OK;
 }
 
-static int read_vector(const quern__pg_generation *g, const quern__pg_result *r, size_t row, int at,
-                       void *face, quern_error *err)
+int quern__pg_read_vector(const quern__pg_generation *g, const quern__pg_result *r, size_t row,
+                          int at, void *face, quern_error *err)
 {
     quern_str v = quern__pg_get_text(r, row, at);
     if (g->storage != QUERN__PG_STORED_BYTES)
@@ -697,7 +697,7 @@ static int read_block(quern__postgres *s, const quern__pg_generation *g, int64_t
                            "WHERE id > $1 ORDER BY id LIMIT $2", &params, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r) && i < BLOCK_VECTORS; i++) {
         refs[i] = quern__pg_get_int(r, i, 0);
-        rc = read_vector(g, r, i, 1, data + i * g->width, err);
+        rc = quern__pg_read_vector(g, r, i, 1, data + i * g->width, err);
         *n += !rc;
     }
     quern__pg_clear(r);
@@ -794,7 +794,7 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
                          .end = (uint64_t)quern__pg_get_int(r, i, 2),
                          .char_start = (uint64_t)quern__pg_get_int(r, i, 3),
                          .char_end = (uint64_t)quern__pg_get_int(r, i, 4)};
-        rc = read_vector(&g, r, i, 5, vector, err);
+        rc = quern__pg_read_vector(&g, r, i, 5, vector, err);
         c.vector = vector;
         if (!rc)
             rc = fn(&c, ud);
