@@ -28,6 +28,7 @@ _quern()
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
+        --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
         --log-format) values="text json" ;;
@@ -54,10 +55,10 @@ _quern()
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --since --dry-run --force --full --allow-empty --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --force --full --allow-empty --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
