@@ -350,8 +350,8 @@ static int save_docs(fill_batch *b, const size_t *which, size_t n, uint64_t *wor
                      quern_error *err)
 {
     fill_run *r = b->run;
-    quern_save saves[FILL_SAVES];
-    uint8_t stored[FILL_SAVES] = {0};
+    quern_save saves[FILL_DOCS];
+    uint8_t stored[FILL_DOCS] = {0};
     quern_error local = {0};
     quern_chunk *chunks = quern__alloc_array(b->n_pieces + 1, sizeof *chunks);
     if (!chunks)
@@ -398,7 +398,7 @@ static int save_paced(fill_batch *b, const size_t *which, size_t n, quern_error 
         if (work_ms > SAVE_SLOW_MS)
             r->save_most = QUERN__MAX(most / 2, (size_t)1);
         else if (work_ms < SAVE_QUICK_MS && most == r->save_most)
-            r->save_most = QUERN__MIN(2 * most, (size_t)FILL_SAVES);
+            r->save_most = QUERN__MIN(2 * most, (size_t)FILL_DOCS);
     }
     return rc;
 }

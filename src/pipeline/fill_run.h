@@ -18,11 +18,10 @@
 #include "quern/pipeline.h"
 
 enum {
-    FILL_DOCS = 256,        /* documents of a batch */
+    FILL_DOCS = 256,        /* documents of a batch, and saved in one transaction, at most */
     FILL_BYTES = 64 * 1024, /* of their text: about FILL_TOKENS; a single larger one is a batch */
     FILL_PIECES = 256,      /* texts in one call of the embedder */
     FILL_TOKENS = 16384,    /* and tokens */
-    FILL_SAVES = 64,        /* documents saved in one transaction, at most */
     FILL_PAGE = 1024,       /* rows a scan may pass over before it looks up */
     FILL_KEYS = 512         /* keys handled at once by the sweeps */
 };
