@@ -3,7 +3,7 @@
  *
  *     bench_fill DB ROWS [CALL_MS]
  *
- * DB is a new SQLite file, or postgres://… of a database without table `items`. The embedder is no model: its tokens
+ * DB is a SQLite file or postgres://…; without a source `items` its table is made first. The embedder is no model: its tokens
  * are words, its 384 dimensions hashed from the text, and each call lasts CALL_MS (0), as a provider's would. The
  * first fill writes everything; the second finds everything current, by the revision column. Prints times and the
  * most memory the process ever held.
@@ -156,7 +156,6 @@ int main(int argc, char **argv)
         return 2;
     }
     call_ms = argc > 3 ? (uint32_t)atol(argv[3]) : 0;
-    make_items(argv[1], atol(argv[2]));
     quern_store *s = NULL;
     quern_embedder *e = NULL;
     quern_store_options o;
@@ -179,7 +178,13 @@ int main(int argc, char **argv)
     spec.revision = "rev";
     need(quern_embedder_from_table(&e, &t, NULL, &err), "embedder");
     need(quern_store_open(&s, &o, &err), "store");
-    need(quern_source_add(s, &spec, &err), "source");
+    quern_source_list *list = NULL;
+    need(quern_source_list_open(&list, s, &err), "sources");
+    if (quern_source_list_count(list) == 0) {
+        make_items(argv[1], atol(argv[2]));
+        need(quern_source_add(s, &spec, &err), "source");
+    }
+    quern_source_list_free(list);
     run(s, e, "fill");
     run(s, e, "all current");
     quern_store_free(s);

@@ -588,6 +588,24 @@ static int stamps(void *self, int64_t g, quern_str after, size_t limit,
     }
     return rc;
 }
+static int tally(void *self, int64_t g, quern_tally *out, quern_error *err)
+{
+    memory *m = self;
+    (void)err;
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < m->stamps.n; i++) {
+        const stamp *s = &m->stamps.at[i];
+        if (s->generation != g)
+            continue;
+        out->ok += s->s.outcome == QUERN_OUTCOME_OK;
+        out->empty += s->s.outcome == QUERN_OUTCOME_EMPTY;
+        out->failed += s->s.outcome == QUERN_OUTCOME_FAILED;
+        out->chunks += s->s.chunks;
+    }
+    for (size_t i = 0; i < m->vectors.n; i++)
+        out->vectors += m->vectors.at[i].generation == g;
+    return QUERN_OK;
+}
 static int vectors(void *self, int64_t g, quern_block_fn fn, void *ud, quern_error *err)
 {
     memory *m = self;
@@ -1015,6 +1033,7 @@ static const quern_store_table table = {
     .save = save,
     .stamps = stamps,
     .erase = erase,
+    .tally = tally,
     .vectors = vectors,
     .resolve = resolve,
     .chunks = chunks,

@@ -83,7 +83,6 @@ typedef struct fill_run {
     char *fingerprint_json;
     size_t width; /* bytes of one stored vector */
     uint64_t max_bytes;
-    uint64_t stored;    /* vectors of the generation when the run began */
     bool check_vectors; /* fewer or more vectors are stored than the stamps say */
 
     quern__buf after;      /* key that the next page comes after */

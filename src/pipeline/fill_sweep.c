@@ -20,8 +20,7 @@ typedef struct key_page {
     quern__arena arena;
     quern_str keys[FILL_KEYS];
     bool found[FILL_KEYS];
-    size_t n, seen;
-    uint64_t chunks; /* that the stamps of the page promise */
+    size_t n;
     quern_error *err;
     fill_run *run;
 } key_page;
@@ -34,23 +33,6 @@ static int copy_key(key_page *p, quern_str key)
     p->keys[p->n] = (quern_str){copy, key.len};
     p->found[p->n++] = false;
     return QUERN_OK;
-}
-
-static int count_stamp(quern_str key, const quern_stamp *stamp, void *ud)
-{
-    key_page *p = ud;
-    fill_counts *c = &p->run->counts;
-    if (stamp->outcome == QUERN_OUTCOME_OK)
-        c->old_ok++;
-    else if (stamp->outcome == QUERN_OUTCOME_EMPTY)
-        c->old_empty++;
-    else if (stamp->outcome == QUERN_OUTCOME_FAILED)
-        c->old_failed++;
-    p->chunks += stamp->chunks;
-    p->n = 0; /* only the last one is needed, to go on after it */
-    quern__arena_dispose(&p->arena);
-    p->seen++;
-    return copy_key(p, key);
 }
 
 static key_page *new_page(fill_run *r, quern_error *err)
@@ -72,53 +54,24 @@ static void free_page(key_page *p)
     quern__free(p);
 }
 
-static int count_block(const int64_t *refs, const void *data, size_t n, void *ud)
-{
-    fill_run *r = ud;
-    (void)refs;
-    (void)data;
-    r->stored += n;
-    return quern__fill_tell(r, false, r->err);
-}
-
 int quern__fill_count_stamps(fill_run *r, quern_error *err)
 {
+    quern_tally t;
     if (r->generation.id == 0)
         return QUERN_OK;
-    /* Counted, not believed: what the store keeps a count of may have lost the vectors themselves. */
-    r->err = err;
-    int counted = r->s->table.vectors(r->s->self, r->generation.id, count_block, r, err);
-    if (counted != QUERN_OK)
-        return counted;
-    key_page *p = new_page(r, err);
-    if (!p)
-        return QUERN_ENOMEM;
-    int rc;
-    quern__buf after;
-    quern__buf_init(&after, r->after.max);
-    do {
-        quern__buf_clear(&after);
-        if (p->n)
-            quern__buf_append(&after, p->keys[0].ptr, p->keys[0].len);
-        p->seen = 0;
-        quern_str from = {after.data, after.len};
-        rc = quern__buf_ok(&after, "a key", err);
-        if (rc == QUERN_OK)
-            rc = quern__fill_tell(r, false, err);
-        if (rc == QUERN_OK)
-            rc = r->s->table.stamps(r->s->self, r->generation.id, from, FILL_PAGE, count_stamp, p,
-                                    err);
-    } while (rc == QUERN_OK && p->seen == FILL_PAGE);
-    if (rc == QUERN_OK && p->chunks != r->stored) {
-        r->check_vectors = true;
+    int rc = r->s->table.tally(r->s->self, r->generation.id, &t, err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->counts.old_ok = t.ok;
+    r->counts.old_empty = t.empty;
+    r->counts.old_failed = t.failed;
+    r->check_vectors = t.chunks != t.vectors;
+    if (r->check_vectors)
         quern__log(QUERN_LOG_WARN, "fill",
                    "source %s: %" PRIu64 " vectors are stored where its stamps promise %" PRIu64
                    "; documents without theirs are embedded again",
-                   r->recipe->spec.name, r->stored, p->chunks);
-    }
-    quern__buf_dispose(&after);
-    free_page(p);
-    return rc;
+                   r->recipe->spec.name, t.vectors, t.chunks);
+    return QUERN_OK;
 }
 
 static int gather_stamp(quern_str key, const quern_stamp *stamp, void *ud)

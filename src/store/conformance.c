@@ -516,6 +516,9 @@ static int saved_documents_come_back(suite *s)
     MUST(CALL(chunks, g, quern_str_of("2"), see_chunk, &parts) == QUERN_OK && parts.n == 3);
     MUST(parts.chunks[0] == 0 && parts.chunks[2] == 2 && parts.first[2] == 202);
     MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 6);
+    quern_tally tally;
+    MUST(CALL(tally, g, &tally) == QUERN_OK);
+    MUST(tally.ok == 2 && tally.chunks == 6 && tally.vectors == 6 && !tally.empty && !tally.failed);
     return QUERN_OK;
 }
 
@@ -620,6 +623,9 @@ static int stamps_without_chunks(suite *s)
     size_t two = strcmp(v.key[0], "2") == 0 ? 0 : 1;
     MUST(v.outcome[two] == QUERN_OUTCOME_FAILED && strcmp(v.revision[two], "f") == 0);
     MUST(v.outcome[1 - two] == QUERN_OUTCOME_EMPTY && strcmp(v.revision[1 - two], "e") == 0);
+    quern_tally tally;
+    MUST(CALL(tally, g, &tally) == QUERN_OK);
+    MUST(tally.empty == 1 && tally.failed == 1 && !tally.ok && !tally.chunks && !tally.vectors);
     docs[0].stamp.outcome = QUERN_OUTCOME_NONE;
     MUST(CALL(save, &s->read, docs, 1, still, &w, stored) != QUERN_OK);
     return QUERN_OK;

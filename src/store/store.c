@@ -59,7 +59,9 @@ int quern_store_from_table(quern_store **out, const quern_store_table *table, vo
                        table->generation_activate,
                    err);
     QUERN__REQUIRE(table->generation_purge && table->save && table->stamps && table->erase, err);
-    QUERN__REQUIRE(table->vectors && table->resolve && table->chunks && table->stage_begin, err);
+    QUERN__REQUIRE(table->tally && table->vectors && table->resolve && table->chunks &&
+                       table->stage_begin,
+                   err);
     QUERN__REQUIRE(table->stage_put && table->stage_publish && table->stage_drop, err);
     QUERN__REQUIRE(table->lock && table->unlock, err);
     bool tasks = table->task_put != NULL;

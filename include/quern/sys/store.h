@@ -130,6 +130,13 @@ typedef struct quern_task_end {
     quern_str error;
 } quern_task_end;
 
+/* What a generation holds. */
+typedef struct quern_tally {
+    uint64_t ok, empty, failed; /* stamps by outcome */
+    uint64_t chunks;            /* that the stamps promise */
+    uint64_t vectors;           /* that are stored */
+} quern_tally;
+
 /* A block of vectors in scan: refs[i] belongs to data + i * bytes_per_vector. */
 typedef int (*quern_block_fn)(const int64_t *refs, const void *data, size_t n, void *ud);
 typedef struct quern_chunk_ref {
@@ -233,6 +240,8 @@ typedef struct quern_store_table {
      * counts. EMISMATCH when the generation is retired, ENOTFOUND when there is none. May be NULL. */
     int (*requeue)(void *self, int64_t generation, int what, const quern_str *keys, size_t n,
                    uint64_t *marked, quern_error *err);
+    /* Counted there and then, never what was noted down before: a table may have been restored or emptied by hand. */
+    int (*tally)(void *self, int64_t generation, quern_tally *out, quern_error *err);
     /* Every vector of a generation, in blocks of a size of the store's choosing. */
     int (*vectors)(void *self, int64_t generation, quern_block_fn fn, void *ud, quern_error *err);
     /* What the refs of a block are; refs that have gone meanwhile are left out. */

@@ -53,6 +53,7 @@ static const quern_store_table postgres_table = {
     .save = quern__postgres_save,
     .stamps = quern__postgres_stamps,
     .erase = quern__postgres_erase,
+    .tally = quern__postgres_tally,
     .vectors = quern__postgres_vectors,
     .resolve = quern__postgres_resolve,
     .chunks = quern__postgres_chunks,

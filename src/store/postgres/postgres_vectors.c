@@ -683,6 +683,34 @@ static int query_vectors(quern__postgres *s, int64_t generation, const char *bef
     return rc;
 }
 
+int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quern_error *err)
+{
+    quern__pg_params params;
+    quern__pg_result *r = NULL;
+    memset(out, 0, sizeof *out);
+    quern__pg_params_init(&params);
+    quern__pg_int(&params, generation);
+    int rc = quern__postgres_query(self,
+                                   "SELECT count(*) FILTER (WHERE outcome = 1),"
+                                   " count(*) FILTER (WHERE outcome = 2),"
+                                   " count(*) FILTER (WHERE outcome = 3), sum(chunks)::bigint"
+                                   " FROM @stamps WHERE generation = $1",
+                                   &params, QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    out->ok = (uint64_t)quern__pg_get_int(r, 0, 0);
+    out->empty = (uint64_t)quern__pg_get_int(r, 0, 1);
+    out->failed = (uint64_t)quern__pg_get_int(r, 0, 2);
+    out->chunks = (uint64_t)quern__pg_get_int(r, 0, 3);
+    quern__pg_clear(r);
+    rc = query_vectors(self, generation, "SELECT count(*) FROM", "", NULL, &r, err);
+    if (rc)
+        return rc;
+    out->vectors = (uint64_t)quern__pg_get_int(r, 0, 0);
+    quern__pg_clear(r);
+    return QUERN_OK;
+}
+
 /* Up to a block behind *after, which moves to the last. */
 static int read_block(quern__postgres *s, const quern__pg_generation *g, int64_t *after,
                       int64_t *refs, char *data, size_t *n, quern_error *err)

@@ -47,6 +47,7 @@ static const quern_store_table sqlite_table = {
     .save = quern__sqlite_save,
     .stamps = quern__sqlite_stamps,
     .erase = quern__sqlite_erase,
+    .tally = quern__sqlite_tally,
     .vectors = quern__sqlite_vectors,
     .resolve = quern__sqlite_resolve,
     .chunks = quern__sqlite_chunks,
@@ -83,9 +84,6 @@ static int open_own(quern__sqlite *s, const char *path, const quern_store_option
         rc = quern__db_exec(s->own, "PRAGMA query_only = 1", err);
     if (!rc && !opt->read_only && (created || opt->wal))
         rc = quern__db_exec(s->own, "PRAGMA journal_mode = WAL", err);
-    /* A search reads every vector: mapped, that is page faults in runs instead of a call and a copy a page. */
-    if (!rc)
-        rc = quern__db_exec(s->own, "PRAGMA mmap_size = 1073741824", err);
     return rc;
 }
 

@@ -394,12 +394,45 @@ static int read_block(quern__sqlite *s, int64_t *from, int64_t end, size_t width
     return rc < 0 ? rc : QUERN_OK;
 }
 
+int quern__sqlite_tally(void *self, int64_t generation, quern_tally *out, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    memset(out, 0, sizeof *out);
+    int rc =
+        quern__db_prepare(s->own,
+                          "SELECT outcome, count(*), sum(chunks) FROM quern_stamps"
+                          " WHERE generation = ?1 GROUP BY outcome UNION ALL"
+                          " SELECT 0, count(*), 0 FROM quern_vectors WHERE id >= ?2 AND id < ?3",
+                          &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, generation);
+    quern__db_bind_int(s->own, stmt, 2, generation << QUERN__VECTOR_BITS);
+    quern__db_bind_int(s->own, stmt, 3, (generation + 1) << QUERN__VECTOR_BITS);
+    while ((rc = quern__db_step(s->own, stmt, err)) == 1) {
+        uint64_t n = (uint64_t)quern__db_get_int(stmt, 1);
+        int64_t outcome = quern__db_get_int(stmt, 0);
+        *(outcome == QUERN_OUTCOME_OK       ? &out->ok
+          : outcome == QUERN_OUTCOME_EMPTY  ? &out->empty
+          : outcome == QUERN_OUTCOME_FAILED ? &out->failed
+                                            : &out->vectors) = n;
+        out->chunks += (uint64_t)quern__db_get_int(stmt, 2);
+    }
+    quern__db_finish(s->own, stmt);
+    return rc;
+}
+
 int quern__sqlite_vectors(void *self, int64_t generation, quern_block_fn fn, void *ud,
                           quern_error *err)
 {
     quern__sqlite *s = self;
     size_t width = 0, n = BLOCK_VECTORS;
     int rc = quern__sqlite_generation_width(s, generation, &width, NULL, err);
+    /* Mapped, every vector is page faults in runs instead of a call and a copy a page. Not done at open: who only
+     * writes would hold the pages that he has touched. */
+    if (!rc)
+        rc = quern__db_exec(s->own, "PRAGMA mmap_size = 1073741824", err);
     if (rc)
         return rc;
     int64_t from = generation << QUERN__VECTOR_BITS, end = (generation + 1) << QUERN__VECTOR_BITS;
