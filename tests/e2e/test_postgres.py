@@ -228,6 +228,37 @@ class Tables(PostgresTest):
         self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
 
 
+class Pooler(PostgresTest):
+    """Behind a pooler in transaction mode every transaction may meet another connection of the server."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        done = subprocess.run([TOOL, "pooler", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+        cls.pooler = done.stdout.strip()
+        cls.addClassCleanup(subprocess.run, [TOOL, "stop-pooler", server], check=True)
+
+    def environment(self, **env):
+        return super().environment(QUERN_DB=self.pooler + "/" + self.db.rsplit("/", 1)[1], **env)
+
+    def test_everything_goes_through_it(self):
+        self.table("by_integer", 600)
+        self.write("a.jsonl", '{"id": 1, "text": "ban kolor"}\n')
+        self.ok("add", "a.jsonl")
+        self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body}", "--revision", "rev")
+        fills = [subprocess.Popen([BIN, "fill", "--source", "s", "--model", self.model], cwd=self.cwd,
+                                  env=self.environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(3)]
+        ends = sorted((f.wait(), f.communicate()[1].decode()) for f in fills)
+        self.assertEqual(ends[0][0], 0, ends)
+        for code, said in ends[1:]:  # the lock held, though connections were shared
+            self.assertTrue(code == 0 or "is held by process" in said, ends)
+        self.sql("UPDATE by_integer SET title = 'zan', rev = 2 WHERE id < 100")
+        self.assertEqual(self.ok("fill", "--json").json["done"], 601)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 601)
+        self.assertEqual(len(self.keys("zan", "--source", "s")), 100)
+        self.ok("source", "remove", "s", "--yes")
+
+
 class WithoutVector(Tables):
     VECTOR = False
 
