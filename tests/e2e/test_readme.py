@@ -2,6 +2,7 @@
 tour, run in order in an empty folder, gives the output shown. `test_readme.py --write` puts the real output
 in; seconds are the only thing that may differ.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -15,10 +16,27 @@ BUILD = pathlib.Path(os.environ["QUERN_BUILD"])
 BLOCK = re.compile(r"```console\n(.*?)```", re.S)
 
 
+@contextlib.contextmanager
+def postgres(d):
+    """The URL of a database on a server of our own; its psql is put into folder d."""
+    tool, server = str(ROOT / "tools/test-postgres"), os.path.join(d, "server")
+    psql = pathlib.Path(d, "psql")
+    psql.write_text(f'#!/bin/sh\nexec {tool} psql "$@"\n')
+    psql.chmod(0o755)
+    os.chmod(d, 0o755)
+    url = subprocess.run([tool, "start", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    try:
+        subprocess.run([psql, url, "-c", "CREATE EXTENSION vector"], check=True)
+        yield url
+    finally:
+        subprocess.run([tool, "stop", server], check=True)
+
+
 def run_tour(readme):
     """The readme's text with every block's output replaced by what its commands print now."""
-    with tempfile.TemporaryDirectory() as d:
-        env = {"PATH": f"{BUILD}:{os.environ['PATH']}", "HOME": d, "XDG_DATA_HOME": f"{d}/share", "LC_ALL": "C.UTF-8"}
+    with tempfile.TemporaryDirectory() as tools, tempfile.TemporaryDirectory() as d, postgres(tools) as url:
+        env = {"PATH": f"{BUILD}:{tools}:{os.environ['PATH']}", "HOME": d, "XDG_DATA_HOME": f"{d}/share", "LC_ALL": "C.UTF-8",
+               "DATABASE": url}
         subprocess.run(["quern", "model", "import", os.environ["QUERN_TEST_MODEL"], "--name", "all-MiniLM-L6-v2"],
                        env=env, cwd=d, check=True, capture_output=True)
 
@@ -57,6 +75,7 @@ class Readme(unittest.TestCase):
             out = subprocess.run([program, os.environ["QUERN_TEST_MODEL"]], check=True, capture_output=True, text=True)
             self.assertEqual(out.stdout.strip(), printed)
 
+    @unittest.skipIf(os.environ.get("QUERN_TEST_POSTGRES") == "0", "built without PostgreSQL")
     @unittest.skipIf(os.environ.get("QUERN_SKIP_MODEL_TESTS"), "QUERN_SKIP_MODEL_TESTS is set, no weights wanted")
     def test_tour(self):
         readme = (ROOT / "README.md").read_text()
