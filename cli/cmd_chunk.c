@@ -34,6 +34,14 @@ static void write_json(const text_item *item, const quern_text_chunks *chunks, u
         put_whole(p->char_end);
         put_key("tokens");
         put_whole(p->tokens);
+        if (p->page) {
+            put_key("page");
+            put_whole(p->page);
+        }
+        if (p->heading.len) {
+            put_key("heading");
+            put_string(p->heading);
+        }
         put_key("text");
         put_string(p->text);
         put_end_object();
@@ -70,6 +78,10 @@ static void write_text(const quern_text_chunks *chunks, uint64_t index)
                    (unsigned long long)p->start, (unsigned long long)p->end);
         if (p->tokens)
             out_printf("  %u tokens", p->tokens);
+        if (p->page)
+            out_printf("  page %u", p->page);
+        if (p->heading.len)
+            out_printf("  [%.*s]", (int)p->heading.len, p->heading.ptr);
         out_text("  ");
         write_slice(p->text);
     }
@@ -97,6 +109,7 @@ static int prepare(cli *c, work *w, quern_error *err)
     w->opt.max_chunks = (uint32_t)quern_config_count(c->config, "max-chunks");
     if (quern_config_is_set(c->config, "overlap"))
         w->opt.overlap = (uint32_t)quern_config_count(c->config, "overlap");
+    w->opt.headings = quern_config_flag(c->config, "headings");
     w->opt.prepare = quern_config_text(c->config, "prepare");
     quern_embedder_options opt;
     QUERN_INIT(&opt);

@@ -127,6 +127,7 @@ static void fill_options(cli *c, quern_fill_options *opt)
     if (quern_config_is_set(c->config,
                             "overlap")) /* else less than the default where windows are short */
         opt->overlap = (uint32_t)quern_config_count(c->config, "overlap");
+    opt->headings = quern_config_flag(c->config, "headings");
     opt->vector_type = quern_config_text(c->config, "vector-type");
     opt->index = quern_config_text(c->config, "index");
     opt->max_document_bytes = quern_config_count(c->config, "max-document");

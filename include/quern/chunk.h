@@ -17,6 +17,7 @@ typedef struct quern_chunk_options {
     uint32_t max_chunks; /* 0: 64; at most 1024 */
     uint32_t overlap;    /* tokens (characters) that neighbours share, 0: 32 (128) */
     const char *prepare; /* steps that clean the text first, as in quern_source_spec; NULL none */
+    int headings; /* 1: Markdown headings above a chunk are its context, and take of its room */
 } quern_chunk_options;
 
 typedef struct quern_text_chunk {
@@ -25,6 +26,9 @@ typedef struct quern_text_chunk {
     uint32_t tokens; /* what the model reads, special ones included; 0: no tokenizer at hand */
     quern_str
         text; /* the slice: points into the caller's text, or into *out's own when there were steps */
+    uint32_t page; /* from 1, counted by form feeds; 0: the text has none */
+    quern_str
+        heading; /* "Guide > Install": goes in front of the text when it is embedded; *out's; else empty */
 } quern_text_chunk;
 
 typedef struct quern_text_chunks quern_text_chunks;

@@ -87,6 +87,7 @@ typedef struct quern_fill_options {
      * index is, whatever there is; "exact": none. What cannot be built is a warning. EUNSUPPORTED: the store
      * has no such index at all. */
     const char *index;
+    int headings; /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with

@@ -152,6 +152,8 @@ static const quern_option options[] = {
      0, "At most so many chunks of one document; what lies beyond is counted."},
     {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill chunk",
      0, "Tokens that neighbouring chunks share."},
+    {"headings", "QUERN_HEADINGS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill chunk", 0,
+     "Texts are Markdown: embed each chunk with the headings above it."},
     {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
      "fill", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,

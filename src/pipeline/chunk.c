@@ -27,6 +27,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#include "pipeline/headings.h"
 #include "text/utf8.h"
 
 enum {
@@ -42,16 +43,20 @@ typedef struct window_text {
     quern_tokens *all;
     const uint32_t *start, *end;
     size_t n;
-    uint32_t special; /* how many the model adds */
+    uint32_t special;       /* how many the model adds */
+    quern__context context; /* of the window at hand */
+    quern__buf input;       /* context and slice */
 } window_text;
 
 void quern__pieces_dispose(quern__pieces *p)
 {
     quern__free(p->items);
+    if (p->headings.max)
+        quern__buf_dispose(&p->headings);
     *p = (quern__pieces){0};
 }
 
-int quern__pieces_push(quern__pieces *p, quern__piece item, quern_error *err)
+int quern__pieces_push(quern__pieces *p, quern__piece item, quern_str heading, quern_error *err)
 {
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 8;
@@ -61,7 +66,34 @@ int quern__pieces_push(quern__pieces *p, quern__piece item, quern_error *err)
         p->items = grown;
         p->cap = cap;
     }
+    item.heading = (uint32_t)p->headings.len;
+    item.heading_len = (uint32_t)heading.len;
+    quern__buf_append(&p->headings, heading.ptr, heading.len);
     p->items[p->n++] = item;
+    return quern__buf_ok(&p->headings, "headings", err);
+}
+
+quern_str quern__piece_heading(const quern__pieces *p, const quern__piece *piece)
+{
+    const char *at = piece->heading_len ? p->headings.data + piece->heading : "";
+    return (quern_str){at, piece->heading_len};
+}
+
+int quern__piece_input(const quern__pieces *p, const quern__piece *piece, quern_str text,
+                       quern__arena *arena, quern_str *out, quern_error *err)
+{
+    quern_str heading = quern__piece_heading(p, piece);
+    size_t n = (size_t)(piece->end - piece->start);
+    *out = (quern_str){text.ptr + piece->start, n};
+    if (!heading.len)
+        return QUERN_OK;
+    char *both = quern__arena_alloc(arena, heading.len + 2 + n);
+    if (!both)
+        return quern__fail_memory(err, heading.len + 2 + n);
+    memcpy(both, heading.ptr, heading.len);
+    memcpy(both + heading.len, "\n\n", 2);
+    memcpy(both + heading.len + 2, out->ptr, n);
+    *out = (quern_str){both, heading.len + 2 + n};
     return QUERN_OK;
 }
 
@@ -109,14 +141,35 @@ static int look(window_text *w, size_t len, quern_error *err)
     return QUERN_OK;
 }
 
-static int count_tokens(const window_text *w, size_t from, size_t to, size_t *n, quern_error *err)
+static int tokens_of(const window_text *w, quern_str text, size_t *n, quern_error *err)
 {
-    quern_str slice = {w->text.ptr + from, to - from};
     quern_tokens *t = NULL;
-    int rc = quern_embedder_tokenize(w->e, slice, &t, err);
+    int rc = quern_embedder_tokenize(w->e, text, &t, err);
     if (rc == QUERN_OK)
         *n = t->n;
     quern_tokens_free(t);
+    return rc;
+}
+
+/* Of a slice behind the context of the window. */
+static int count_tokens(window_text *w, size_t from, size_t to, size_t *n, quern_error *err)
+{
+    quern_str slice = {w->text.ptr + from, to - from};
+    if (!w->context.len)
+        return tokens_of(w, slice, n, err);
+    quern__buf_clear(&w->input);
+    quern__buf_append(&w->input, w->context.text, w->context.len);
+    quern__buf_append(&w->input, slice.ptr, slice.len);
+    int rc = quern__buf_ok(&w->input, "a chunk", err);
+    return rc == QUERN_OK ? tokens_of(w, (quern_str){w->input.data, w->input.len}, n, err) : rc;
+}
+
+/* Of a context, without the model's own: quern__measure_fn. */
+static int measure_tokens(void *ud, quern_str text, size_t *n, quern_error *err)
+{
+    const window_text *w = ud;
+    int rc = tokens_of(w, text, n, err);
+    *n -= rc == QUERN_OK && *n >= w->special ? w->special : 0;
     return rc;
 }
 
@@ -168,11 +221,11 @@ static size_t soft_end(const window_text *w, size_t first, size_t end)
 }
 
 /* The window that begins at token `first`: *last is set to one past its end, *tokens to its true count. */
-static int fit_window(const window_text *w, size_t first, size_t room, size_t limit, size_t *last,
+static int fit_window(window_text *w, size_t first, size_t room, size_t limit, size_t *last,
                       size_t *tokens, quern_error *err)
 {
     size_t end = w->n - first <= room ? w->n : first + room;
-    if (first == 0 && end == w->n) { /* everything at once: nothing is cut */
+    if (first == 0 && end == w->n && !w->context.len) { /* everything at once: nothing is cut */
         *last = end;
         *tokens = w->all->n;
         return QUERN_OK;
@@ -220,17 +273,23 @@ static bool anything_left(quern_str text, size_t from)
     return false;
 }
 
-static int lay_windows(const window_text *w, const quern__chunking *how, quern__pieces *out,
+static int lay_windows(window_text *w, const quern__chunking *how, quern__pieces *out,
                        quern_error *err)
 {
-    size_t room = how->max_tokens - w->special;
+    /* The context may take a quarter of a window, if that leaves more than the overlap. */
+    size_t spare = how->max_tokens - w->special - how->overlap - 1;
+    size_t context = QUERN__MIN(spare, (size_t)how->max_tokens / QUARTER);
     size_t first = 0;
     size_t byte = 0;
     uint64_t chars = 0; /* code points before `byte` */
     while (first < w->n && out->n < how->max_chunks) {
         size_t last = 0;
         size_t tokens = 0;
-        int rc = fit_window(w, first, room, how->max_tokens, &last, &tokens, err);
+        int rc = quern__context_at(&w->context, w->start[first], context, measure_tokens, w, err);
+        if (rc != QUERN_OK)
+            return rc;
+        size_t room = how->max_tokens - w->special - w->context.units;
+        rc = fit_window(w, first, room, how->max_tokens, &last, &tokens, err);
         if (rc != QUERN_OK)
             return rc;
         size_t start = w->start[first];
@@ -240,7 +299,8 @@ static int lay_windows(const window_text *w, const quern__chunking *how, quern__
         quern__piece piece = {.start = start, .end = end, .char_start = chars};
         piece.char_end = chars + quern__utf8_count(w->text.ptr + start, end - start);
         piece.tokens = (uint32_t)tokens;
-        if ((rc = quern__pieces_push(out, piece, err)) != QUERN_OK)
+        quern_str heading = {w->context.text, w->context.path};
+        if ((rc = quern__pieces_push(out, piece, heading, err)) != QUERN_OK)
             return rc;
         if (last == w->n)
             break;
@@ -249,20 +309,35 @@ static int lay_windows(const window_text *w, const quern__chunking *how, quern__
     return QUERN_OK;
 }
 
-int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *how,
-                      quern__pieces *out, quern_error *err)
+/* Form feeds part pages; where there are none, nothing is known of pages. */
+static void count_pages(quern_str text, quern__pieces *out)
 {
-    out->n = 0;
-    out->dropped_bytes = 0;
-    if (text.len == 0)
-        return QUERN_OK;
-    if (how->characters)
-        return quern__chunk_characters(text, how, out, err);
+    const char *feed = text.len ? memchr(text.ptr, '\f', text.len) : NULL;
+    size_t page = 1;
+    for (size_t i = 0; feed && i < out->n; i++) {
+        quern__piece *p = &out->items[i];
+        while (feed && feed < text.ptr + p->start) {
+            page++;
+            feed = memchr(feed + 1, '\f', (size_t)(text.ptr + text.len - feed - 1));
+        }
+        p->page = (uint32_t)QUERN__MIN(page, (size_t)UINT32_MAX);
+        if (!feed) { /* the last page */
+            for (i++; i < out->n; i++)
+                out->items[i].page = p->page;
+        }
+    }
+}
+
+static int chunk_tokens(quern_embedder *e, quern_str text, const quern__chunking *how,
+                        quern__pieces *out, quern_error *err)
+{
     window_text w = {.e = e, .text = text};
     size_t enough = (size_t)how->max_tokens * ((size_t)how->max_chunks + 1);
     size_t want = enough * BYTES_PER_TOKEN;
     size_t len = 0;
     int rc;
+    quern__context_init(&w.context, text, how->headings);
+    quern__buf_init(&w.input, (size_t)INT32_MAX);
     do { /* until the prefix has all the tokens that the cap can use, or is everything */
         len = prefix_end(text, want);
         rc = look(&w, len, err);
@@ -280,6 +355,24 @@ int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *
         if (more || (len < text.len && anything_left(text, len)))
             out->dropped_bytes = text.len - end;
     }
+    quern__buf_dispose(&w.input);
     quern_tokens_free(w.all);
+    return rc;
+}
+
+int quern__chunk_text(quern_embedder *e, quern_str text, const quern__chunking *how,
+                      quern__pieces *out, quern_error *err)
+{
+    out->n = 0;
+    out->dropped_bytes = 0;
+    if (!out->headings.max)
+        quern__buf_init(&out->headings, (size_t)QUERN__CHUNK_LIMIT * QUERN__HEADING_PATH);
+    quern__buf_clear(&out->headings);
+    if (text.len == 0)
+        return QUERN_OK;
+    int rc = how->characters ? quern__chunk_characters(text, how, out, err)
+                             : chunk_tokens(e, text, how, out, err);
+    if (rc == QUERN_OK)
+        count_pages(text, out);
     return rc;
 }

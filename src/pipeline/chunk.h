@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
 #include "quern/chunk.h"
 
 enum {
@@ -24,22 +26,31 @@ typedef struct quern__chunking {
     uint32_t overlap;    /* tokens that two neighbours share */
     uint32_t max_chunks;
     bool characters; /* these "tokens" are code points */
+    bool headings;   /* each piece is embedded with the Markdown headings above it */
 } quern__chunking;
 
 typedef struct quern__piece {
     uint64_t start, end;           /* bytes of the document */
     uint64_t char_start, char_end; /* its code points */
     uint32_t tokens;               /* special ones included; 0: unknown (no tokenizer at hand) */
+    uint32_t page;                 /* from 1, parted by form feeds; 0: the text has none */
+    uint32_t heading, heading_len; /* its place in quern__pieces.headings */
 } quern__piece;
 
 typedef struct quern__pieces {
     quern__piece *items;
     size_t n, cap;
     uint64_t dropped_bytes; /* of text beyond the last piece, when the cap was reached */
+    quern__buf headings;
 } quern__pieces;
 
 void quern__pieces_dispose(quern__pieces *p);
-int quern__pieces_push(quern__pieces *p, quern__piece item, quern_error *err);
+/* heading: the path above it, "" none. */
+int quern__pieces_push(quern__pieces *p, quern__piece item, quern_str heading, quern_error *err);
+quern_str quern__piece_heading(const quern__pieces *p, const quern__piece *piece);
+/* What is embedded for a piece of `text`: its slice, or heading and slice, put together in the arena. */
+int quern__piece_input(const quern__pieces *p, const quern__piece *piece, quern_str text,
+                       quern__arena *arena, quern_str *out, quern_error *err);
 
 /* The settings that follow from an embedder and the two numbers that a user may give (0: the default). One place,
  * for fill and for quern_chunk_text. EINVAL names what is out of range. */

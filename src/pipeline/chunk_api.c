@@ -16,6 +16,7 @@ struct quern_text_chunks {
     size_t n;
     uint64_t dropped;
     char *prepared; /* its own text, when there were steps */
+    char *headings; /* all of them; chunks point into it */
 };
 
 /* Without a tokenizer, windows are counted in characters. */
@@ -65,11 +66,11 @@ int quern__chunking_settle(quern__chunking *how, quern_embedder *e, uint32_t max
     return QUERN_OK;
 }
 
-static int keep_pieces(quern_text_chunks *c, quern_str text, const quern__pieces *found,
-                       quern_error *err)
+static int keep_pieces(quern_text_chunks *c, quern_str text, quern__pieces *found, quern_error *err)
 {
     c->items = quern__alloc_array(found->n + 1, sizeof *c->items);
-    if (!c->items)
+    c->headings = found->headings.max ? quern__buf_detach(&found->headings) : quern__strdup("");
+    if (!c->items || !c->headings)
         return quern__fail_memory(err, (found->n + 1) * sizeof *c->items);
     for (size_t i = 0; i < found->n; i++) {
         const quern__piece *p = &found->items[i];
@@ -79,6 +80,8 @@ static int keep_pieces(quern_text_chunks *c, quern_str text, const quern__pieces
                                .char_start = p->char_start,
                                .char_end = p->char_end,
                                .tokens = p->tokens,
+                               .page = p->page,
+                               .heading = {c->headings + p->heading, p->heading_len},
                                .text = {text.ptr + p->start, (size_t)(p->end - p->start)}};
     }
     c->n = found->n;
@@ -108,6 +111,7 @@ static int cut_text(quern_text_chunks *c, quern_embedder *e, quern_str text,
     int rc = prepare_text(c, o->prepare, &text, err);
     if (rc == QUERN_OK)
         rc = quern__chunking_settle(&how, e, o->max_chunks, o->overlap, err);
+    how.headings = o->headings != 0;
     if (rc == QUERN_OK)
         rc = quern__chunk_text(e, text, &how, &found, err);
     if (rc == QUERN_OK)
@@ -163,5 +167,6 @@ void quern_text_chunks_free(quern_text_chunks *c)
         return;
     quern__free(c->items);
     quern__free(c->prepared);
+    quern__free(c->headings);
     quern__free(c);
 }

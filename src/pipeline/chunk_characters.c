@@ -8,8 +8,10 @@
  * Every step moves forward and what is looked at twice is at most the overlap, so the time is linear.
  */
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/error.h"
 #include "pipeline/chunk.h"
+#include "pipeline/headings.h"
 #include "text/unicode_bert.h"
 #include "text/utf8.h"
 
@@ -97,6 +99,28 @@ static size_t next_start(quern_str t, size_t start, size_t end, uint32_t overlap
     return at;
 }
 
+/* quern__measure_fn */
+static int measure_characters(void *ud, quern_str text, size_t *n, quern_error *err)
+{
+    (void)ud;
+    (void)err;
+    *n = quern__utf8_count(text.ptr, text.len);
+    return QUERN_OK;
+}
+
+/* The full window from `start` on; *quarter is where its last quarter begins. */
+static size_t full_end(quern_str t, size_t start, size_t most, size_t *quarter)
+{
+    size_t end = start;
+    *quarter = start;
+    for (size_t i = 0; i < most && end < t.len; i++) {
+        end = step(t, end);
+        if (i == most - most / 4 - 1)
+            *quarter = end;
+    }
+    return end;
+}
+
 int quern__chunk_characters(quern_str text, const quern__chunking *how, quern__pieces *out,
                             quern_error *err)
 {
@@ -104,16 +128,17 @@ int quern__chunk_characters(quern_str text, const quern__chunking *how, quern__p
     size_t counted = 0; /* bytes whose characters are in `chars` */
     uint64_t chars = 0;
     size_t last = 0; /* end of the last piece */
+    size_t most = QUERN__MIN(how->max_tokens - how->overlap - 1, how->max_tokens / 4);
+    quern__context context;
+    quern__context_init(&context, text, how->headings);
     while (out->n < how->max_chunks) {
         while (start < text.len && is_blank(text.ptr[start]))
             start++;
-        size_t end = start;
-        size_t quarter = start;
-        for (uint32_t i = 0; i < how->max_tokens && end < text.len; i++) {
-            end = step(text, end);
-            if (i == how->max_tokens - how->max_tokens / 4 - 1)
-                quarter = end;
-        }
+        int rc = quern__context_at(&context, start, most, measure_characters, NULL, err);
+        if (rc != QUERN_OK)
+            return rc;
+        size_t quarter;
+        size_t end = full_end(text, start, how->max_tokens - context.units, &quarter);
         if (end == start)
             return QUERN_OK;
         if (end < text.len)
@@ -126,7 +151,7 @@ int quern__chunk_characters(quern_str text, const quern__chunking *how, quern__p
             counted = start;
             quern__piece piece = {.start = start, .end = shown, .char_start = chars};
             piece.char_end = chars + quern__utf8_count(text.ptr + start, shown - start);
-            int rc = quern__pieces_push(out, piece, err);
+            rc = quern__pieces_push(out, piece, (quern_str){context.text, context.path}, err);
             if (rc != QUERN_OK)
                 return rc;
             last = shown;

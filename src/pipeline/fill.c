@@ -152,6 +152,7 @@ static int settle_options(fill_run *r, quern_error *err)
         rc = quern__chunking_settle(&r->settings.chunking, r->e, o->max_chunks, o->overlap, err);
     if (rc != QUERN_OK)
         return rc;
+    r->settings.chunking.headings = o->headings != 0;
     snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
     r->max_bytes = o->max_document_bytes ? o->max_document_bytes : QUERN__DOCUMENT_BYTES;
     return QUERN_OK;

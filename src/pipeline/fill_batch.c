@@ -94,9 +94,14 @@ static int push_pieces(fill_batch *b, size_t doc, const quern__pieces *found, qu
         b->pieces = grown;
         b->cap_pieces = cap;
     }
-    for (size_t i = 0; i < found->n; i++)
-        b->pieces[b->n_pieces++] = (fill_piece){doc, found->items[i]};
-    return QUERN_OK;
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && i < found->n; i++) {
+        fill_piece *p = &b->pieces[b->n_pieces++];
+        *p = (fill_piece){.doc = doc, .at = found->items[i]};
+        rc = quern__piece_input(found, &p->at, b->docs[doc].text, &b->arena, &p->input, err);
+        p->heading = (quern_str){p->input.ptr, p->at.heading_len};
+    }
+    return rc;
 }
 
 static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_error *err)
@@ -176,11 +181,8 @@ static int embed_call(fill_batch *b, const size_t *which, size_t n, quern_error 
     quern_embed_result results[FILL_PIECES];
     const fill_run *r = b->run;
     size_t dim = r->generation.dimensions;
-    for (size_t i = 0; i < n; i++) {
-        const fill_piece *p = &b->pieces[which[i]];
-        const fill_doc *d = &b->docs[p->doc];
-        texts[i] = (quern_str){d->text.ptr + p->at.start, (size_t)(p->at.end - p->at.start)};
-    }
+    for (size_t i = 0; i < n; i++)
+        texts[i] = b->pieces[which[i]].input;
     int rc = embed_patiently(b, texts, n, results, err);
     for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
         unsigned char *to = b->vectors + which[i] * r->width;

@@ -41,6 +41,8 @@ typedef struct fill_doc {
 typedef struct fill_piece {
     size_t doc;
     quern__piece at;
+    quern_str input;   /* what is embedded: of the document's text, or in the arena */
+    quern_str heading; /* in front of it */
 } fill_piece;
 
 /* Documents that go through the run together. While `thread` runs, the batch is that thread's alone. */

@@ -45,6 +45,7 @@ typedef struct recheck_run {
     quern_str doc_text;
     bool doc_current;
     quern__pieces pieces;
+    quern__arena inputs;    /* of one call of the embedder */
     unsigned char *vectors; /* made again */
     float *floats;
     size_t width, compared;
@@ -153,11 +154,13 @@ static int embed_again(recheck_run *r, quern_error *err)
         quern_str texts[TEXTS];
         size_t n = r->pieces.n - at < TEXTS ? r->pieces.n - at : TEXTS;
         /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
-        for (size_t i = 0; i < n; i++) {
-            const quern__piece *p = &r->pieces.items[at + i];
-            texts[i] = (quern_str){r->doc_text.ptr + p->start, (size_t)(p->end - p->start)};
-        }
-        int rc = quern_embed(r->e, texts, n, &o, r->floats, TEXTS * dim, NULL, err);
+        int rc = QUERN_OK;
+        for (size_t i = 0; rc == QUERN_OK && i < n; i++)
+            rc = quern__piece_input(&r->pieces, &r->pieces.items[at + i], r->doc_text, &r->inputs,
+                                    &texts[i], err);
+        if (rc == QUERN_OK)
+            rc = quern_embed(r->e, texts, n, &o, r->floats, TEXTS * dim, NULL, err);
+        quern__arena_dispose(&r->inputs);
         if (rc != QUERN_OK)
             return rc;
         /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */

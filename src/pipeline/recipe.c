@@ -31,6 +31,7 @@ enum {
 };
 
 static const char CHUNKER[] = "token-window/2";
+static const char HEADINGS[] = "markdown-path/1";
 static const char CHARACTER_CHUNKER[] = "character-window/1";
 
 /* ---- the declaration ---- */
@@ -392,6 +393,8 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     char prepared[QUERN__PREPARE_NAMES];
     int bad = 0;
     quern__prepare_names(p->prepare, prepared);
+    if (s->chunking.headings)
+        bad |= set_new(chunker, "headings", json_string(HEADINGS));
     bad |=
         set_new(chunker, "kind", json_string(s->chunking.characters ? CHARACTER_CHUNKER : CHUNKER));
     bad |= set_new(chunker, "max_chunks", json_integer(s->chunking.max_chunks));
@@ -488,7 +491,8 @@ int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *e
         s->chunking = (quern__chunking){.max_tokens = (uint32_t)tokens,
                                         .overlap = (uint32_t)overlap,
                                         .max_chunks = (uint32_t)chunks,
-                                        .characters = characters};
+                                        .characters = characters,
+                                        .headings = json_object_get(c, "headings") != NULL};
         snprintf(s->vector_type, sizeof s->vector_type, "%s", type);
     }
     json_decref(root);

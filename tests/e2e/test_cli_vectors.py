@@ -215,6 +215,8 @@ class Others(CommandTest):
         self.assertRegex(plain[1], r"^0     \d+ bytes dropped$")
         clean = self.ok("chunk", "--json", "--prepare", "html,whitespace", "<p>ban <b>gut</b></p> <p>lan</p>").lines[0]["chunks"]
         self.assertEqual([(c["start"], c["end"], c["text"]) for c in clean], [(0, 12, "ban gut\n\nlan")])
+        pages = self.ok("chunk", "--json", "--max-length", "16", "--max-chunks", "9", "ban " * 40 + "\f" + "gut " * 40).lines[0]["chunks"]
+        self.assertEqual((pages[0]["page"], pages[-1]["page"]), (1, 2))
         self.refused(2, "no step", "chunk", "--prepare", "htm", text)
         self.refused(2, "over half of the window", "chunk", "--max-length", "16", "--overlap", "9", text)
 

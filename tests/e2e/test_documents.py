@@ -111,6 +111,27 @@ class Documents:
         self.assertEqual(self.texts("mails"), plain)
         self.assertEqual(self.ok("status", "--json").json["sources"][0]["fingerprint"], before["fingerprint"])
 
+    def test_headings(self):
+        body = "# Ban\n\n" + "gut lan kolor. " * 12 + "\n\n## Zan ber\n\n" + "lan kolor ban. " * 12
+        self.sql("CREATE TABLE pages (id integer PRIMARY KEY, body text)")
+        self.sql("INSERT INTO pages VALUES (1, '%s')" % body)
+        self.declare("pages", "{body}")
+        self.ok("fill")
+        plain = self.ok("status", "--json").json["sources"][0]
+        self.ok("fill", "--headings")
+        with_headings = self.ok("status", "--json").json["sources"][0]
+        self.assertNotEqual(plain["fingerprint"], with_headings["fingerprint"])
+        self.assertEqual(with_headings["note"], "")
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 1)
+        shown = self.ok("chunk", "--json", "--headings", body).lines[0]["chunks"]
+        self.assertEqual(len(shown), with_headings["chunks"])
+        self.assertEqual(shown[-1]["heading"], "Ban > Zan ber")
+        self.assertNotIn("heading", shown[0])
+        chunk = shown[-1]  # what was stored is the vector of heading and slice
+        best = self.ok("search", "--json", "--as", "document", "Ban > Zan ber\n\n" + chunk["text"]).json["hits"][0]
+        self.assertEqual((best["start"], best["end"]), (chunk["start"], chunk["end"]))
+        self.assertGreater(best["similarity"], 0.999)
+
 
 class OnSqlite(Documents, CommandTest):
     def sql(self, text):

@@ -28,7 +28,7 @@ typedef struct fake_embedder {
 
 static inline int fake_blank(char c)
 {
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f';
 }
 
 /* Words of the text; start and end may be NULL. A '#' splits: "a#b" is two tokens without a gap. */

@@ -8,7 +8,9 @@
 #include <cmocka.h>
 
 #include "fake_embedder.h"
+#include "base/alloc.h"
 #include "pipeline/chunk.h"
+#include "pipeline/headings.h"
 #include "text/utf8.h"
 
 #define HOW(tokens, shared, cap)                                                                   \
@@ -314,6 +316,133 @@ static void the_public_call(void **state)
     quern_embedder_free(e);
 }
 
+/* The path above the last byte of the text. */
+static void above(const char *text, const char *want)
+{
+    quern__headings h;
+    char path[QUERN__HEADING_PATH + 1];
+    size_t n;
+    quern__headings_init(&h, quern_str_of(text));
+    quern__headings_walk(&h, strlen(text));
+    path[quern__headings_path(&h, 0, path, &n)] = '\0';
+    assert_string_equal(path, want);
+}
+
+static void headings_above(void **state)
+{
+    (void)state;
+    above("# A\ntext\n", "A");
+    above("# A\n## B\n### C\n## D ##\n", "A > D");
+    above("### C\n# A\n", "A");
+    above("### C\n## B\ntext", "B");
+    above("# A", "A"); /* the end of the text is behind it */
+    above("Title\n=====\ntext\n\nPart\n---\n", "Title > Part");
+    above("#no\n ####### no\n\\# no\n", "");
+    above("# \n#\n", "");
+    above("    # code\n\t# code\n   # A\n", "A");
+    above("```\n# code\n```\n# A\n~~~~ sh\n# code\n```\n~~~\n# code\n~~~~\n", "A");
+    above("```\n# never closed\n", "");
+    above("---\ntitle: x\n---\ntext\n", "");
+    above("text\n\n---\n", ""); /* a rule */
+    above("| a | b |\n---\n- item\n---\n> q\n===\n", "");
+    above("# A\r\nb\r\n===\r\n", "b");
+    char text[400] = "# ";
+    for (int i = 0; i < 60; i++)
+        strcat(text, "\u00e4\u00e4");
+    quern__headings h;
+    char path[QUERN__HEADING_PATH];
+    size_t n;
+    quern__headings_init(&h, quern_str_of(text));
+    quern__headings_walk(&h, strlen(text));
+    size_t len = quern__headings_path(&h, 0, path, &n);
+    assert_int_equal(len, QUERN__HEADING_BYTES);
+    assert_int_equal(quern__utf8_check(path, len), len);
+    quern__headings_init(&h, quern_str_of("# A\nx"));
+    quern__headings_walk(&h, 3); /* on its own line it does not yet count */
+    assert_int_equal(quern__headings_path(&h, 0, path, &n), 0);
+    quern__headings_walk(&h, 4);
+    assert_int_equal(quern__headings_path(&h, 0, path, &n), 1);
+}
+
+static void has_heading(const quern__pieces *p, size_t i, const char *want)
+{
+    quern_str h = quern__piece_heading(p, &p->items[i]);
+    assert_int_equal(h.len, strlen(want));
+    assert_memory_equal(h.ptr, want, h.len);
+}
+
+/* Offsets stay those of the text; the heading takes of the window's room, and outer ones go first. */
+static void windows_with_headings(void **state)
+{
+    (void)state;
+    const char *text =
+        "# Top\n\na b c d e f g h i j k l m\n\n## One Two\n\nn o p q r s t u v w x y z";
+    fake_embedder f = {.max_length = 20};
+    quern_embedder *e = fake_open(&f);
+    quern__chunking how = HOW(20, 1, 64);
+    quern__pieces plain = cut(e, text, how);
+    how.headings = true;
+    quern__pieces p = cut(e, text, how);
+    quern__arena arena;
+    quern_error err;
+    quern__arena_init(&arena, 0);
+    assert_true(p.n >= plain.n);
+    has_heading(&p, 0, "");
+    has_heading(&p, p.n - 1, "Top > One Two");
+    for (size_t i = 0; i < p.n; i++) {
+        quern_str input, h = quern__piece_heading(&p, &p.items[i]);
+        assert_int_equal(
+            quern__piece_input(&p, &p.items[i], quern_str_of(text), &arena, &input, &err),
+            QUERN_OK);
+        assert_int_equal(fake_words(input, NULL, NULL) + 2, p.items[i].tokens);
+        assert_true(p.items[i].tokens <= 20);
+        size_t context = h.len ? h.len + 2 : 0;
+        assert_int_equal(input.len, context + p.items[i].end - p.items[i].start);
+        assert_memory_equal(input.ptr, h.ptr, h.len);
+        assert_memory_equal(input.ptr + context, text + p.items[i].start, input.len - context);
+    }
+    assert_int_equal(p.items[p.n - 1].end, strlen(text));
+    quern__arena_dispose(&arena);
+    quern__pieces_dispose(&plain);
+    quern__pieces_dispose(&p);
+    quern_embedder_free(e);
+    f = (fake_embedder){.max_length = 12};
+    e = fake_open(&f);
+    how = HOW(12, 1, 64);
+    how.headings = true;
+    p = cut(e, text, how); /* a quarter is three tokens: "Top > One Two" has four */
+    has_heading(&p, p.n - 1, "One Two");
+    quern__pieces_dispose(&p);
+    quern_embedder_free(e);
+    quern__chunking by = BY_CHARACTERS(60, 10, 64);
+    by.headings = true;
+    p = cut(NULL, text, by);
+    has_heading(&p, 0, "");
+    has_heading(&p, p.n - 1, "Top > One Two");
+    for (size_t i = 0; i < p.n; i++)
+        assert_true(p.items[i].char_end - p.items[i].char_start + p.items[i].heading_len +
+                        (p.items[i].heading_len ? 2 : 0) <=
+                    60);
+    quern__pieces_dispose(&p);
+}
+
+static void pages_are_counted(void **state)
+{
+    (void)state;
+    fake_embedder f = {.max_length = 6};
+    quern_embedder *e = fake_open(&f);
+    quern__pieces p = cut(e, "a b c d\f\fe f g h\fi j", HOW(6, 0, 64));
+    assert_int_equal(p.n, 3);
+    assert_int_equal(p.items[0].page, 1);
+    assert_int_equal(p.items[1].page, 3);
+    assert_int_equal(p.items[2].page, 4);
+    quern__pieces_dispose(&p);
+    p = cut(e, "a b c d e f g h i j", HOW(6, 0, 64));
+    assert_int_equal(p.items[2].page, 0);
+    quern__pieces_dispose(&p);
+    quern_embedder_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +458,9 @@ int main(void)
         cmocka_unit_test(characters_that_show_nothing),
         cmocka_unit_test(settings_follow_from_the_embedder),
         cmocka_unit_test(the_public_call),
+        cmocka_unit_test(headings_above),
+        cmocka_unit_test(windows_with_headings),
+        cmocka_unit_test(pages_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
