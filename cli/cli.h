@@ -39,6 +39,12 @@ int cmd_source_show(cli *c, quern_error *err);
 int cmd_source_remove(cli *c, quern_error *err);
 int cmd_fill(cli *c, quern_error *err);
 int cmd_enqueue(cli *c, quern_error *err);
+int cmd_generation_list(cli *c, quern_error *err);
+int cmd_generation_build(cli *c, quern_error *err);
+int cmd_generation_activate(cli *c, quern_error *err);
+int cmd_generation_retire(cli *c, quern_error *err);
+int cmd_generation_purge(cli *c, quern_error *err);
+int cmd_requeue(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);
 int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);
@@ -85,6 +91,9 @@ void shelf_options(const cli *c, quern_shelf_options *opt);
 void shelf_done(void); /* takes the progress bar of a download away */
 int open_model(const cli *c, quern_model **out, quern_error *err);
 int open_embedder(const cli *c, quern_embedder **out, quern_error *err);
+/* A model of the shelf other than --model's; nothing is downloaded for it. max_length 0: the model's own. */
+int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
+                        quern_error *err);
 void store_options(const cli *c, int read_only, quern_store_options *opt);
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
 int open_existing_store(const cli *c, quern_store **out, quern_error *err);
@@ -92,6 +101,16 @@ int open_existing_store(const cli *c, quern_store **out, quern_error *err);
 int list_sources(const cli *c, char ***list, size_t *n, quern_error *err);
 /* Asks on a terminal; EINVAL without one and without --yes, ECANCELLED on anything but y. */
 int confirm(const cli *c, const char *question, quern_error *err);
+/* The one --source that a command needs; EINVAL when there is none or several. */
+int one_source_name(const cli *c, const char **out, quern_error *err);
+/* A document's key as a person types it: JSON, an integer, or text; *json from quern_free. as_text: an integer is
+ * text too. */
+int key_from_word(const char *word, int as_text, char **json, quern_error *err);
+
+/* ---- cmd_fill.c: for all that fill ---- */
+void fill_options(cli *c, quern_fill_options *opt);
+void fill_bar_begin(const cli *c);
+void fill_bar_end(void);
 
 /* ---- progress.c: one line on standard error, only on a terminal ---- */
 typedef struct progress {
@@ -104,6 +123,7 @@ void progress_draw(progress *p, const char *what, double fraction, const char *d
 void progress_end(progress *p);
 void human_bytes(uint64_t bytes, char out[16]);
 void human_time(double seconds, char out[16]);
+void utc_time(int64_t unix_ms, char out[32]); /* 2026-11-21T10:20:30Z */
 
 /* ---- input.c: texts from arguments or standard input ---- */
 typedef struct text_item {

@@ -57,6 +57,8 @@ static void write_json(const quern_fill_report *r)
     put_real(r->processed ? 1000.0 * r->seconds / (double)r->processed : 0);
     put_key("dry_run");
     put_bool(r->dry_run);
+    put_key("ended");
+    put_bool(r->ended);
     put_key("last_error");
     put_text(r->last_error[0] ? r->last_error : NULL);
     put_end_object();
@@ -89,7 +91,7 @@ static void write_text(const quern_fill_report *r)
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (more[i].n)
             out_printf(", %llu %s", (unsigned long long)more[i].n, more[i].what);
-    out_text("\n");
+    out_text(r->ended ? "; a generation was retired meanwhile\n" : "\n");
 }
 
 static void sum(quern_fill_report *all, const quern_fill_report *one)
@@ -110,11 +112,12 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->seconds += one->seconds;
     all->encode_seconds += one->encode_seconds;
     all->dry_run |= one->dry_run;
+    all->ended |= one->ended;
     if (one->last_error[0])
         memcpy(all->last_error, one->last_error, sizeof all->last_error);
 }
 
-static void fill_options(cli *c, quern_fill_options *opt)
+void fill_options(cli *c, quern_fill_options *opt)
 {
     QUERN_INIT(opt);
     opt->limit = quern_config_count(c->config, "limit");
@@ -134,6 +137,17 @@ static void fill_options(cli *c, quern_fill_options *opt)
     opt->progress = on_progress;
     opt->progress_ud = c;
     opt->cancel = c->cancel;
+    opt->wait_ms = (uint32_t)quern_config_count(c->config, "wait");
+}
+
+void fill_bar_begin(const cli *c)
+{
+    progress_begin(&bar, c);
+}
+
+void fill_bar_end(void)
+{
+    progress_end(&bar);
 }
 
 /* All of the sources; EPARTIAL of one is kept while the others go on. */

@@ -4,15 +4,27 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static void fill_spec(const cli *c, quern_source_spec *spec)
+/* --key may be repeated: columns, joined by commas in room (of the same length). */
+static const char *join_keys(const char *keys, char *room)
+{
+    if (!keys)
+        return NULL;
+    for (size_t i = 0; (room[i] = keys[i]); i++)
+        if (room[i] == '\n')
+            room[i] = ',';
+    return room;
+}
+
+static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
 {
     QUERN_INIT(spec);
     spec->name = c->args[0];
     spec->table = quern_config_text(c->config, "table");
     spec->query = quern_config_text(c->config, "query");
-    spec->keys = quern_config_text(c->config, "key");
+    spec->keys = join_keys(quern_config_text(c->config, "key"), keys);
     spec->text = quern_config_text(c->config, "text");
     spec->revision = quern_config_text(c->config, "revision");
     spec->where = quern_config_text(c->config, "where");
@@ -77,7 +89,11 @@ static int declare(cli *c, int (*how)(quern_store *, const quern_source_spec *, 
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
         return rc;
-    fill_spec(c, &spec);
+    const char *typed = quern_config_text(c->config, "key");
+    char *keys = malloc(typed ? strlen(typed) + 1 : 1);
+    if (!keys)
+        return no_memory(err);
+    fill_spec(c, &spec, keys);
     rc = how == quern_source_set ? open_existing_store(c, &store, err)
                                  : open_store(c, 0, &store, err);
     if (rc == QUERN_OK)
@@ -93,6 +109,7 @@ static int declare(cli *c, int (*how)(quern_store *, const quern_source_spec *, 
     }
     quern_source_list_free(l);
     quern_store_free(store);
+    free(keys);
     return rc;
 }
 

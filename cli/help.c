@@ -21,7 +21,7 @@ static const struct {
         "past its threshold"},
     {2, "usage or configuration"},
     {3, "done, with some documents failed"},
-    {4, "no such model, source or key"},
+    {4, "no such model, source, key or generation"},
     {130, "interrupted; what was finished is saved"},
 };
 
@@ -429,7 +429,7 @@ void help_bash(void)
              "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W \"");
     bash_words(NULL);
     out_text(" --help --version\" -- \"$word\"))\n        return\n    fi\n");
-    static const char *const families[] = {"model", "source"};
+    static const char *const families[] = {"model", "source", "generation"};
     out_text("    case $command in\n");
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         out_printf("        %s)\n            if [ \"$COMP_CWORD\" -eq 2 ]; then\n"

@@ -69,3 +69,23 @@ void human_time(double seconds, char out[16])
     else
         snprintf(out, 16, "%.1f h", seconds / 3600);
 }
+
+void utc_time(int64_t unix_ms, char out[32])
+{
+    /* days to a date of the Gregorian calendar, in eras of 400 years that begin in March */
+    int64_t seconds = unix_ms / 1000 - (unix_ms % 1000 < 0);
+    int64_t days = seconds / 86400 - (seconds % 86400 < 0);
+    int64_t rest = seconds - days * 86400, shifted = days + 719468;
+    int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+    int64_t in_era = shifted - era * 146097;
+    int64_t year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+    int64_t in_year = in_era - (365 * year + year / 4 - year / 100), m = (5 * in_year + 2) / 153;
+    int64_t month = m < 10 ? m + 3 : m - 9;
+    char text[120];
+    int64_t full_year = year + era * 400 + (month <= 2);
+    int64_t day = in_year - (153 * m + 2) / 5 + 1;
+    snprintf(text, sizeof text, "%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ", (long long)full_year,
+             (long long)month, (long long)day, (long long)(rest / 3600),
+             (long long)(rest / 60 % 60), (long long)(rest % 60));
+    snprintf(out, 32, "%.31s", text);
+}

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quern/sys/store.h"
+
 int option_as(const cli *c, int fallback)
 {
     const char *as = quern_config_text(c->config, "as");
@@ -116,6 +118,33 @@ int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
     return rc;
 }
 
+int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
+                        quern_error *err)
+{
+    *out = NULL;
+    quern_shelf_options shelf;
+    quern_model_options opt;
+    quern_embedder_options how;
+    quern_model *model = NULL;
+    char *path = NULL;
+    shelf_options(c, &shelf);
+    shelf.offline = 1;
+    QUERN_INIT(&opt);
+    QUERN_INIT(&how);
+    opt.name = name;
+    opt.max_length = max_length;
+    how.threads = (uint32_t)quern_config_count(c->config, "threads");
+    how.batch = (uint32_t)quern_config_count(c->config, "batch");
+    int rc = quern_shelf_find(name, &shelf, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_open(&model, path, &opt, err);
+    if (rc == QUERN_OK)
+        rc = quern_embedder_from_model(out, model, &how, err);
+    quern_model_free(model);
+    quern_free(path);
+    return rc;
+}
+
 void store_options(const cli *c, int read_only, quern_store_options *opt)
 {
     QUERN_INIT(opt);
@@ -179,4 +208,43 @@ int confirm(const cli *c, const char *question, quern_error *err)
     if (got > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
         return QUERN_OK;
     return fail(err, QUERN_ECANCELLED, "left as it is");
+}
+
+int one_source_name(const cli *c, const char **out, quern_error *err)
+{
+    const char *name = quern_config_text(c->config, "source");
+    if (!name)
+        return fail(err, QUERN_EINVAL, "%s: of which source? --source NAME", c->command->name);
+    if (strchr(name, '\n'))
+        return fail(err, QUERN_EINVAL, "%s: --source is given once here", c->command->name);
+    *out = name;
+    return QUERN_OK;
+}
+
+static int is_integer(const char *word)
+{
+    const char *digits = word + (*word == '-');
+    size_t n = strspn(digits, "0123456789");
+    return n > 0 && n < 20 && digits[n] == '\0' && (digits[0] != '0' || (n == 1 && *word != '-'));
+}
+
+int key_from_word(const char *word, int as_text, char **json, quern_error *err)
+{
+    quern_value values[16];
+    char *storage = NULL;
+    size_t n = 1;
+    int rc = QUERN_OK;
+    if ((is_integer(word) && !as_text) || strchr("\"[{", word[0])) {
+        rc = quern_key_decode(quern_str_of(word), values, 16, &n, &storage, err);
+    } else {
+        memset(values, 0, sizeof values);
+        values[0].type = QUERN_VALUE_TEXT;
+        values[0].bytes = quern_str_of(word);
+    }
+    if (rc == QUERN_OK)
+        rc = quern_key_encode(values, n, json, err);
+    quern_free(storage);
+    return rc == QUERN_EFORMAT
+               ? fail(err, QUERN_EINVAL, "the key %.100s: not JSON, an integer or text", word)
+               : rc;
 }

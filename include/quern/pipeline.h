@@ -57,6 +57,7 @@ typedef struct quern_fill_report {
     int dry_run;
     char last_error[256];  /* "" or the last document that failed: key and reason */
     double encode_seconds; /* of `seconds`, those in which the embedder was at work */
+    int ended; /* 1: its generation was retired or purged meanwhile, so the run ended there */
 } quern_fill_report;
 
 typedef struct quern_fill_progress {
@@ -88,9 +89,12 @@ typedef struct quern_fill_options {
      * has no such index at all. */
     const char *index;
     int headings; /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
+    uint32_t wait_ms; /* for another fill of the source to end, before EBUSY */
 } quern_fill_options;
 
-/* Brings one source, or all, up to date. QUERN_OK; EPARTIAL when documents failed (counted); ECANCELLED with
+/* Brings one source, or all, up to date. Under other settings than the active generation's it builds a new one and lets
+ * that take over when nothing is pending; only the generation that it replaced itself is then removed. QUERN_OK;
+ * EPARTIAL when documents failed (counted); ECANCELLED with
  * all saved but the chunks of the embedder's call in flight (at most 256), which stay pending; ENOTFOUND no such
  * source; EBUSY another fill of it runs (pid named). */
 QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,

@@ -14,9 +14,12 @@
 
 #include "base/compiler.h"
 
-#define STORES    "add source fill enqueue search similar status verify bench doctor"
-#define MODELS    "embed similarity tokenize chunk fill search similar status verify bench doctor"
-#define FILLS     "embed similarity fill search similar status verify bench doctor"
+#define STORES                                                                                     \
+    "add source fill enqueue generation requeue search similar status verify bench doctor"
+#define MODELS                                                                                     \
+    "embed similarity tokenize chunk fill generation-build search similar status verify bench "    \
+    "doctor"
+#define FILLS     "embed similarity fill generation-build search similar status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -30,9 +33,14 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill enqueue search similar status verify bench", 1,
+     "add fill enqueue generation-list generation-build generation-activate generation-purge "
+     "requeue "
+     "search "
+     "similar status verify bench",
+     1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
-     "repeated (default: all); similar: the first one named holds the document."},
+     "repeated (default: all, but for generation and requeue); similar: the first one named holds "
+     "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, or the path of a model folder."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
@@ -98,13 +106,17 @@ static const quern_option options[] = {
      0, "The table or view whose rows are the documents."},
     {"query", "QUERN_QUERY", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0, "source-add source-set", 0,
      "A SELECT in place of a table. Trusted: it runs as it is, read-only."},
-    {"key", "QUERN_KEY", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
-     "source-add source-set", 0, "The column or columns that tell rows apart."},
+    {"key", "QUERN_KEY", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]|KEY", NULL, NULL, 0, 0,
+     "source-add source-set requeue", 1,
+     "The column or columns that tell rows apart; requeue: a document's key, as hits show it. May "
+     "be repeated."},
     {"revision", "QUERN_REVISION", QUERN_OPTION_TEXT, "COLUMN", NULL, NULL, 0, 0,
      "source-add source-set", 0,
      "A column that changes with every edit (default: a hash of the text)."},
-    {"where", "QUERN_WHERE", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0, "source-add source-set", 0,
-     "Only rows for which this holds are documents. Trusted: it runs as it is, read-only."},
+    {"where", "QUERN_WHERE", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0,
+     "source-add source-set requeue", 0,
+     "Only rows for which this holds (are documents; requeue: are embedded again). Trusted: it "
+     "runs as it is, read-only."},
     {"meta", "QUERN_META", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
      "source-add source-set", 0, "Columns that come back with every hit."},
     {"prepare", "QUERN_PREPARE", QUERN_OPTION_TEXT, "STEP[,STEP]", NULL, NULL, 0, 0,
@@ -114,11 +126,11 @@ static const quern_option options[] = {
      "nothing; steps are done in this order)."},
 
     /* ---- fill, search, status, verify ---- */
-    {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000, "fill search similar",
-     0,
-     "search, similar: at most so many hits (default: 10); fill: embed at most so many documents "
-     "(default: "
-     "all)."},
+    {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000,
+     "fill generation-build search similar", 0,
+     "search, similar: at most so many hits (default: 10); fill, generation build: embed at most "
+     "so "
+     "many documents (default: all)."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
@@ -140,30 +152,41 @@ static const quern_option options[] = {
      "Say which index answered and how many candidates were dropped for what reason."},
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,
      "Look only at rows whose revision column is at least this."},
-    {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
-     "Write nothing; count the documents, tokens and bytes that a fill would make."},
-    {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
-     "Embed again what is current already."},
+    {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-build",
+     0, "Write nothing; count the documents, tokens and bytes that a fill would make."},
+    {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-activate",
+     0,
+     "fill: embed again what is current already; generation activate: switch though documents are "
+     "missing."},
+    {"force-active", "QUERN_FORCE_ACTIVE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "generation-retire", 0, "Retire the generation that serves searches, too."},
     {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
      "Look for deleted rows even with --limit or --since."},
-    {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
-     "Let a source that has become empty lose all its vectors."},
-    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024, "fill chunk",
-     0, "At most so many chunks of one document; what lies beyond is counted."},
-    {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536, "fill chunk",
-     0, "Tokens that neighbouring chunks share."},
-    {"headings", "QUERN_HEADINGS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill chunk", 0,
+    {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "fill generation-build", 0, "Let a source that has become empty lose all its vectors."},
+    {"wait", "QUERN_WAIT", QUERN_OPTION_DURATION, "TIME", "0s", NULL, 0, 86400000,
+     "fill generation-build", 0,
+     "How long to wait for another fill of the same source to end before giving up."},
+    {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024,
+     "fill generation-build chunk", 0,
+     "At most so many chunks of one document; what lies beyond is counted."},
+    {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536,
+     "fill generation-build chunk", 0, "Tokens that neighbouring chunks share."},
+    {"headings", "QUERN_HEADINGS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "fill generation-build chunk", 0,
      "Texts are Markdown: embed each chunk with the headings above it."},
     {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
-     "fill", 0, "The form in which vectors are stored."},
+     "fill generation-build", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
-     2147483648.0, "add fill", 0, "Refuse a document that is larger."},
+     2147483648.0, "add fill generation-build", 0, "Refuse a document that is larger."},
     {"reason", "QUERN_REASON", QUERN_OPTION_TEXT, "TEXT", NULL, NULL, 0, 0, "enqueue", 0,
      "Why, in a few words; kept with the task (default: enqueued)."},
     {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify", 0,
      "Documents of each source to embed again and compare."},
-    {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify", 0,
-     "Compare every document, not a sample."},
+    {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify requeue", 0,
+     "verify: compare every document, not a sample; requeue: embed every one again."},
+    {"failed", "QUERN_FAILED", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "requeue", 0,
+     "Try those again that failed."},
     {"seed", "QUERN_SEED", QUERN_OPTION_COUNT, "N", "0", NULL, 0, COUNT_MAX, "verify", 0,
      "Chooses the sample; the same seed, the same documents."},
 
@@ -181,11 +204,12 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill enqueue search similar status verify "
-     "bench "
-     "doctor",
+     "embed similarity tokenize chunk model add source fill enqueue generation requeue search "
+     "similar "
+     "status verify bench doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
-    {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-remove source-remove", 0,
+    {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "model-remove source-remove generation-retire generation-purge", 0,
      "Do not ask before removing."},
     {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
      "No progress, hints or summaries; errors and data only."},
@@ -270,6 +294,25 @@ static const quern_command commands[] = {
      "'[1,\"x\"]'. --source names the one source that they are of. A key that has a task keeps it: "
      "it is due at once. Tasks are hints: a fill finds the same work without them.",
      "quern enqueue --source books --reason 'new edition' 42 43"},
+    {"generation list", "", "List generations: what each source is, was or will be embedded with.",
+     "done and total are counted by looking at every row.", "quern generation list --json"},
+    {"generation build", "", "Build another generation of a source beside the one that serves.",
+     "Goes on where an earlier build stopped, and does not switch. While it runs the active "
+     "generation is brought up to date too, with the model that made it.",
+     "quern generation build --source books --model multi-qa-MiniLM-L6-cos-v1"},
+    {"generation activate", "[ID]", "Switch searches of a source to the generation that was built.",
+     "By its id, or the building one of --source. Refused while documents are missing in it; the "
+     "generation before stays until it is purged.",
+     "quern generation activate --source books"},
+    {"generation retire", "ID", "Take a generation out of use.",
+     "A build that is given up, or with --force-active the one that serves. It stays until it is "
+     "purged.",
+     "quern generation retire 4 --yes"},
+    {"generation purge", "[ID]", "Remove a generation and free its space.",
+     "By its id, or every retired one of --source.", "quern generation purge 3 --yes"},
+    {"requeue", "", "Have documents embedded again by the next fill.",
+     "Searches go on finding their vectors until then. One of --all, --failed, --key and --where.",
+     "quern requeue --source books --failed"},
     {"search", "QUERY", "Find documents by meaning.",
      "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
      "is current; no hit at all is no error.",

@@ -7,8 +7,7 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/compiler.h"
-#include "pipeline/recipe.h"
-#include "quern/pipeline.h"
+#include "pipeline/coverage.h"
 
 enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 340 };
 
@@ -41,20 +40,22 @@ static int count_row(const quern_row *row, void *ud)
     int rc = quern__recipe_document(c->recipe, row, QUERN__RENDER_BYTES, &c->text, &doc, c->err);
     if (rc != QUERN_OK)
         return rc;
-    if (!quern__is_current(row, &doc)) {
+    bool current = quern__is_current(row, &doc);
+    if (!quern__is_done(row, &doc)) {
         c->row->pending++;
-        c->row->stale += row->stamp.outcome != QUERN_OUTCOME_NONE;
+        c->row->stale += !current && row->stamp.outcome != QUERN_OUTCOME_NONE;
     } else if (row->stamp.outcome == QUERN_OUTCOME_FAILED) {
         c->row->failed++;
     } else {
         c->row->done++;
+        c->row->chunks += row->stamp.chunks;
         c->row->empty += row->stamp.outcome == QUERN_OUTCOME_EMPTY;
     }
     return quern__buf_ok(&c->after, "a key", c->err);
 }
 
-static int scan_source(quern_store *s, const quern__recipe *recipe, int64_t generation,
-                       quern_status_row *row, const quern_cancel *cancel, quern_error *err)
+int quern__coverage(quern_store *s, const quern__recipe *recipe, int64_t generation,
+                    quern_status_row *row, const quern_cancel *cancel, quern_error *err)
 {
     coverage_scan c = {.recipe = recipe, .row = row, .err = err};
     quern_read read = recipe->read;
@@ -149,7 +150,7 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
     if (rc == QUERN_OK)
         rc = write_note(s, e, recipe, &g, found, note, &fault);
     if (rc == QUERN_OK)
-        rc = scan_source(s, recipe, found ? g.id : 0, row, cancel, &fault);
+        rc = quern__coverage(s, recipe, found ? g.id : 0, row, cancel, &fault);
     quern__recipe_free(recipe);
     if (rc != QUERN_OK && !(among && is_source_fault(rc))) {
         if (err)

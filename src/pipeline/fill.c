@@ -35,14 +35,15 @@ static int find_generation(fill_run *r, const char *state, quern_generation *g, 
     return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
 }
 
-static int purge_generation(fill_run *r, int64_t id, quern_error *err)
+int quern__purge_generation(quern_store *s, int64_t id, const quern_cancel *cancel,
+                            quern_error *err)
 {
     int more = 1;
     int rc = QUERN_OK;
     while (rc == QUERN_OK && more) {
-        rc = quern__check_cancel(r->opt->cancel, err);
+        rc = quern__check_cancel(cancel, err);
         if (rc == QUERN_OK)
-            rc = r->s->table.generation_purge(r->s->self, id, &more, err);
+            rc = s->table.generation_purge(s->self, id, &more, err);
     }
     return rc;
 }
@@ -74,6 +75,8 @@ static int build_generation(fill_run *r, const char *fingerprint, bool activate,
 /* Sets r->generation: the one to bring up to date, made if need be. */
 static int choose_generation(fill_run *r, quern_error *err)
 {
+    if (r->aim && r->aim->refresh)
+        return quern__fill_refresh(r, err);
     char fingerprint[65];
     quern_generation active;
     quern_generation building;
@@ -85,54 +88,51 @@ static int choose_generation(fill_run *r, quern_error *err)
         rc = find_generation(r, "active", &active, &has_active, err);
     if (rc != QUERN_OK)
         return rc;
-    if (has_active && made_by(&active, fingerprint)) {
+    if (has_active && made_by(&active, fingerprint) && !r->aim) {
         r->generation = active;
-        return QUERN_OK;
+        return quern__fill_same_dimensions(r, &active, err);
     }
     rc = find_generation(r, "building", &building, &has_building, err);
+    if (rc == QUERN_OK && r->aim)
+        rc = quern__fill_may_build(r, has_active ? &active : NULL, has_building ? &building : NULL,
+                                   fingerprint, err);
     if (rc != QUERN_OK)
         return rc;
+    r->replaces = has_active ? active.id : 0;
     if (has_building && made_by(&building, fingerprint)) {
         r->generation = building;
-        if (has_active || r->opt->dry_run)
-            return QUERN_OK;
+        rc = quern__fill_same_dimensions(r, &building, err);
+        if (rc != QUERN_OK || r->aim || has_active || r->opt->dry_run)
+            return rc;
         snprintf(r->generation.state, sizeof r->generation.state, "active");
         return r->s->table.generation_activate(r->s->self, building.id, err);
     }
     if (r->opt->dry_run)
         return QUERN_OK;
     if (has_building)
-        rc = purge_generation(r, building.id, err);
+        rc = quern__purge_generation(r->s, building.id, r->opt->cancel, err);
     if (rc == QUERN_OK)
-        rc = build_generation(r, fingerprint, !has_active, err);
+        rc = build_generation(r, fingerprint, !has_active && !r->aim, err);
     return rc;
 }
 
-/* A generation that was being built and now lacks nothing takes over; what it replaces is removed. */
+/* A generation that was being built and now lacks nothing takes over; what it replaces is removed. One that an operator
+ * has retired by hand stays until he purges it; so does what a run leaves that dies between the two. */
 static int take_over(fill_run *r, quern_error *err)
 {
     if (strcmp(r->generation.state, "building") != 0)
         return QUERN_OK;
-    int rc = r->s->table.generation_activate(r->s->self, r->generation.id, err);
+    quern_generation active;
+    bool found = false;
+    int rc = find_generation(r, "active", &active, &found, err);
+    if (rc != QUERN_OK || (found && active.id == r->generation.id)) /* switched by hand */
+        return rc;
+    rc = r->s->table.generation_activate(r->s->self, r->generation.id, err);
     if (rc == QUERN_OK)
         snprintf(r->generation.state, sizeof r->generation.state, "active");
+    if (rc == QUERN_OK && found && active.id == r->replaces)
+        rc = quern__purge_generation(r->s, r->replaces, r->opt->cancel, err);
     return rc;
-}
-
-/* Also finds what an earlier run, killed in between, left behind. */
-static int purge_retired(fill_run *r, quern_error *err)
-{
-    int64_t last = 0;
-    for (;;) {
-        quern_generation g;
-        bool found = false;
-        int rc = find_generation(r, "retired", &g, &found, err);
-        if (rc != QUERN_OK || !found || g.id == last)
-            return rc;
-        if ((rc = purge_generation(r, g.id, err)) != QUERN_OK)
-            return rc;
-        last = g.id;
-    }
 }
 
 /* ---- one source ---- */
@@ -215,11 +215,7 @@ static int run_scan(fill_run *r, quern_error *err)
     if (rc != QUERN_OK || r->opt->dry_run)
         return rc;
     bool complete = !r->opt->since && r->counts.pending == 0;
-    if (complete)
-        rc = take_over(r, err);
-    if (rc == QUERN_OK && strcmp(r->generation.state, "active") == 0)
-        rc = purge_retired(r, err);
-    return rc;
+    return complete && !r->aim ? take_over(r, err) : QUERN_OK;
 }
 
 static void write_report(fill_run *r)
@@ -237,21 +233,27 @@ static void write_report(fill_run *r)
     p->dry_run = r->opt->dry_run;
 }
 
+int quern__fill_lock(quern_store *s, const char *name, uint32_t wait_ms, void **held,
+                     quern_error *err)
+{
+    char lock[LOCK_NAME];
+    snprintf(lock, sizeof lock, "fill:%s", name);
+    return s->table.lock(s->self, lock, wait_ms, held, err);
+}
+
 static int run_source(fill_run *r, const char *name, quern_error *err)
 {
     void *held = NULL;
     int rc = quern__recipe_open(&r->recipe, r->s, name, err);
     if (rc == QUERN_OK)
         rc = settle_options(r, err);
-    if (rc == QUERN_OK && !r->opt->dry_run) {
-        char lock[LOCK_NAME];
-        snprintf(lock, sizeof lock, "fill:%s", name);
-        rc = r->s->table.lock(r->s->self, lock, 0, &held, err);
-    }
+    if (rc == QUERN_OK && !r->opt->dry_run && !(r->aim && r->aim->locked))
+        rc = quern__fill_lock(r->s, name, r->opt->wait_ms, &held, err);
     if (rc == QUERN_OK) {
         rc = prepare_run(r, err);
         if (rc == QUERN_OK)
             rc = run_scan(r, err);
+        rc = quern__fill_ended(r, rc, err);
         if (rc == QUERN_OK)
             rc = quern__fill_tell(r, true, err);
         if (rc == QUERN_OK && !r->opt->dry_run)
@@ -272,8 +274,8 @@ static void dispose_run(fill_run *r)
     quern__free(r);
 }
 
-static int fill_source(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
-                       const char *name, quern_fill_report *report, quern_error *err)
+int quern__fill_source(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
+                       fill_aim *aim, const char *name, quern_fill_report *report, quern_error *err)
 {
     fill_run *r = quern__calloc(1, sizeof *r);
     if (!r)
@@ -281,16 +283,19 @@ static int fill_source(quern_store *s, quern_embedder *e, const quern_fill_optio
     r->s = s;
     r->e = e;
     r->opt = opt;
+    r->aim = aim;
     r->report = report;
     r->began_ns = r->rate_ns = quern__now_ns();
     int rc = run_source(r, name, err);
+    if (aim && !aim->refresh)
+        aim->generation = r->generation.id;
     dispose_run(r);
     return rc;
 }
 
 /* ---- all sources ---- */
 
-static void add_report(quern_fill_report *sum, const quern_fill_report *one)
+void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
 {
     sum->total += one->total;
     sum->done += one->done;
@@ -308,6 +313,7 @@ static void add_report(quern_fill_report *sum, const quern_fill_report *one)
     sum->bytes += one->bytes;
     sum->seconds += one->seconds;
     sum->dry_run |= one->dry_run;
+    sum->ended |= one->ended;
     if (one->last_error[0])
         memcpy(sum->last_error, one->last_error, sizeof sum->last_error);
 }
@@ -327,8 +333,8 @@ static int fill_each(quern_store *s, quern_embedder *e, const quern_fill_options
         quern_fill_report one;
         QUERN_INIT(&one);
         quern_error fault = {0};
-        int rc = fill_source(s, e, opt, names[i], &one, &fault);
-        add_report(sum, &one);
+        int rc = quern__fill_source(s, e, opt, NULL, names[i], &one, &fault);
+        quern__fill_sum(sum, &one);
         if (rc != QUERN_OK && first == QUERN_OK) {
             first = rc;
             if (err)

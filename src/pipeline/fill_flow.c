@@ -119,6 +119,8 @@ static int flow(fill_run *r, quern_error *err)
         }
         if (done)
             rc = keep_first(rc, quern__fill_save(done, &fault), &fault, err);
+        if (rc == QUERN_OK && r->aim && r->aim->between)
+            rc = r->aim->between(r->aim->ud, err);
     }
     if (ahead) { /* saving failed: what is on its way could not be saved either */
         quern_cancel_raise(ahead->cancel);

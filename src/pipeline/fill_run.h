@@ -2,6 +2,7 @@
  * fill_run.h — what the files of fill share: the state of one run over one source.
  *
  *   fill.c        the entry; which generation; the order of things
+ *   fill_aim.c    runs that build a generation, or refresh one; a generation that goes meanwhile
  *   fill_flow.c   reading, embedding and saving at the same time
  *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
@@ -25,6 +26,16 @@ enum {
     FILL_PAGE = 1024,       /* rows a scan may pass over before it looks up */
     FILL_KEYS = 512         /* keys handled at once by the sweeps */
 };
+
+/* What a run is for, when it is not quern_fill's: to build a generation and leave the switch to others, or to keep one up
+ * under the settings it was made with. */
+typedef struct fill_aim {
+    bool refresh;       /* this generation; else: the source's building one, made or resumed */
+    int64_t generation; /* in when `refresh`, else out */
+    bool locked;        /* the caller holds the source's lock */
+    int (*between)(void *ud, quern_error *err); /* called between batches; NULL */
+    void *ud;
+} fill_aim;
 
 /* One document on its way; strings live in its batch's arena. */
 typedef struct fill_doc {
@@ -75,12 +86,14 @@ typedef struct fill_run {
     quern_store *s;
     quern_embedder *e;
     const quern_fill_options *opt;
+    fill_aim *aim;             /* NULL: quern_fill's */
     quern_fill_report *report; /* of this source */
     quern_error *err;          /* where callbacks leave their fault */
 
     quern__recipe *recipe;
     quern__fill_settings settings;
     quern_generation generation; /* id 0: none (a dry run before the first fill) */
+    int64_t replaces;            /* the active one while another is built, 0: none */
     quern_read read;
     char *fingerprint_json;
     size_t width; /* bytes of one stored vector */
@@ -104,6 +117,23 @@ typedef struct fill_run {
     double rate;
 } fill_run;
 
+/* fill.c: one source; opt is complete. */
+int quern__fill_source(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
+                       fill_aim *aim, const char *name, quern_fill_report *report,
+                       quern_error *err);
+int quern__fill_lock(quern_store *s, const char *name, uint32_t wait_ms, void **held,
+                     quern_error *err);
+int quern__purge_generation(quern_store *s, int64_t id, const quern_cancel *cancel,
+                            quern_error *err);
+void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one);
+/* fill_aim.c: which generation an aim means; EEXISTS and EMISMATCH say what stands in its way. */
+int quern__fill_refresh(fill_run *r, quern_error *err);
+int quern__fill_may_build(fill_run *r, const quern_generation *active,
+                          const quern_generation *building, const char *fingerprint,
+                          quern_error *err);
+int quern__fill_same_dimensions(const fill_run *r, const quern_generation *g, quern_error *err);
+/* OK in place of rc when all that went wrong is that the generation has been retired or purged meanwhile. */
+int quern__fill_ended(fill_run *r, int rc, quern_error *err);
 /* fill_flow.c: all rows through batches, from the first to the last. */
 int quern__fill_flow(fill_run *r, quern_error *err);
 /* fill_scan.c: reads on until the batch is full or the rows are at an end (*end). */

@@ -100,7 +100,7 @@ static int take_row(const quern_row *row, void *ud)
     rc = quern__recipe_document(r->recipe, row, r->max_bytes, &r->text, &doc, r->err);
     if (rc != QUERN_OK)
         return rc;
-    bool current = quern__is_current(row, &doc) && (doc.reason[0] || !refused_for_size(row));
+    bool current = quern__is_done(row, &doc) && (doc.reason[0] || !refused_for_size(row));
     bool check = current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
     if (current && !check && !r->opt->force) {
         count_current(r, row);

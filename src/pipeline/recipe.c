@@ -369,6 +369,11 @@ bool quern__is_current(const quern_row *row, const quern__document_view *doc)
     return s->revision.len == 0 || memcmp(s->revision.ptr, doc->revision.ptr, s->revision.len) == 0;
 }
 
+bool quern__is_done(const quern_row *row, const quern__document_view *doc)
+{
+    return !row->stamp.redo && quern__is_current(row, doc);
+}
+
 /* ---- fingerprints ---- */
 
 static int append_json(const char *data, size_t n, void *ud)

@@ -58,8 +58,10 @@ typedef struct quern__document_view {
 int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
                            quern__buf *text, quern__document_view *out, quern_error *err);
 
-/* A row with a stamp of this same revision needs nothing. */
+/* A row with a stamp of this same revision: its vectors are those of what it says now. */
 bool quern__is_current(const quern_row *row, const quern__document_view *doc);
+/* And nobody has asked for it again: it needs nothing. */
+bool quern__is_done(const quern_row *row, const quern__document_view *doc);
 
 /* ---- fingerprints ---- */
 typedef struct quern__fill_settings {

@@ -319,13 +319,15 @@ class EveryFlag(TableTest):
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
-        "config": "empty.ini"}
+        "config": "empty.ini", "wait": "1s", "filter": "{}", "mmr": "0.5"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
-        "fill": [], "enqueue": ["1"], "search": ["ban"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
-        "doctor": [], "help": []}
+        "fill": [], "enqueue": ["1"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
+        "generation purge": [], "requeue": [], "doctor": [], "help": []}
+    built = 100
     FAILS = {"model pull"}  # nothing is published under that name
 
     def prepare(self, command):
@@ -341,8 +343,31 @@ class EveryFlag(TableTest):
         if command == "model remove":
             self.ok("model", "import", self.model, "--name", "other")
 
+    def generation(self, command, option):
+        """A generation that the command may work on; its id, or the source."""
+        store = ["--store", "vectors.db"] if option == "store" else []
+        for g in self.ok("generation", "list", "--json", *store).json["generations"]:
+            if g["state"] != "active":
+                self.ok("generation", "purge", g["id"], "--yes", *store)
+        EveryFlag.built += 1
+        build = ["--source", "books", "--max-chunks", EveryFlag.built]
+        if command == "generation build":
+            other = ["--vector-type", "f32"] if option == "max-chunks" else build[2:]
+            return other + build[:0 if option == "source" else 2]
+        if command == "generation list":
+            return []
+        given = [self.ok("generation", "build", "--json", *build, *store).json["generation"]]
+        return given + [a for a in ("--yes",) if option != a[2:] and command != "generation activate"]
+
     def arguments(self, command, option):
         given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
+        if command.startswith("generation "):
+            given += self.generation(command, option)
+        if command == "similar" and option != "source":
+            given += ["--source", "books"]
+        if command == "requeue":
+            given += [a for a in ("--source", "books") if option != "source"]
+            given += [a for a in ("--all",) if option not in ("all", "failed", "key", "where")]
         if option in given or "--" + option in given:
             given = []
         if command == "source add" and option not in ("table", "query"):
@@ -382,6 +407,7 @@ class EveryFlag(TableTest):
             self.prepare(command)
             value = {"model": self.model, "format": "json" if command == "embed" else "auto",
                      "source": "documents" if command == "add" else "books"}.get(option, self.VALUES.get(option))
+            value = "1" if (command, option) == ("requeue", "key") else value
             words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
             if command == "source set" and option == "query":
                 words = [w for w in words if w not in ("--table", "")]  # one of them

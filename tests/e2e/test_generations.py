@@ -1,0 +1,178 @@
+"""generation list, build, activate, retire, purge and requeue, on SQLite and on PostgreSQL; two models, one table."""
+import os
+import shutil
+import sqlite3
+import unittest
+
+import test_postgres
+from command import WITHOUT_POSTGRES
+from folders import tiny
+
+ROWS = 40
+
+
+def setUpModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.setUpModule()
+
+
+def tearDownModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.tearDownModule()
+
+
+class Generations(test_postgres.PostgresTest):
+    """Everything is done on all databases, which must agree."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shelf = os.path.join(cls.folder, "data/quern/models")
+        for name, seed in (("first", "7"), ("second", "8")):
+            folder = os.path.join(cls.folder, name)
+            tiny(folder, "--seed", seed)
+
+    def setUp(self):
+        self.urls = []
+        if WITHOUT_POSTGRES:
+            test_postgres.CommandTest.setUp(self)
+        else:
+            super().setUp()
+            self.urls.append(self.db)
+        self.urls.append("file.db")
+        for name in ("first", "second"):
+            self.quern("model", "import", os.path.join(self.folder, name), "--name", name)
+        self.edit("CREATE TABLE items (id integer PRIMARY KEY, title text, body text, gone integer DEFAULT 0);"
+                  + "".join("INSERT INTO items VALUES (%d, 'Ban %d', 'gut lan %s', 0);" % (i, i, "kolor " * (i % 5))
+                            for i in range(ROWS)))
+        self.each("source", "add", "items", "--table", "items", "--key", "id", "--text", "{title} {body}", "--where", "gone = 0")
+
+    def edit(self, text):
+        for url in self.urls:
+            if "://" in url:
+                self.sql(text)
+            else:
+                with sqlite3.connect(os.path.join(self.cwd, url)) as c:
+                    c.executescript(text)
+                c.close()
+
+    def each(self, *args, model="first"):
+        return [self.ok(*args, "--db", url, env={"QUERN_MODEL": model}) for url in self.urls]
+
+    def all_refused(self, code, saying, *args, model="first"):
+        for url in self.urls:
+            self.refused(code, saying, *args, "--db", url, env={"QUERN_MODEL": model})
+
+    def generations(self):
+        answers = [a.json["generations"] for a in self.each("generation", "list", "--json")]
+        for other in answers[1:]:
+            self.assertEqual([(g["id"], g["state"], g.get("done")) for g in other],
+                             [(g["id"], g["state"], g.get("done")) for g in answers[0]])
+        return answers[0]
+
+    def states(self):
+        return [g["state"] for g in self.generations()]
+
+    def test_a_model_is_changed_by_hand(self):
+        self.each("fill")
+        built = self.each("generation", "build", "--source", "items", "--json", model="second")
+        for answer in built:
+            self.assertEqual((answer.json["done"], answer.json["pending"], answer.json["ended"]), (ROWS, 0, False))
+            self.assertEqual(answer.json["active"]["error"], None)
+        old, new = self.generations()
+        self.assertEqual((old["state"], new["state"]), ("active", "building"))
+        self.assertEqual((old["model"], new["model"]), ("first", "second"))
+        self.assertEqual((new["done"], new["total"], new["chunks"]), (ROWS, ROWS, ROWS))
+        self.assertRegex(new["created"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertEqual((new["activated"], old["retired"]), (None, None))
+        self.assertEqual(new["settings"]["template"], "{title} {body}")
+        self.each("search", "ban")  # the old one serves until the switch
+        self.all_refused(1, "run `quern fill`", "search", "ban", model="second")
+        # behind the build's back: a build missing three, then two of them mended
+        self.edit("UPDATE items SET body = 'zan vis' WHERE id < 3")
+        self.all_refused(1, "3 of %d documents missing; --force to switch anyway" % ROWS, "generation", "activate", "--source", "items")
+        for answer in self.each("generation", "build", "--source", "items", "--json", model="second"):
+            self.assertEqual((answer.json["processed"], answer.json["active"]["processed"]), (3, 3))
+        for answer in self.each("generation", "activate", "--source", "items", "--json"):
+            self.assertEqual(answer.json, {"activated": new["id"], "retired": old["id"], "total": ROWS, "missing": 0, "failed": 0})
+        self.assertEqual(self.states(), ["retired", "active"])
+        self.each("search", "ban", model="second")
+        self.all_refused(1, "run `quern fill`", "search", "ban")
+        self.each("fill", model="second")  # never purges what was retired by hand
+        self.assertEqual(self.states(), ["retired", "active"])
+        self.all_refused(2, "give --yes", "generation", "purge", str(old["id"]))
+        self.all_refused(1, "is the active one", "generation", "purge", str(new["id"]), "--yes")
+        for answer in self.each("generation", "purge", "--source", "items", "--yes", "--json"):
+            (gone,) = answer.json["purged"]
+            self.assertEqual((gone["id"], gone["chunks"]), (old["id"], ROWS))
+            self.assertGreater(gone["bytes"], 0)
+        self.assertEqual(self.states(), ["active"])
+        self.each("doctor", model="second")
+
+    def test_what_is_refused(self):
+        self.all_refused(4, "no building generation", "generation", "activate", "--source", "items")
+        self.all_refused(4, "no generation 99", "generation", "activate", "99")
+        self.all_refused(2, "which source", "generation", "activate")
+        self.all_refused(2, "is no generation's id", "generation", "retire", "x", "--yes")
+        self.all_refused(4, "did you mean items", "generation", "list", "--source", "item")
+        self.each("fill")
+        self.all_refused(1, "is active with these very settings", "generation", "build", "--source", "items")
+        self.each("generation", "build", "--source", "items", "--limit", "5", model="second")
+        self.all_refused(1, "is being built with other settings", "generation", "build", "--source", "items", "--vector-type",
+                         "f32", model="second")
+        self.all_refused(1, "%d of %d documents missing" % (ROWS - 5, ROWS), "generation", "activate", "--source", "items")
+        active, building = (str(g["id"]) for g in self.generations())
+        self.all_refused(1, "--force-active", "generation", "retire", active, "--yes")
+        self.each("generation", "activate", building, "--force")
+        self.assertEqual(self.states(), ["retired", "active"])
+        self.each("generation", "retire", building, "--force-active", "--yes")
+        self.assertEqual(self.states(), ["retired", "retired"])
+        self.all_refused(4, "has not been filled", "search", "ban", "--source", "items")
+        self.all_refused(1, "is retired; only a building one", "generation", "activate", building)
+
+    def test_requeue(self):
+        self.each("fill")
+        self.all_refused(2, "one of --all", "requeue", "--source", "items")
+        self.all_refused(2, "which source", "requeue", "--all")
+        self.all_refused(4, "no document with the key 777", "requeue", "--source", "items", "--key", "777")
+        self.all_refused(2, "", "requeue", "--source", "items", "--where", "nonsense =")
+        before = self.each("search", "ban", "--json", "--limit", "50")
+        for how, n in ((("--key", "3", "--key", "4"), 2), (("--where", "id < 10 -- and more"), 10), (("--failed",), 0),
+                       (("--all",), ROWS)):
+            with self.subTest(how):
+                for answer in self.each("requeue", "--source", "items", *how, "--json"):
+                    self.assertEqual(answer.json, {"requeued": n})
+                for answer in self.each("status", "--json"):
+                    self.assertEqual((answer.json["pending"], answer.json["stale"], answer.json["done"]), (n, 0, ROWS - n))
+                for answer, was in zip(self.each("search", "ban", "--json", "--limit", "50"), before):
+                    self.assertEqual(answer.json["hits"], was.json["hits"])  # still served
+                for answer in self.each("fill", "--json"):
+                    self.assertEqual((answer.json["processed"], answer.json["done"]), (n, ROWS))
+
+    def test_one_table_two_models(self):
+        self.each("source", "add", "again", "--table", "items", "--key", "id", "--text", "{title} {body}")
+        self.each("fill", "--source", "items")
+        self.each("fill", "--source", "again", model="second")
+        one = self.each("search", "ban", "--source", "items", "--json")
+        two = self.each("search", "ban", "--source", "again", "--json", model="second")
+        for a, b in zip(one, two):
+            self.assertNotEqual(a.json["fingerprint"], b.json["fingerprint"])
+            self.assertEqual({h["source"] for h in a.json["hits"]}, {"items"})
+            self.assertEqual({h["source"] for h in b.json["hits"]}, {"again"})
+        self.edit("UPDATE items SET gone = 1 WHERE id = 0; UPDATE items SET body = 'mor' WHERE id = 1")
+        for source, model, deleted in (("items", "first", 1), ("again", "second", 0)):
+            for answer in self.each("fill", "--source", source, "--json", model=model):
+                self.assertEqual((answer.json["processed"], answer.json["deleted"]), (1, deleted))
+        self.assertEqual(self.states(), ["active", "active"])
+
+    def test_without_the_old_model(self):
+        self.each("fill")
+        self.ok("model", "remove", "first", "--yes")
+        for answer in self.each("generation", "build", "--source", "items", model="second"):
+            self.assertIn("the active generation is left as it is", answer.message)
+        self.each("generation", "activate", "--source", "items")
+        self.each("search", "ban", model="second")
+
+
+if __name__ == "__main__":
+    unittest.main()
