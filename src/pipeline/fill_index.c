@@ -1,5 +1,5 @@
 /*
- * fill_index.c — after a fill, the database's own index over the vectors of the active generation is built if it is due:
+ * fill_index.c — after a fill, the database's own index over the vectors of the active generation (of the building one behind `generation build`) is built if it is due:
  * after the first fill and not before, because a graph is built faster than it is grown row by row, and concurrently, so
  * that nobody waits. The vectors are there and are searched exactly until it is ready: a build that fails is a
  * warning and never a failed fill, and the next fill tries again.
@@ -67,7 +67,10 @@ int quern__fill_index(fill_run *r, quern_error *err)
     int rc = wanted(r, &named, &way, err);
     if (rc != QUERN_OK || way == QUERN_INDEX_EXACT || !t->index_build || !t->index_state)
         return rc;
-    rc = t->generation_find(r->s->self, r->recipe->spec.name, "active", &g, NULL);
+    if (r->aim && r->aim->refresh)
+        return QUERN_OK;
+    rc = t->generation_find(r->s->self, r->recipe->spec.name, r->aim ? "building" : "active", &g,
+                            NULL);
     if (rc != QUERN_OK || (!named && g.chunks < QUERN__INDEX_ROWS))
         return QUERN_OK;
     rc = t->index_state(r->s->self, g.id, way, &state, &why, err);

@@ -11,7 +11,6 @@
 
 #include "base/alloc.h"
 #include "base/arena.h"
-#include "base/cancel.h"
 #include "base/compiler.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fill_run.h"
@@ -209,38 +208,22 @@ void quern_generation_list_free(quern_generation_list *l)
 
 /* ---- activate ---- */
 
-typedef struct counting {
-    uint64_t promised, stored;
-    const quern_cancel *cancel;
-    quern_error *err;
-} counting;
-
-static int count_block(const int64_t *refs, const void *data, size_t n, void *ud)
-{
-    counting *c = ud;
-    (void)refs;
-    (void)data;
-    c->stored += n;
-    return quern__check_cancel(c->cancel, c->err);
-}
-
 /* Enough to refuse on: the documents that lack something, and whether vectors have been lost under their stamps. */
 static int look_at(quern_store *s, const quern__generation_at *at, const quern_cancel *cancel,
                    quern_activate_report *report, uint64_t *lost, quern_error *err)
 {
     quern__recipe *recipe = NULL;
     quern_status_row counts = {0};
-    counting c = {.cancel = cancel, .err = err};
+    quern_tally tally = {0};
     int rc = quern__recipe_open(&recipe, s, at->source, err);
     if (rc == QUERN_OK)
         rc = quern__coverage(s, recipe, at->g.id, &counts, cancel, err);
     if (rc == QUERN_OK)
-        rc = s->table.vectors(s->self, at->g.id, count_block, &c, err);
-    c.promised = counts.chunks;
+        rc = s->table.tally(s->self, at->g.id, &tally, err);
     report->total = counts.total;
     report->missing = counts.pending;
     report->failed = counts.failed;
-    *lost = c.promised > c.stored ? c.promised - c.stored : 0;
+    *lost = counts.chunks > tally.vectors ? counts.chunks - tally.vectors : 0;
     quern__recipe_free(recipe);
     return rc;
 }
