@@ -34,6 +34,7 @@ _quern()
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
+        --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
         --log-format) values="text json" ;;
@@ -47,7 +48,7 @@ _quern()
         "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --prepare --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -55,12 +56,12 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --since --dry-run --force --full --allow-empty --wait --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --force --full --allow-empty --wait --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --dry-run --allow-empty --wait --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -68,8 +69,8 @@ _quern()
         "generation retire") flags="--db --store --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
