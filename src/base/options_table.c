@@ -142,7 +142,7 @@ static const quern_option options[] = {
      "Hits that are near the query and unlike each other (maximal marginal relevance): 1 looks at "
      "the query alone, 0 at the difference alone."},
     {"index", "QUERN_INDEX", QUERN_OPTION_CHOICE, "INDEX", "auto", "auto|exact|pgvector|two-stage",
-     0, 0, "fill search similar", 0,
+     0, 0, "fill generation-build search similar", 0,
      "What finds near vectors: auto is exact up to 20,000 vectors, beyond that pgvector's HNSW "
      "index "
      "once fill has built it. fill: which index to build, whatever the number."},
