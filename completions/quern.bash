@@ -48,7 +48,7 @@ _quern()
         "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --prepare --max-chunks --overlap --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --prepare --max-chunks --overlap --headings --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -61,10 +61,10 @@ _quern()
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --force --full --allow-empty --wait --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation activate") flags="--db --store --source --force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation retire") flags="--db --store --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
