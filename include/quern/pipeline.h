@@ -88,7 +88,7 @@ typedef struct quern_fill_options {
      * index is, whatever there is; "exact": none. What cannot be built is a warning. EUNSUPPORTED: the store
      * has no such index at all. */
     const char *index;
-    int headings; /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
+    int headings;     /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
     uint32_t wait_ms; /* for another fill of the source to end, before EBUSY */
 } quern_fill_options;
 
