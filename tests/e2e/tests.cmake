@@ -1,5 +1,7 @@
 # The long form runs ./quickstart --all: every package, about half an hour on two cores.
 set_tests_properties(e2e.test_quickstart_parts PROPERTIES TIMEOUT 7200)
+# Its long form is 200 rounds of kills on each store.
+set_tests_properties(e2e.test_faults PROPERTIES TIMEOUT 7200)
 
 # What test_fidelity and test_hostile_models run: a model folder and texts to vectors, in every build.
 add_executable(embed_folder ${CMAKE_CURRENT_LIST_DIR}/embed_folder.c)

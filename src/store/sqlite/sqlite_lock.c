@@ -6,6 +6,7 @@
 #include "store/sqlite/sqlite_store.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -38,24 +39,27 @@ static int lock_path(quern__sqlite *s, const char *name, quern__buf *out, quern_
     return quern__buf_ok(out, "lock file name", err);
 }
 
-/* Replaces the plain "held" by who holds it since when, if the row tells. */
-static int say_holder(quern__sqlite *s, const char *name, quern_error *err)
+/* Who holds it since when. pid: by the lock file, 0 when that does not tell. The row may still lack, or be that of an
+ * earlier holder who was killed: then it has just been taken. */
+static int say_holder(quern__sqlite *s, const char *name, int64_t pid, quern_error *err)
 {
+    char host[256], since[25] = "";
     quern__stmt *stmt;
+    quern__os_hostname(host, sizeof host);
     if (quern__db_prepare(s->own, "SELECT host, pid, started_ms FROM quern_locks WHERE name = ?1",
-                          &stmt, NULL))
-        return QUERN_EBUSY;
-    quern__db_bind_text(s->own, stmt, 1, quern_str_of(name));
-    if (quern__db_step(s->own, stmt, NULL) == 1) {
-        quern_str host = quern__db_get_text(stmt, 0);
-        int64_t pid = quern__db_get_int(stmt, 1);
-        char since[25];
-        quern__rfc3339(quern__db_get_int(stmt, 2), since);
-        quern__fail(err, QUERN_EBUSY, pid, "%s is held by process %" PRId64 " on %.*s since %s",
-                    name, pid, (int)host.len, host.ptr ? host.ptr : "", since);
+                          &stmt, NULL) == QUERN_OK) {
+        quern__db_bind_text(s->own, stmt, 1, quern_str_of(name));
+        if (quern__db_step(s->own, stmt, NULL) == 1 &&
+            (pid == 0 || pid == quern__db_get_int(stmt, 1))) {
+            quern_str by = quern__db_get_text(stmt, 0);
+            snprintf(host, sizeof host, "%.*s", (int)by.len, by.ptr ? by.ptr : "");
+            pid = quern__db_get_int(stmt, 1);
+            quern__rfc3339(quern__db_get_int(stmt, 2), since);
+        }
+        quern__db_finish(s->own, stmt);
     }
-    quern__db_finish(s->own, stmt);
-    return QUERN_EBUSY;
+    return quern__fail(err, QUERN_EBUSY, pid, "%s is held by process %" PRId64 " on %s %s%s", name,
+                       pid, host, since[0] ? "since " : "from just now on", since);
 }
 
 static int note_holder(quern__sqlite *s, const char *name, bool replace, quern_error *err)
@@ -93,18 +97,21 @@ int quern__sqlite_lock(void *self, const char *name, uint32_t wait_ms, void **he
         memcpy(l->name, name, len + 1);
     if (!rc && quern__db_path(s->own)[0]) {
         quern__buf path;
+        quern_error inner = {0};
         quern__buf_init(&path, 64 * 1024);
-        rc = lock_path(s, name, &path, err);
+        rc = lock_path(s, name, &path, &inner);
         if (!rc)
-            rc = quern__lock_file(&l->file, path.data, wait_ms, err);
+            rc = quern__lock_file(&l->file, path.data, wait_ms, &inner);
         if (rc == QUERN_EBUSY)
-            rc = say_holder(s, name, err);
+            rc = say_holder(s, name, inner.detail, err);
+        else if (rc && err)
+            *err = inner;
         quern__buf_dispose(&path);
     }
     if (!rc)
         rc = note_holder(s, name, l->file != NULL, err);
     if (rc == QUERN_EEXISTS)
-        rc = say_holder(s, name, err);
+        rc = say_holder(s, name, 0, err);
     if (rc) {
         quern__unlock_file(l->file);
         quern__free(l);
