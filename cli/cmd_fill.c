@@ -30,7 +30,8 @@ static double percent(const quern_fill_report *r)
     return r->total ? 100.0 * (double)r->done / (double)r->total : 100.0;
 }
 
-static void write_json(const quern_fill_report *r)
+/* price: of 1,000 tokens, 0 when none is known. */
+static void write_json(const quern_fill_report *r, double price)
 {
     const struct {
         const char *key;
@@ -40,7 +41,7 @@ static void write_json(const quern_fill_report *r)
         {"stale", r->stale},         {"empty", r->empty},     {"failed", r->failed},
         {"processed", r->processed}, {"skipped", r->skipped}, {"deleted", r->deleted},
         {"chunks", r->chunks},       {"tokens", r->tokens},   {"truncated", r->truncated},
-        {"bytes", r->bytes},
+        {"bytes", r->bytes},         {"calls", r->calls},
     };
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -55,6 +56,10 @@ static void write_json(const quern_fill_report *r)
     put_real(r->encode_seconds);
     put_key("average_ms"); /* of a document */
     put_real(r->processed ? 1000.0 * r->seconds / (double)r->processed : 0);
+    if (price > 0) {
+        put_key("cost");
+        put_real((double)r->tokens / 1000 * price);
+    }
     put_key("dry_run");
     put_bool(r->dry_run);
     put_key("ended");
@@ -65,16 +70,20 @@ static void write_json(const quern_fill_report *r)
     put_line();
 }
 
-static void write_text(const quern_fill_report *r)
+static void write_text(const quern_fill_report *r, double price)
 {
     char size[16], took[16];
     human_bytes(r->bytes, size);
     human_time(r->seconds, took);
     if (r->dry_run) {
         out_printf(
-            "would embed %llu documents: %llu chunks, %llu tokens, %s of vectors, about %s\n",
+            "would embed %llu documents: %llu chunks, %llu tokens, %llu calls, %s of vectors, "
+            "about %s",
             (unsigned long long)r->processed, (unsigned long long)r->chunks,
-            (unsigned long long)r->tokens, size, took);
+            (unsigned long long)r->tokens, (unsigned long long)r->calls, size, took);
+        if (price > 0)
+            out_printf(", $%.4f", (double)r->tokens / 1000 * price);
+        out_text("\n");
         return;
     }
     out_printf("%llu of %llu documents are current (%.1f %%): embedded %llu in %s",
@@ -109,6 +118,7 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->tokens += one->tokens;
     all->truncated += one->truncated;
     all->bytes += one->bytes;
+    all->calls += one->calls;
     all->seconds += one->seconds;
     all->encode_seconds += one->encode_seconds;
     all->dry_run |= one->dry_run;
@@ -200,9 +210,9 @@ int cmd_fill(cli *c, quern_error *err)
         progress_end(&bar);
         int finished = rc == QUERN_OK || rc == QUERN_EPARTIAL;
         if (finished && c->json)
-            write_json(&report);
+            write_json(&report, quern_config_real(c->config, "price"));
         else if (finished && !c->quiet)
-            write_text(&report);
+            write_text(&report, quern_config_real(c->config, "price"));
     }
     free(sources);
     quern_embedder_free(e);

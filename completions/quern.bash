@@ -61,7 +61,7 @@ _quern()
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --price --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

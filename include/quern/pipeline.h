@@ -57,6 +57,7 @@ typedef struct quern_fill_report {
     int dry_run;
     char last_error[256];  /* "" or the last document that failed: key and reason */
     double encode_seconds; /* of `seconds`, those in which the embedder was at work */
+    uint64_t calls;        /* of the embedder (dry run: that would be) */
     int ended; /* 1: its generation was retired or purged meanwhile, so the run ended there */
 } quern_fill_report;
 
@@ -67,6 +68,13 @@ typedef struct quern_fill_progress {
         tokens; /* done counts documents that were already current */
     double seconds, rate /* documents a second, weighted to now */, eta_seconds;
 } quern_fill_progress;
+
+/* What becomes of a document that cannot be embedded as it is. */
+enum quern_on_error {
+    QUERN_ON_ERROR_SKIP, /* it is marked failed, with the reason, until it changes or is asked for again */
+    QUERN_ON_ERROR_RETRY, /* it stays pending: the next run tries again */
+    QUERN_ON_ERROR_ABORT /* it stays pending, and the run ends with that error once the rest of the batch is saved */
+};
 
 typedef struct quern_fill_options {
     size_t struct_size;
@@ -88,7 +96,11 @@ typedef struct quern_fill_options {
      * index is, whatever there is; "exact": none. What cannot be built is a warning. EUNSUPPORTED: the store
      * has no such index at all. */
     const char *index;
-    int headings;     /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
+    int headings; /* 1: Markdown headings above a chunk are embedded with it (quern/chunk.h) */
+    /* Asked about each document that fails; NULL: SKIP. Never for faults that are no document's, as a server that is
+     * down, nor for a cancellation. On the thread that called quern_fill. */
+    int (*on_error)(quern_str key, const quern_error *why, void *ud);
+    void *on_error_ud;
     uint32_t wait_ms; /* for another fill of the source to end, before EBUSY */
 } quern_fill_options;
 

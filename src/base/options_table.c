@@ -154,6 +154,9 @@ static const quern_option options[] = {
      "Look only at rows whose revision column is at least this."},
     {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-build",
      0, "Write nothing; count the documents, tokens and bytes that a fill would make."},
+    {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill", 0,
+     "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
+     "would."},
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-activate",
      0,
      "fill: embed again what is current already; generation activate: switch though documents are "

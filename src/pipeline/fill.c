@@ -302,6 +302,7 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->pending += one->pending;
     sum->empty += one->empty;
     sum->failed += one->failed;
+    sum->calls += one->calls;
     sum->encode_seconds += one->encode_seconds;
     sum->processed += one->processed;
     sum->skipped += one->skipped;

@@ -165,6 +165,7 @@ static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
         uint64_t began = quern__now_ns();
         int rc = quern_embed(b->run->e, texts, n, &opt, b->floats, room, results, err);
         b->encode_ns += quern__now_ns() - began;
+        b->calls++;
         if (rc != QUERN_EREMOTE || ++failed == DOWN_AFTER)
             return rc;
         for (uint32_t pause = DOWN_PAUSE_MS << (failed - 1); pause; pause -= DOWN_PAUSE_MS) {
@@ -249,18 +250,25 @@ static int grow_vectors(fill_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
+/* The pieces of the next call, from *at on, into which (room for FILL_PIECES); gives how many. */
+static size_t next_call(const fill_batch *b, size_t *at, size_t *which)
+{
+    size_t n = 0;
+    uint64_t tokens = 0;
+    while (*at < b->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
+        uint32_t t = b->pieces[*at].at.tokens;
+        tokens += t ? t : MAP_TOKENS;
+        which[n++] = (*at)++;
+    }
+    return n;
+}
+
 int quern__fill_embed(fill_batch *b, quern_error *err)
 {
     int rc = grow_vectors(b, err);
     size_t which[FILL_PIECES];
     for (size_t at = 0; rc == QUERN_OK && at < b->n_pieces;) {
-        size_t n = 0;
-        uint64_t tokens = 0;
-        while (at < b->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
-            uint32_t t = b->pieces[at].at.tokens;
-            tokens += t ? t : MAP_TOKENS;
-            which[n++] = at++;
-        }
+        size_t n = next_call(b, &at, which);
         rc = quern__check_cancel(b->cancel, err);
         if (rc == QUERN_OK)
             rc = embed_pieces(b, which, n, err);
@@ -405,16 +413,39 @@ static int save_paced(fill_batch *b, const size_t *which, size_t n, quern_error 
     return rc;
 }
 
+/* What the caller wants of a document that failed; an abort leaves its error in *err. */
+static int ask_about(fill_run *r, const fill_doc *d, quern_error *err)
+{
+    if (!r->opt->on_error)
+        return QUERN_ON_ERROR_SKIP;
+    quern_error why;
+    quern__fail(&why, d->code, 0, "%s", d->reason);
+    int verdict = r->opt->on_error(d->key, &why, r->opt->on_error_ud);
+    if (verdict == QUERN_ON_ERROR_ABORT)
+        quern__fail(err, d->code, 0, "source %s, document %.*s: %s", r->recipe->spec.name,
+                    (int)QUERN__MIN(d->key.len, 100), d->key.ptr, d->reason);
+    return verdict;
+}
+
 int quern__fill_save(fill_batch *b, quern_error *err)
 {
     size_t which[FILL_DOCS];
     size_t n = 0;
+    int aborted = QUERN_OK;
     for (size_t i = 0; i < b->n_docs; i++) {
-        const fill_doc *d = &b->docs[i];
-        if (!d->drop && (d->reason || d->ready == d->n))
+        fill_doc *d = &b->docs[i];
+        if (d->drop || (!d->reason && d->ready < d->n))
+            continue;
+        int verdict = d->reason ? ask_about(b->run, d, aborted ? NULL : err) : QUERN_ON_ERROR_SKIP;
+        if (verdict == QUERN_ON_ERROR_ABORT && !aborted)
+            aborted = d->code;
+        if (verdict == QUERN_ON_ERROR_SKIP)
             which[n++] = i;
+        else
+            b->run->counts.pending++;
     }
-    return save_paced(b, which, n, err);
+    int rc = save_paced(b, which, n, aborted ? NULL : err);
+    return aborted ? aborted : rc;
 }
 
 /* ---- a dry run counts instead ---- */
@@ -440,6 +471,9 @@ void quern__fill_count_dry(fill_batch *b)
     double each = GUESS_SECONDS_PER_TOKEN;
     if (quern_embedder_get_stats(r->e, &stats, NULL) == QUERN_OK && stats.tokens)
         each = (double)stats.encode_ns * 1e-9 / (double)stats.tokens;
+    size_t which[FILL_PIECES];
+    for (size_t at = 0; at < b->n_pieces; r->report->calls++)
+        next_call(b, &at, which);
     for (size_t i = 0; i < b->n_pieces; i++) {
         uint32_t t = b->pieces[i].at.tokens ? b->pieces[i].at.tokens : MAP_TOKENS;
         r->report->tokens += t;

@@ -31,7 +31,7 @@ static void embed(void *ud)
 static int take_off(fill_batch *b, quern_error *err)
 {
     b->finished = false;
-    b->tokens = b->chunks = b->encode_ns = 0;
+    b->tokens = b->chunks = b->calls = b->encode_ns = 0;
     b->rc = QUERN_OK;
     int rc = quern__cancel_new_child(&b->cancel, b->run->opt->cancel, err);
     if (rc == QUERN_OK)
@@ -70,6 +70,7 @@ static int land(fill_batch *b, quern_error *err)
     b->cancel = NULL;
     r->report->tokens += b->tokens;
     r->report->chunks += b->chunks;
+    r->report->calls += b->calls;
     r->encode_ns += b->encode_ns;
     if (told == QUERN_OK && b->rc != QUERN_OK && err)
         *err = b->err;

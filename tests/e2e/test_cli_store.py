@@ -319,7 +319,7 @@ class EveryFlag(TableTest):
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
-        "config": "empty.ini", "wait": "1s", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5"}
+        "config": "empty.ini", "wait": "1s", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],

@@ -128,6 +128,42 @@ static void poison_is_isolated(void **state)
     assert_int_equal(w->fake.texts, 3);
 }
 
+/* Skips 1, leaves 2 for later, ends at 3. */
+static int decide(quern_str key, const quern_error *why, void *ud)
+{
+    ++*(int *)ud;
+    assert_int_equal(why->status, QUERN_EINTERNAL);
+    assert_non_null(strstr(why->msg, "not finite"));
+    return key.ptr[0] == '1'   ? QUERN_ON_ERROR_SKIP
+           : key.ptr[0] == '2' ? QUERN_ON_ERROR_RETRY
+                               : QUERN_ON_ERROR_ABORT;
+}
+
+static void the_caller_decides_about_failures(void **state)
+{
+    world *w = *state;
+    int asked = 0;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 10);
+    sql(w, "UPDATE items SET body = 'POISON here' WHERE id IN (1, 2)");
+    w->opt.on_error = decide;
+    w->opt.on_error_ud = &asked;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(asked, 2);
+    assert_int_equal(w->report.failed, 1);
+    assert_int_equal(w->report.pending, 1);
+    assert_int_equal(w->report.done, 8);
+    sql(w, "UPDATE items SET body = 'POISON here' WHERE id IN (1, 3)");
+    sql(w, "UPDATE items SET body = 'another' WHERE id = 5");
+    sql(w, "UPDATE items SET body = 'cured' WHERE id = 2");
+    assert_int_equal(fill(w), QUERN_EINTERNAL);
+    assert_non_null(strstr(w->err.msg, "document 3"));
+    assert_int_equal(w->report.processed, 2); /* what was finished is saved all the same */
+    w->opt.on_error = NULL;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(w->report.failed, 2);
+}
+
 static void after_an_outage_nothing_more_is_started(void **state)
 {
     world *w = *state;
@@ -504,6 +540,7 @@ int main(void)
         WORLD_TEST(a_revision_column_decides),
         WORLD_TEST(an_edit_between_scan_and_save_stays_pending),
         WORLD_TEST(poison_is_isolated),
+        WORLD_TEST(the_caller_decides_about_failures),
         WORLD_TEST(after_an_outage_nothing_more_is_started),
         WORLD_TEST(a_short_outage_is_waited_for),
         WORLD_TEST(saving_and_embedding_overlap),
