@@ -123,6 +123,15 @@ static int write_note(quern_store *s, quern_embedder *e, const quern__recipe *re
         if (rc != QUERN_OK && err)
             *err = differs;
     }
+    quern_tally tally = {0};
+    quern_error lost = {0};
+    if (rc == QUERN_OK && (s->table.tally(s->self, active->id, &tally, &lost) != QUERN_OK ||
+                           tally.vectors < tally.chunks)) {
+        snprintf(
+            note, NOTE_BYTES, "%llu of %llu vectors have been lost; `quern fill` makes them again",
+            (unsigned long long)(tally.chunks - tally.vectors), (unsigned long long)tally.chunks);
+        return QUERN_OK;
+    }
     if (rc == QUERN_OK && has_building)
         snprintf(note, NOTE_BYTES, "another generation (%.60s, %.12s) is being built",
                  building.model, building.fingerprint);

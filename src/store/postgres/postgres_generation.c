@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/os.h"
 
 enum {
@@ -241,6 +242,73 @@ int quern__postgres_generation_build(void *self, const char *source, const quern
     int rc = quern__pg_transact(s->own, QUERN__PG_WRITE, build, &b, err);
     if (!rc)
         *id = b.id;
+    return rc;
+}
+
+/* ---- tables that are lost ---- */
+
+/* Again with the row locked: somebody else may have made it meanwhile, or purged the generation. */
+static int make_again(void *ud, quern_error *err)
+{
+    building *b = ud;
+    quern__pg_params p;
+    char name[40];
+    int64_t there = 0;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, b->id);
+    int rc = quern__postgres_scalar(b->s, "SELECT id FROM @generations WHERE id = $1 FOR UPDATE",
+                                    &p, &there, err);
+    if (rc != 1)
+        return rc;
+    snprintf(name, sizeof name, "vectors_%" PRId64, b->id);
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(b->s->schema));
+    quern__pg_text(&p, quern_str_of(name));
+    rc = quern__pg_scalar(b->s->own,
+                          "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+                          " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+                          &p, &there, err);
+    if (rc != 0)
+        return rc < 0 ? rc : QUERN_OK;
+    rc = create_table(b, err);
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, b->id);
+    if (!rc)
+        rc = quern__postgres_run(b->s, "UPDATE @generations SET chunks = 0 WHERE id = $1", &p, NULL,
+                                 err);
+    if (!rc)
+        quern__log(QUERN_LOG_WARN, "store",
+                   "generation %" PRId64
+                   ": its table of vectors was gone; it is there again, empty, "
+                   "and the next fill embeds what was in it",
+                   b->id);
+    return rc;
+}
+
+int quern__postgres_mend(quern__postgres *s, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(s->schema));
+    int rc = quern__postgres_query(
+        s,
+        "SELECT g.id, g.vector_type, g.storage, g.dimensions FROM @generations AS g"
+        " WHERE g.state <> 'retired' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $1 AND c.relname = 'vectors_' || g.id)",
+        &p, QUERN__PG_AS_TEXT, &r, err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
+        quern_generation g = {.dimensions = (uint32_t)quern__pg_get_int(r, i, 3)};
+        building b = {.s = s, .g = &g, .id = quern__pg_get_int(r, i, 0)};
+        copy_text(g.vector_type, sizeof g.vector_type, quern__pg_get_text(r, i, 1));
+        for (int k = 0; k < 3; k++)
+            if (strcmp(quern__pg_get_text(r, i, 2).ptr, storages[k]) == 0)
+                b.storage = k;
+        if (b.storage == QUERN__PG_STORED_BYTES || s->vector_version)
+            rc = quern__pg_transact(s->own, QUERN__PG_WRITE, make_again, &b, err);
+    }
+    quern__pg_clear(r);
     return rc;
 }
 

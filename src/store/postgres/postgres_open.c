@@ -193,6 +193,8 @@ static int open_schema(quern__postgres *s, quern_error *err)
     int64_t version = 0;
     if (!s->read_only) {
         int rc = quern__postgres_migrate(s, err);
+        if (!rc)
+            rc = quern__postgres_mend(s, err);
         return rc ? rc : quern__postgres_sweep(s, err);
     }
     int rc = quern__postgres_schema(s, &version, err);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/os.h"
 #include "store/store.h"
 
@@ -87,6 +88,25 @@ static int open_own(quern__sqlite *s, const char *path, const quern_store_option
     return rc;
 }
 
+/* A restore may have left the vectors out: then their table is there again, empty, and the next fill finds stamps
+ * without vectors. */
+static int mend(quern__sqlite *s, quern_error *err)
+{
+    int64_t there = 0;
+    int rc = quern__db_int(s->own, "SELECT 1 FROM sqlite_master WHERE name = 'quern_vectors'",
+                           &there, err);
+    if (rc != 0)
+        return rc < 0 ? rc : QUERN_OK;
+    quern__log(QUERN_LOG_WARN, "store",
+               "%s: the table of vectors was gone; it is there again, empty, and the next fill "
+               "embeds what was in it",
+               quern__db_path(s->own));
+    return quern__db_exec(s->own,
+                          "CREATE TABLE IF NOT EXISTS quern_vectors"
+                          " (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT",
+                          err);
+}
+
 /* Schema: made, brought up, or only looked at. Then removals that a crash cut off are finished. */
 static int open_schema(quern__sqlite *s, quern_error *err)
 {
@@ -108,7 +128,10 @@ static int open_schema(quern__sqlite *s, quern_error *err)
     if (rc < 0)
         return rc;
     quern__db_set_shared(s->own, others > 0);
-    return s->read_only ? QUERN_OK : quern__sqlite_sweep(s, err);
+    if (s->read_only)
+        return QUERN_OK;
+    rc = mend(s, err);
+    return rc ? rc : quern__sqlite_sweep(s, err);
 }
 
 /* --db is only read when there is a --store: they cannot be one file, under whatever names. */

@@ -1,0 +1,535 @@
+/*
+ * generation_world.h — the rules of generations as tests that every store runs: test_generation_sqlite.c and
+ * test_generation_postgres.c say how SQL is spoken there, and run `generation_tests`. Two fake models, one table.
+ */
+#ifndef TEST_GENERATION_WORLD_H
+#define TEST_GENERATION_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "quern/generation.h"
+#include "quern/search.h"
+#include "unit/pipeline/fake_embedder.h"
+
+enum { ROWS = 120, OTHER_DIM = 16 };
+
+typedef struct stage {
+    char db[300];
+    const char *prefix; /* of quern's tables: "quern_" or "quern." */
+    void *user, *other; /* two connections of the user's */
+    quern_store *s;
+    fake_embedder fake[2];
+    quern_embedder *e[2];
+    quern_error err;
+    /* what happens while a text is embedded */
+    quern__rng rng;
+    int edits_left;
+    int64_t act_on;
+    int act; /* 'r'etire, 'p'urge, 'a'ctivate */
+} stage;
+
+/* Of the store at hand. */
+static void say(void *connection, const char *sql);
+static int64_t ask(void *connection, const char *sql);
+/* Vectors of document "3" (or of all: NULL) in a generation are gone. */
+static void lose_vectors(stage *w, int64_t generation, const char *key);
+static void lose_table(stage *w, int64_t generation);
+
+static inline void sql(stage *w, const char *format, ...) QUERN_PRINTF(2, 3);
+static inline void sql(stage *w, const char *format, ...)
+{
+    char text[4000];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    say(w->user, text);
+}
+
+static inline void check(stage *w, int rc)
+{
+    if (rc != QUERN_OK)
+        fail_msg("%s: %s", quern_status_name(rc), w->err.msg);
+}
+
+static inline quern_store *open_another(stage *w)
+{
+    quern_store_options o;
+    quern_store *s = NULL;
+    QUERN_INIT(&o);
+    o.db = w->db;
+    check(w, quern_store_open(&s, &o, &w->err));
+    return s;
+}
+
+static inline void reopen(stage *w)
+{
+    quern_store_free(w->s);
+    w->s = open_another(w);
+}
+
+/* The table, the source "items" over it and two models; the caller has connected. */
+static inline void furnish(stage *w)
+{
+    quern_source_spec spec;
+    QUERN_INIT(&spec);
+    sql(w, "CREATE TABLE items (id integer PRIMARY KEY, title text, body text, gone integer "
+           "DEFAULT 0)");
+    for (int i = 0; i < ROWS; i++)
+        sql(w, "INSERT INTO items VALUES (%d, 'title%d', 'body of %d word%d', 0)", i, i, i, i % 7);
+    w->s = open_another(w);
+    spec.name = "items";
+    spec.table = "items";
+    spec.keys = "id";
+    spec.text = "{title}. {body}";
+    spec.where = "gone = 0";
+    check(w, quern_source_add(w->s, &spec, &w->err));
+    for (int i = 0; i < 2; i++) {
+        w->fake[i].name = i ? "model-two" : "model-one";
+        w->e[i] = fake_open(&w->fake[i]);
+        assert_non_null(w->e[i]);
+    }
+}
+
+static inline void clear(stage *w)
+{
+    quern_store_free(w->s);
+    quern_embedder_free(w->e[0]);
+    quern_embedder_free(w->e[1]);
+}
+
+static inline quern_fill_report fill(stage *w, int model)
+{
+    quern_fill_report r;
+    QUERN_INIT(&r);
+    check(w, quern_fill(w->s, w->e[model], NULL, &r, &w->err));
+    return r;
+}
+
+static inline int try_build(stage *w, int model, uint64_t limit, quern_build_report *r)
+{
+    quern_build_options o;
+    QUERN_INIT(&o);
+    QUERN_INIT(&o.fill);
+    QUERN_INIT(r);
+    o.fill.source = "items";
+    o.fill.limit = limit;
+    o.active = w->e[!model];
+    o.refresh_ms = 1;
+    return quern_generation_build(w->s, w->e[model], &o, r, &w->err);
+}
+
+static inline quern_build_report build(stage *w, int model)
+{
+    quern_build_report r;
+    check(w, try_build(w, model, 0, &r));
+    return r;
+}
+
+static inline quern_generation_row row_of(stage *w, int64_t id)
+{
+    quern_generation_list *l = NULL;
+    quern_generation_row found = {0};
+    check(w, quern_generation_list_open(&l, w->s, "items", 1, NULL, &w->err));
+    for (size_t i = 0; i < quern_generation_list_count(l); i++)
+        if (quern_generation_list_at(l, i)->id == id)
+            found = *quern_generation_list_at(l, i);
+    found.state = !found.id                             ? "none"
+                  : strcmp(found.state, "active") == 0  ? "active"
+                  : strcmp(found.state, "retired") == 0 ? "retired"
+                                                        : "building";
+    quern_generation_list_free(l);
+    return found;
+}
+
+/* The id of the active generation. */
+static inline int64_t active(stage *w)
+{
+    char text[160];
+    snprintf(text, sizeof text, "SELECT id FROM %sgenerations WHERE state = 'active'", w->prefix);
+    return ask(w->user, text);
+}
+
+/* Is document `key` found by its own text (which the row still has)? */
+static inline int finds(stage *w, int model, const char *text, const char *key)
+{
+    quern_results *r = NULL;
+    int found = 0;
+    check(w, quern_search(&r, w->s, w->e[model], quern_str_of(text), NULL, &w->err));
+    for (size_t i = 0; i < quern_results_count(r); i++)
+        found |= strcmp(quern_results_at(r, i)->key, key) == 0;
+    quern_results_free(r);
+    return found;
+}
+
+#define TEXT3 "title3. body of 3 word3"
+
+/* ---- never a stale hit, never an orphan ---- */
+
+static void what_is_deleted_is_no_hit(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    assert_true(finds(w, 0, TEXT3, "3"));
+    sql(w, "DELETE FROM items WHERE id = 3");
+    assert_false(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(fill(w, 0).deleted, 1);
+    assert_int_equal(row_of(w, active(w)).chunks, ROWS - 1);
+}
+
+static void a_cleared_stamp_is_made_again(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    sql(w, "DELETE FROM %sstamps WHERE key = '3'", w->prefix);
+    assert_false(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(fill(w, 0).processed, 1);
+    assert_true(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(row_of(w, active(w)).chunks, ROWS);
+}
+
+static void a_stamp_of_another_generation_counts_for_nothing(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    sql(w, "UPDATE %sstamps SET generation = generation + 1000 WHERE key = '3'", w->prefix);
+    assert_false(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(fill(w, 0).processed, 1);
+    assert_true(finds(w, 0, TEXT3, "3"));
+}
+
+/* The nearest vectors all belong to rows that have changed: the hits behind them are still found. */
+static void stale_vectors_hide_no_hit(void **state)
+{
+    stage *w = *state;
+    for (int i = 1000; i < 1300; i++)
+        sql(w, "INSERT INTO items VALUES (%d, 'the', 'very words', 0)", i);
+    sql(w, "INSERT INTO items VALUES (2000, 'the', 'very words indeed', 0)");
+    fill(w, 0);
+    sql(w, "UPDATE items SET body = 'something else' WHERE id >= 1000 AND id < 1300");
+    quern_search_options o;
+    quern_results *r = NULL;
+    QUERN_INIT(&o);
+    o.limit = 1;
+    check(w, quern_search(&r, w->s, w->e[0], quern_str_of("the. very words"), &o, &w->err));
+    assert_int_equal(quern_results_count(r), 1);
+    assert_string_equal(quern_results_at(r, 0)->key, "2000");
+    quern_results_free(r);
+}
+
+/* ---- dimensions ---- */
+
+static inline int short_embed(void *self, const quern_str *texts, size_t n,
+                              const quern_embed_options *opt, float *out,
+                              quern_embed_result *results, quern_error *err)
+{
+    (void)self, (void)texts, (void)opt, (void)err;
+    memset(out, 0, n * OTHER_DIM * sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        out[i * OTHER_DIM] = 1;
+        if (results)
+            memset(&results[i], 0, sizeof results[i]);
+    }
+    return QUERN_OK;
+}
+
+static void other_dimensions_are_refused_by_name(void **state)
+{
+    stage *w = *state;
+    quern_embedder_table t;
+    quern_embedder *other = NULL;
+    quern_build_report built;
+    memset(&t, 0, sizeof t);
+    t.struct_size = sizeof t;
+    t.name = "fake";
+    t.dimensions = OTHER_DIM;
+    t.max_length = w->fake[0].max_length;
+    t.embed = short_embed;
+    t.fingerprint = fake_fingerprint; /* the same as model-one's */
+    t.tokenize = fake_tokenize;
+    check(w, quern_embedder_from_table(&other, &t, &w->fake[0], &w->err));
+    fill(w, 0);
+    assert_int_equal(quern_fill(w->s, other, NULL, NULL, &w->err), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "holds vectors of 32 dimensions"));
+    assert_non_null(strstr(w->err.msg, "16"));
+    assert_int_equal(row_of(w, active(w)).chunks, ROWS);
+    check(w, quern_generation_retire(w->s, active(w), 1, &w->err));
+    check(w, try_build(w, 0, 5, &built));
+    quern_build_options o;
+    QUERN_INIT(&o);
+    QUERN_INIT(&o.fill);
+    o.fill.source = "items";
+    assert_int_equal(quern_generation_build(w->s, other, &o, NULL, &w->err), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "holds vectors of 32 dimensions"));
+    assert_int_equal(row_of(w, built.generation).chunks, 5);
+    quern_embedder_free(other);
+}
+
+/* ---- edits while another generation is built ---- */
+
+/* In the embedder's thread, on a connection of its own: half of the edits that are left. */
+static inline void edit_at_random(void *ud)
+{
+    stage *w = ud;
+    int now = w->edits_left < 30 ? w->edits_left : w->edits_left / 2;
+    w->edits_left -= now;
+    for (int i = 0; i < now; i++) {
+        char text[200];
+        int id = (int)quern__rng_below(&w->rng, 2 * ROWS);
+        int what = (int)quern__rng_below(&w->rng, 4);
+        if (what == 0)
+            snprintf(text, sizeof text, "DELETE FROM items WHERE id = %d", id);
+        else if (what == 1)
+            snprintf(text, sizeof text, "UPDATE items SET gone = 1 - gone WHERE id = %d", id);
+        else
+            snprintf(text, sizeof text,
+                     "INSERT INTO items VALUES (%d, 'new%d', 'words %d', 0) ON CONFLICT (id) DO "
+                     "UPDATE SET title = excluded.title, body = excluded.body",
+                     id, i, w->edits_left + i);
+        say(w->other, text);
+    }
+}
+
+static void edits_during_a_build_reach_both(void **state)
+{
+    stage *w = *state;
+    quern_activate_report switched;
+    fill(w, 0);
+    int64_t old = active(w);
+    uint64_t seed = getenv("QUERN_SEED") ? strtoull(getenv("QUERN_SEED"), NULL, 10) : 11;
+    quern__rng_seed(&w->rng, seed);
+    print_message("QUERN_SEED=%llu\n", (unsigned long long)seed);
+    w->edits_left = getenv("QUERN_LONG") ? 1000 : 100;
+    w->fake[1].before = edit_at_random;
+    w->fake[1].ud = w;
+    quern_build_report r = build(w, 1);
+    assert_int_equal(w->edits_left, 0);
+    w->fake[1].before = NULL;
+    assert_string_equal(r.refresh_error, "");
+    assert_int_equal(r.active, old);
+    assert_true(r.refresh.processed > 0 && r.refresh.deleted > 0);
+    assert_int_equal(r.fill.pending, 0);
+    quern_generation_row one = row_of(w, old), two = row_of(w, r.generation);
+    assert_int_equal(one.pending, 0); /* the one that serves has seen them, too */
+    assert_int_equal(two.pending, 0);
+    int64_t live = ask(w->user, "SELECT count(*) FROM items WHERE gone = 0");
+    assert_int_equal(one.total, live);
+    assert_int_equal(one.chunks, live);
+    assert_int_equal(two.chunks, live);
+    QUERN_INIT(&switched);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, &switched, &w->err));
+    assert_int_equal(switched.retired, old);
+    assert_int_equal(switched.missing, 0);
+    quern_verify_options o;
+    quern_verify_report v;
+    QUERN_INIT(&o);
+    QUERN_INIT(&v);
+    o.sample = UINT64_MAX;
+    check(w, quern_verify(w->s, w->e[1], &o, &v, &w->err));
+    assert_int_equal(v.equal, live);
+    assert_int_equal(v.stale, 0);
+    assert_int_equal(fill(w, 1).processed, 0);
+}
+
+/* ---- a generation that changes under a run ---- */
+
+static inline void act_now(void *ud)
+{
+    stage *w = ud;
+    quern_store_options o;
+    quern_store *s = NULL;
+    quern_error err;
+    if (!w->act)
+        return;
+    QUERN_INIT(&o);
+    o.db = w->db;
+    int rc = quern_store_open(&s, &o, &err);
+    if (rc == QUERN_OK && w->act == 'a')
+        rc = quern_generation_activate(s, w->act_on, 1, NULL, NULL, &err);
+    else if (rc == QUERN_OK)
+        rc = quern_generation_retire(s, w->act_on, 1, &err);
+    if (rc == QUERN_OK && w->act == 'p')
+        rc = quern_generation_purge(s, w->act_on, NULL, NULL, &err);
+    quern_store_free(s);
+    if (rc != QUERN_OK)
+        fprintf(stderr, "%s\n", err.msg);
+    w->act = rc == QUERN_OK ? 0 : -1;
+}
+
+static void a_run_ends_with_its_generation(void **state)
+{
+    stage *w = *state;
+    quern_build_report r;
+    fill(w, 0);
+    for (size_t i = 0; i < 2; i++) {
+        check(w, try_build(w, 1, 5, &r));
+        w->act_on = r.generation;
+        w->act = i ? 'p' : 'r';
+        w->fake[1].before = act_now;
+        w->fake[1].ud = w;
+        r = build(w, 1);
+        assert_int_equal(w->act, 0);
+        assert_true(r.fill.ended);
+        assert_string_equal(row_of(w, w->act_on).state, i ? "none" : "retired");
+    }
+    /* quern_fill, whose generation is retired, ends as well; so does one whose generation is switched to by hand */
+    sql(w, "UPDATE items SET body = 'edited' WHERE id < 90");
+    w->act_on = active(w);
+    w->act = 'r';
+    w->fake[0].before = act_now;
+    w->fake[0].ud = w;
+    quern_fill_report f = fill(w, 0);
+    assert_true(f.ended);
+    w->fake[0].before = NULL;
+    fill(w, 0);
+    check(w, try_build(w, 1, 5, &r));
+    w->act_on = r.generation;
+    w->act = 'a';
+    f = fill(w, 1);
+    assert_int_equal(w->act, 0);
+    assert_false(f.ended);
+    assert_int_equal(f.done, ROWS);
+    assert_int_equal(active(w), r.generation);
+}
+
+/* ---- who removes what ---- */
+
+static void fill_removes_only_what_it_replaced(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    int64_t first = active(w);
+    quern_build_report r = build(w, 1);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    fill(w, 1);
+    fill(w, 0); /* another takes over, and what it replaces goes */
+    assert_string_equal(row_of(w, first).state, "retired");
+    assert_int_equal(row_of(w, first).chunks, ROWS);
+    assert_string_equal(row_of(w, r.generation).state, "none");
+    quern_purge_report p;
+    QUERN_INIT(&p);
+    check(w, quern_generation_purge(w->s, first, NULL, &p, &w->err));
+    assert_int_equal(p.chunks, ROWS);
+    assert_true(p.bytes > 0);
+    assert_int_equal(quern_generation_purge(w->s, first, NULL, &p, &w->err), QUERN_ENOTFOUND);
+    assert_int_equal(quern_generation_purge(w->s, active(w), NULL, &p, &w->err), QUERN_EMISMATCH);
+}
+
+static void a_switch_needs_everything(void **state)
+{
+    stage *w = *state;
+    quern_build_report r;
+    quern_activate_report a;
+    QUERN_INIT(&a);
+    fill(w, 0);
+    check(w, try_build(w, 1, ROWS - 3, &r));
+    assert_int_equal(quern_generation_activate(w->s, r.generation, 0, NULL, &a, &w->err),
+                     QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "3 of 120 documents missing; --force to switch anyway"));
+    assert_int_equal(a.missing, 3);
+    r = build(w, 1);
+    lose_vectors(w, r.generation, "3");
+    assert_int_equal(quern_generation_activate(w->s, r.generation, 0, NULL, &a, &w->err),
+                     QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "1 of its vectors have been lost"));
+    r = build(w, 1);
+    assert_int_equal(r.fill.processed, 1);
+    sql(w, "UPDATE items SET gone = 1");
+    assert_int_equal(quern_generation_activate(w->s, r.generation, 0, NULL, &a, &w->err),
+                     QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "no documents now"));
+    sql(w, "UPDATE items SET gone = 0");
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, &a, &w->err));
+    assert_int_equal(active(w), r.generation);
+}
+
+/* ---- vectors that are lost ---- */
+
+static void lost_vectors_are_made_again_and_no_others(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    lose_vectors(w, active(w), "3");
+    lose_vectors(w, active(w), "77");
+    assert_false(finds(w, 0, TEXT3, "3"));
+    reopen(w);
+    quern_fill_report r = fill(w, 0);
+    assert_int_equal(r.processed, 2);
+    assert_int_equal(r.skipped, ROWS - 2);
+    assert_true(finds(w, 0, TEXT3, "3"));
+    lose_table(w, active(w));
+    reopen(w);
+    assert_int_equal(fill(w, 0).processed, ROWS);
+    assert_true(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(fill(w, 0).processed, 0);
+}
+
+/* ---- embedding again ---- */
+
+static void what_is_asked_for_again_is_served_meanwhile(void **state)
+{
+    stage *w = *state;
+    quern_requeue_options o;
+    uint64_t n = 0;
+    fill(w, 0);
+    QUERN_INIT(&o);
+    o.source = "items";
+    assert_int_equal(quern_requeue(w->s, &o, &n, &w->err), QUERN_EINVAL);
+    o.which = QUERN_AGAIN_ALL;
+    o.where = "id = 3";
+    assert_int_equal(quern_requeue(w->s, &o, &n, &w->err), QUERN_EINVAL);
+    o.which = QUERN_AGAIN_KEYS;
+    check(w, quern_requeue(w->s, &o, &n, &w->err));
+    assert_int_equal(n, 1);
+    assert_true(finds(w, 0, TEXT3, "3"));
+    assert_int_equal(row_of(w, active(w)).pending, 1);
+    assert_int_equal(fill(w, 0).processed, 1);
+    assert_int_equal(row_of(w, active(w)).pending, 0);
+    o.where = "gone = 0 OR 1 = 1"; /* narrows, and never widens */
+    sql(w, "UPDATE items SET gone = 1 WHERE id = 5");
+    check(w, quern_requeue(w->s, &o, &n, &w->err));
+    assert_int_equal(n, ROWS - 1);
+    assert_int_equal(fill(w, 0).processed, ROWS - 1);
+    sql(w, "UPDATE items SET body = 'POISON' WHERE id = 7");
+    assert_int_equal(quern_fill(w->s, w->e[0], NULL, NULL, &w->err), QUERN_EPARTIAL);
+    o.where = NULL;
+    o.which = QUERN_AGAIN_FAILED;
+    check(w, quern_requeue(w->s, &o, &n, &w->err));
+    assert_int_equal(n, 1);
+    w->fake[0].texts = 0;
+    assert_int_equal(quern_fill(w->s, w->e[0], NULL, NULL, &w->err), QUERN_EPARTIAL);
+    assert_true(w->fake[0].texts > 0); /* it was tried again */
+}
+
+static int enter(void **state);
+static int leave(void **state);
+
+static inline int generation_tests(const char *name)
+{
+#define GENERATION_TEST(f) cmocka_unit_test_setup_teardown(f, enter, leave)
+    const struct CMUnitTest tests[] = {
+        GENERATION_TEST(what_is_deleted_is_no_hit),
+        GENERATION_TEST(a_cleared_stamp_is_made_again),
+        GENERATION_TEST(a_stamp_of_another_generation_counts_for_nothing),
+        GENERATION_TEST(stale_vectors_hide_no_hit),
+        GENERATION_TEST(other_dimensions_are_refused_by_name),
+        GENERATION_TEST(edits_during_a_build_reach_both),
+        GENERATION_TEST(a_run_ends_with_its_generation),
+        GENERATION_TEST(fill_removes_only_what_it_replaced),
+        GENERATION_TEST(a_switch_needs_everything),
+        GENERATION_TEST(lost_vectors_are_made_again_and_no_others),
+        GENERATION_TEST(what_is_asked_for_again_is_served_meanwhile),
+    };
+    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
+#endif

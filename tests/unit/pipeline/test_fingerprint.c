@@ -1,0 +1,148 @@
+/*
+ * test_fingerprint.c — the canonical JSON behind a fingerprint, pinned: a change of it makes every store build anew, so it
+ * never happens by accident. And no value can pass for another member of it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "pipeline/recipe.h"
+#include "unit/pipeline/fake_embedder.h"
+
+static fake_embedder fake;
+static quern_embedder *embedder;
+
+static quern_source_spec books(void)
+{
+    quern_source_spec s;
+    QUERN_INIT(&s);
+    s.name = "books";
+    s.table = "books";
+    s.keys = "id";
+    s.text = "{title}. {body}";
+    s.revision = "rev";
+    s.where = "gone = 0";
+    s.meta = "lang";
+    return s;
+}
+
+/* json: at least 2,000 bytes; NULL: not wanted. */
+static void fingerprint(const quern_source_spec *spec, char hash[65], char *json)
+{
+    quern__recipe *recipe = NULL;
+    quern__fill_settings settings;
+    quern_error err = {0};
+    char *made = NULL;
+    memset(&settings, 0, sizeof settings);
+    snprintf(settings.vector_type, sizeof settings.vector_type, "f16");
+    int rc = quern__recipe_make(&recipe, spec, &err);
+    if (rc == QUERN_OK)
+        rc = quern__chunking_settle(&settings.chunking, embedder, 0, 0, &err);
+    if (rc == QUERN_OK)
+        rc = quern__recipe_fingerprint(recipe, embedder, &settings, &made, hash, &err);
+    if (rc != QUERN_OK)
+        fail_msg("%s", err.msg);
+    if (json)
+        snprintf(json, 2000, "%s", made);
+    quern_free(made);
+    quern__recipe_free(recipe);
+}
+
+static void the_json_is_pinned(void **state)
+{
+    (void)state;
+    static const char PINNED_JSON[] = "@JSON@";
+    static const char PINNED_HASH[] = "@HASH@";
+    char hash[65], json[2000];
+    quern_source_spec spec = books();
+    fingerprint(&spec, hash, json);
+    assert_string_equal(json, PINNED_JSON);
+    assert_string_equal(hash, PINNED_HASH);
+}
+
+/* What a hit shows beside its text, and the source's own name, decide no vector. */
+static void what_decides_no_vector_is_not_in_it(void **state)
+{
+    (void)state;
+    char a[65], b[65];
+    quern_source_spec spec = books();
+    fingerprint(&spec, a, NULL);
+    spec.name = "other";
+    spec.meta = NULL;
+    fingerprint(&spec, b, NULL);
+    assert_string_equal(a, b);
+}
+
+/* Each field of the declaration that decides a vector is in it: a new one that is forgotten fails here. */
+static void every_field_counts(void **state)
+{
+    (void)state;
+    char seen[8][65];
+    size_t n = 0;
+    quern_source_spec spec = books();
+    fingerprint(&spec, seen[n++], NULL);
+    const char **fields[] = {&spec.table, &spec.keys, &spec.text, &spec.revision, &spec.where};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const char *was = *fields[i];
+        *fields[i] = fields[i] == &spec.text ? "{title}" : "other";
+        fingerprint(&spec, seen[n++], NULL);
+        *fields[i] = was;
+    }
+    spec.query = "SELECT 1";
+    spec.table = NULL;
+    fingerprint(&spec, seen[n++], NULL);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(seen[i], seen[k]);
+}
+
+/* Where fields were written as lines "name=value", the second declaration of each pair would read as the first. */
+static void no_value_passes_for_another_field(void **state)
+{
+    (void)state;
+    char a[65], b[65];
+    quern_source_spec one = books(), two = books();
+    one.text = "{title}\nwhere=gone = 0";
+    one.where = NULL;
+    two.text = "{title}";
+    two.where = "gone = 0";
+    fingerprint(&one, a, NULL);
+    fingerprint(&two, b, NULL);
+    assert_string_not_equal(a, b);
+    one = two = books();
+    one.keys = "id\",\"where\":\"x";
+    one.where = NULL;
+    two.keys = "id";
+    two.where = "x";
+    fingerprint(&one, a, NULL);
+    fingerprint(&two, b, NULL);
+    assert_string_not_equal(a, b);
+    one = two = books();
+    one.revision = "rev\nother=value";
+    two.revision = "rev";
+    fingerprint(&one, a, NULL);
+    fingerprint(&two, b, NULL);
+    assert_string_not_equal(a, b);
+}
+
+int main(void)
+{
+    embedder = fake_open(&fake);
+    if (!embedder)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_json_is_pinned),
+        cmocka_unit_test(what_decides_no_vector_is_not_in_it),
+        cmocka_unit_test(every_field_counts),
+        cmocka_unit_test(no_value_passes_for_another_field),
+    };
+    int failed = cmocka_run_group_tests_name("fingerprints", tests, NULL, NULL);
+    quern_embedder_free(embedder);
+    return failed;
+}
