@@ -32,6 +32,14 @@ static quern_source_spec books(void)
     return s;
 }
 
+/* A store that has nothing but one source. */
+static int give_source(void *self, int (*fn)(const quern_source_spec *spec, void *ud), void *ud,
+                       quern_error *err)
+{
+    (void)err;
+    return fn(self, ud);
+}
+
 /* json: at least 2,000 bytes; NULL: not wanted. */
 static void fingerprint(const quern_source_spec *spec, char hash[65], char *json)
 {
@@ -41,7 +49,8 @@ static void fingerprint(const quern_source_spec *spec, char hash[65], char *json
     char *made = NULL;
     memset(&settings, 0, sizeof settings);
     snprintf(settings.vector_type, sizeof settings.vector_type, "f16");
-    int rc = quern__recipe_make(&recipe, spec, &err);
+    quern_store store = {.table = {.source_each = give_source}, .self = (void *)(uintptr_t)spec};
+    int rc = quern__recipe_open(&recipe, &store, spec->name, &err);
     if (rc == QUERN_OK)
         rc = quern__chunking_settle(&settings.chunking, embedder, 0, 0, &err);
     if (rc == QUERN_OK)
@@ -57,8 +66,15 @@ static void fingerprint(const quern_source_spec *spec, char hash[65], char *json
 static void the_json_is_pinned(void **state)
 {
     (void)state;
-    static const char PINNED_JSON[] = "@JSON@";
-    static const char PINNED_HASH[] = "@HASH@";
+    static const char PINNED_JSON[] =
+        "{\"chunker\":{\"kind\":\"token-window/"
+        "2\",\"max_chunks\":64,\"max_tokens\":12,\"overlap\":3},\"max_length\":12,"
+        "\"preprocessing\":\"none/"
+        "1\",\"scope\":{\"keys\":\"id\",\"query\":null,\"revision\":\"rev\",\"table\":\"books\","
+        "\"where\":\"gone = 0\"},\"stored_type\":\"f16\",\"template\":\"{title}. "
+        "{body}\",\"weights\":\"fake-1\"}";
+    static const char PINNED_HASH[] =
+        "7e1a604027c1da823692117f6402d285091fa5164384deb0bf69f4286b45341f";
     char hash[65], json[2000];
     quern_source_spec spec = books();
     fingerprint(&spec, hash, json);
@@ -83,14 +99,19 @@ static void what_decides_no_vector_is_not_in_it(void **state)
 static void every_field_counts(void **state)
 {
     (void)state;
-    char seen[8][65];
+    char seen[9][65];
     size_t n = 0;
     quern_source_spec spec = books();
     fingerprint(&spec, seen[n++], NULL);
-    const char **fields[] = {&spec.table, &spec.keys, &spec.text, &spec.revision, &spec.where};
+    /* a field that is new: does it decide a vector? Then it is tried below. */
+    assert_int_equal(sizeof spec, 10 * sizeof(char *));
+    const char **fields[] = {&spec.table,    &spec.keys,  &spec.text,
+                             &spec.revision, &spec.where, &spec.prepare};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *was = *fields[i];
-        *fields[i] = fields[i] == &spec.text ? "{title}" : "other";
+        *fields[i] = fields[i] == &spec.text      ? "{title}"
+                     : fields[i] == &spec.prepare ? "crlf"
+                                                  : "other";
         fingerprint(&spec, seen[n++], NULL);
         *fields[i] = was;
     }
