@@ -1,7 +1,7 @@
 /*
  * bench_fill.c — what a fill costs beside the model: rows of a table through scan, cut, save and scan again.
  *
- *     bench_fill DB ROWS [CALL_MS]
+ *     bench_fill DB ROWS [CALL_MS [INDEX]]
  *
  * DB is a SQLite file or postgres://…; without a source `items` its table is made first. The embedder is no model: its tokens
  * are words, its 384 dimensions hashed from the text, and each call lasts CALL_MS (0), as a provider's would. The
@@ -26,6 +26,7 @@ enum { DIMENSIONS = 384 };
 
 static quern_error err;
 static uint32_t call_ms;
+static quern_fill_options fill_options;
 
 static void need(int rc, const char *what)
 {
@@ -142,20 +143,23 @@ static void run(quern_store *s, quern_embedder *e, const char *what)
 {
     quern_fill_report r;
     QUERN_INIT(&r);
-    need(quern_fill(s, e, NULL, &r, &err), what);
+    need(quern_fill(s, e, &fill_options, &r, &err), what);
     printf("%-16s %9llu rows, %9llu embedded, %8.2f s, %6.2f us a row, embedder busy %3.0f %%, "
-           "peak %.0f MiB\n",
+           "peak %.0f MiB, index built in %.1f s\n",
            what, (unsigned long long)r.total, (unsigned long long)r.processed, r.seconds,
-           r.seconds * 1e6 / (double)r.total, 100 * r.encode_seconds / r.seconds, peak_mib());
+           r.seconds * 1e6 / (double)r.total, 100 * r.encode_seconds / r.seconds, peak_mib(),
+           r.index_seconds);
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: %s DB ROWS [CALL_MS]\n", argv[0]);
+        fprintf(stderr, "usage: %s DB ROWS [CALL_MS [INDEX]]\n", argv[0]);
         return 2;
     }
     call_ms = argc > 3 ? (uint32_t)atol(argv[3]) : 0;
+    QUERN_INIT(&fill_options);
+    fill_options.index = argc > 4 ? argv[4] : "exact";
     quern_store *s = NULL;
     quern_embedder *e = NULL;
     quern_store_options o;

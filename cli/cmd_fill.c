@@ -54,6 +54,8 @@ static void write_json(const quern_fill_report *r, double price)
     put_real(r->seconds);
     put_key("encode_seconds");
     put_real(r->encode_seconds);
+    put_key("index_seconds");
+    put_real(r->index_seconds);
     put_key("average_ms"); /* of a document */
     put_real(r->processed ? 1000.0 * r->seconds / (double)r->processed : 0);
     if (price > 0) {
@@ -119,6 +121,7 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->truncated += one->truncated;
     all->bytes += one->bytes;
     all->calls += one->calls;
+    all->index_seconds += one->index_seconds;
     all->seconds += one->seconds;
     all->encode_seconds += one->encode_seconds;
     all->dry_run |= one->dry_run;

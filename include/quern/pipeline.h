@@ -57,6 +57,7 @@ typedef struct quern_fill_report {
     int dry_run;
     char last_error[256];  /* "" or the last document that failed: key and reason */
     double encode_seconds; /* of `seconds`, those in which the embedder was at work */
+    double index_seconds;  /* after them: building the database's index, where one was due */
     uint64_t calls;        /* of the embedder (dry run: that would be) */
     int ended; /* 1: its generation was retired or purged meanwhile, so the run ended there */
 } quern_fill_report;

@@ -256,9 +256,11 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
         rc = quern__fill_ended(r, rc, err);
         if (rc == QUERN_OK)
             rc = quern__fill_tell(r, true, err);
+        write_report(r);
+        uint64_t filled_ns = quern__now_ns();
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_index(r, err);
-        write_report(r);
+        r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;
     }
     if (held)
         r->s->table.unlock(r->s->self, held);
@@ -302,6 +304,7 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->pending += one->pending;
     sum->empty += one->empty;
     sum->failed += one->failed;
+    sum->index_seconds += one->index_seconds;
     sum->calls += one->calls;
     sum->encode_seconds += one->encode_seconds;
     sum->processed += one->processed;
