@@ -28,6 +28,55 @@ static char *join_words(const cli *c)
     return text;
 }
 
+/* What is known of the chunk's place and of its document; with --provenance, of its vector. */
+static void write_details(const cli *c, const quern_hit *h)
+{
+    const struct {
+        const char *key, *text;
+    } texts[] = {{"heading", h->heading}, {"section", h->section}};
+    const struct {
+        const char *key, *json;
+    } values[] = {{"properties", h->properties}, {"references", h->references}};
+    if (h->page) {
+        put_key("page");
+        put_whole(h->page);
+    }
+    for (size_t i = 0; i < 2; i++)
+        if (texts[i].text && *texts[i].text) {
+            put_key(texts[i].key);
+            put_text(texts[i].text);
+        }
+    for (size_t i = 0; i < 2; i++)
+        if (values[i].json) {
+            put_key(values[i].key);
+            put_raw(values[i].json, strlen(values[i].json));
+        }
+    if (!quern_config_flag(c->config, "provenance"))
+        return;
+    put_key("created_at");
+    put_text(h->created_at);
+    put_key("updated_at");
+    put_text(h->updated_at);
+    put_key("model");
+    put_text(h->model);
+    put_key("fingerprint");
+    put_text(h->fingerprint);
+    put_key("dimensions");
+    put_whole(h->dimensions);
+}
+
+static void write_place(const cli *c, const quern_hit *h)
+{
+    const char *section = *h->section ? h->section : h->heading;
+    if (h->page)
+        out_printf("    page %llu%s", (unsigned long long)h->page, *section ? ", " : "\n");
+    if (*section)
+        out_printf("%s%s\n", h->page ? "" : "    ", section);
+    if (quern_config_flag(c->config, "provenance"))
+        out_printf("    embedded %s by %s, fingerprint %.12s\n", h->updated_at, h->model,
+                   h->fingerprint);
+}
+
 void write_results_json(const cli *c, const quern_results *r)
 {
     put_key("model");
@@ -62,6 +111,7 @@ void write_results_json(const cli *c, const quern_results *r)
         put_text(h->excerpt);
         put_key("meta");
         put_raw(h->meta, strlen(h->meta));
+        write_details(c, h);
         put_end_object();
     }
     put_end_array();
@@ -77,6 +127,7 @@ void write_results_text(const cli *c, const quern_results *r)
         out_printf("%2zu  %.4f  %s  %s\n", i + 1, (double)h->similarity, h->source, h->key);
         if (h->excerpt && *h->excerpt)
             out_printf("    %s\n", h->excerpt);
+        write_place(c, h);
         if (h->meta && strcmp(h->meta, "{}") != 0)
             out_printf("    %s\n", h->meta);
     }

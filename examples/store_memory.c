@@ -481,6 +481,7 @@ static void keep(memory *m, const generation *g, const quern_save *doc)
         *v = (vector){++m->ids, g->g.id, text_of(m, doc->key), doc->chunks[i],
                       own(m, doc->chunks[i].vector, width)};
         v->chunk.vector = v->data;
+        v->chunk.heading = quern_str_of(text_of(m, doc->chunks[i].heading));
     }
     stamp *s = PUSH(m->stamps);
     *s = (stamp){g->g.id, text_of(m, doc->key), text_of(m, doc->stamp.revision),
@@ -625,8 +626,9 @@ static int resolve(void *self, int64_t g, const int64_t *refs, size_t n, quern_c
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t k = 0; k < m->vectors.n && !rc; k++) {
             const vector *v = &m->vectors.at[k];
-            quern_chunk_ref c = {v->ref, quern_str_of(v->key), v->chunk.index, v->chunk.start,
-                                 v->chunk.end};
+            quern_chunk_ref c = {v->ref,          quern_str_of(v->key), v->chunk.index,
+                                 v->chunk.start,  v->chunk.end,         v->chunk.page,
+                                 v->chunk.heading};
             if (v->ref == refs[i] && v->generation == g)
                 rc = fn(&c, ud);
         }

@@ -21,6 +21,14 @@ typedef struct quern_hit {
     float score, similarity; /* both the cosine, for mode vector */
     const char *excerpt; /* of the live row, UTF-8, at most ~240 bytes on a word's edge, one line */
     const char *meta;    /* JSON object of the source's metadata columns; "{}" */
+    const char *heading; /* path of Markdown headings that was embedded with the chunk, "" none */
+    uint64_t page; /* from 1: of the document's field "page", counted on by form feeds; 0 unknown */
+    /* fields of a built-in document (quern_add): "" or NULL where it has none */
+    const char *section, *properties /* JSON object */, *references /* JSON array */;
+    /* where its vector comes from: when the document first got vectors and got these, RFC 3339 in UTC */
+    const char *created_at, *updated_at;
+    const char *model, *fingerprint;
+    uint32_t dimensions;
 } quern_hit;
 
 typedef struct quern_results quern_results;

@@ -148,6 +148,8 @@ static const quern_option options[] = {
      "once fill has built it. fill: which index to build, whatever the number."},
     {"oversample", "QUERN_OVERSAMPLE", QUERN_OPTION_COUNT, "N", "5", NULL, 1, 1000,
      "search similar", 0, "--index two-stage: compare so many times the limit exactly."},
+    {"provenance", "QUERN_PROVENANCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar",
+     0, "Say of each hit when its vector was made, by which model and under which fingerprint."},
     {"explain", "QUERN_EXPLAIN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
      "Say which index answered and how many candidates were dropped for what reason."},
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,

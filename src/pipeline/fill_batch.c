@@ -328,7 +328,9 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
                                   .end = at->end,
                                   .char_start = at->char_start,
                                   .char_end = at->char_end,
-                                  .vector = b->vectors + (d->first + i) * b->run->width};
+                                  .vector = b->vectors + (d->first + i) * b->run->width,
+                                  .page = at->page,
+                                  .heading = b->pieces[d->first + i].heading};
     }
 }
 

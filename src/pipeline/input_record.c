@@ -191,6 +191,51 @@ static int write_fields(const quern__input *in, json_t *object, quern__buf *fiel
     return quern__buf_ok(fields, "a record", err);
 }
 
+/* ---- details ---- */
+
+static int check_reference(const quern__input *in, const json_t *r, size_t i, quern_error *err)
+{
+    const json_t *chunk = json_object_get(r, "chunk");
+    const json_t *confidence = json_object_get(r, "confidence");
+    double sure = json_number_value(confidence);
+    if (!json_is_object(r) || !(json_is_string(chunk) || json_is_integer(chunk)) ||
+        !json_is_string(json_object_get(r, "type")))
+        return quern__input_fail(in, (int64_t)i, err,
+                                 "references[%zu] must be {\"chunk\": id, \"type\": text, "
+                                 "\"confidence\": 0 to 1}",
+                                 i);
+    if (!json_is_number(confidence) || !(sure >= 0 && sure <= 1))
+        return quern__input_fail(in, (int64_t)i, err,
+                                 "references[%zu]: confidence must be a number from 0 to 1", i);
+    return QUERN_OK;
+}
+
+/* The fields that come back with hits by themselves are what they must be, or texts (as all of CSV is). */
+static int check_details(const quern__input *in, json_t *object, quern_error *err)
+{
+    static const char *const structured_fields[] = {"properties", "references"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *v = json_object_get(object, structured_fields[i]);
+        bool right = i ? json_is_array(v) : json_is_object(v);
+        if (!v || json_is_null(v) || json_is_string(v))
+            continue;
+        if (!right)
+            return quern__input_fail(in, 0, err, "field %s must be a JSON %s", structured_fields[i],
+                                     i ? "array" : "object");
+        size_t n = json_dumpb(v, NULL, 0, JSON_COMPACT);
+        if (n > QUERN__INPUT_DETAIL)
+            return quern__input_fail(in, (int64_t)n, err, "field %s has %zu bytes, at most %d",
+                                     structured_fields[i], n, QUERN__INPUT_DETAIL);
+    }
+    const json_t *list = json_object_get(object, "references");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        int rc = check_reference(in, json_array_get(list, i), i, err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return QUERN_OK;
+}
+
 int quern__shape_record(const quern__input *in, const quern__shape *shape, json_t *object,
                         quern__buf *id, quern__buf *fields, size_t *text_bytes, quern_error *err)
 {
@@ -198,6 +243,8 @@ int quern__shape_record(const quern__input *in, const quern__shape *shape, json_
     quern__buf_init(&text, shape->max_bytes + 1);
     quern_error local = {0};
     int rc = find_id(in, shape, object, id, &local);
+    if (rc == QUERN_OK)
+        rc = check_details(in, object, &local);
     if (rc == QUERN_OK)
         rc = shape->template ? render_text(in, shape, object, &text, &local)
                              : field_text(in, shape, object, &text, &local);

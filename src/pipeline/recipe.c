@@ -93,23 +93,33 @@ static int split_meta(quern__recipe *p, quern_error *err)
     return QUERN_OK;
 }
 
+/* Its place among the columns, to which it is added when it is new. */
+static size_t place_column(quern__recipe *p, const char *name)
+{
+    for (size_t i = 0; i < p->n_columns; i++)
+        if (strcmp(p->columns[i], name) == 0)
+            return i;
+    p->columns[p->n_columns] = name;
+    return p->n_columns++;
+}
+
 static int gather_columns(quern__recipe *p, quern_error *err)
 {
+    static const char *const details[QUERN__DETAILS] = {"page", "section", "properties",
+                                                        "references"};
     size_t n = quern__template_count(p->template);
-    p->columns = quern__arena_alloc(&p->arena, (n + p->n_meta + 1) * sizeof *p->columns);
+    size_t most = n + p->n_meta + QUERN__DETAILS + 1;
+    p->columns = quern__arena_alloc(&p->arena, most * sizeof *p->columns);
     if (!p->columns)
-        return quern__fail_memory(err, (n + p->n_meta) * sizeof *p->columns);
+        return quern__fail_memory(err, most * sizeof *p->columns);
+    p->n_columns = 0;
     for (size_t i = 0; i < n; i++)
-        p->columns[i] = quern__template_column(p->template, i);
-    p->n_columns = n;
-    for (size_t m = 0; m < p->n_meta; m++) {
-        size_t at = 0;
-        while (at < p->n_columns && strcmp(p->columns[at], p->meta[m]) != 0)
-            at++;
-        if (at == p->n_columns)
-            p->columns[p->n_columns++] = p->meta[m];
-        p->meta_column[m] = at;
-    }
+        place_column(p, quern__template_column(p->template, i));
+    for (size_t m = 0; m < p->n_meta; m++)
+        p->meta_column[m] = place_column(p, p->meta[m]);
+    bool builtin = !p->spec.table && !p->spec.query;
+    for (size_t d = 0; d < QUERN__DETAILS; d++)
+        p->detail[d] = builtin ? place_column(p, details[d]) : SIZE_MAX;
     p->read.source = &p->spec;
     p->read.columns = p->columns;
     p->read.n_columns = p->n_columns;

@@ -22,6 +22,13 @@ enum {
     QUERN__MODEL_NAME = sizeof((quern_generation *)0)->model,
 };
 
+enum quern__detail {
+    QUERN__DETAIL_PAGE,       /* a number */
+    QUERN__DETAIL_SECTION,    /* a text */
+    QUERN__DETAIL_PROPERTIES, /* a JSON object */
+    QUERN__DETAIL_REFERENCES, /* a JSON array */
+    QUERN__DETAILS
+};
 typedef struct quern__recipe {
     quern_source_spec spec; /* strings in the arena */
     quern__template *template;
@@ -31,7 +38,9 @@ typedef struct quern__recipe {
     size_t n_meta;
     const char **meta;   /* names as declared */
     size_t *meta_column; /* their places in columns */
-    quern_read read;     /* generation 0 until the caller sets it */
+    /* Of built-in documents, what comes back with a hit by itself: places in columns; SIZE_MAX of others' rows. */
+    size_t detail[QUERN__DETAILS];
+    quern_read read; /* generation 0 until the caller sets it */
     quern__arena arena;
 } quern__recipe;
 

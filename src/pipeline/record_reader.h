@@ -12,11 +12,12 @@
 #include "text/template.h"
 
 enum {
-    QUERN__INPUT_DEPTH = 32,      /* of a JSON record */
-    QUERN__INPUT_VALUES = 100000, /* in one */
-    QUERN__INPUT_COLUMNS = 4096,  /* of a CSV file */
-    QUERN__INPUT_ID = 4096,       /* bytes of an id */
-    QUERN__INPUT_SLACK = 1 << 20  /* of a record beside its text */
+    QUERN__INPUT_DEPTH = 32,         /* of a JSON record */
+    QUERN__INPUT_VALUES = 100000,    /* in one */
+    QUERN__INPUT_COLUMNS = 4096,     /* of a CSV file */
+    QUERN__INPUT_ID = 4096,          /* bytes of an id */
+    QUERN__INPUT_DETAIL = 64 * 1024, /* bytes of `properties` and of `references` */
+    QUERN__INPUT_SLACK = 1 << 20     /* of a record beside its text */
 };
 
 /* Up to n bytes into buf; *got = 0 at the end. */

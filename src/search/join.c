@@ -87,7 +87,9 @@ static int take_ref(const quern_chunk_ref *c, void *ud)
 {
     quern__search_run *r = ud;
     char *key = quern__arena_copy(&r->arena, c->key.ptr, c->key.len);
-    if (!key)
+    char *heading =
+        quern__arena_copy(&r->arena, c->heading.ptr ? c->heading.ptr : "", c->heading.len);
+    if (!key || !heading)
         return quern__fail_memory(r->err, c->key.len);
     for (size_t i = r->page_from; i < r->page_to; i++) {
         quern__candidate *x = &r->list[i];
@@ -97,6 +99,8 @@ static int take_ref(const quern_chunk_ref *c, void *ud)
         x->chunk = c->index;
         x->start = c->start;
         x->end = c->end;
+        x->at_page = c->page;
+        x->more.heading = heading;
         x->live = true;
     }
     return QUERN_OK;
@@ -313,6 +317,10 @@ static int take_hit_row(const quern_row *row, void *ud)
         c->live = rc == QUERN_OK && c->drop == QUERN__DROP_NOT;
         if (c->live)
             rc = describe_hit(r, c, row, text);
+        if (c->live && rc == QUERN_OK) {
+            c->more.page = c->at_page;
+            rc = quern__hit_describe(r, r->parts[r->part].recipe, row, &c->more);
+        }
     }
     return rc;
 }

@@ -152,6 +152,9 @@ static int copy_hit(quern_results *out, const quern__search_run *r, const quern_
     h->meta = quern__arena_copy(&out->arena, c->meta, strlen(c->meta));
     if (!h->source || !h->key || !h->excerpt || !h->meta)
         return quern__fail_memory(err, 0);
+    int rc = quern__hit_finish(&out->arena, &c->more, &r->parts[c->part].generation, h, err);
+    if (rc != QUERN_OK)
+        return rc;
     h->chunk = c->chunk;
     h->start = c->start;
     h->end = c->end;

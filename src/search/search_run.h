@@ -50,16 +50,26 @@ typedef struct quern__search_part {
     float worst; /* score of those that it gave */
 } quern__search_part;
 
+/* What a hit has beside its score and text; strings in the arena of the round. */
+typedef struct quern__hit_details {
+    const char *heading;
+    uint64_t page;
+    const char *section, *properties, *references; /* NULL: none */
+    int64_t created_ms, updated_ms;
+} quern__hit_details;
+
 /* A chunk that may stand for a document. */
 typedef struct quern__candidate {
     float score;
     uint32_t part, chunk;
     int64_t ref;
     uint64_t start, end;
+    uint32_t at_page; /* of the text */
     quern_str key;
     int drop;  /* enum quern__search_drop, while a page is looked at */
     bool live; /* its reference stands; its row is there and current */
     const char *excerpt, *meta;
+    quern__hit_details more;
 } quern__candidate;
 
 typedef struct quern__search_run {
@@ -112,6 +122,13 @@ bool quern__search_enough(const quern__search_run *r);
 /* join.c: r->list becomes the hits, best first, until the limit is full or the candidates are exhausted. */
 int quern__search_find(quern__search_run *r, quern_error *err);
 int quern__compare_bytes(quern_str a, quern_str b);
+
+/* details.c: what the row knows of a hit; heading and page of the chunk are there already. */
+int quern__hit_describe(quern__search_run *r, const quern__recipe *p, const quern_row *row,
+                        quern__hit_details *out);
+/* Copies it into the result. */
+int quern__hit_finish(quern__arena *arena, const quern__hit_details *from,
+                      const quern_generation *g, quern_hit *hit, quern_error *err);
 
 /* search_mmr.c: of r->list the wanted number of hits that differ. */
 int quern__search_diversify(quern__search_run *r, quern_error *err);

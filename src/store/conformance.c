@@ -93,6 +93,8 @@ static int see_ref(const quern_chunk_ref *c, void *ud)
     keep(v->key[v->n], c->key);
     v->ref[v->n] = c->ref;
     v->chunks[v->n] = (int)c->index;
+    v->created[v->n] = c->page;
+    keep(v->title[v->n], c->heading);
     return next(v);
 }
 
@@ -103,6 +105,8 @@ static int see_chunk(const quern_chunk *c, void *ud)
         return -99;
     v->chunks[v->n] = (int)c->index;
     memcpy(&v->first[v->n], c->vector, sizeof(float));
+    v->created[v->n] = c->page;
+    keep(v->title[v->n], c->heading);
     return next(v);
 }
 
@@ -154,7 +158,12 @@ static int save(suite *s, int64_t generation, size_t n, uint32_t chunks, float b
         docs[i].stamp.revision = quern_str_of(w->revision[i] ? w->revision[i] : "r");
         for (uint32_t k = 0; k < chunks; k++, at++) {
             vectors[at][0] = (float)(100 * (i + 1) + k) + base;
-            parts[at] = (quern_chunk){.index = k, .start = k, .end = k + 10, .vector = vectors[at]};
+            parts[at] = (quern_chunk){.index = k,
+                                      .start = k,
+                                      .end = k + 10,
+                                      .vector = vectors[at],
+                                      .page = k,
+                                      .heading = quern_str_of(k ? "A > \xC3\xA4 'B'" : NULL)};
         }
     }
     w->n = n;
@@ -509,11 +518,15 @@ static int saved_documents_come_back(suite *s)
     MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 6);
     MUST(CALL(resolve, g, v.ref, v.n, see_ref, &refs) == QUERN_OK && refs.n == 6);
     for (size_t i = 0; i < 6; i++)
+        MUST(refs.created[i] == refs.chunks[i] && !refs.title[i][0] == !refs.chunks[i]);
+    for (size_t i = 0; i < 6; i++)
         for (size_t k = 0; k < 6;
              k++) /* each vector belongs to the document and chunk it was saved for */
             if (v.ref[i] == refs.ref[k])
                 MUST(v.first[i] == 100 * (float)(refs.key[k][0] - '0') + (float)refs.chunks[k]);
     MUST(CALL(chunks, g, quern_str_of("2"), see_chunk, &parts) == QUERN_OK && parts.n == 3);
+    MUST(parts.created[0] == 0 && parts.created[2] == 2);
+    MUST(parts.title[0][0] == '\0' && strcmp(parts.title[2], "A > \xC3\xA4 'B'") == 0);
     MUST(parts.chunks[0] == 0 && parts.chunks[2] == 2 && parts.first[2] == 202);
     MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 6);
     quern_tally tally;

@@ -1,5 +1,6 @@
 """From a row to text to chunks, by the command, on SQLite and on PostgreSQL: templates over JSON and lists, the steps that
 clean a text."""
+import datetime
 import json
 import sqlite3
 import unittest
@@ -131,6 +132,51 @@ class Documents:
         best = self.ok("search", "--json", "--as", "document", "Ban > Zan ber\n\n" + chunk["text"]).json["hits"][0]
         self.assertEqual((best["start"], best["end"]), (chunk["start"], chunk["end"]))
         self.assertGreater(best["similarity"], 0.999)
+        self.assertEqual(best["heading"], "Ban > Zan ber")
+
+    def test_details_of_hits(self):
+        reference = {"chunk": "b", "type": "cites", "confidence": 0.5}
+        lines = [{"id": "a", "text": "ban gut", "page": 7, "section": "Intro", "properties": {"k": [1, None]}, "references": [reference]},
+                 {"id": "b", "text": "zan " * 80 + "\f" + "lan " * 80, "page": "3", "references": "none", "properties": None},
+                 {"id": "c", "text": "kolor", "page": "xii", "section": 5}]
+        for bad, saying in (({"properties": [1]}, "properties must be a JSON object"), ({"references": {}}, "references must be a JSON array"),
+                            ({"properties": {"k": "x" * 66000}}, "at most 65536"), ({"references": [reference, 1]}, "references[1] must be"),
+                            ({"references": [dict(reference, confidence=1.5)]}, "confidence must be a number from 0 to 1"),
+                            ({"references": [dict(reference, confidence=None)]}, "confidence must be")):
+            self.write("bad.jsonl", json.dumps(lines[0]) + "\n" + json.dumps(dict(bad, id="x", text="ban")))
+            self.refused(1, saying, "add", "bad.jsonl")
+        self.write("in.jsonl", "\n".join(map(json.dumps, lines)))
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        hits = {}
+        for hit in self.ok("search", "ban", "--chunks", "--limit", "100", "--json").json["hits"]:
+            hits.setdefault(hit["key"], []).append(hit)
+        best = hits["a"][0]
+        self.assertEqual([best[k] for k in ("page", "section", "properties", "references")],
+                         [7, "Intro", {"k": [1, None]}, [reference]])
+        pages = {hit["page"] for hit in hits["b"]}  # counted on from the field by form feeds
+        self.assertEqual(pages, {3, 4})
+        self.assertTrue({"properties", "references", "section"}.isdisjoint(hits["b"][0]))
+        self.assertTrue({"page", "section"}.isdisjoint(hits["c"][0]))
+        lines[0]["section"] = "Outro"  # another section, the same text: nothing to embed, and known at once
+        self.write("in.jsonl", "\n".join(map(json.dumps, lines)))
+        self.ok("add", "in.jsonl")
+        best = self.ok("search", "ban gut", "--json", "--provenance").json["hits"][0]
+        self.assertEqual((best["key"], best["section"]), ("a", "Outro"))
+        status = self.ok("status", "--json").json["sources"][0]
+        self.assertEqual([best[k] for k in ("model", "fingerprint", "dimensions")],
+                         [status[k] for k in ("model", "fingerprint", "dimensions")])
+        made = datetime.datetime.fromisoformat(best["updated_at"].replace("Z", "+00:00"))
+        self.assertLess(abs((datetime.datetime.now(datetime.timezone.utc) - made).total_seconds()), 300)
+        self.assertEqual(best["created_at"], best["updated_at"])
+        self.write("in.jsonl", json.dumps(dict(lines[0], text="ban gut zan")))
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        later = self.ok("search", "ban gut zan", "--json", "--provenance").json["hits"][0]
+        self.assertEqual(later["created_at"], best["created_at"])
+        self.assertGreater(later["updated_at"], best["updated_at"])
+        text = self.ok("search", "ban gut zan", "--limit", "1", "--provenance").out.decode()
+        self.assertIn("    page 7, Outro\n    embedded 20", text)
 
 
 class OnSqlite(Documents, CommandTest):

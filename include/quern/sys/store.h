@@ -105,6 +105,8 @@ typedef struct quern_chunk {
     uint64_t start, end;           /* bytes in the rendered text */
     uint64_t char_start, char_end; /* code points */
     const void *vector;
+    uint32_t page;     /* in the text, by form feeds, from 1; 0 unknown */
+    quern_str heading; /* path of headings that was embedded in front of it, "" none */
 } quern_chunk;
 
 /* One finished document. */
@@ -144,6 +146,8 @@ typedef struct quern_chunk_ref {
     quern_str key;
     uint32_t index;
     uint64_t start, end;
+    uint32_t page;
+    quern_str heading;
 } quern_chunk_ref;
 typedef int (*quern_chunk_ref_fn)(const quern_chunk_ref *c, void *ud);
 

@@ -193,7 +193,8 @@ static int create_table(building *b, quern_error *err)
         "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')),"
         " key text COLLATE \"C\" NOT NULL, chunk bigint NOT NULL, byte_start bigint NOT NULL,"
         " byte_end bigint NOT NULL, char_start bigint NOT NULL, char_end bigint NOT NULL,"
-        " embedding %s%s NOT NULL, UNIQUE (key, chunk));",
+        " page bigint NOT NULL DEFAULT 0, heading text NOT NULL DEFAULT '', embedding %s%s NOT "
+        "NULL, UNIQUE (key, chunk));",
         s->prefix, b->id, b->id, s->prefix, b->id,
         b->storage == QUERN__PG_STORED_BYTES ? "" : s->vector_prefix, type);
     quern__buf_printf(&sql,

@@ -354,7 +354,18 @@ static int drop_chunks(quern__postgres *s, int64_t generation, quern__pg_array *
 }
 
 /* Chunks on their way into the generation's table, an array a column. */
-enum { C_KEY, C_CHUNK, C_START, C_END, C_CHAR_START, C_CHAR_END, C_VECTOR, C_ARRAYS };
+enum {
+    C_KEY,
+    C_CHUNK,
+    C_START,
+    C_END,
+    C_CHAR_START,
+    C_CHAR_END,
+    C_PAGE,
+    C_HEADING,
+    C_VECTOR,
+    C_ARRAYS
+};
 typedef struct inserting {
     quern__pg_array a[C_ARRAYS];
     size_t n;
@@ -373,9 +384,9 @@ static void begin_insert(inserting *in, const saving *w)
     in->n = 0;
     for (int i = 0; i < C_ARRAYS; i++)
         quern__pg_array_init(&in->a[i],
-                             i == C_KEY      ? (uint32_t)QUERN__PG_TEXT
-                             : i == C_VECTOR ? element
-                                             : (uint32_t)QUERN__PG_INT8,
+                             i == C_KEY || i == C_HEADING ? (uint32_t)QUERN__PG_TEXT
+                             : i == C_VECTOR              ? element
+                                                          : (uint32_t)QUERN__PG_INT8,
                              i == C_VECTOR ? type : 0);
 }
 
@@ -391,8 +402,8 @@ static int flush_chunks(inserting *in, saving *w, quern_error *err)
         quern__pg_bind_array(&params, &in->a[i]);
     quern__buf_printf(&sql,
                       "INSERT INTO @vectors_%" PRId64
-                      " (key, chunk, byte_start, byte_end, char_start, char_end, embedding)"
-                      " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
+                      " (key, chunk, byte_start, byte_end, char_start, char_end, page, heading,"
+                      " embedding) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                       w->g.id);
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
@@ -415,6 +426,8 @@ static int put_chunk(inserting *in, saving *w, quern_str key, const quern_chunk 
     quern__pg_array_int(&in->a[C_END], (int64_t)c->end);
     quern__pg_array_int(&in->a[C_CHAR_START], (int64_t)c->char_start);
     quern__pg_array_int(&in->a[C_CHAR_END], (int64_t)c->char_end);
+    quern__pg_array_int(&in->a[C_PAGE], c->page);
+    quern__pg_array_bytes(&in->a[C_HEADING], c->heading.ptr ? c->heading.ptr : "", c->heading.len);
     void *room = quern__pg_array_room(&in->a[C_VECTOR], w->g.width + (bytes ? 0 : 4));
     if (room && bytes)
         memcpy(room, c->vector, w->g.width);
@@ -775,7 +788,8 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
             quern__pg_array_int(&ids, refs[at + i]);
         quern__pg_params_init(&params);
         quern__pg_bind_array(&params, &ids);
-        rc = query_vectors(s, generation, "SELECT id, key, chunk, byte_start, byte_end FROM",
+        rc = query_vectors(s, generation,
+                           "SELECT id, key, chunk, byte_start, byte_end, page, heading FROM",
                            "WHERE id = ANY ($1)", &params, &r, &inner);
         if (rc == QUERN_ENOTFOUND) { /* the generation is gone, and all its refs */
             rc = QUERN_OK;
@@ -789,6 +803,8 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
             c.index = (uint32_t)quern__pg_get_int(r, i, 2);
             c.start = (uint64_t)quern__pg_get_int(r, i, 3);
             c.end = (uint64_t)quern__pg_get_int(r, i, 4);
+            c.page = (uint32_t)quern__pg_get_int(r, i, 5);
+            c.heading = quern__pg_get_text(r, i, 6);
             rc = fn(&c, ud);
         }
         quern__pg_clear(r);
@@ -814,14 +830,17 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
     if (!vector)
         return quern__fail_memory(err, g.width);
     rc = query_vectors(s, generation,
-                       "SELECT chunk, byte_start, byte_end, char_start, char_end, embedding FROM",
+                       "SELECT chunk, byte_start, byte_end, char_start, char_end, embedding, page,"
+                       " heading FROM",
                        "WHERE key = $1 ORDER BY chunk", &params, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
         quern_chunk c = {.index = (uint32_t)quern__pg_get_int(r, i, 0),
                          .start = (uint64_t)quern__pg_get_int(r, i, 1),
                          .end = (uint64_t)quern__pg_get_int(r, i, 2),
                          .char_start = (uint64_t)quern__pg_get_int(r, i, 3),
-                         .char_end = (uint64_t)quern__pg_get_int(r, i, 4)};
+                         .char_end = (uint64_t)quern__pg_get_int(r, i, 4),
+                         .page = (uint32_t)quern__pg_get_int(r, i, 6),
+                         .heading = quern__pg_get_text(r, i, 7)};
         rc = quern__pg_read_vector(&g, r, i, 5, vector, err);
         c.vector = vector;
         if (!rc)

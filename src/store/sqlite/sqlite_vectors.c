@@ -152,7 +152,11 @@ static int put_chunk(saving *w, quern_str key, const quern_chunk *c, quern_error
     rc = quern__db_run(db, stmt, err);
     if (!rc)
         rc = quern__db_prepare(
-            db, "INSERT INTO quern_chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", &stmt, err);
+            db,
+            "INSERT INTO quern_chunks (id, generation, key, chunk, byte_start, byte_end, "
+            "char_start,"
+            " char_end, page, heading) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_int(db, stmt, 1, id);
@@ -163,6 +167,8 @@ static int put_chunk(saving *w, quern_str key, const quern_chunk *c, quern_error
     quern__db_bind_int(db, stmt, 6, (int64_t)c->end);
     quern__db_bind_int(db, stmt, 7, (int64_t)c->char_start);
     quern__db_bind_int(db, stmt, 8, (int64_t)c->char_end);
+    quern__db_bind_int(db, stmt, 9, c->page);
+    quern__db_bind_text(db, stmt, 10, c->heading);
     return quern__db_run(db, stmt, err);
 }
 
@@ -461,8 +467,8 @@ int quern__sqlite_resolve(void *self, int64_t generation, const int64_t *refs, s
         quern__stmt *stmt;
         quern_chunk_ref c = {.ref = refs[i]};
         rc = quern__db_prepare(s->own,
-                               "SELECT key, chunk, byte_start, byte_end FROM quern_chunks WHERE id "
-                               "= ?1 AND generation = ?2",
+                               "SELECT key, chunk, byte_start, byte_end, page, heading"
+                               " FROM quern_chunks WHERE id = ?1 AND generation = ?2",
                                &stmt, err);
         if (rc)
             break;
@@ -474,7 +480,10 @@ int quern__sqlite_resolve(void *self, int64_t generation, const int64_t *refs, s
             c.index = (uint32_t)quern__db_get_int(stmt, 1);
             c.start = (uint64_t)quern__db_get_int(stmt, 2);
             c.end = (uint64_t)quern__db_get_int(stmt, 3);
+            c.page = (uint32_t)quern__db_get_int(stmt, 4);
             rc = copy_str(&arena, quern__db_get_text(stmt, 0), &c.key, err);
+            if (!rc)
+                rc = copy_str(&arena, quern__db_get_text(stmt, 5), &c.heading, err);
         }
         quern__db_finish(s->own, stmt);
         if (!rc && found)
@@ -497,7 +506,8 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
     if (!rc)
         rc = quern__db_prepare(
             s->own,
-            "SELECT c.chunk, c.byte_start, c.byte_end, c.char_start, c.char_end, v.data"
+            "SELECT c.chunk, c.byte_start, c.byte_end, c.char_start, c.char_end, v.data,"
+            " c.page, c.heading"
             " FROM quern_chunks AS c JOIN quern_vectors AS v ON v.id = c.id"
             " WHERE c.generation = ?1 AND c.key = ?2 ORDER BY c.chunk",
             &stmt, err);
@@ -520,12 +530,15 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
                                   .start = (uint64_t)quern__db_get_int(stmt, 1),
                                   .end = (uint64_t)quern__db_get_int(stmt, 2),
                                   .char_start = (uint64_t)quern__db_get_int(stmt, 3),
-                                  .char_end = (uint64_t)quern__db_get_int(stmt, 4)};
+                                  .char_end = (uint64_t)quern__db_get_int(stmt, 4),
+                                  .page = (uint32_t)quern__db_get_int(stmt, 6)};
         if (v.len != width)
             rc = quern__fail(err, QUERN_EFORMAT, (int64_t)v.len,
                              "a stored vector has %zu bytes, not %zu: damaged", v.len, width);
         else
             rc = copy_str(&arena, v, &v, err);
+        if (!rc)
+            rc = copy_str(&arena, quern__db_get_text(stmt, 7), &chunks[n].heading, err);
         chunks[n].vector = v.ptr;
         n += !rc;
     }

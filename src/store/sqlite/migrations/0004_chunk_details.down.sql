@@ -1,0 +1,2 @@
+ALTER TABLE quern_chunks DROP COLUMN heading;
+ALTER TABLE quern_chunks DROP COLUMN page;
