@@ -38,6 +38,7 @@ int cmd_source_list(cli *c, quern_error *err);
 int cmd_source_show(cli *c, quern_error *err);
 int cmd_source_remove(cli *c, quern_error *err);
 int cmd_fill(cli *c, quern_error *err);
+int cmd_work(cli *c, quern_error *err);
 int cmd_enqueue(cli *c, quern_error *err);
 int cmd_generation_list(cli *c, quern_error *err);
 int cmd_generation_build(cli *c, quern_error *err);

@@ -48,7 +48,9 @@ static int put_all(cli *c, enqueuing *e, quern_error *err)
     text_item *items = calloc(AT_ONCE, sizeof *items);
     quern_str keys[AT_ONCE];
     size_t n = 1;
-    int rc = items ? input_open(&in, c, NULL, err) : no_memory(err);
+    if (!items)
+        return no_memory(err);
+    int rc = input_open(&in, c, NULL, err);
     while (rc == QUERN_OK && n) {
         rc = take_keys(in, items, &n, err);
         for (size_t i = 0; i < n; i++)

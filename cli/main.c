@@ -40,6 +40,7 @@ static const struct {
     {"source show", cmd_source_show},
     {"source remove", cmd_source_remove},
     {"fill", cmd_fill},
+    {"work", cmd_work},
     {"enqueue", cmd_enqueue},
     {"generation list", cmd_generation_list},
     {"generation build", cmd_generation_build},

@@ -29,5 +29,6 @@
 #include "quern/tasks.h"
 #include "quern/text.h"
 #include "quern/vector.h"
+#include "quern/work.h"
 
 #endif

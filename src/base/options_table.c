@@ -15,11 +15,12 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill enqueue generation requeue search similar status verify bench doctor"
+    "add source fill work enqueue generation requeue search similar status verify bench doctor"
 #define MODELS                                                                                     \
-    "embed similarity tokenize chunk fill generation-build search similar status verify bench "    \
-    "doctor"
-#define FILLS     "embed similarity fill generation-build search similar status verify bench doctor"
+    "embed similarity tokenize chunk fill work generation-build search similar status verify "     \
+    "bench doctor"
+#define FILLS                                                                                      \
+    "embed similarity fill work generation-build search similar status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -33,7 +34,7 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill enqueue generation-list generation-build generation-activate generation-purge "
+     "add fill work enqueue generation-list generation-build generation-activate generation-purge "
      "requeue "
      "search "
      "similar status verify bench",
@@ -44,7 +45,7 @@ static const quern_option options[] = {
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, or the path of a model folder."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
-     "embed similarity search fill verify bench", 0,
+     "embed similarity search fill work verify bench", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "
      "elsewhere)."},
 
@@ -127,10 +128,9 @@ static const quern_option options[] = {
 
     /* ---- fill, search, status, verify ---- */
     {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000,
-     "fill generation-build search similar", 0,
+     "fill work generation-build search similar", 0,
      "search, similar: at most so many hits (default: 10); fill, generation build: embed at most "
-     "so "
-     "many documents (default: all)."},
+     "so many documents (default: all); work: end after so many tasks (default: never)."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
@@ -142,7 +142,7 @@ static const quern_option options[] = {
      "Hits that are near the query and unlike each other (maximal marginal relevance): 1 looks at "
      "the query alone, 0 at the difference alone."},
     {"index", "QUERN_INDEX", QUERN_OPTION_CHOICE, "INDEX", "auto", "auto|exact|pgvector|two-stage",
-     0, 0, "fill generation-build search similar", 0,
+     0, 0, "fill work generation-build search similar", 0,
      "What finds near vectors: auto is exact up to 20,000 vectors, beyond that pgvector's HNSW "
      "index "
      "once fill has built it. fill: which index to build, whatever the number."},
@@ -173,17 +173,32 @@ static const quern_option options[] = {
      "fill generation-build", 0,
      "How long to wait for another fill of the same source to end before giving up."},
     {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024,
-     "fill generation-build chunk", 0,
+     "fill work generation-build chunk", 0,
      "At most so many chunks of one document; what lies beyond is counted."},
     {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536,
-     "fill generation-build chunk", 0, "Tokens that neighbouring chunks share."},
+     "fill work generation-build chunk", 0, "Tokens that neighbouring chunks share."},
     {"headings", "QUERN_HEADINGS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "fill generation-build chunk", 0,
+     "fill work generation-build chunk", 0,
      "Texts are Markdown: embed each chunk with the headings above it."},
     {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
-     "fill generation-build", 0, "The form in which vectors are stored."},
+     "fill work generation-build", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
-     2147483648.0, "add fill generation-build", 0, "Refuse a document that is larger."},
+     2147483648.0, "add fill work generation-build", 0, "Refuse a document that is larger."},
+    {"once", "QUERN_ONCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "work", 0,
+     "Scan once, work off the tasks that are due, and end: for cron and other schedulers."},
+    {"interval", "QUERN_INTERVAL", QUERN_OPTION_DURATION, "TIME", "6h", NULL, 0, 31536000000.0,
+     "work", 0, "From one scan of all rows to the next, about; the first is made at once. 0: off."},
+    {"backstop-interval", "QUERN_BACKSTOP_INTERVAL", QUERN_OPTION_DURATION, "TIME", "24h", NULL, 0,
+     31536000000.0, "work", 0,
+     "A scan at the latest after this, whatever --interval says. 0: off."},
+    {"claim", "QUERN_CLAIM", QUERN_OPTION_COUNT, "N", "250", NULL, 1, 10000, "work", 0,
+     "Tasks taken at once."},
+    {"lease", "QUERN_LEASE", QUERN_OPTION_DURATION, "TIME", "30s", NULL, 1000, 86400000, "work", 0,
+     "How long a task stays with a worker that has died; one that lives renews it."},
+    {"tick", "QUERN_TICK", QUERN_OPTION_DURATION, "TIME", "2s", NULL, 10, 3600000, "work", 0,
+     "How often to look for tasks."},
+    {"max-attempts", "QUERN_MAX_ATTEMPTS", QUERN_OPTION_COUNT, "N", "10", NULL, 1, 1000, "work", 0,
+     "Give a task up that has failed so often."},
     {"reason", "QUERN_REASON", QUERN_OPTION_TEXT, "TEXT", NULL, NULL, 0, 0, "enqueue", 0,
      "Why, in a few words; kept with the task (default: enqueued)."},
     {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify", 0,
@@ -209,7 +224,7 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill enqueue generation requeue search "
+     "embed similarity tokenize chunk model add source fill work enqueue generation requeue search "
      "similar "
      "status verify bench doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
@@ -294,6 +309,11 @@ static const quern_command commands[] = {
      "Embeds what is new or has changed, and drops what has gone. Stop it at any moment: what is "
      "done is saved, and the next run goes on from there.",
      "quern fill --db library.db"},
+    {"work", "", "Keep vectors up to date for as long as it runs.",
+     "Works off tasks (see enqueue) and scans from time to time for what no task has told of. Any "
+     "number may run on one database, on any number of machines; one of them scans. Stop it at any "
+     "moment: what it had taken is given back. With --once exit 3 says that documents failed.",
+     "quern work --db library.db"},
     {"enqueue", "[KEY…]", "Say that documents are to be looked at soon.",
      "Puts a task for each KEY, or for each line of standard input when there are none: 42, abc, "
      "'[1,\"x\"]'. --source names the one source that they are of. A key that has a task keeps it: "

@@ -169,6 +169,8 @@ static int prepare_run(fill_run *r, quern_error *err)
         return rc;
     r->read = r->recipe->read;
     r->read.generation = r->generation.id;
+    if (r->aim && r->aim->tasks)
+        return QUERN_OK;
     rc = r->s->table.count(r->s->self, &r->read, &r->total, err);
     r->read.since = r->opt->since;
     if (rc == QUERN_OK)
@@ -202,7 +204,7 @@ static int clean_up(fill_run *r, quern_error *err)
 static int run_scan(fill_run *r, quern_error *err)
 {
     int rc = quern__fill_flow(r, err);
-    if (rc != QUERN_OK)
+    if (rc != QUERN_OK || (r->aim && r->aim->tasks))
         return rc;
     if (!r->opt
              ->since) { /* every row has been seen: what is left are stamps of rows that have gone */

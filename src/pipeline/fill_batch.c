@@ -313,6 +313,7 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
     save->key = d->key;
     save->stamp.revision = d->revision;
     save->chunks = chunks;
+    save->lease = d->task ? d->task->lease : 0;
     if (d->reason) {
         save->stamp.outcome = QUERN_OUTCOME_FAILED;
         save->stamp.reason = quern_str_of(d->reason);
@@ -336,6 +337,7 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
 
 static void count_saved(fill_run *r, const fill_doc *d, bool stored)
 {
+    quern__fill_task_saved(d, stored);
     if (!stored) {
         r->report->stale++;
         r->counts.pending++;

@@ -82,7 +82,8 @@ static int land(fill_batch *b, quern_error *err)
 static int fill_next(fill_run *r, fill_batch *b, bool *end, quern_error *err)
 {
     quern__fill_empty(b);
-    int rc = quern__fill_scan(r, b, end, err);
+    bool named = r->aim && r->aim->tasks;
+    int rc = named ? quern__fill_keys(r, b, end, err) : quern__fill_scan(r, b, end, err);
     if (rc == QUERN_OK)
         rc = quern__fill_cut(b, err);
     if (rc == QUERN_OK && r->opt->dry_run) {

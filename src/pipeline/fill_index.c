@@ -67,10 +67,11 @@ int quern__fill_index(fill_run *r, quern_error *err)
     int rc = wanted(r, &named, &way, err);
     if (rc != QUERN_OK || way == QUERN_INDEX_EXACT || !t->index_build || !t->index_state)
         return rc;
-    if (r->aim && r->aim->refresh)
+    if (r->aim && r->aim->refresh &&
+        r->aim->locked) /* between other things; a worker's scan is a run of its own */
         return QUERN_OK;
-    rc = t->generation_find(r->s->self, r->recipe->spec.name, r->aim ? "building" : "active", &g,
-                            NULL);
+    rc = t->generation_find(r->s->self, r->recipe->spec.name,
+                            r->aim && !r->aim->refresh ? "building" : "active", &g, NULL);
     if (rc != QUERN_OK || (!named && g.chunks < QUERN__INDEX_ROWS))
         return QUERN_OK;
     rc = t->index_state(r->s->self, g.id, way, &state, &why, err);

@@ -4,6 +4,7 @@
  *   fill.c        the entry; which generation; the order of things
  *   fill_aim.c    runs that build a generation, or refresh one; a generation that goes meanwhile
  *   fill_flow.c   reading, embedding and saving at the same time
+ *   fill_keys.c   documents that tasks name -> a batch, in place of a scan
  *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
@@ -27,12 +28,30 @@ enum {
     FILL_KEYS = 512         /* keys handled at once by the sweeps */
 };
 
+/* A document that a task names, and what has become of it. */
+enum fill_task_state {
+    FILL_TASK_NEW,   /* not looked at */
+    FILL_TASK_SEEN,  /* on its way */
+    FILL_TASK_DONE,  /* current, embedded, empty, or gone with its vectors */
+    FILL_TASK_STALE, /* the row has moved on, or the lease is lost: nothing was saved */
+    FILL_TASK_FAILED /* it can never be embedded as it is: stamped so */
+};
+typedef struct fill_task {
+    quern_str key;
+    int64_t lease;
+    int state;
+    char reason[200]; /* of FAILED */
+} fill_task;
+
 /* What a run is for, when it is not quern_fill's: to build a generation and leave the switch to others, or to keep one up
  * under the settings it was made with. */
 typedef struct fill_aim {
     bool refresh;       /* this generation; else: the source's building one, made or resumed */
     int64_t generation; /* in when `refresh`, else out */
     bool locked;        /* the caller holds the source's lock */
+    fill_task *
+        tasks; /* when `refresh`: these documents alone, in the order of quern__fill_by_key; NULL: all */
+    size_t n_tasks;
     int (*between)(void *ud, quern_error *err); /* called between batches; NULL */
     void *ud;
 } fill_aim;
@@ -45,6 +64,7 @@ typedef struct fill_doc {
     int outcome_before;     /* of its stamp, current or not */
     bool check_only;        /* current as it stands, unless its vectors turn out to be missing */
     bool drop;              /* nothing to do after all */
+    fill_task *task;        /* that named it; NULL in a scan */
     size_t first, n, ready; /* its pieces; how many of them have a vector */
     uint64_t dropped_bytes;
 } fill_doc;
@@ -136,7 +156,14 @@ int quern__fill_same_dimensions(const fill_run *r, const quern_generation *g, qu
 int quern__fill_ended(fill_run *r, int rc, quern_error *err);
 /* fill_flow.c: all rows through batches, from the first to the last. */
 int quern__fill_flow(fill_run *r, quern_error *err);
-/* fill_scan.c: reads on until the batch is full or the rows are at an end (*end). */
+/* fill_keys.c: reads on until the batch is full or all of the aim's tasks have been looked at (*end). */
+int quern__fill_keys(fill_run *r, fill_batch *b, bool *end, quern_error *err);
+int quern__fill_by_key(const void *a, const void *b); /* of two fill_task */
+void quern__fill_task_saved(const fill_doc *d, bool stored);
+/* fill_scan.c: a row that lacks a current stamp joins the batch r->at; FILL_PAGE_FULL when that is full then. */
+enum { FILL_PAGE_FULL = 1 };
+int quern__fill_take_row(const quern_row *row, void *ud);
+/* reads on until the batch is full or the rows are at an end (*end). */
 int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err);
 /* fill_batch.c. cut: documents into pieces; asks the store about some of them. */
 int quern__fill_cut(fill_batch *b, quern_error *err);

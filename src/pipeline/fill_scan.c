@@ -9,8 +9,6 @@
 #include "base/cancel.h"
 #include "pipeline/fill_run.h"
 
-enum { PAGE_FULL = 1 }; /* the callback's way to end a page */
-
 /* A document refused for its size may be let in by a larger ceiling. */
 static bool refused_for_size(const quern_row *row)
 {
@@ -80,7 +78,7 @@ static int take_document(fill_run *r, const quern_row *row, const quern__documen
     return QUERN_OK;
 }
 
-static int take_row(const quern_row *row, void *ud)
+int quern__fill_take_row(const quern_row *row, void *ud)
 {
     fill_run *r = ud;
     quern__buf_clear(&r->after);
@@ -101,6 +99,8 @@ static int take_row(const quern_row *row, void *ud)
     if (rc != QUERN_OK)
         return rc;
     bool current = quern__is_done(row, &doc) && (doc.reason[0] || !refused_for_size(row));
+    if (r->aim && r->aim->tasks && row->stamp.outcome == QUERN_OUTCOME_FAILED)
+        current = false; /* who names it wants it tried again */
     bool check = current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
     if (current && !check && !r->opt->force) {
         count_current(r, row);
@@ -116,7 +116,8 @@ static int take_row(const quern_row *row, void *ud)
     rc = take_document(r, row, &doc, check && !r->opt->force);
     if (rc != QUERN_OK)
         return rc;
-    return r->at->n_docs == FILL_DOCS || r->at->held_bytes >= FILL_BYTES ? PAGE_FULL : QUERN_OK;
+    return r->at->n_docs == FILL_DOCS || r->at->held_bytes >= FILL_BYTES ? FILL_PAGE_FULL
+                                                                         : QUERN_OK;
 }
 
 int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
@@ -135,10 +136,11 @@ int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
         rc = quern__buf_ok(&last, "a key", err);
         if (rc == QUERN_OK) {
             quern_str after = {last.data, last.len};
-            rc = r->s->table.scan(r->s->self, &r->read, after, FILL_PAGE, take_row, r, err);
+            rc = r->s->table.scan(r->s->self, &r->read, after, FILL_PAGE, quern__fill_take_row, r,
+                                  err);
         }
         quern__buf_dispose(&last);
-        if (rc == PAGE_FULL)
+        if (rc == FILL_PAGE_FULL)
             return QUERN_OK;
         if (rc != QUERN_OK)
             return rc;

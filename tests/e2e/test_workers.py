@@ -1,0 +1,186 @@
+"""quern work: several at once on one database, killed in the middle of a lease while rows are edited; --once; Ctrl-C. On
+SQLite and on PostgreSQL."""
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+import unittest
+
+from command import BIN, LONG, ROOT, WITHOUT_POSTGRES, CommandTest
+
+TOOL = os.path.join(ROOT, "tools/test-postgres")
+QUICK = ["--tick", "50ms", "--lease", "1s"]
+NO_SCANS = ["--interval", "0", "--backstop-interval", "0"]
+WORDS = ["ban", "kolor", "gut", "lan", "ber", "zan", "vis", "mor"]
+
+
+class Workers:
+    """Both stores: `items` with id, title, rev; self.sql runs statements on it and returns rows."""
+
+    def setUp(self):
+        super().setUp()
+        self.make()
+        self.sql("CREATE TABLE items (id integer PRIMARY KEY, title text, rev integer)")
+        self.running = []
+
+    def tearDown(self):
+        for worker in self.running:
+            worker.kill()
+            worker.communicate()
+
+    def fill_items(self, n):
+        values = ", ".join("(%d, '%s %d', 1)" % (i, random.choice(WORDS), i) for i in range(n))
+        self.sql("INSERT INTO items VALUES " + values)
+        self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{title}", "--revision", "rev")
+
+    def start(self, *args):
+        worker = subprocess.Popen([BIN, "work", "--json", "--quiet", *args], cwd=self.cwd, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                  env=self.environment(QUERN_MODEL=self.model))
+        self.running.append(worker)
+        return worker
+
+    def stop(self, worker):
+        began = time.monotonic()
+        worker.send_signal(signal.SIGINT)
+        out, err = worker.communicate(timeout=20)
+        self.running.remove(worker)
+        self.assertEqual(worker.returncode, 130, err)
+        self.assertLess(time.monotonic() - began, 2.0)
+        return out
+
+    def wait_for(self, what, seconds=60):
+        until = time.monotonic() + seconds
+        while not what():
+            self.assertLess(time.monotonic(), until, "waited too long")
+            time.sleep(0.1)
+
+    def tasks(self):
+        return self.ok("status", "--json").json["sources"][0]["tasks"]
+
+    def nothing_left(self):
+        t = self.tasks()
+        return t["ready"] + t["waiting"] + t["leased"] == 0
+
+    def all_is_true(self):
+        status = self.ok("status", "--json").json
+        self.assertEqual((status["done"], status["total"], status["pending"], status["stale"]),
+                         (status["total"], status["total"], 0, 0))
+        verified = self.ok("verify", "--all", "--json").json
+        self.assertEqual((verified["different"], verified["orphans"], verified["missing_vectors"], verified["stale"]), (0, 0, 0, 0))
+        return status
+
+    def test_once(self):
+        self.fill_items(60)
+        done = self.ok("work", "--once", "--json").json
+        self.assertEqual((done["scans"], done["processed"], done["claimed"]), (1, 60, 0))
+        self.sql("UPDATE items SET title = 'ban gut', rev = 2 WHERE id < 5; DELETE FROM items WHERE id = 7")
+        self.ok("enqueue", "--source", "items", stdin="".join("%d\n" % i for i in range(8)))
+        done = self.ok("work", "--once", "--limit", "3", *NO_SCANS, "--json").json
+        self.assertEqual((done["claimed"], done["done"], done["scans"]), (3, 3, 0))
+        done = self.ok("work", "--once", *NO_SCANS, "--json").json
+        self.assertEqual((done["claimed"], done["done"], done["deleted"]), (5, 5, 1))
+        self.assertEqual(self.all_is_true()["total"], 59)
+        self.sql("ALTER TABLE items RENAME COLUMN title TO headline")
+        self.ok("enqueue", "--source", "items", "9")
+        answer = self.quern("work", "--once", *NO_SCANS)
+        self.assertEqual(answer.code, 3)
+        self.assertIn("title", answer.message)
+        self.assertEqual(self.tasks()["waiting"], 1)
+
+    def test_tasks_are_seen_while_it_runs(self):
+        self.fill_items(30)
+        worker = self.start(*QUICK)
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 30)
+        self.sql("UPDATE items SET title = 'zan zan', rev = 2 WHERE id = 3")
+        self.ok("enqueue", "--source", "items", "3")
+        self.wait_for(self.nothing_left, 10)
+        hit = self.ok("search", "zan zan", "--json").json["hits"][0]
+        self.assertEqual((hit["key"], hit["excerpt"]), (3, "zan zan"))
+        self.stop(worker)
+
+    def test_killed_while_rows_change(self):
+        seed = int(os.environ.get("QUERN_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
+        print("seed", seed, flush=True)
+        chance = random.Random(seed)
+        rounds, rev = 60 if LONG else 6, 1
+        self.fill_items(150)
+        self.ok("fill")
+        workers = [self.start(*QUICK, *NO_SCANS) for _ in range(3)]
+        for turn in range(rounds):
+            touched, script = set(), []
+            for _ in range(40):
+                i = chance.randrange(220)
+                touched.add(i)
+                kind = chance.random()
+                if kind < 0.15:
+                    script.append("DELETE FROM items WHERE id = %d;" % i)
+                else:
+                    text = " ".join(chance.choice(WORDS) for _ in range(chance.randrange(1, 12)))
+                    rev += 1  # never twice, not even for a row that comes back
+                    script.append("INSERT INTO items VALUES (%d, '%s', %d) ON CONFLICT (id) DO UPDATE SET"
+                                  " title = excluded.title, rev = excluded.rev;" % (i, text, rev))
+            self.sql("\n".join(script))
+            self.ok("enqueue", "--source", "items", stdin="".join("%d\n" % i for i in touched))
+            time.sleep(chance.random() * 0.5)
+            victim = chance.randrange(len(workers))
+            workers[victim].kill()
+            workers[victim].communicate()
+            self.running.remove(workers[victim])
+            workers[victim] = self.start(*QUICK, *NO_SCANS)
+        self.wait_for(self.nothing_left)
+        for worker in workers:
+            self.stop(worker)
+        status = self.all_is_true()
+        self.assertEqual(status["sources"][0]["tasks"]["dead"], 0)
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 0)
+
+
+class OnSqlite(Workers, CommandTest):
+    def make(self):
+        pass
+
+    def sql(self, script):
+        with sqlite3.connect(os.path.join(self.cwd, "quern.db"), timeout=20) as db:
+            db.executescript(script)
+        db.close()
+
+
+@unittest.skipIf(WITHOUT_POSTGRES, "QUERN_TEST_POSTGRES=0")
+class OnPostgres(Workers, CommandTest):
+    count = 0
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = tempfile.mkdtemp(prefix="quern-postgres-")
+        os.chmod(cls.server, 0o755)
+        cls.addClassCleanup(shutil.rmtree, cls.server, True)
+        done = subprocess.run([TOOL, "start", cls.server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+        cls.addClassCleanup(subprocess.run, [TOOL, "stop", cls.server])
+        cls.url = done.stdout.strip()
+
+    def psql(self, database, script):
+        done = subprocess.run([TOOL, "psql", "-At", "-v", "ON_ERROR_STOP=1", database], input=script, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, "%s\n%s" % (script, done.stderr))
+
+    def make(self):
+        OnPostgres.count += 1
+        self.psql(self.url, "CREATE DATABASE workers%d" % self.count)
+        self.db = "%s/workers%d" % (self.url.rsplit("/", 1)[0], self.count)
+        self.sql("CREATE EXTENSION vector")
+
+    def sql(self, script):
+        self.psql(self.db, script)
+
+    def environment(self, **env):
+        env.setdefault("QUERN_DB", self.db)
+        return super().environment(**env)
+
+
+if __name__ == "__main__":
+    unittest.main()
