@@ -5,6 +5,7 @@
  */
 #include "cli.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +125,8 @@ void write_results_text(const cli *c, const quern_results *r)
         fprintf(stderr, "%s\n", quern_results_explain(r));
     for (size_t i = 0; i < quern_results_count(r); i++) {
         const quern_hit *h = quern_results_at(r, i);
-        out_printf("%2zu  %.4f  %s  %s\n", i + 1, (double)h->similarity, h->source, h->key);
+        out_printf("%2zu  %.4f  %s  %s\n", i + 1,
+                   (double)(isnan(h->similarity) ? h->score : h->similarity), h->source, h->key);
         if (h->excerpt && *h->excerpt)
             out_printf("    %s\n", h->excerpt);
         write_place(c, h);
@@ -164,6 +166,10 @@ int cmd_search(cli *c, quern_error *err)
     char **sources = NULL, *query = NULL;
     size_t n = 0;
     search_options(c, &opt);
+    const char *mode = quern_config_text(c->config, "mode");
+    opt.mode = strcmp(mode, "text") == 0     ? QUERN_MODE_TEXT
+               : strcmp(mode, "hybrid") == 0 ? QUERN_MODE_HYBRID
+                                             : QUERN_MODE_VECTOR;
     opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
     int rc = args_need(c, 1, SIZE_MAX, err);
     if (rc == QUERN_OK)

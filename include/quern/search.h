@@ -17,8 +17,10 @@ typedef struct quern_hit {
     const char *source;
     const char *key; /* as the database has it, in JSON: 42, "a", [1,"x"] */
     uint32_t chunk;
-    uint64_t start, end;     /* bytes of the chunk in the rendered text */
-    float score, similarity; /* both the cosine, for mode vector */
+    uint64_t start, end; /* bytes of the chunk in the rendered text */
+    /* similarity: the cosine; a NaN for mode text. score: what hits are ordered by: the cosine for mode vector, the
+     * rank that the database gives for text, the sum of 1 / (60 + place) over both lists for hybrid. */
+    float score, similarity;
     const char *excerpt; /* of the live row, UTF-8, at most ~240 bytes on a word's edge, one line */
     const char *meta;    /* JSON object of the source's metadata columns; "{}" */
     const char *heading; /* path of Markdown headings that was embedded with the chunk, "" none */
@@ -32,6 +34,12 @@ typedef struct quern_hit {
 } quern_hit;
 
 typedef struct quern_results quern_results;
+
+enum quern_search_mode {
+    QUERN_MODE_VECTOR, /* by meaning */
+    QUERN_MODE_TEXT,   /* by words, of sources declared so (text_search); nothing is embedded */
+    QUERN_MODE_HYBRID /* both, by reciprocal rank fusion; a source without words takes part by meaning alone */
+};
 
 /* What looks for near vectors. Where an index cannot answer (not built yet, more dimensions than it takes), the
  * search is exact and says so; a store that has no such index at all is EUNSUPPORTED. */
@@ -61,6 +69,7 @@ typedef struct quern_search_options {
     float mmr_lambda;    /* clamped to [0, 1] */
     int index;           /* enum quern_search_index */
     uint32_t oversample; /* two stages: look at limit x so many exactly; 0: 5, at most 1000 */
+    int mode; /* enum quern_search_mode. chunks and mmr belong to vector, min_similarity not to text */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;

@@ -59,6 +59,8 @@ typedef struct quern_source_spec {
      * base64), html (to text), tracking (parameters of URLs), quoted (mail), signature, whitespace; or "all"; NULL
      * none. Offsets of chunks are of the text that they leave. */
     const char *prepare;
+    const char *
+        text_search; /* "words": documents can be found by their words too (docs/search.md); NULL: not */
 } quern_source_spec;
 
 typedef struct quern_source_list quern_source_list;

@@ -126,6 +126,10 @@ static const quern_option options[] = {
      "whitespace, or all (default: "
      "nothing; steps are done in this order)."},
 
+    {"text-search", "QUERN_TEXT_SEARCH", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
+     "source-add source-set", 0,
+     "Keep an index of the documents' words too, for search --mode text and hybrid."},
+
     /* ---- fill, search, status, verify ---- */
     {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000,
      "fill work generation-build search similar", 0,
@@ -133,6 +137,11 @@ static const quern_option options[] = {
      "so many documents (default: all); work: end after so many tasks (default: never)."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
+    {"mode", "QUERN_MODE", QUERN_OPTION_CHOICE, "MODE", "vector", "vector|text|hybrid", 0, 0,
+     "search", 0,
+     "How documents are found: by meaning, by their words, or by both (reciprocal rank fusion). "
+     "Words "
+     "need a source that is declared with --text-search."},
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
      "Only documents whose metadata columns hold this: "
      "'{\"lang\":[\"en\",\"de\"],\"year\":{\"gte\":1990}}'."},

@@ -261,6 +261,8 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
         write_report(r);
         uint64_t filled_ns = quern__now_ns();
         if (rc == QUERN_OK && !r->opt->dry_run)
+            rc = quern__fill_text(r, err);
+        if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_index(r, err);
         r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;
     }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "pipeline/fill_run.h"
+#include "text/words.h"
 #include "quern/vector.h"
 
 enum {
@@ -306,6 +307,29 @@ static int still_current(const quern_row *row, size_t i, void *ud)
             memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) == 0);
 }
 
+/* The words of every document that is saved, one list behind the other. */
+static int gather_words(const fill_batch *b, const size_t *which, quern_save *saves, size_t n,
+                        quern__buf *words, quern_error *err)
+{
+    size_t *ends = quern__alloc_array(n + 1, sizeof *ends);
+    if (!ends)
+        return quern__fail_memory(err, n * sizeof *ends);
+    quern__buf_init(words, n * (size_t)QUERN__WORDS_BYTES + 1);
+    quern__buf_append(words, "", 1); /* so that an empty list has a place too */
+    for (size_t i = 0; i < n; i++) {
+        const fill_doc *d = &b->docs[which[i]];
+        if (saves[i].stamp.outcome == QUERN_OUTCOME_OK)
+            quern__words(d->text, words);
+        ends[i] = words->len;
+    }
+    int rc = quern__buf_ok(words, "the words of documents", err);
+    for (size_t i = 0, at = 1; rc == QUERN_OK && i < n; at = ends[i++])
+        if (saves[i].stamp.outcome == QUERN_OUTCOME_OK)
+            saves[i].words = (quern_str){words->data + at, ends[i] - at};
+    quern__free(ends);
+    return rc;
+}
+
 static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *save,
                           quern_chunk *chunks)
 {
@@ -378,7 +402,11 @@ static int save_docs(fill_batch *b, const size_t *which, size_t n, uint64_t *wor
     }
     save_view view = {.b = b, .which = which, .err = &local};
     quern__buf_init(&view.text, r->text.max);
-    int rc = QUERN_EBUSY;
+    quern__buf words = {0};
+    int rc = QUERN_OK;
+    if (r->recipe->spec.text_search)
+        rc = gather_words(b, which, saves, n, &words, &local);
+    rc = rc == QUERN_OK ? QUERN_EBUSY : rc;
     for (int try = 0; rc == QUERN_EBUSY && try < SAVE_TRIES; try++) {
         if (try)
             quern__sleep_ms(50);
@@ -392,6 +420,7 @@ static int save_docs(fill_batch *b, const size_t *which, size_t n, uint64_t *wor
     if (rc != QUERN_OK && err)
         *err = local;
     quern__buf_dispose(&view.text);
+    quern__buf_dispose(&words);
     quern__free(chunks);
     return rc;
 }

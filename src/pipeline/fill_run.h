@@ -183,6 +183,8 @@ int quern__fill_sweep_orphans(fill_run *r, quern_error *err);
 int quern__fill_tell(fill_run *r, bool now, quern_error *err);
 uint64_t quern__fill_done(const fill_run *r);
 
+/* fill_text.c: words for the text index of documents that have none yet, for a source that is declared so. */
+int quern__fill_text(fill_run *r, quern_error *err);
 /* fill_index.c: the database's index over the active generation, if one is due. ECANCELLED; any other fault of
  * building is a warning. check: EINVAL or EUNSUPPORTED before any work. */
 int quern__fill_index_check(const fill_run *r, quern_error *err);

@@ -51,10 +51,11 @@ static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_erro
     const struct {
         const char *from;
         const char **to;
-    } fields[] = {
-        {from->name, &to->name},   {from->table, &to->table}, {from->query, &to->query},
-        {from->keys, &to->keys},   {from->text, &to->text},   {from->revision, &to->revision},
-        {from->where, &to->where}, {from->meta, &to->meta},   {from->prepare, &to->prepare}};
+    } fields[] = {{from->name, &to->name},       {from->table, &to->table},
+                  {from->query, &to->query},     {from->keys, &to->keys},
+                  {from->text, &to->text},       {from->revision, &to->revision},
+                  {from->where, &to->where},     {from->meta, &to->meta},
+                  {from->prepare, &to->prepare}, {from->text_search, &to->text_search}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
         int rc = copy_text(&p->arena, value, fields[i].to, err);

@@ -75,12 +75,20 @@ static int by_rank(const void *a, const void *b)
     const quern__candidate *y = b;
     if (x->score != y->score)
         return x->score > y->score ? -1 : 1;
+    if (x->similarity != y->similarity)
+        return x->similarity > y->similarity ? -1 : 1;
     int c = compare_keys(x->key, y->key);
     if (c)
         return c;
     if (x->part != y->part)
         return x->part < y->part ? -1 : 1; /* parts by name when none were named */
     return (x->chunk > y->chunk) - (x->chunk < y->chunk);
+}
+
+void quern__search_sort(quern__candidate *list, size_t n)
+{
+    if (n > 1)
+        qsort(list, n, sizeof *list, by_rank);
 }
 
 static int take_ref(const quern_chunk_ref *c, void *ud)
@@ -169,8 +177,8 @@ static int load_list(quern__search_run *r, quern_error *err)
             r->drops[QUERN__DROP_BELOW] += r->top.n - i;
             break; /* best first: the rest is below too */
         }
-        r->list[r->n_list++] =
-            (quern__candidate){.score = s->score, .part = s->group, .ref = s->ref};
+        r->list[r->n_list++] = (quern__candidate){
+            .score = s->score, .similarity = s->score, .part = s->group, .ref = s->ref};
     }
     return QUERN_OK;
 }
@@ -190,8 +198,7 @@ static void keep_best(quern__search_run *r)
     }
     r->drops[QUERN__DROP_SAME] += r->n_list - n;
     r->n_list = n;
-    if (n > 1)
-        qsort(r->list, n, sizeof *r->list, by_rank);
+    quern__search_sort(r->list, n);
 }
 
 static void write_value(quern__jsonw *w, const quern_value *v)
@@ -300,6 +307,19 @@ static int judge_row(quern__search_run *r, const quern_row *row, int *drop, quer
     return rc;
 }
 
+/* Was the candidate made by the save that left this stamp? A reference cannot tell yet (the second look at it does);
+ * words carry their revision. */
+static bool is_of_stamp(const quern__search_run *r, quern__candidate *c, const quern_row *row,
+                        quern_str text)
+{
+    if (c->by_words) {
+        if (c->n_spans == 0 || quern__compare_bytes(c->revision, row->stamp.revision) != 0)
+            return false;
+        quern__search_span(r, c, text);
+    }
+    return c->chunk < row->stamp.chunks;
+}
+
 static int take_hit_row(const quern_row *row, void *ud)
 {
     quern__search_run *r = ud;
@@ -312,8 +332,12 @@ static int take_hit_row(const quern_row *row, void *ud)
             continue;
         if (drop < 0)
             rc = judge_row(r, row, &drop, &text);
-        c->drop =
-            drop == QUERN__DROP_NOT && c->chunk >= row->stamp.chunks ? QUERN__DROP_STALE : drop;
+        c->drop = drop;
+        if (drop == QUERN__DROP_NOT && !is_of_stamp(r, c, row, text))
+            c->drop = QUERN__DROP_STALE;
+        else if (drop == QUERN__DROP_NOT && c->by_words && r->opt->has_min_similarity &&
+                 c->similarity < r->opt->min_similarity)
+            c->drop = QUERN__DROP_BELOW;
         c->live = rc == QUERN_OK && c->drop == QUERN__DROP_NOT;
         if (c->live)
             rc = describe_hit(r, c, row, text);
@@ -351,6 +375,9 @@ static int join_page(quern__search_run *r, size_t from, size_t to, quern_error *
         r->list[i].live = false;
         r->list[i].drop = QUERN__DROP_GONE;
     }
+    int spans = quern__search_spans(r, from, to, err);
+    if (spans != QUERN_OK)
+        return spans;
     for (r->part = 0; r->part < r->n_parts; r->part++) {
         const quern__search_part *p = &r->parts[r->part];
         size_t n = page_keys(r, keys);
@@ -384,6 +411,12 @@ static int join_back(quern__search_run *r, quern_error *err)
     }
     r->n_list = QUERN__MIN(good, r->limit);
     return QUERN_OK;
+}
+
+int quern__search_join(quern__search_run *r, quern_error *err)
+{
+    quern__search_sort(r->list, r->n_list);
+    return join_back(r, err);
 }
 
 /* ---- until the limit is full ---- */

@@ -14,6 +14,7 @@
  * Rejected: keeping all scores instead of a heap (memory grows with the store); ordering ties by reference
  * (depends on the order of insertion, so two stores of the same rows would answer differently).
  */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -132,6 +133,8 @@ static int embed_query(quern__search_run *r, quern_str query, quern_error *err)
         blank = blank && strchr(" \t\r\n\v\f", query.ptr[i]) != NULL;
     if (blank)
         return quern__fail(err, QUERN_EINVAL, 0, "the query is empty");
+    if (r->opt->mode == QUERN_MODE_TEXT)
+        return QUERN_OK;
     quern_embed_options o;
     QUERN_INIT(&o);
     o.as = r->opt->as_document ? QUERN_AS_DOCUMENT : QUERN_AS_QUERY;
@@ -159,8 +162,10 @@ static int copy_hit(quern_results *out, const quern__search_run *r, const quern_
     h->start = c->start;
     h->end = c->end;
     /* a vector rounded to f16 is a little longer or shorter than 1; a cosine is not */
-    h->score = QUERN__MAX(-1.0f, QUERN__MIN(c->score, 1.0f));
-    h->similarity = h->score;
+    h->similarity = QUERN__MAX(-1.0f, QUERN__MIN(c->similarity, 1.0f));
+    h->score = r->opt->mode == QUERN_MODE_VECTOR ? h->similarity : c->score;
+    if (r->opt->mode == QUERN_MODE_TEXT)
+        h->similarity = NAN;
     out->n++;
     return QUERN_OK;
 }
@@ -205,6 +210,15 @@ static int check_options(const quern_search_options *o, quern_error *err)
     if (o->index < QUERN_SEARCH_AUTO || o->index > QUERN_SEARCH_TWO_STAGE)
         return quern__fail(err, QUERN_EINVAL, o->index, "index %d: there is none of that number",
                            o->index);
+    if (o->mode < QUERN_MODE_VECTOR || o->mode > QUERN_MODE_HYBRID)
+        return quern__fail(err, QUERN_EINVAL, o->mode, "mode %d: there is none of that number",
+                           o->mode);
+    if (o->mode != QUERN_MODE_VECTOR && (o->chunks || o->has_mmr))
+        return quern__fail(err, QUERN_EINVAL, 0, "%s needs mode vector",
+                           o->chunks ? "chunks" : "mmr");
+    if (o->mode == QUERN_MODE_TEXT && o->has_min_similarity)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "min-similarity: words have no similarity; mode vector or hybrid has");
     if (o->oversample > 1000)
         return quern__fail(err, QUERN_EINVAL, o->oversample, "oversample %u: at most 1000",
                            o->oversample);
@@ -228,6 +242,8 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
     if (rc != QUERN_OK)
         return rc;
     r->limit = r->wanted = r->opt->limit ? r->opt->limit : 10;
+    if (r->opt->mode == QUERN_MODE_HYBRID)
+        r->limit = QUERN__MAX(r->limit, (size_t)QUERN__SEARCH_DEPTH);
     if (r->opt->has_mmr && r->limit < MMR_POOL)
         r->limit = QUERN__MIN(QUERN__MAX(5 * r->limit, (size_t)100), (size_t)MMR_POOL);
     r->kernels = quern__kernels_pick(quern__cpu_allowed());
@@ -240,9 +256,12 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
 
 int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err)
 {
-    int rc = quern__search_choose(r, err);
+    int mode = r->opt->mode;
+    int rc = mode == QUERN_MODE_TEXT ? QUERN_OK : quern__search_choose(r, err);
     if (rc == QUERN_OK)
-        rc = quern__search_find(r, err);
+        rc = mode == QUERN_MODE_TEXT     ? quern__search_text(r, err)
+             : mode == QUERN_MODE_HYBRID ? quern__search_hybrid(r, err)
+                                         : quern__search_find(r, err);
     if (rc == QUERN_OK && r->opt->has_mmr)
         rc = quern__search_diversify(r, err);
     return rc == QUERN_OK ? make_results(out, r, err) : rc;
@@ -257,6 +276,7 @@ void quern__search_end(quern__search_run *r)
     quern__free(r->parts);
     quern__free(r->query);
     quern__free(r->list);
+    quern__buf_dispose(&r->words);
     quern__filter_free(r->filter);
     quern__topk_dispose(&r->top);
     quern__arena_dispose(&r->arena);
@@ -273,6 +293,8 @@ int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_s
     int rc = quern__search_begin(&r, opt, err);
     if (rc == QUERN_OK)
         rc = embed_query(&r, query, err);
+    if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
+        rc = quern__search_words(&r, query, err);
     if (rc == QUERN_OK)
         rc = quern__search_answer(out, &r, err);
     quern__search_end(&r);

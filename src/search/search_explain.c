@@ -41,7 +41,11 @@ static void put_parts(quern__jsonw *w, const quern__search_run *r)
         quern__jsonw_key(w, "generation");
         quern__jsonw_i64(w, p->generation.id);
         quern__jsonw_key(w, "index");
-        quern__jsonw_cstr(w, way_name(p->way));
+        quern__jsonw_cstr(w, r->opt->mode == QUERN_MODE_TEXT ? "words" : way_name(p->way));
+        if (r->opt->mode != QUERN_MODE_VECTOR) {
+            quern__jsonw_key(w, "text_search");
+            quern__jsonw_bool(w, p->has_words);
+        }
         if (p->note) {
             quern__jsonw_key(w, "note");
             quern__jsonw_cstr(w, p->note);
@@ -61,7 +65,15 @@ int quern__search_explain(const quern__search_run *r, size_t hits, char **json, 
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w);
     quern__jsonw_key(&w, "mode");
-    quern__jsonw_cstr(&w, "vector");
+    quern__jsonw_cstr(&w, r->opt->mode == QUERN_MODE_TEXT     ? "text"
+                          : r->opt->mode == QUERN_MODE_HYBRID ? "hybrid"
+                                                              : "vector");
+    if (r->opt->mode != QUERN_MODE_VECTOR) {
+        quern__jsonw_key(&w, "words");
+        quern__jsonw_u64(&w, r->n_words);
+        quern__jsonw_key(&w, "texts");
+        quern__jsonw_u64(&w, r->texts);
+    }
     put_parts(&w, r);
     quern__jsonw_key(&w, "scanned");
     quern__jsonw_u64(&w, r->scanned);

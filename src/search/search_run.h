@@ -14,8 +14,10 @@
 
 enum {
     QUERN__SEARCH_LIMIT = 10000,
-    QUERN__SEARCH_ROOM = 64,  /* candidates at least, at first */
-    QUERN__SEARCH_PAGE = 256, /* references or keys in one call of the store */
+    QUERN__SEARCH_ROOM = 64,   /* candidates at least, at first */
+    QUERN__SEARCH_PAGE = 256,  /* references or keys in one call of the store */
+    QUERN__SEARCH_WORDS = 64,  /* of a query */
+    QUERN__SEARCH_DEPTH = 100, /* hits of each list, at least, before lists are put together */
 };
 
 /* Why a candidate is no hit. */
@@ -45,6 +47,7 @@ typedef struct quern__search_part {
     size_t *filter_column; /* places of the filter's columns in a row */
     int way;               /* enum quern__search_way or quern_index */
     const char *note;      /* why it is not the way that was asked for, or NULL */
+    bool has_words;        /* its documents can be found by text */
     uint64_t scanned;
     bool full;   /* the database gave all that it was asked for: there may be more */
     float worst; /* score of those that it gave */
@@ -58,9 +61,16 @@ typedef struct quern__hit_details {
     int64_t created_ms, updated_ms;
 } quern__hit_details;
 
-/* A chunk that may stand for a document. */
+/* A chunk of a document that was found by its words. */
+typedef struct quern__span {
+    uint32_t index;
+    uint64_t start, end;
+    float similarity; /* 0 in mode text */
+} quern__span;
+
+/* A chunk that may stand for a document; of one found by its words the spans to choose from. */
 typedef struct quern__candidate {
-    float score;
+    float score, similarity;
     uint32_t part, chunk;
     int64_t ref;
     uint64_t start, end;
@@ -70,6 +80,10 @@ typedef struct quern__candidate {
     bool live; /* its reference stands; its row is there and current */
     const char *excerpt, *meta;
     quern__hit_details more;
+    bool by_words;
+    quern_str revision; /* of the words */
+    quern__span *spans;
+    size_t n_spans;
 } quern__candidate;
 
 typedef struct quern__search_run {
@@ -90,6 +104,10 @@ typedef struct quern__search_run {
     bool has_seed; /* a document that is no hit of itself */
     size_t seed_part;
     quern_str seed_key;
+    quern__buf words; /* of the query */
+    quern_str word[QUERN__SEARCH_WORDS];
+    size_t n_words;
+    uint64_t texts; /* documents that have any of them, of those asked for */
     quern__topk top;
     uint64_t scanned;
     float query_error;      /* how far a dot product in the server may be off */
@@ -129,6 +147,21 @@ int quern__hit_describe(quern__search_run *r, const quern__recipe *p, const quer
 /* Copies it into the result. */
 int quern__hit_finish(quern__arena *arena, const quern__hit_details *from,
                       const quern_generation *g, quern_hit *hit, quern_error *err);
+/* Best first: the order of hits. */
+void quern__search_sort(quern__candidate *list, size_t n);
+/* Sorts r->list and joins it back: the first `limit` that stand are what is left of it. */
+int quern__search_join(quern__search_run *r, quern_error *err);
+
+/* search_text.c: the query's words; which parts have any. EINVAL where a source must and is not declared so. */
+int quern__search_words(quern__search_run *r, quern_str query, quern_error *err);
+/* r->list becomes the hits by words, best first. */
+int quern__search_text(quern__search_run *r, quern_error *err);
+/* r->list becomes the wanted hits of both lists. */
+int quern__search_hybrid(quern__search_run *r, quern_error *err);
+/* The span that stands for the document whose text this is. */
+void quern__search_span(const quern__search_run *r, quern__candidate *c, quern_str text);
+/* Fetches the spans of list[from, to). */
+int quern__search_spans(quern__search_run *r, size_t from, size_t to, quern_error *err);
 
 /* search_mmr.c: of r->list the wanted number of hits that differ. */
 int quern__search_diversify(quern__search_run *r, quern_error *err);

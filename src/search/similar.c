@@ -164,6 +164,8 @@ int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const 
     int rc = quern__search_begin(&r, opt, err);
     if (rc == QUERN_OK && !shown)
         rc = quern__fail_memory(err, key.len);
+    if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
+        rc = quern__fail(err, QUERN_EINVAL, 0, "similar documents are found in mode vector only");
     d.shown = shown;
     if (rc == QUERN_OK)
         rc = spell(&d, key, err);

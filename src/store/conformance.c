@@ -477,6 +477,114 @@ static int near_vectors_are_the_stored_ones(suite *s)
     return QUERN_OK;
 }
 
+static int see_text(quern_str key, quern_str revision, double score, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST)
+        return -99;
+    keep(v->key[v->n], key);
+    keep(v->revision[v->n], revision);
+    v->first[v->n] = (float)score;
+    return next(v);
+}
+
+/* Saves document `id` with one vector and these words. */
+static int save_words(suite *s, int64_t generation, const char *id, const char *revision,
+                      const char *words, int text_only, uint8_t *stored)
+{
+    static const float vector[DIM] = {1};
+    static const quern_chunk part = {.end = 1, .vector = vector};
+    intent w = {.answer = 1, .n = 1};
+    quern_save doc = {.key = quern_str_of(id), .chunks = &part, .text_only = text_only};
+    doc.stamp.outcome = QUERN_OUTCOME_OK;
+    doc.stamp.chunks = 1;
+    doc.stamp.revision = quern_str_of(revision);
+    doc.words = quern_str_of(words);
+    s->read.generation = generation;
+    return CALL(save, &s->read, &doc, 1, still, &w, stored);
+}
+
+/* Keys of those that have the word, "1 2 ", best first. */
+static int with_word(suite *s, int64_t generation, const char *a, const char *b, size_t k,
+                     char *out, size_t size)
+{
+    quern_str words[2] = {quern_str_of(a), quern_str_of(b)};
+    seen v = {0};
+    size_t n = 0;
+    MUST(CALL(text_find, generation, words, b ? 2 : 1, k, see_text, &v) == QUERN_OK);
+    out[0] = '\0';
+    for (size_t i = 0; i < v.n; i++) {
+        MUST(i == 0 || v.first[i] <= v.first[i - 1]);
+        n += (size_t)snprintf(out + n, size - n, "%s:%s ", v.key[i], v.revision[i]);
+    }
+    return QUERN_OK;
+}
+
+#define FINDS(generation, a, b, want)                                                              \
+    do {                                                                                           \
+        char got[200];                                                                             \
+        int asked = with_word(s, (generation), (a), (b), 10, got, sizeof got);                     \
+        if (asked)                                                                                 \
+            return asked;                                                                          \
+        MUST(strcmp(got, (want)) == 0);                                                            \
+    } while (0)
+
+/* Only for a store that has a text index. */
+static int words_are_of_the_last_save(suite *s)
+{
+    int64_t g, other;
+    uint8_t stored[MOST];
+    uint64_t n = 99, removed;
+    int more = 1;
+    static const quern_str keys[] = {{"1", 1}, {"2", 1}};
+    BEGIN(4, &g);
+    if (!s->t->text_find)
+        return QUERN_OK;
+    MUST(CALL(text_count, g, &n) == QUERN_OK && n == 0);
+    FINDS(g, "mill", NULL, "");
+    MUST(save_words(s, g, "1", "r", "the mill grinds flour", 0, stored) == QUERN_OK && stored[0]);
+    MUST(save_words(s, g, "2", "r", "the river", 0, stored) == QUERN_OK);
+    MUST(save_words(s, g, "3", "r", "", 0, stored) == QUERN_OK);
+    MUST(CALL(text_count, g, &n) == QUERN_OK && n == 3);
+    FINDS(g, "mill", NULL, "1:r ");
+    FINDS(g, "mil", NULL, "");
+    FINDS(g, "flour", "mill", "1:r ");
+    FINDS(g, "the", "flour", "1:r 2:r ");
+    /* whatever stands in a word, it is no syntax */
+    static const char *const hostile[] = {"NOT", "\"",  "'",  "a\" OR \"b", "x' | 'b",
+                                          "b*",  "b:*", "\\", "("};
+    for (size_t i = 0; i < QUERN__COUNT(hostile); i++)
+        FINDS(g, hostile[i], NULL, "");
+    MUST(save_words(s, g, "1", "q", "a bridge", 0, stored) == QUERN_OK);
+    FINDS(g, "mill", NULL, "");
+    FINDS(g, "bridge", NULL, "1:q ");
+    /* words alone: there already, of another revision, of a document that has none */
+    MUST(save_words(s, g, "1", "q", "not these", 1, stored) == QUERN_OK);
+    FINDS(g, "these", NULL, "");
+    MUST(save_words(s, g, "1", "p", "but those", 1, stored) == QUERN_OK);
+    FINDS(g, "those", NULL, "1:p ");
+    MUST(save(s, g, 2, 1, 0, &(intent){.answer = 1}, stored) == QUERN_OK); /* without words */
+    FINDS(g, "those", "river", "");
+    MUST(save_words(s, g, "2", "r", "words again", 1, stored) == QUERN_OK);
+    FINDS(g, "again", NULL, "2:r ");
+    MUST(save_words(s, g, "1", "r", "mill again", 0, stored) == QUERN_OK);
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, keys, 2, &removed) == QUERN_OK && removed == 1);
+    FINDS(g, "again", NULL, "1:r ");
+    /* generations do not mix, and a purge takes the words */
+    MUST(CALL(generation_activate, g) == QUERN_OK && build(s, &other) == QUERN_OK);
+    MUST(save_words(s, other, "4", "r", "mill of the other", 0, stored) == QUERN_OK);
+    FINDS(g, "mill", NULL, "1:r ");
+    FINDS(other, "mill", NULL, "4:r ");
+    MUST(CALL(generation_activate, other) == QUERN_OK);
+    for (int rounds = 0; more && rounds < 1000; rounds++)
+        MUST(CALL(generation_purge, g, &more) == QUERN_OK);
+    MUST(CALL(text_count, g, &n) == QUERN_OK && n == 0);
+    FINDS(g, "mill", NULL, "");
+    FINDS(other, "mill", NULL, "4:r ");
+    return QUERN_OK;
+}
+
 static int a_removed_source_takes_everything(suite *s)
 {
     int64_t g;
@@ -866,6 +974,7 @@ static const suite_rule rules[] = {
     RULE(generations_do_not_mix),
     RULE(generations_are_listed_and_retired),
     RULE(near_vectors_are_the_stored_ones),
+    RULE(words_are_of_the_last_save),
     RULE(a_removed_source_takes_everything),
     RULE(saved_documents_come_back),
     RULE(a_save_replaces),

@@ -23,6 +23,7 @@ static const struct {
     {"where", offsetof(quern_source_spec, where)},
     {"meta", offsetof(quern_source_spec, meta)},
     {"prepare", offsetof(quern_source_spec, prepare)},
+    {"text_search", offsetof(quern_source_spec, text_search)},
 };
 
 static const char **field_of(quern_source_spec *spec, size_t i)

@@ -173,6 +173,20 @@ int quern__resolve_template(quern__template *t, quern_store *s, const quern_sour
 }
 
 /* The whole declaration against rules and database. */
+static int check_text_search(const quern_store *s, const quern_source_spec *spec, quern_error *err)
+{
+    if (!spec->text_search)
+        return QUERN_OK;
+    if (strcmp(spec->text_search, "words") != 0)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "source '%s': text search '%.40s': there is only \"words\"", spec->name,
+                           spec->text_search);
+    if (!s->table.text_find || !s->table.text_count)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "source '%s': store %s has no text search",
+                           spec->name, s->table.name);
+    return QUERN_OK;
+}
+
 static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
     quern__arena arena;
@@ -190,6 +204,8 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
                          spec->name);
     if (!rc)
         rc = quern__prepare_parse(spec->prepare, &steps, err);
+    if (!rc)
+        rc = check_text_search(s, spec, err);
     if (!rc && spec->text)
         rc = quern__template_parse(&t, spec->text, err);
     if (!rc && t)
@@ -232,6 +248,7 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.where = none_if_empty(spec->where);
     t.meta = none_if_empty(spec->meta);
     t.prepare = none_if_empty(spec->prepare);
+    t.text_search = none_if_empty(spec->text_search);
     return t;
 }
 
@@ -286,6 +303,7 @@ static int collect(const quern_source_spec *spec, void *ud)
     t->where = keep(l, spec->where);
     t->meta = keep(l, spec->meta);
     t->prepare = keep(l, spec->prepare);
+    t->text_search = keep(l, spec->text_search);
     l->n += l->rc == 0;
     return l->rc;
 }
@@ -364,6 +382,7 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.where = spec->where ? spec->where : old->where;
         merged.meta = spec->meta ? spec->meta : old->meta;
         merged.prepare = spec->prepare ? spec->prepare : old->prepare;
+        merged.text_search = spec->text_search ? spec->text_search : old->text_search;
         merged = tidy(&merged);
         rc = check_spec(s, &merged, err);
         if (!rc)

@@ -139,6 +139,117 @@ class Search(test_postgres.PostgresTest):
             self.assertEqual(json.loads(answer.message)["kept"], 10)
 
 
+class Words(Search):
+    """Text and hybrid search; ranks are the databases' own, so lists are compared with what Python makes of them."""
+    test_filters = test_chunks_and_mmr = test_similar = test_explain = None
+    HOSTILE = ['"', "'", "ban AND", "NEAR(ban lan)", "ban*", "*", "ban:*", "ban & | ! <->", "\\", "(", ")", 'ban" OR "zan',
+               "ban'::tsquery; DROP TABLE items; --", "^ban", "-ban", "title:ban", "{ban}", "\u200b", "ban " * 100]
+
+    def declare(self, *more):
+        self.all("source", "add", "items", "--table", "items", "--key", "id", "--text", "{title}. {body}", "--where",
+                 "gone = 0", "--meta", "lang,year,price", *more)
+        self.all("fill")
+
+    def by_text(self, db, *args):
+        return self.ok("search", "--mode", "text", "--json", "--db", db, *args).json["hits"]
+
+    def test_words(self):
+        self.declare("--text-search", "yes")
+        texts = {row[0]: set(("%s %s" % row[1:3]).split()) for row in rows()}
+        for db in self.dbs:
+            for query in ("zan", "vis mor", "ZAN, b\u00e9r!"):
+                words = set(query.lower().replace(",", "").replace("!", "").replace("\u00e9", "e").split())
+                hits = self.by_text(db, query, "--limit", "200")
+                self.assertEqual({h["key"] for h in hits}, {k for k, have in texts.items() if have & words}, (db, query))
+                self.assertEqual([h["similarity"] for h in hits], [None] * len(hits))
+                scores = [h["score"] for h in hits]
+                self.assertEqual(scores, sorted(scores, reverse=True))
+                self.assertEqual(self.by_text(db, query, "--limit", "5"), hits[:5])
+                en = [h for h in hits if h["meta"]["lang"] == "en"]
+                self.assertEqual(self.by_text(db, query, "--limit", "7", "--filter", '{"lang":"en"}'), en[:7])
+            self.assertEqual(self.by_text(db, "nowhere"), [])
+            self.assertEqual(self.by_text(db, "?!"), [])
+            for query in self.HOSTILE:
+                for mode in ("text", "hybrid"):
+                    answer = self.quern("search", "--mode", mode, "--db", db, "--", query)
+                    self.assertIn(answer.code, (0, 1), (query, answer.message))
+                    if answer.code:  # too long for the model, and nothing else
+                        self.assertIn("tokens", answer.message)
+            said = self.ok("search", "zan", "--mode", "text", "--json", "--explain", "--db", db).json["explain"]
+            self.assertEqual((said["mode"], said["words"], said["sources"][0]["index"]), ("text", 1, "words"))
+            self.refused(2, "mode vector", "search", "zan", "--mode", "text", "--chunks", "--db", db)
+            self.refused(2, "mode vector", "search", "zan", "--mode", "hybrid", "--mmr", "0.5", "--db", db)
+            self.refused(2, "no similarity", "search", "zan", "--mode", "text", "--min-similarity", "0", "--db", db)
+
+    def test_the_chunk_that_has_the_words(self):
+        long = "ban lan gut kolor " * 60
+        self.edit("INSERT INTO items VALUES (900, 'long', '%sneedle haystack %s', 'en', 1, 1, 0)" % (long, long))
+        self.declare("--text-search", "yes")
+        for db in self.dbs:
+            hit = self.by_text(db, "needle")[0]
+            self.assertEqual(hit["key"], 900)
+            self.assertGreater(hit["chunk"], 0)
+            self.assertIn("needle", ("long. " + long + "needle haystack " + long)[hit["start"]:hit["end"]])
+
+    def test_hybrid(self):
+        self.declare("--text-search", "yes")
+        for db in self.dbs:
+            for query in ("zan mor", "ban kolor gut"):
+                vectors = self.ok("search", query, "--json", "--limit", "100", "--db", db).json["hits"]
+                texts = self.by_text(db, query, "--limit", "100")
+                similarity = {h["key"]: h["similarity"] for h in self.ok("search", query, "--json", "--limit", "500", "--db", db).json["hits"]}
+                score = {}
+                for hits in (vectors, texts):
+                    for place, hit in enumerate(hits):
+                        score[hit["key"]] = score.get(hit["key"], 0) + 1 / (61 + place)
+                got = self.ok("search", query, "--mode", "hybrid", "--json", "--limit", "20", "--db", db).json["hits"]
+                for hit in got:
+                    self.assertAlmostEqual(hit["score"], score[hit["key"]], 6)
+                    self.assertEqual(hit["similarity"], similarity[hit["key"]])
+                self.assertEqual([round(h["score"], 6) for h in got], sorted((round(s, 6) for s in score.values()), reverse=True)[:20])
+                floor = sorted(similarity.values())[60]
+                near = self.ok("search", query, "--mode", "hybrid", "--json", "--limit", "100", "--min-similarity", repr(floor), "--db", db)
+                self.assertTrue(all(h["similarity"] >= floor for h in near.json["hits"]))
+
+    def test_words_follow_the_rows(self):
+        self.declare()
+        for db in self.dbs:
+            self.refused(2, "--text-search", "search", "zan", "--mode", "text", "--db", db)
+            self.refused(2, "--text-search", "search", "zan", "--mode", "hybrid", "--db", db)
+        self.all("source", "set", "items", "--text-search", "yes")
+        for db in self.dbs:
+            self.refused(1, "quern fill", "search", "zan", "--mode", "text", "--db", db)
+            report = self.ok("fill", "--json", "--db", db).json
+            self.assertEqual((report["processed"], report["done"]), (0, COUNT))  # only the words were taken
+            self.assertEqual(self.ok("status", "--json", "--db", db).json["done"], COUNT)
+        before = {db: self.by_text(db, "zan", "--limit", "3") for db in self.dbs}
+        self.edit("UPDATE items SET title = 'unheard' , body = 'of' WHERE id = 4; DELETE FROM items WHERE id = 12;"
+                  " UPDATE items SET gone = 1 WHERE id = 20")
+        for db in self.dbs:
+            self.assertEqual(len(before[db]), 3)
+            keys = [h["key"] for h in self.by_text(db, "zan", "--limit", "200")]
+            for gone in (4, 12, 20):
+                self.assertNotIn(gone, keys)
+            self.assertEqual(self.by_text(db, "unheard"), [])
+            self.ok("fill", "--db", db)
+            self.assertEqual([h["key"] for h in self.by_text(db, "unheard")], [4])
+            # another generation takes its own words, and the old ones go with theirs
+            self.ok("fill", "--vector-type", "f32", "--db", db)
+            self.assertEqual([h["key"] for h in self.by_text(db, "unheard")], [4])
+            self.ok("source", "set", "items", "--text-search", "no", "--db", db)
+            self.refused(2, "--text-search", "search", "zan", "--mode", "text", "--db", db)
+            self.ok("source", "remove", "items", "--yes", "--db", db)
+        with sqlite3.connect(os.path.join(self.cwd, "file.db")) as db:
+            self.assertEqual(db.execute("SELECT (SELECT count(*) FROM quern_texts), (SELECT count(*) FROM quern_text)").fetchone(), (0, 0))
+        for url in self.dbs[1:]:
+            self.assertEqual(test_postgres.psql(url, "SELECT count(*) FROM quern.texts"), [["0"]])
+
+    def test_nobody_else_pays(self):
+        self.declare()
+        with sqlite3.connect(os.path.join(self.cwd, "file.db")) as db:
+            self.assertEqual(db.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'quern_text%'").fetchone()[0], 1)
+
+
 @unittest.skipIf(WITHOUT_POSTGRES, "built without PostgreSQL")
 class Indexes(test_postgres.PostgresTest):
     """pgvector's indexes: whatever finds a hit, it is the same hit."""

@@ -115,6 +115,11 @@ typedef struct quern_save {
     quern_stamp stamp;
     const quern_chunk *chunks; /* stamp.chunks of them */
     int64_t lease;             /* not 0: saved only while the document's task has this lease */
+    /* For a store with text_find: the words of the document for its text index, with single spaces between them (words of
+     * ASCII letters, digits and other characters above ASCII). ptr NULL: it is not to be found by text. */
+    quern_str words;
+    int text_only; /* 1: stamp and chunks stay as they are, only the words are put, unless those of this stamp's revision
+                      are there; all documents of a call or none */
 } quern_save;
 
 /* How the holder of a lease ends one of its tasks. A task that was put again meanwhile becomes ready at once instead,
@@ -272,6 +277,19 @@ typedef struct quern_store_table {
      */
     int (*nearest)(void *self, int64_t generation, const float *query, int way, size_t k,
                    size_t oversample, quern_block_fn fn, void *ud, quern_error *err);
+
+    /*
+     * -- a text index of each generation's documents, kept in the transactions of save, erase and purge; a document has
+     * words only of its last save. Both may be NULL: sources cannot be declared for text search then. --
+     */
+    /* Documents of the generation that have words. */
+    int (*text_count)(void *self, int64_t generation, uint64_t *documents, quern_error *err);
+    /* The k best documents that have any of these words (each once, at most 64), best first, equal ones by key in an
+     * order of the store's own; revision: of the stamp that the words were saved with. The score, larger is better, is the
+     * store's own. */
+    int (*text_find)(void *self, int64_t generation, const quern_str *words, size_t n, size_t k,
+                     int (*fn)(quern_str key, quern_str revision, double score, void *ud), void *ud,
+                     quern_error *err);
 
     /* -- built-in documents: stage, then publish -- */
     int (*stage_begin)(void *self, const char *source, int64_t *batch,

@@ -16,6 +16,7 @@
 
 enum {
     PURGE_STAMPS = 2000,      /* a slice */
+    PURGE_TEXTS = 500,        /* likewise */
     LARGEST_PGVECTOR = 16000, /* dimensions */
     WIDEST_INLINE = 4096      /* bytes of a vector that lies in its row, not beside it */
 };
@@ -432,6 +433,12 @@ static int purge(void *ud, quern_error *err)
                     " (SELECT key FROM @stamps WHERE generation = $1 LIMIT $2)",
                     PURGE_STAMPS, &went, err);
     if (rc || went == PURGE_STAMPS)
+        return rc;
+    rc = run_on(c,
+                "DELETE FROM @texts WHERE generation = $1 AND key IN"
+                " (SELECT key FROM @texts WHERE generation = $1 LIMIT $2)",
+                PURGE_TEXTS, &went, err);
+    if (rc || went == PURGE_TEXTS)
         return rc;
     char sql[80];
     snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS @vectors_%" PRId64, c->id);

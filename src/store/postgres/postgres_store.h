@@ -208,6 +208,17 @@ int quern__postgres_index_build(void *self, int64_t generation, int way, const q
 int quern__postgres_nearest(void *self, int64_t generation, const float *query, int way, size_t k,
                             size_t oversample, quern_block_fn fn, void *ud, quern_error *err);
 
+/* postgres_text.c */
+/* Words of those that are stored, of all that have any; inside a transaction. */
+int quern__postgres_text_put(quern__postgres *s, int64_t generation, const quern_save *docs,
+                             const uint8_t *stored, size_t n, quern_error *err);
+int quern__postgres_text_count(void *self, int64_t generation, uint64_t *documents,
+                               quern_error *err);
+int quern__postgres_text_find(void *self, int64_t generation, const quern_str *words, size_t n,
+                              size_t k,
+                              int (*fn)(quern_str key, quern_str revision, double score, void *ud),
+                              void *ud, quern_error *err);
+
 /* postgres_stage.c */
 int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);
 int quern__postgres_stage_put(void *self, int64_t batch, const quern_document *docs, size_t n,

@@ -344,8 +344,12 @@ static int drop_chunks(quern__postgres *s, int64_t generation, quern__pg_array *
     quern__buf sql;
     quern__pg_params_init(&params);
     quern__pg_bind_array(&params, keys);
+    quern__pg_int(&params, generation);
     quern__buf_init(&sql, 4096);
-    quern__buf_printf(&sql, "DELETE FROM @vectors_%" PRId64 " WHERE key = ANY ($1)", generation);
+    quern__buf_printf(&sql,
+                      "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1))"
+                      " DELETE FROM @vectors_%" PRId64 " WHERE key = ANY ($1)",
+                      generation);
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
         rc = quern__postgres_run(s, sql.data, &params, gone, err);
@@ -491,10 +495,13 @@ static int save_all(void *ud, quern_error *err)
         rc = ask(w, err);
     if (!rc)
         rc = quern__postgres_tasks_held(w->s, w->read->source->name, w->docs, w->n, w->stored, err);
-    if (!rc)
+    bool words_only = w->n && w->docs[0].text_only;
+    if (!rc && !words_only)
         rc = put_stamps(w, &there, err);
-    if (!rc)
+    if (!rc && !words_only)
         rc = replace_chunks(w, err);
+    if (!rc)
+        rc = quern__postgres_text_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
     if (!rc)
         rc = add_chunks(w->s, w->g.id, w->chunks, err);
     quern__pg_array_dispose(&keys);

@@ -327,6 +327,23 @@ static int purge_some(quern__sqlite *s, int64_t id, int64_t *left, quern_error *
                          " (SELECT key FROM quern_stamps WHERE generation = ?1 LIMIT 200)",
                          id, 0, &went, err);
     *left += went;
+    bool texts = false;
+    if (!rc)
+        rc = quern__sqlite_text_there(s, &texts, err);
+    if (rc || !texts)
+        return rc;
+    rc =
+        delete_some(s,
+                    "DELETE FROM quern_text WHERE rowid IN"
+                    " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 50)",
+                    first, end, &went, err);
+    if (!rc)
+        rc = delete_some(
+            s,
+            "DELETE FROM quern_texts WHERE id IN"
+            " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 50)",
+            first, end, &went, err);
+    *left += went;
     return rc;
 }
 

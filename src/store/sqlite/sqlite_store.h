@@ -161,4 +161,18 @@ int quern__sqlite_task_held(quern__sqlite *s, const char *source, quern_str key,
 int quern__sqlite_task_forget(quern__sqlite *s, const char *source, quern_str key,
                               quern_error *err);
 
+/* sqlite_text.c; drop, put and replace inside a transaction, where the table is there */
+int quern__sqlite_text_there(quern__sqlite *s, bool *there, quern_error *err);
+int quern__sqlite_text_make(quern__sqlite *s, quern_error *err);
+int quern__sqlite_text_drop(quern__sqlite *s, int64_t generation, quern_str key, quern_error *err);
+int quern__sqlite_text_put(quern__sqlite *s, int64_t generation, const quern_save *doc,
+                           quern_error *err);
+int quern__sqlite_text_replace(quern__sqlite *s, int64_t generation, const quern_save *doc,
+                               quern_error *err);
+int quern__sqlite_text_count(void *self, int64_t generation, uint64_t *documents, quern_error *err);
+int quern__sqlite_text_find(void *self, int64_t generation, const quern_str *words, size_t n,
+                            size_t k,
+                            int (*fn)(quern_str key, quern_str revision, double score, void *ud),
+                            void *ud, quern_error *err);
+
 #endif

@@ -75,12 +75,14 @@ static int run_for_key(quern__sqlite *s, const char *sql, int64_t generation, qu
     return rc;
 }
 
-/* Chunks and vectors of a key go; *gone: how many. */
-static int drop_chunks(quern__sqlite *s, int64_t generation, quern_str key, int64_t *gone,
-                       quern_error *err)
+/* Chunks, vectors and words of a key go; *gone: how many chunks. */
+static int drop_chunks(quern__sqlite *s, int64_t generation, quern_str key, bool texts,
+                       int64_t *gone, quern_error *err)
 {
     *gone = 0;
-    int rc = run_for_key(s,
+    int rc = texts ? quern__sqlite_text_drop(s, generation, key, err) : QUERN_OK;
+    if (!rc)
+        rc = run_for_key(s,
                          "DELETE FROM quern_vectors WHERE id IN"
                          " (SELECT id FROM quern_chunks WHERE generation = ?1 AND key = ?2)",
                          generation, key, NULL, err);
@@ -95,6 +97,7 @@ typedef struct saving {
     quern__sqlite *s;
     int64_t generation, next; /* number of the next vector */
     int64_t chunks;           /* change of the count */
+    bool texts;               /* there is a text index */
     size_t width;
 } saving;
 
@@ -117,7 +120,7 @@ static int begin_saving(saving *w, quern_error *err)
     if (rc == 1)
         w->next = quern__db_get_int(stmt, 0);
     quern__db_finish(w->s->own, stmt);
-    return rc < 0 ? rc : QUERN_OK;
+    return rc < 0 ? rc : quern__sqlite_text_there(w->s, &w->texts, err);
 }
 
 static int end_saving(saving *w, quern_error *err)
@@ -200,7 +203,11 @@ static int put_stamp(saving *w, const quern_save *doc, quern_error *err)
 static int save_one(saving *w, const quern_save *doc, quern_error *err)
 {
     int64_t gone = 0;
-    int rc = drop_chunks(w->s, w->generation, doc->key, &gone, err);
+    if (doc->text_only)
+        return quern__sqlite_text_replace(w->s, w->generation, doc, err);
+    int rc = drop_chunks(w->s, w->generation, doc->key, w->texts, &gone, err);
+    if (!rc && doc->words.ptr)
+        rc = quern__sqlite_text_put(w->s, w->generation, doc, err);
     for (uint32_t i = 0; i < doc->stamp.chunks && !rc; i++)
         rc = put_chunk(w, doc->key, &doc->chunks[i], err);
     w->chunks += (int64_t)doc->stamp.chunks - gone;
@@ -229,6 +236,11 @@ int quern__sqlite_save(void *self, const quern_read *read, const quern_save *doc
     rc = quern__sqlite_plan_make(&plan, w.s, read, err);
     if (!rc)
         rc = begin_saving(&w, err);
+    for (size_t i = 0; i < n && !rc && !w.texts; i++)
+        if (docs[i].words.ptr) {
+            rc = quern__sqlite_text_make(w.s, err);
+            w.texts = true;
+        }
     for (size_t i = 0; i < n && !rc; i++) {
         quern_row row;
         int there = quern__sqlite_row(w.s, &plan, read, docs[i].key, &arena, &row, err);
@@ -259,7 +271,7 @@ int quern__sqlite_save(void *self, const quern_read *read, const quern_save *doc
 static int erase_one(saving *w, quern_str key, quern_error *err)
 {
     int64_t gone = 0;
-    int rc = drop_chunks(w->s, w->generation, key, &gone, err);
+    int rc = drop_chunks(w->s, w->generation, key, w->texts, &gone, err);
     w->chunks -= gone;
     return rc ? rc
               : run_for_key(w->s, "DELETE FROM quern_stamps WHERE generation = ?1 AND key = ?2",

@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS quern_text;
+DROP TABLE quern_texts;
