@@ -67,7 +67,7 @@ class Help(CommandTest):
         self.assertIn("search", complete("quern", "se"))
         self.assertEqual(complete("quern", "model", "ve"), ["verify"])
         self.assertEqual(complete("quern", "embed", "--format", "n"), ["npy"])
-        self.assertEqual(sorted(complete("quern", "source", "add", "--t")), ["--table", "--text"])
+        self.assertEqual(sorted(complete("quern", "source", "add", "--t")), ["--table", "--text", "--text-search"])
 
     def test_every_option_is_read_by_the_code(self):
         text = "".join(read(path) for path in glob.glob(os.path.join(ROOT, "cli", "*.c")))
