@@ -39,7 +39,7 @@ static int has_vectors(text_pass *p, const quern_row *row, quern__document_view 
 static int take_row(const quern_row *row, void *ud)
 {
     text_pass *p = ud;
-    quern__document_view doc;
+    quern__document_view doc = {.bytes = 0};
     quern__buf_clear(&p->r->after);
     quern__buf_append(&p->r->after, row->key.ptr, row->key.len);
     int rc = quern__buf_ok(&p->r->after, "a key", p->err);

@@ -66,6 +66,8 @@ typedef struct quern__span {
     uint32_t index;
     uint64_t start, end;
     float similarity; /* 0 in mode text */
+    uint32_t page;
+    const char *heading;
 } quern__span;
 
 /* A chunk that may stand for a document; of one found by its words the spans to choose from. */

@@ -148,11 +148,14 @@ static int take_span(const quern_chunk *chunk, void *ud)
     else if (r->opt->mode == QUERN_MODE_HYBRID)
         quern__dot_rows_f32(r->kernels, r->query, chunk->vector, 1, r->dim, &similarity);
     quern__span *grown = quern__arena_alloc(&r->arena, (c->n_spans + 1) * sizeof *grown);
-    if (!grown)
+    const char *heading = quern__arena_copy(&r->arena, chunk->heading.ptr ? chunk->heading.ptr : "",
+                                            chunk->heading.len);
+    if (!grown || !heading)
         return quern__fail_memory(r->err, c->n_spans * sizeof *grown);
     if (c->n_spans)
         memcpy(grown, c->spans, c->n_spans * sizeof *grown);
-    grown[c->n_spans++] = (quern__span){chunk->index, chunk->start, chunk->end, similarity};
+    grown[c->n_spans++] =
+        (quern__span){chunk->index, chunk->start, chunk->end, similarity, chunk->page, heading};
     c->spans = grown;
     return QUERN_OK;
 }
@@ -216,6 +219,8 @@ void quern__search_span(const quern__search_run *r, quern__candidate *c, quern_s
     c->start = s->start;
     c->end = s->end;
     c->similarity = s->similarity;
+    c->at_page = s->page;
+    c->more.heading = s->heading;
 }
 
 /* ---- hybrid ---- */

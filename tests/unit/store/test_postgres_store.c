@@ -139,7 +139,7 @@ static void an_empty_database_is_opened_by_many(void **state)
             fail_msg("%s", w[i].err.msg);
         quern_store_free(w[i].store);
     }
-    assert_int_equal(number("SELECT count(*) - count(DISTINCT name) FROM quern.migrations"), 0);
+    assert_int_equal(number("SELECT count(*) - max(version) FROM quern.migrations"), 0);
 }
 
 static void build_in_thread(void *ud)
