@@ -70,6 +70,34 @@ typedef struct quern_fill_progress {
     double seconds, rate /* documents a second, weighted to now */, eta_seconds;
 } quern_fill_progress;
 
+/* ---- documents built by the program ---- */
+/*
+ * Where a template cannot say what a document's text is (parts of it lie in other tables, files or services), the program
+ * says it: given a row's key and what the template makes of it, the text to embed. Asked only about documents that are
+ * about to be embedded, between statements and transactions of quern's, on the thread that called. What is
+ * current is still decided by the source's revision column, or by the template's text: one of them must change when the
+ * built text would. Steps of `prepare` clean the built text.
+ * Searches need no builder: they find such documents, with offsets into the built text and an empty excerpt.
+ */
+typedef struct quern_built {
+    quern_str key;     /* JSON, as hits show it */
+    quern_str text;    /* in: the template's text; out: the one to embed, empty for none */
+    const char *fault; /* out: why this document has failed; NULL: it has not */
+} quern_built;
+
+typedef struct quern_document_builder {
+    size_t struct_size;
+    /* Names what it makes, 1 to 63 bytes, "articles-with-comments/2": part of the fingerprint. To be changed when an
+     * unchanged row would get another text */
+    const char *id;
+    /* One document, or up to 256 at once (preferred when it is there); one of them may be NULL. text and fault are
+     * borrowed: of `one` until its next call, of `many` until its next. A code that is not QUERN_OK ends the run
+     * with it */
+    int (*one)(quern_built *doc, void *ud);
+    int (*many)(quern_built *docs, size_t n, void *ud);
+    void *ud;
+} quern_document_builder;
+
 /* What becomes of a document that cannot be embedded as it is. */
 enum quern_on_error {
     QUERN_ON_ERROR_SKIP, /* it is marked failed, with the reason, until it changes or is asked for again */
@@ -103,6 +131,8 @@ typedef struct quern_fill_options {
     int (*on_error)(quern_str key, const quern_error *why, void *ud);
     void *on_error_ud;
     uint32_t wait_ms; /* for another fill of the source to end, before EBUSY */
+    const quern_document_builder
+        *builder; /* NULL: the template's text; else `source` must be named */
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. Under other settings than the active generation's it builds a new one and lets
@@ -143,6 +173,8 @@ typedef struct quern_verify_options {
     uint64_t sample;    /* documents a source, 0: 100; UINT64_MAX: all */
     uint64_t seed;
     const quern_cancel *cancel;
+    /* the one that `source` was filled with: EUNSUPPORTED names its id when it is not given */
+    const quern_document_builder *builder;
 } quern_verify_options;
 /* EMISMATCH when anything differs, is orphaned or lacks its vectors; the report says what. */
 QUERN_API int quern_verify(quern_store *s, quern_embedder *e, const quern_verify_options *opt,

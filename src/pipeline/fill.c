@@ -153,6 +153,8 @@ static int settle_options(fill_run *r, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     r->settings.chunking.headings = o->headings != 0;
+    if (o->builder)
+        snprintf(r->settings.builder, sizeof r->settings.builder, "%s", o->builder->id);
     snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
     r->max_bytes = o->max_document_bytes ? o->max_document_bytes : QUERN__DOCUMENT_BYTES;
     return QUERN_OK;
@@ -368,7 +370,9 @@ int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
         memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
     char **names = NULL;
     size_t n = 0;
-    int rc = quern__source_names(s, &names, &n, err);
+    int rc = quern__builder_check(o.builder, o.source, err);
+    if (rc == QUERN_OK)
+        rc = quern__source_names(s, &names, &n, err);
     if (rc == QUERN_OK && o.source) {
         char *one[1] = {(char *)(uintptr_t)o.source};
         rc = fill_each(s, e, &o, one, 1, &sum, err);

@@ -28,7 +28,6 @@ enum {
     SAVE_QUICK_MS = 15,
     SAVE_SLOW_MS = 40,
     SAVE_TRIES = 3,     /* when somebody else holds the database longer than the store waits */
-    REASON_BYTES = 200, /* of an error's message kept in the stamp */
     MAP_TOKENS = 256,   /* taken for a text whose tokens are not known */
     DOWN_AFTER = 5,     /* failures in a row of the embedder's server */
     DOWN_PAUSE_MS = 200 /* after the first of them */
@@ -51,7 +50,7 @@ static int set_reason(fill_batch *b, fill_doc *d, int code, const char *reason, 
 {
     d->code = code;
     size_t n = strlen(reason);
-    d->reason = quern__arena_copy(&b->arena, reason, QUERN__MIN(n, REASON_BYTES));
+    d->reason = quern__arena_copy(&b->arena, reason, QUERN__MIN(n, (size_t)FILL_REASON));
     return d->reason ? QUERN_OK : quern__fail_memory(err, n);
 }
 
@@ -134,7 +133,7 @@ static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_e
 int quern__fill_cut(fill_batch *b, quern_error *err)
 {
     quern__pieces found = {0};
-    int rc = QUERN_OK;
+    int rc = quern__fill_build(b, err);
     for (size_t i = 0; rc == QUERN_OK && i < b->n_docs; i++) {
         rc = cut_document(b, i, &found, err);
         if (rc == QUERN_OK)

@@ -6,6 +6,7 @@
  *   fill_flow.c   reading, embedding and saving at the same time
  *   fill_keys.c   documents that tasks name -> a batch, in place of a scan
  *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
+ *   fill_build.c  the program's texts in place of the template's
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
  *   fill_meter.c  progress, and the counts of the report
@@ -24,6 +25,7 @@ enum {
     FILL_BYTES = 64 * 1024, /* of their text: about FILL_TOKENS; a single larger one is a batch */
     FILL_PIECES = 256,      /* texts in one call of the embedder */
     FILL_TOKENS = 16384,    /* and tokens */
+    FILL_REASON = 200,      /* bytes of a failure's reason that are kept */
     FILL_PAGE = 1024,       /* rows a scan may pass over before it looks up */
     FILL_KEYS = 512         /* keys handled at once by the sweeps */
 };
@@ -165,6 +167,8 @@ enum { FILL_PAGE_FULL = 1 };
 int quern__fill_take_row(const quern_row *row, void *ud);
 /* reads on until the batch is full or the rows are at an end (*end). */
 int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err);
+/* fill_build.c: texts by the program's builder, if there is one. */
+int quern__fill_build(fill_batch *b, quern_error *err);
 /* fill_batch.c. cut: documents into pieces; asks the store about some of them. */
 int quern__fill_cut(fill_batch *b, quern_error *err);
 /* A vector for every piece; touches nothing but the batch and the embedder. */

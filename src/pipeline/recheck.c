@@ -16,6 +16,8 @@
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 #include "quern/vector.h"
+#include "text/prepare.h"
+#include "text/utf8.h"
 
 enum { PAGE = 512, KEY_BYTES = 1 << 20, TEXTS = 32, DEFAULT_SAMPLE = 100 };
 
@@ -45,6 +47,7 @@ typedef struct recheck_run {
     quern_str doc_text;
     bool doc_current;
     quern__pieces pieces;
+    quern__buf built;       /* its text, when the program builds it */
     quern__arena inputs;    /* of one call of the embedder */
     unsigned char *vectors; /* made again */
     float *floats;
@@ -140,6 +143,24 @@ static int take_row(const quern_row *row, void *ud)
     return QUERN_OK;
 }
 
+/* The text that the program builds; a fault is text of no chunk, which then differs. */
+static int take_built(const quern_built *doc, size_t i, void *ud)
+{
+    recheck_run *r = ud;
+    (void)i;
+    quern_str text = doc->fault ? (quern_str){"", 0} : doc->text;
+    if (text.len && quern__utf8_check(text.ptr, text.len) != text.len)
+        text.len = 0;
+    quern__buf_clear(&r->built);
+    quern__buf_append(&r->built, text.ptr, text.len);
+    int rc = quern__buf_ok(&r->built, "a built text", r->err);
+    if (rc == QUERN_OK)
+        r->doc_text =
+            (quern_str){r->built.data,
+                        text.len ? quern__prepare(r->recipe->prepare, r->built.data, text.len) : 0};
+    return rc;
+}
+
 static int embed_again(recheck_run *r, quern_error *err)
 {
     size_t dim = r->generation.dimensions;
@@ -208,7 +229,12 @@ static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, qu
         r->report->stale++;
         return QUERN_OK;
     }
-    rc = quern__chunk_text(r->e, r->doc_text, &r->settings.chunking, &r->pieces, err);
+    if (r->settings.builder[0]) {
+        quern_built doc = {.key = key, .text = r->doc_text};
+        rc = quern__build(r->opt->builder, &doc, 1, take_built, r, err);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__chunk_text(r->e, r->doc_text, &r->settings.chunking, &r->pieces, err);
     if (rc == QUERN_OK)
         rc = embed_again(r, err);
     if (rc != QUERN_OK)
@@ -351,6 +377,18 @@ static int recheck_generation(recheck_run *r, quern_error *err)
     return rc;
 }
 
+/* Texts that a program built can be checked with its help only. */
+static int need_builder(const recheck_run *r, quern_error *err)
+{
+    const char *id = r->settings.builder;
+    if (!id[0] || (r->opt->builder && strcmp(r->opt->builder->id, id) == 0))
+        return QUERN_OK;
+    return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                       "source %s was filled by a program with its document builder %s: only that "
+                       "program can verify it",
+                       r->recipe->spec.name, id);
+}
+
 static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_options *opt,
                           const char *name, quern_verify_report *report, quern_error *err)
 {
@@ -365,13 +403,16 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     quern__rng_seed(&r->rng, opt->seed);
     quern__arena_init(&r->arena, 0);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
+    quern__buf_init(&r->built, QUERN__TEXT_BUFFER);
     int rc = quern__recipe_open(&r->recipe, s, name, err);
     if (rc == QUERN_OK) {
         quern_error missing = {0};
         rc = s->table.generation_find(s->self, name, "active", &r->generation, &missing);
-        if (rc == QUERN_OK)
+        if (rc == QUERN_OK) {
             rc = quern__recipe_check_generation(r->recipe, s, e, &r->generation, &r->settings, err);
-        else if (rc == QUERN_ENOTFOUND && !opt->source)
+            if (rc == QUERN_OK)
+                rc = need_builder(r, err);
+        } else if (rc == QUERN_ENOTFOUND && !opt->source)
             rc = QUERN_OK; /* never filled: nothing claims anything */
         else if (rc == QUERN_ENOTFOUND)
             quern__fail(err, rc, 0, "source %s has not been filled yet; run `quern fill`", name);
@@ -383,6 +424,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->text);
+    quern__buf_dispose(&r->built);
     quern__pieces_dispose(&r->pieces);
     quern__free(r->vectors);
     quern__free(r->floats);
@@ -404,7 +446,9 @@ int quern_verify(quern_store *s, quern_embedder *e, const quern_verify_options *
         memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
     char **names = NULL;
     size_t n = 0;
-    int rc = o.source ? QUERN_OK : quern__source_names(s, &names, &n, err);
+    int rc = quern__builder_check(o.builder, o.source, err);
+    if (rc == QUERN_OK && !o.source)
+        rc = quern__source_names(s, &names, &n, err);
     if (rc == QUERN_OK && o.source)
         rc = recheck_source(s, e, &o, o.source, &sum, err);
     for (size_t i = 0; rc == QUERN_OK && i < n; i++)

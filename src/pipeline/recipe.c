@@ -2,7 +2,7 @@
  * recipe.c — see recipe.h.
  *
  * The fingerprint's JSON is the embedder's own with five members added: chunker, preprocessing, scope,
- * stored_type, template. `scope` holds more than the predicate: table, query, keys and the revision
+ * stored_type, template; and builder, where the program builds the texts. `scope` holds more than the predicate: table, query, keys and the revision
  * column too. Were a source pointed at another table whose keys and revisions happen to coincide, its old stamps
  * would otherwise pass for current, and hits would show rows that were never embedded.
  *
@@ -416,6 +416,8 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     bad |= set_new(chunker, "max_chunks", json_integer(s->chunking.max_chunks));
     bad |= set_new(chunker, "max_tokens", json_integer(s->chunking.max_tokens));
     bad |= set_new(chunker, "overlap", json_integer(s->chunking.overlap));
+    if (s->builder[0])
+        bad |= set_new(root, "builder", json_string(s->builder));
     bad |= set_new(root, "chunker", chunker);
     bad |= set_new(scope, "keys", text_or_null(p->spec.keys));
     bad |= set_new(scope, "query", text_or_null(p->spec.query));
@@ -509,7 +511,9 @@ int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *e
                                         .max_chunks = (uint32_t)chunks,
                                         .characters = characters,
                                         .headings = json_object_get(c, "headings") != NULL};
+        const char *builder = json_string_value(json_object_get(root, "builder"));
         snprintf(s->vector_type, sizeof s->vector_type, "%s", type);
+        snprintf(s->builder, sizeof s->builder, "%s", builder ? builder : "");
     }
     json_decref(root);
     return rc;

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "pipeline/build.h"
 #include "pipeline/chunk.h"
 #include "store/store.h"
 #include "text/template.h"
@@ -76,6 +77,7 @@ bool quern__is_done(const quern_row *row, const quern__document_view *doc);
 typedef struct quern__fill_settings {
     quern__chunking chunking;
     char vector_type[8];
+    char builder[QUERN__BUILDER_ID]; /* id of the program's document builder, "" none */
 } quern__fill_settings;
 
 /* Canonical JSON (keys sorted, no spaces) of all that decides a source's vectors, and its SHA-256. *json is

@@ -303,7 +303,7 @@ static int judge_row(quern__search_run *r, const quern_row *row, int *drop, quer
     int rc = quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
     if (rc == QUERN_OK && !doc.reason[0] && quern__is_current(row, &doc))
         *drop = QUERN__DROP_NOT;
-    *text = doc.text;
+    *text = p->built ? (quern_str){NULL, 0} : doc.text;
     return rc;
 }
 

@@ -93,6 +93,7 @@ static int add_part(quern__search_run *r, const char *name, bool named, quern_er
     p->read = p->recipe->read;
     p->read.generation = p->generation.id;
     p->half = quern__vector_width(settings.vector_type) == 2;
+    p->built = settings.builder[0] != '\0';
     return bind_filter(r, p, err);
 }
 

@@ -44,6 +44,7 @@ typedef struct quern__search_part {
     quern_generation generation;
     quern_read read;
     bool half;             /* f16 */
+    bool built;            /* a program made the texts, which are not at hand */
     size_t *filter_column; /* places of the filter's columns in a row */
     int way;               /* enum quern__search_way or quern_index */
     const char *note;      /* why it is not the way that was asked for, or NULL */

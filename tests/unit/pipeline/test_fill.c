@@ -530,6 +530,123 @@ static void status_tells_the_truth(void **state)
     assert_int_equal(quern_status_open(&st, w->s, w->e, "none", NULL, &w->err), QUERN_ENOTFOUND);
 }
 
+/* ---- documents built by the program ---- */
+
+typedef struct builder_log {
+    size_t calls, documents, most;
+    int stop; /* this code at the first call */
+    char text[4096];
+} builder_log;
+
+/* "1" is the template's text twice, "2" has a fault, "3" is empty, "4" not UTF-8, 5 too long; the rest as it is. */
+static int build_one(quern_built *doc, void *ud)
+{
+    builder_log *log = ud;
+    log->documents++;
+    if (log->stop)
+        return log->stop;
+    if (doc->key.ptr[0] == '1') {
+        int n = snprintf(log->text, sizeof log->text, "%.*s %.*s", (int)doc->text.len,
+                         doc->text.ptr, (int)doc->text.len, doc->text.ptr);
+        doc->text = (quern_str){log->text, (size_t)n};
+    }
+    if (doc->key.ptr[0] == '2')
+        doc->fault = "its comments cannot be read";
+    if (doc->key.ptr[0] == '3')
+        doc->text = (quern_str){NULL, 0};
+    if (doc->key.ptr[0] == '4')
+        doc->text = (quern_str){"a\xff", 2};
+    if (doc->key.ptr[0] == '5')
+        doc->text.len = 4000;
+    return QUERN_OK;
+}
+
+static int build_many(quern_built *docs, size_t n, void *ud)
+{
+    builder_log *log = ud;
+    log->calls++;
+    log->most = n > log->most ? n : log->most;
+    for (size_t i = 0; i < n; i++) {
+        int rc = build_one(&docs[i], ud);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return QUERN_OK;
+}
+
+static void the_program_builds_documents(void **state)
+{
+    world *w = *state;
+    builder_log log = {0};
+    quern_document_builder b;
+    quern_verify_options v;
+    quern_verify_report seen;
+    QUERN_INIT(&b);
+    QUERN_INIT(&v);
+    QUERN_INIT(&seen);
+    b.ud = &log;
+    w->opt.builder = &b;
+    sql(w,
+        "INSERT INTO items (id, title, body) VALUES (1, 'one', 'x'), (2, 'two', 'x'), (3, 'three', "
+        "'x'), (4, 'four', 'x'), (5, 'five', 'x'), (6, 'six', 'x')");
+    declare(w, "items", NULL, NULL);
+    w->opt.max_document_bytes = 3999;
+    assert_int_equal(fill(w), QUERN_EINVAL); /* no source named */
+    w->opt.source = v.source = "items";
+    assert_int_equal(fill(w), QUERN_EINVAL); /* neither function */
+    b.many = build_many;
+    assert_int_equal(fill(w), QUERN_EINVAL); /* no id */
+    b.id = "twice/1";
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(w->report.done, 3);
+    assert_int_equal(w->report.empty, 1);
+    assert_int_equal(w->report.failed, 3);
+    assert_int_equal(log.calls, 1);
+    assert_int_equal(log.most, 6);
+    char *reasons =
+        text_of(w, "SELECT key, reason FROM quern_stamps WHERE outcome = 3 ORDER BY key");
+    assert_string_equal(reasons,
+                        "2|its comments cannot be read|\n4|not UTF-8 at byte 1 of its built "
+                        "text|\n5|4000 bytes > 3999|\n");
+    free(reasons);
+    assert_int_equal(number(w, "SELECT byte_end FROM quern_chunks WHERE key = '1'"),
+                     2 * strlen("one. x") + 1);
+    /* The same of one call each; what is current is not built again. */
+    char *many = state_of(w);
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(log.documents, 7); /* but the one that a larger ceiling would let in */
+    b.many = NULL;
+    b.one = build_one;
+    w->opt.force = 1;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(log.documents, 13);
+    char *one = state_of(w);
+    assert_string_equal(one, many);
+    free(one);
+    free(many);
+    w->opt.force = 0;
+    /* Found without it, with an empty excerpt; verified with it only. */
+    quern_results *r = NULL;
+    check(w, quern_search(&r, w->s, w->e, quern_str_of("one. x one. x"), NULL, &w->err));
+    assert_string_equal(quern_results_at(r, 0)->key, "1");
+    assert_string_equal(quern_results_at(r, 0)->excerpt, "");
+    quern_results_free(r);
+    assert_int_equal(quern_verify(w->s, w->e, &v, &seen, &w->err), QUERN_EUNSUPPORTED);
+    assert_non_null(strstr(w->err.msg, "twice/1"));
+    v.builder = &b;
+    check(w, quern_verify(w->s, w->e, &v, &seen, &w->err));
+    assert_int_equal(seen.equal, 2);
+    /* Another id, other vectors: a new generation; a code of the program's ends the run. */
+    b.id = "twice/2";
+    assert_int_equal(quern_verify(w->s, w->e, &v, &seen, &w->err), QUERN_EUNSUPPORTED);
+    log.stop = QUERN_EIO;
+    assert_int_equal(fill(w), QUERN_EIO);
+    assert_non_null(strstr(w->err.msg, "twice/2"));
+    log.stop = 0;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    assert_int_equal(w->report.processed, 3);
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -557,6 +674,7 @@ int main(void)
         WORLD_TEST(faults_of_the_declaration),
         WORLD_TEST(verify_finds_what_was_tampered_with),
         WORLD_TEST(status_tells_the_truth),
+        WORLD_TEST(the_program_builds_documents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
