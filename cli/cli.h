@@ -50,6 +50,8 @@ int cmd_search(cli *c, quern_error *err);
 int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);
 int cmd_verify(cli *c, quern_error *err);
+/* cmd_runs.c; source NULL: all; limit 0: 10 */
+int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err);
 int cmd_bench(cli *c, quern_error *err);
 int cmd_doctor(cli *c, quern_error *err);
 int cmd_help(cli *c, quern_error *err);

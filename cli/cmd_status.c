@@ -104,12 +104,20 @@ int cmd_status(cli *c, quern_error *err)
     char **sources = NULL;
     size_t n = 0;
     sums all = {0};
+    size_t limit = (size_t)quern_config_count(c->config, "limit");
     quern_error why;
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
+    if (rc == QUERN_OK && quern_config_flag(c->config, "runs")) {
+        for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++)
+            rc = show_runs(c, store, sources[i], limit, err);
+        free(sources);
+        quern_store_free(store);
+        return rc;
+    }
     if (rc == QUERN_OK && (rc = open_embedder(c, &e, &why)) != QUERN_OK) {
         if (rc == QUERN_ENOTFOUND && !c->quiet)
             out_log(QUERN_LOG_WARN, "status", why.msg);

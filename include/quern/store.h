@@ -79,6 +79,23 @@ QUERN_API const quern_source_spec *quern_source_list_at(const quern_source_list 
                                                         size_t i); /* by name */
 QUERN_API void quern_source_list_free(quern_source_list *l);
 
+/* ---- the log of fills ---- */
+/* One run of a fill, as its log has it. */
+typedef struct quern_run {
+    const char *source;
+    int64_t generation, started_ms, ended_ms; /* Unix milliseconds */
+    int status;                               /* of quern/status.h */
+    uint64_t processed, failed, stale, deleted, chunks, tokens;
+    const char *error; /* "" or the run's, or its last document's */
+} quern_run;
+
+/* The last `limit` runs of one source, or of all (NULL), the newest first; of each source the last hundred are kept. What
+ * changed nothing has no line. A non-zero return of fn ends the call, which returns it. EUNSUPPORTED: the store
+ * keeps no log. ENOTFOUND: no such source. */
+QUERN_API int quern_runs_each(quern_store *s, const char *source, size_t limit,
+                              int (*fn)(const quern_run *run, void *ud), void *ud,
+                              quern_error *err);
+
 #ifdef __cplusplus
 }
 #endif

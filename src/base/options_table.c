@@ -132,9 +132,13 @@ static const quern_option options[] = {
 
     /* ---- fill, search, status, verify ---- */
     {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000,
-     "fill work generation-build search similar", 0,
+     "fill work generation-build search similar status", 0,
      "search, similar: at most so many hits (default: 10); fill, generation build: embed at most "
-     "so many documents (default: all); work: end after so many tasks (default: never)."},
+     "so "
+     "many documents (default: all); work: end after so many tasks (default: never); status: lines "
+     "of a list (default: 100; --runs: 10)."},
+    {"runs", "QUERN_RUNS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
+     "Show what the last fills did instead."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
     {"mode", "QUERN_MODE", QUERN_OPTION_CHOICE, "MODE", "vector", "vector|text|hybrid", 0, 0,

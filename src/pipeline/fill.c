@@ -245,9 +245,35 @@ int quern__fill_lock(quern_store *s, const char *name, uint32_t wait_ms, void **
     return s->table.lock(s->self, lock, wait_ms, held, err);
 }
 
+/* A run that did something or failed has a line in the log; that it could not be written is no fault of the run. */
+static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_error *err)
+{
+    const quern_fill_report *p = r->report;
+    bool quiet = rc == QUERN_OK && !(p->processed || p->stale || p->deleted);
+    if (r->opt->dry_run || quiet || !r->s->table.run_put)
+        return;
+    quern_run run = {.source = r->recipe->spec.name,
+                     .generation = r->generation.id,
+                     .started_ms = began_ms,
+                     .ended_ms = quern__wall_ms(),
+                     .status = rc,
+                     .processed = p->processed,
+                     .failed = p->failed,
+                     .stale = p->stale,
+                     .deleted = p->deleted,
+                     .chunks = p->chunks,
+                     .tokens = p->tokens,
+                     .error = rc != QUERN_OK && err ? err->msg : p->last_error};
+    quern_error ignored;
+    if (r->s->table.run_put(r->s->self, &run, &ignored) != QUERN_OK)
+        quern__log(QUERN_LOG_WARN, "fill", "source %s: its run is not in the log: %s", run.source,
+                   ignored.msg);
+}
+
 static int run_source(fill_run *r, const char *name, quern_error *err)
 {
     void *held = NULL;
+    int64_t began_ms = quern__wall_ms();
     int rc = quern__recipe_open(&r->recipe, r->s, name, err);
     if (rc == QUERN_OK)
         rc = settle_options(r, err);
@@ -267,6 +293,7 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_index(r, err);
         r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;
+        log_run(r, began_ms, rc, err);
     }
     if (held)
         r->s->table.unlock(r->s->self, held);

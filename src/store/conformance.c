@@ -963,6 +963,40 @@ static int a_lock_has_one_holder(suite *s)
     return QUERN_OK;
 }
 
+static int see_run(const quern_run *run, void *ud)
+{
+    seen *v = ud;
+    if (v->n == MOST || strcmp(run->source, "items") != 0)
+        return -99;
+    keep(v->title[v->n], quern_str_of(run->error));
+    v->chunks[v->n] = (int)run->processed;
+    v->created[v->n] = run->started_ms;
+    return next(v);
+}
+
+static int runs_are_kept(suite *s)
+{
+    int64_t g;
+    seen v = {0}, none = {0};
+    quern_run run = {.source = "items", .started_ms = 1000, .ended_ms = 2000, .error = ""};
+    BEGIN(1, &g);
+    if (!s->t->run_put || !s->t->run_each)
+        return QUERN_OK;
+    run.generation = g;
+    for (run.processed = 1; run.processed <= 130; run.processed++) {
+        run.error = run.processed == 130 ? "the last" : "";
+        MUST(CALL(run_put, &run) == QUERN_OK);
+    }
+    MUST(CALL(run_each, "items", 3, see_run, &v) == QUERN_OK && v.n == 3);
+    MUST(v.chunks[0] == 130 && v.chunks[2] == 128 && v.created[0] == 1000);
+    MUST(strcmp(v.title[0], "the last") == 0 && v.title[1][0] == '\0');
+    v = (seen){.stop_at = 2};
+    MUST(CALL(run_each, NULL, 10, see_run, &v) == 42 && v.n == 2);
+    MUST(CALL(source_remove, "items") == QUERN_OK);
+    MUST(CALL(run_each, NULL, 10, see_run, &none) == QUERN_OK && none.n == 0);
+    return QUERN_OK;
+}
+
 static const suite_rule rules[] = {
     RULE(sources_are_kept),
     RULE(declarations_are_tried),
@@ -988,6 +1022,7 @@ static const suite_rule rules[] = {
     RULE(erase_takes_only_what_is_gone),
     RULE(staged_documents_show_when_published),
     RULE(given_ids_are_given_once),
+    RULE(runs_are_kept),
     RULE(a_lock_has_one_holder),
 };
 

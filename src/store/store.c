@@ -397,3 +397,29 @@ int quern_source_remove(quern_store *s, const char *name, quern_error *err)
     QUERN__REQUIRE(s && name, err);
     return s->table.source_remove(s->self, name, err);
 }
+
+/* ---- the log of fills ---- */
+
+static int is_source(const quern_source_spec *spec, void *ud)
+{
+    return strcmp(spec->name, ud) == 0;
+}
+
+int quern_runs_each(quern_store *s, const char *source, size_t limit,
+                    int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err)
+{
+    QUERN__REQUIRE(s && fn, err);
+    if (!s->table.run_each)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "store %s keeps no log of its fills",
+                           s->table.name);
+    if (source) {
+        char name[LONGEST_SOURCE_NAME + 1];
+        if (strlen(source) > LONGEST_SOURCE_NAME)
+            return quern__fail(err, QUERN_ENOTFOUND, 0, "no source %.80s", source);
+        memcpy(name, source, strlen(source) + 1);
+        int rc = s->table.source_each(s->self, is_source, name, err);
+        if (rc != 1)
+            return rc ? rc : quern__fail(err, QUERN_ENOTFOUND, 0, "no source %s", source);
+    }
+    return s->table.run_each(s->self, source, limit, fn, ud, err);
+}

@@ -18,6 +18,8 @@ int quern__resolve_template(quern__template *t, quern_store *s, const quern_sour
 /* A generation of fewer vectors is searched exactly, unless it is asked otherwise: that takes some milliseconds and
  * misses nothing. */
 enum { QUERN__INDEX_ROWS = 20000 };
+/* Runs of a source in the log of fills. */
+enum { QUERN__RUNS_KEPT = 100 };
 
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);

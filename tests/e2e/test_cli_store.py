@@ -298,6 +298,21 @@ class Tables(TableTest):
         self.assertEqual(self.sql("select name from sqlite_master order by 1"), before)
         self.refused(2, "is both the database and the store", "fill", "--store", "./quern.db")
 
+    def test_the_log_of_fills(self):
+        self.declare()
+        self.assertEqual(self.ok("status", "--runs").out, b"")
+        self.ok("fill")
+        self.ok("fill")  # changes nothing, so it has no line
+        self.db.execute("delete from books where id = 1")
+        self.db.commit()
+        self.ok("fill")
+        runs = self.ok("status", "--runs", "--json").lines
+        self.assertEqual([(r["source"], r["status"], r["processed"], r["deleted"]) for r in runs],
+                         [("books", "OK", 0, 1), ("books", "OK", 20, 0)])
+        self.assertLessEqual(runs[1]["started"], runs[0]["started"])
+        self.assertEqual(self.ok("status", "--runs", "--limit", "1").message, "")
+        self.refused(4, "no source other", "status", "--runs", "--source", "other")
+
     def test_journal_mode_stays_unless_asked(self):
         self.assertEqual(self.sql("pragma journal_mode"), [("delete",)])
         self.declare()

@@ -304,6 +304,12 @@ typedef struct quern_store_table {
                          quern_publish_report *report, int *more, quern_error *err);
     int (*stage_drop)(void *self, int64_t batch, quern_error *err);
 
+    /* -- the log of fills. put: old runs of the source may go; of a source that is gone nothing is kept. each: of one source
+     * or of all (NULL), the newest first. Both may be NULL. -- */
+    int (*run_put)(void *self, const quern_run *run, quern_error *err);
+    int (*run_each)(void *self, const char *source, size_t limit,
+                    int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err);
+
     /* -- one worker at a time on a name ("fill:documents") ; released by unlock, close or the process's death.
      * EBUSY: holder's host, pid and start in the message. -- */
     int (*lock)(void *self, const char *name, uint32_t wait_ms, void **held, quern_error *err);

@@ -166,6 +166,8 @@ static int sweep_one(quern__postgres *s, int64_t source, quern_error *err)
                                  "DELETE FROM @tasks WHERE id IN (SELECT id FROM @tasks"
                                  " WHERE source = $1 LIMIT 1000)",
                                  &p, &went, err);
+    if (!rc)
+        rc = quern__postgres_run(s, "DELETE FROM @runs WHERE source = $1", &p, NULL, err);
     while (!rc && batch) {
         rc = next_id(s, "SELECT id FROM @batches WHERE source = $1 LIMIT 1", source, &batch, err);
         if (!rc && batch)

@@ -234,6 +234,8 @@ static int sweep_one(quern__sqlite *s, int64_t source, quern_error *err)
                            "DELETE FROM quern_tasks WHERE id IN"
                            " (SELECT id FROM quern_tasks WHERE source = ?1 LIMIT 200)",
                            source, err);
+    if (!rc)
+        rc = delete_slices(s, "DELETE FROM quern_runs WHERE source = ?1", source, err);
     while (!rc && batch) {
         rc = next_id(s, "SELECT id FROM quern_batches WHERE source = ?1", source, &batch, err);
         if (!rc && batch)
