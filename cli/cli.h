@@ -46,6 +46,7 @@ int cmd_generation_activate(cli *c, quern_error *err);
 int cmd_generation_retire(cli *c, quern_error *err);
 int cmd_generation_purge(cli *c, quern_error *err);
 int cmd_requeue(cli *c, quern_error *err);
+int cmd_migrate(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);
 int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);

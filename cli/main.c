@@ -48,6 +48,7 @@ static const struct {
     {"generation retire", cmd_generation_retire},
     {"generation purge", cmd_generation_purge},
     {"requeue", cmd_requeue},
+    {"migrate", cmd_migrate},
     {"search", cmd_search},
     {"similar", cmd_similar},
     {"status", cmd_status},

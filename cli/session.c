@@ -165,11 +165,16 @@ int open_store(const cli *c, int read_only, quern_store **out, quern_error *err)
 /* For commands that change what is there: they make no file, and no table in a file of somebody else. */
 int open_existing_store(const cli *c, quern_store **out, quern_error *err)
 {
-    int rc = open_store(c, 1, out, err);
-    if (rc != QUERN_OK)
-        return rc;
-    quern_store_free(*out);
-    return open_store(c, 0, out, err);
+    quern_store_options opt;
+    quern_migration_list *l = NULL;
+    *out = NULL;
+    store_options(c, 0, &opt);
+    int rc = quern_migration_list_open(&l, &opt, err);
+    int there = rc == QUERN_OK && quern_migration_list_at(l, 0)->applied_ms != 0;
+    quern_migration_list_free(l);
+    if (rc == QUERN_OK) /* where there is nothing, looking says so in the store's words */
+        rc = open_store(c, !there, out, err);
+    return rc;
 }
 
 int list_sources(const cli *c, char ***list, size_t *n, quern_error *err)

@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue generation requeue search similar status verify bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill enqueue generation requeue migrate search similar status verify bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -34,8 +34,6 @@ _quern()
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
-        --text-search) values="yes no" ;;
-        --mode) values="vector text hybrid" ;;
         --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
@@ -58,13 +56,12 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --text-search --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --text-search --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --price --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "work") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --max-chunks --overlap --headings --vector-type --max-document --once --interval --backstop-interval --claim --lease --tick --max-attempts --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -72,9 +69,10 @@ _quern()
         "generation retire") flags="--db --store --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --mode --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --runs --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "migrate") flags="--db --store --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "doctor") flags="--db --store --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -41,6 +41,28 @@ typedef struct quern_store_options {
 QUERN_API int quern_store_open(quern_store **out, const quern_store_options *opt, quern_error *err);
 QUERN_API void quern_store_free(quern_store *s);
 
+/* ---- schema: quern's own tables and their versions ---- */
+typedef struct quern_migration {
+    int64_t version;
+    const char *name;
+    const char *up,
+        *down; /* SQL; on PostgreSQL to be run with the search path set to quern's schema */
+    int64_t applied_ms; /* 0: not applied */
+} quern_migration;
+typedef struct quern_migration_list quern_migration_list;
+
+/* All that this version knows, oldest first, and which of them the database has; nothing is changed, and a file that is
+ * not there is not made. EMISMATCH: a newer version of quern made it (both versions named), or its ledger
+ * is not one that this version's migrations leave. */
+QUERN_API int quern_migration_list_open(quern_migration_list **out, const quern_store_options *opt,
+                                        quern_error *err);
+QUERN_API size_t quern_migration_list_count(const quern_migration_list *l);
+QUERN_API const quern_migration *quern_migration_list_at(const quern_migration_list *l, size_t i);
+QUERN_API void quern_migration_list_free(quern_migration_list *l);
+/* Down to a version, in one transaction: later tables and columns go with what is in them. 0: all of quern's. (Up is
+ * quern_store_open's.) ENOTFOUND: there is no such version. */
+QUERN_API int quern_migrate_down(const quern_store_options *opt, int64_t version, quern_error *err);
+
 /* ---- sources: which rows are documents ---- */
 typedef struct quern_source_spec {
     size_t struct_size;

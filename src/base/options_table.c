@@ -15,7 +15,8 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill work enqueue generation requeue search similar status verify bench doctor"
+    "add source fill work enqueue generation requeue migrate search similar status verify bench "  \
+    "doctor"
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work generation-build search similar status verify "     \
     "bench doctor"
@@ -167,8 +168,16 @@ static const quern_option options[] = {
      "Say which index answered and how many candidates were dropped for what reason."},
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,
      "Look only at rows whose revision column is at least this."},
-    {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-build",
-     0, "Write nothing; count the documents, tokens and bytes that a fill would make."},
+    {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "fill generation-build migrate", 0,
+     "Write nothing; count the documents, tokens and bytes that a fill would make; migrate: say "
+     "what would be done."},
+    {"check", "QUERN_CHECK", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "migrate", 0,
+     "Exit 1 unless quern's tables are of this version."},
+    {"print", "QUERN_PRINT", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "migrate", 0,
+     "Write the SQL that would be run, and run none of it."},
+    {"down", "QUERN_DOWN", QUERN_OPTION_COUNT, "VERSION", NULL, NULL, 0, 1000, "migrate", 0,
+     "Go down to that version; 0 removes all of quern's tables and what is in them."},
     {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill", 0,
      "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
      "would."},
@@ -237,12 +246,13 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill work enqueue generation requeue search "
+     "embed similarity tokenize chunk model add source fill work enqueue generation requeue "
+     "migrate search "
      "similar "
      "status verify bench doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "model-remove source-remove generation-retire generation-purge", 0,
+     "model-remove source-remove generation-retire generation-purge migrate", 0,
      "Do not ask before removing."},
     {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
      "No progress, hints or summaries; errors and data only."},
@@ -351,6 +361,11 @@ static const quern_command commands[] = {
     {"requeue", "", "Have documents embedded again by the next fill.",
      "Searches go on finding their vectors until then. One of --all, --failed, --key and --where.",
      "quern requeue --source books --failed"},
+    {"migrate", "", "Bring quern's own tables to this version, or down to an earlier one.",
+     "Commands that write do the first by themselves. On PostgreSQL the SQL of --print is run with "
+     "the "
+     "search path set to quern's schema.",
+     "quern migrate --dry-run"},
     {"search", "QUERY", "Find documents by meaning.",
      "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
      "is current; no hit at all is no error.",

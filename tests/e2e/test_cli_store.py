@@ -336,14 +336,14 @@ class EveryFlag(TableTest):
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
-        "config": "empty.ini", "wait": "1s", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
+        "config": "empty.ini", "wait": "1s", "down": "3", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
         "fill": [], "enqueue": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
-        "generation purge": [], "requeue": [], "doctor": [], "help": []}
+        "generation purge": [], "requeue": [], "migrate": [], "doctor": [], "help": []}
     built = 100
     FAILS = {"model pull"}  # nothing is published under that name
 

@@ -165,6 +165,49 @@ class Generations(test_postgres.PostgresTest):
                 self.assertEqual((answer.json["processed"], answer.json["deleted"]), (1, deleted))
         self.assertEqual(self.states(), ["active", "active"])
 
+    def test_down_and_up_on_data(self):
+        self.each("fill")
+        newest = self.each("migrate", "--dry-run", "--json")[0].json
+        self.assertEqual(newest["migrations"], [])
+        newest = newest["from"]
+        self.assertGreaterEqual(newest, 3)
+        self.each("migrate", "--check")
+        hits = [a.json["hits"] for a in self.each("search", "ban", "--json")]
+        self.all_refused(2, "give --yes", "migrate", "--down", "1")
+        for answer in self.each("migrate", "--down", "1", "--dry-run", "--json"):
+            self.assertEqual([m["version"] for m in answer.json["migrations"]], list(range(newest, 1, -1)))
+        self.each("migrate", "--check")  # nothing was done
+        for to in (2, 1):
+            with self.subTest(to):
+                for answer in self.each("migrate", "--down", to, "--yes", "--json"):
+                    self.assertEqual((answer.json["from"], answer.json["to"], answer.json["done"]), (newest, to, True))
+                self.all_refused(1, "schema %d, this quern's is %d" % (to, newest), "migrate", "--check")
+                self.all_refused(1, "made by an older quern (schema %d" % to, "search", "ban")
+                for answer in self.each("migrate", "--print"):
+                    self.assertIn("-- up %04d" % newest, answer.out.decode())
+                    self.assertIn("ALTER TABLE", answer.out.decode())
+                self.each("migrate")
+                self.each("migrate", "--check")
+                for answer in self.each("fill", "--json"):
+                    self.assertEqual((answer.json["processed"], answer.json["done"]), (0, ROWS))
+                self.assertEqual([a.json["hits"] for a in self.each("search", "ban", "--json")], hits)
+        self.each("migrate", "--down", "1", "--yes")
+        self.each("fill")  # whatever writes brings the tables up
+        self.each("migrate", "--check")
+        self.each("migrate", "--down", "0", "--yes")
+        self.all_refused(4, "no table of quern's", "search", "ban")
+        self.all_refused(4, "no table of quern's", "fill")
+        self.all_refused(4, "there is no version 77", "migrate", "--down", "77", "--yes")
+
+    def test_a_newer_schema_is_left_alone(self):
+        for url in self.urls:
+            table = "quern.migrations" if "://" in url else "quern_migrations"
+            self.urls, urls = [url], self.urls
+            self.edit("INSERT INTO %s VALUES (900, 'later', 0, '9.9.9')" % table)
+            self.urls = urls
+        for command in (("migrate",), ("migrate", "--check"), ("fill",), ("search", "ban"), ("migrate", "--down", "1", "--yes")):
+            self.all_refused(1, "made by quern 9.9.9 (schema 900)", *command)
+
     def test_without_the_old_model(self):
         self.each("fill")
         self.ok("model", "remove", "first", "--yes")

@@ -8,6 +8,7 @@
 #include "store/postgres/postgres_store.h"
 
 #include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,11 @@
 
 enum { BUSY_MS = 5000, OLDEST_VECTOR = 800 };
 
-static void postgres_close(void *self)
+void quern__postgres_close(void *self)
 {
     quern__postgres *s = self;
+    if (!s)
+        return;
     if (s->src != s->own)
         quern__pg_close(s->src);
     quern__pg_close(s->own);
@@ -33,7 +36,7 @@ static void postgres_close(void *self)
 static const quern_store_table postgres_table = {
     .struct_size = sizeof(quern_store_table),
     .name = "postgres",
-    .close = postgres_close,
+    .close = quern__postgres_close,
     .source_check = quern__postgres_source_check,
     .source_put = quern__postgres_source_put,
     .source_each = quern__postgres_source_each,
@@ -207,11 +210,17 @@ static int open_schema(quern__postgres *s, quern_error *err)
             err, QUERN_ENOTFOUND, 0,
             "%s: holds no table of quern's yet; declare a source or add documents first",
             quern__pg_name(s->own));
+    if (!rc && version < quern__postgres_newest())
+        rc = quern__fail(err, QUERN_EMISMATCH, version,
+                         "%s: made by an older quern (schema %" PRId64 ", this one's is %" PRId64
+                         "); `quern migrate` brings it up",
+                         quern__pg_name(s->own), version, quern__postgres_newest());
     return rc;
 }
 
-int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err)
+int quern__postgres_connect(quern__postgres **out, const quern_store_options *opt, quern_error *err)
 {
+    *out = NULL;
     uint32_t busy_ms = opt->busy_ms ? opt->busy_ms : BUSY_MS;
     if (opt->wal)
         return quern__fail(err, QUERN_EINVAL, 0,
@@ -238,10 +247,21 @@ int quern__postgres_open(quern_store **out, const quern_store_options *opt, quer
     if (!rc)
         rc = look_for_vector(s, err);
     if (!rc)
+        *out = s;
+    else
+        quern__postgres_close(s);
+    return rc;
+}
+
+int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err)
+{
+    quern__postgres *s = NULL;
+    int rc = quern__postgres_connect(&s, opt, err);
+    if (!rc)
         rc = open_schema(s, err);
     if (!rc)
         rc = quern_store_from_table(out, &postgres_table, s, err);
     if (rc)
-        postgres_close(s);
+        quern__postgres_close(s);
     return rc;
 }

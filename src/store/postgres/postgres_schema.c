@@ -10,16 +10,13 @@
 
 #include "base/compiler.h"
 #include "base/os.h"
+#include "store/migration.h"
 
-struct quern__migration {
-    int64_t version;
-    const char *name, *up, *down;
-};
 #include "store/postgres/migrations.h"
 
 static const int64_t migration_lock = 0x717565726e736368; /* "quernsch" */
 
-static int64_t newest(void)
+int64_t quern__postgres_newest(void)
 {
     return migrations[QUERN__COUNT(migrations) - 1].version;
 }
@@ -46,12 +43,12 @@ int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *er
         return rc;
     if (quern__pg_rows(r)) {
         *version = quern__pg_get_int(r, 0, 0);
-        if (*version > newest())
+        if (*version > quern__postgres_newest())
             rc = quern__fail(err, QUERN_EMISMATCH, *version,
                              "%s: made by quern %s (schema %" PRId64
                              "); this is quern %s (schema %" PRId64 "): use a newer quern",
                              quern__pg_name(s->own), quern__pg_get_text(r, 0, 1).ptr, *version,
-                             quern_version_string(), newest());
+                             quern_version_string(), quern__postgres_newest());
     }
     quern__pg_clear(r);
     return rc;
@@ -125,7 +122,7 @@ static int migrate(void *ud, quern_error *err)
     quern__postgres *s = ud;
     int64_t version = 0;
     int rc = alone(s, &version, err);
-    if (rc || version == newest())
+    if (rc || version == quern__postgres_newest())
         return rc;
     rc = enter_schema(s, err);
     if (!rc)
@@ -144,7 +141,7 @@ int quern__postgres_migrate(quern__postgres *s, quern_error *err)
 {
     int64_t version = 0;
     int rc = quern__postgres_schema(s, &version, err);
-    if (rc || version == newest())
+    if (rc || version == quern__postgres_newest())
         return rc;
     return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate, s, err);
 }
@@ -174,4 +171,38 @@ int quern__postgres_migrate_down(quern__postgres *s, int64_t to_version, quern_e
 {
     descent d = {s, to_version};
     return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate_down, &d, err);
+}
+
+/* ---- from outside ---- */
+
+static int read_ledger(quern__postgres *s, quern__ledger *l, quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    int64_t version = 0;
+    int rc = quern__postgres_schema(s, &version, err);
+    if (rc || version == 0)
+        return rc;
+    rc = quern__postgres_query(s, "SELECT version, applied_ms FROM @migrations", NULL,
+                               QUERN__PG_AS_TEXT, &r, err);
+    for (size_t row = 0; !rc && row < quern__pg_rows(r); row++)
+        for (size_t i = 0; i < l->n; i++)
+            if (l->known[i].version == quern__pg_get_int(r, row, 0))
+                l->applied_ms[i] = QUERN__MAX(quern__pg_get_int(r, row, 1), 1);
+    quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_versions(const quern_store_options *opt, int64_t down, quern__ledger *ledger,
+                             quern_error *err)
+{
+    quern__postgres *s = NULL;
+    _Static_assert(QUERN__COUNT(migrations) <= QUERN__MOST_MIGRATIONS, "room in a ledger");
+    *ledger = (quern__ledger){.known = migrations, .n = QUERN__COUNT(migrations)};
+    int rc = quern__postgres_connect(&s, opt, err);
+    if (!rc)
+        rc = read_ledger(s, ledger, err);
+    if (!rc && down >= 0)
+        rc = quern__postgres_migrate_down(s, down, err);
+    quern__postgres_close(s);
+    return rc;
 }

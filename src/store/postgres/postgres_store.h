@@ -41,6 +41,10 @@ typedef struct quern__postgres {
 } quern__postgres;
 
 /* postgres_open.c */
+/* The connections alone, whatever the schema; close takes NULL. */
+int quern__postgres_connect(quern__postgres **out, const quern_store_options *opt,
+                            quern_error *err);
+void quern__postgres_close(void *self);
 int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err);
 /* quern__pg_query, run and scalar on `own`; every '@' in sql becomes the prefix: "SELECT key FROM @stamps". */
 int quern__postgres_query(quern__postgres *s, const char *sql, const quern__pg_params *params,
@@ -52,10 +56,16 @@ int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_
 
 /* postgres_schema.c */
 int quern__postgres_migrate(quern__postgres *s, quern_error *err);
+int64_t quern__postgres_newest(void); /* version of the schema that this quern makes */
 /* Removes tables down to that version, 0: all of them. The schema itself stays: it may be the user's. */
 int quern__postgres_migrate_down(quern__postgres *s, int64_t to_version, quern_error *err);
 /* 0: none. EMISMATCH: newer */
 int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *err);
+
+struct quern__ledger;
+/* What has been applied; with down >= 0 down to that version, too. */
+int quern__postgres_versions(const quern_store_options *opt, int64_t down,
+                             struct quern__ledger *ledger, quern_error *err);
 
 /* postgres_source.c */
 int quern__postgres_source_check(void *self, const quern_source_spec *spec,

@@ -7,6 +7,7 @@
  */
 #include "store/sqlite/sqlite_store.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -122,6 +123,11 @@ static int open_schema(quern__sqlite *s, quern_error *err)
             err, QUERN_ENOTFOUND, 0,
             "%s: holds no table of quern's yet; declare a source or add documents first",
             quern__db_path(s->own));
+    if (!rc && s->read_only && version < quern__sqlite_newest())
+        rc = quern__fail(err, QUERN_EMISMATCH, version,
+                         "%s: made by an older quern (schema %" PRId64 ", this one's is %" PRId64
+                         "); `quern migrate` brings it up",
+                         quern__db_path(s->own), version, quern__sqlite_newest());
     if (rc)
         return rc;
     rc = quern__db_int(

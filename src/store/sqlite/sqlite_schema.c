@@ -9,16 +9,18 @@
 
 #include "base/compiler.h"
 #include "base/os.h"
+#include "store/migration.h"
 
-struct quern__migration {
-    int64_t version;
-    const char *name, *up, *down;
-};
 #include "store/sqlite/migrations.h"
 
 static const char ledger[] = "CREATE TABLE IF NOT EXISTS quern_migrations ("
                              " version INTEGER PRIMARY KEY, name TEXT NOT NULL,"
                              " applied_ms INTEGER NOT NULL, quern_version TEXT NOT NULL) STRICT";
+
+int64_t quern__sqlite_newest(void)
+{
+    return migrations[QUERN__COUNT(migrations) - 1].version;
+}
 
 int quern__sqlite_schema(quern__db *db, int64_t *version, quern_error *err)
 {
@@ -117,5 +119,46 @@ int quern__sqlite_migrate_down(quern__db *db, int64_t to_version, quern_error *e
     if (!rc)
         return quern__db_commit(db, err);
     quern__db_rollback(db);
+    return rc;
+}
+
+/* ---- from outside ---- */
+
+static int read_ledger(quern__db *db, quern__ledger *l, quern_error *err)
+{
+    quern__stmt *stmt;
+    int64_t version = 0;
+    int rc = quern__sqlite_schema(db, &version, err);
+    if (rc || version == 0)
+        return rc;
+    rc = quern__db_prepare(db, "SELECT version, applied_ms FROM quern_migrations", &stmt, err);
+    if (rc)
+        return rc;
+    while ((rc = quern__db_step(db, stmt, err)) == 1)
+        for (size_t i = 0; i < l->n; i++)
+            if (l->known[i].version == quern__db_get_int(stmt, 0))
+                l->applied_ms[i] = QUERN__MAX(quern__db_get_int(stmt, 1), 1);
+    quern__db_finish(db, stmt);
+    return rc;
+}
+
+int quern__sqlite_versions(const char *path, int64_t down, quern__ledger *out, quern_error *err)
+{
+    quern__db *db = NULL;
+    quern__stat st;
+    _Static_assert(QUERN__COUNT(migrations) <= QUERN__MOST_MIGRATIONS, "room in a ledger");
+    *out = (quern__ledger){.known = migrations, .n = QUERN__COUNT(migrations)};
+    int rc = quern__stat_path(path, &st, err);
+    if (rc || !st.exists)
+        return rc;
+    /* writable even to look: the first to open a file after a crash must roll its journal back */
+    rc = quern__db_open(&db, path, QUERN__DB_WRITE, 5000, err);
+    if (!rc && down < 0)
+        rc = quern__db_exec(db, "PRAGMA query_only = 1", err);
+    if (!rc)
+        rc = read_ledger(db, out, err);
+    if (!rc && down >= 0)
+        rc = quern__sqlite_migrate_down(db, down, err);
+    quern__db_close(db);
     return rc;
 }

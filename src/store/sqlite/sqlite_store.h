@@ -25,9 +25,15 @@ int quern__sqlite_open(quern_store **out, const quern_store_options *opt, quern_
 
 /* sqlite_schema.c: brings quern's tables to the newest version; `exists` only looks. */
 int quern__sqlite_migrate(quern__db *db, quern_error *err);
+int64_t quern__sqlite_newest(void);
 int quern__sqlite_migrate_down(quern__db *db, int64_t to_version, quern_error *err);
 int quern__sqlite_schema(quern__db *db, int64_t *version,
                          quern_error *err); /* 0: none. EMISMATCH: newer */
+
+struct quern__ledger;
+/* Of the file at path, which need not be there: what has been applied; with down >= 0 down to that version, too. */
+int quern__sqlite_versions(const char *path, int64_t down, struct quern__ledger *ledger,
+                           quern_error *err);
 
 /* sqlite_source.c */
 int quern__sqlite_source_check(void *self, const quern_source_spec *spec,
