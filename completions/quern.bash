@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill enqueue generation requeue migrate search similar status verify bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue generation requeue migrate search similar status verify bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -62,6 +62,7 @@ _quern()
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "fill") flags="--db --store --wal --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --since --dry-run --price --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "work") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --max-chunks --overlap --headings --vector-type --max-document --once --interval --backstop-interval --claim --lease --tick --max-attempts --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -70,8 +71,8 @@ _quern()
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "migrate") flags="--db --store --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
