@@ -380,6 +380,8 @@ class EveryFlag(TableTest):
         given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
         if command.startswith("generation "):
             given += self.generation(command, option)
+        if command == "migrate" and option == "down":
+            given += ["--dry-run"]
         if command == "similar" and option != "source":
             given += ["--source", "books"]
         if command == "requeue":
