@@ -34,6 +34,8 @@ _quern()
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
+        --text-search) values="yes no" ;;
+        --mode) values="vector text hybrid" ;;
         --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
@@ -56,8 +58,8 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --text-search --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --wal --text --table --query --key --revision --where --meta --prepare --text-search --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -71,7 +73,7 @@ _quern()
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "migrate") flags="--db --store --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --mode --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
