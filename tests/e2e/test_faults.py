@@ -1,5 +1,5 @@
-"""Everything at once, on both stores: fills are killed at random moments while rows are inserted, edited and deleted, and a
-searcher checks every hit against what the row was. 4 rounds in the short form, 200 with QUERN_LONG=1; at the end every
+"""Everything at once, on both stores: fills and workers are killed at random moments while rows are inserted, edited and
+deleted and tasks are put, and a searcher checks every hit against what the row was. 4 rounds in the short form, 200 with QUERN_LONG=1; at the end every
 live row has exactly its current vectors. Beside that: a disk that is full in the middle, a clock that is set back, PostgreSQL
 that is restarted. The seed is printed; QUERN_SEED sets it.
 """
@@ -167,18 +167,31 @@ class Faults(CommandTest):
                 self.wrong.append("another text's vector: %s, which scores %s" % (hit, scores.get(text)))
         return len(hits)
 
-    def killed_fill(self, span):
-        process = subprocess.Popen([BIN, "fill", "--threads", "1"], cwd=self.cwd, env=self.environment(),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(self.rng.uniform(0.01, span))
-        except subprocess.TimeoutExpired:
-            process.kill()
-        return process.wait() == -9
+    def killed_often(self, span, count):
+        """So many processes side by side, each killed after a while of its own; gives how many really were."""
+        died, running = 0, []
+        for i in range(count):
+            how = self.rng.choice((["fill"], ["work", "--tick", "50ms", "--lease", "1s"]))
+            process = subprocess.Popen([BIN, *how, "--threads", "1"], cwd=self.cwd, env=self.environment(),
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            running.append((time.monotonic() + self.rng.uniform(0.01, span), process))
+        for end, process in sorted(running, key=lambda r: r[0]):
+            try:
+                process.wait(max(0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+            died += process.wait() == -9
+        return died
+
+    def enqueue(self):
+        keys = [str(self.rng.randrange(ROWS)) for _ in range(20)]
+        self.quern("enqueue", "--source", "items", *keys)
 
     def settle(self):
-        """Nothing changes any more: one fill, and every row has its vectors, no other has any."""
+        """Nothing changes any more: the tasks that are left and one fill, and every row has its vectors, no other has any."""
         live = self.history.live()
+        time.sleep(1.1)  # the leases of those who were killed
+        self.ok("work", "--once")
         report = self.ok("fill", "--json").json
         self.assertEqual((report["total"], report["done"], report["failed"]), (len(live), len(live), 0))
         verified = self.ok("verify", "--all", "--json").json
@@ -211,7 +224,8 @@ class Faults(CommandTest):
                 t.start()
             try:
                 each(n)
-                died += sum(self.killed_fill(0.4) for _ in range(3))
+                self.enqueue()
+                died += self.killed_often(0.6, 4)
             finally:
                 stop.set()
                 for t in threads:
@@ -219,7 +233,7 @@ class Faults(CommandTest):
             self.assertEqual(self.wrong, [], "seed %d" % SEED)
         self.settle()
         self.assertGreater(sum(seen), 0, "no search found anything: nothing was checked")
-        self.assertGreater(died, rounds // 3, "too few fills were really killed")
+        self.assertGreater(died, rounds // 3, "too few processes were really killed")
 
     def test_kills_under_edits_and_searches(self):
         self.run_rounds(ROUNDS)
