@@ -45,6 +45,7 @@ int cmd_generation_build(cli *c, quern_error *err);
 int cmd_generation_activate(cli *c, quern_error *err);
 int cmd_generation_retire(cli *c, quern_error *err);
 int cmd_generation_purge(cli *c, quern_error *err);
+int cmd_generation_sql(cli *c, quern_error *err);
 int cmd_requeue(cli *c, quern_error *err);
 int cmd_migrate(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);

@@ -47,6 +47,7 @@ static const struct {
     {"generation activate", cmd_generation_activate},
     {"generation retire", cmd_generation_retire},
     {"generation purge", cmd_generation_purge},
+    {"generation sql", cmd_generation_sql},
     {"requeue", cmd_requeue},
     {"migrate", cmd_migrate},
     {"search", cmd_search},

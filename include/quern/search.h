@@ -84,6 +84,12 @@ QUERN_API int quern_search(quern_results **out, quern_store *s, quern_embedder *
 QUERN_API int quern_similar(quern_results **out, quern_store *s, quern_embedder *e,
                             const char *source, quern_str key, const quern_search_options *opt,
                             quern_error *err);
+/* SQL with numbered placeholders that finds the same documents in a source's active generation, for programs that ask the
+ * database themselves: index EXACT, PGVECTOR or TWO_STAGE. What it cannot do is said in its comments: it knows
+ * vectors and stamps, not your rows as they are now. *sql is the caller's (quern_free). ENOTFOUND; EUNSUPPORTED where
+ * that way, or any, cannot be said in SQL. */
+QUERN_API int quern_search_sql(char **sql, quern_store *s, const char *source, int index,
+                               quern_error *err);
 QUERN_API size_t quern_results_count(const quern_results *r);
 QUERN_API const quern_hit *quern_results_at(const quern_results *r, size_t i);
 QUERN_API const char *quern_results_model(const quern_results *r);

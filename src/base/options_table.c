@@ -142,6 +142,11 @@ static const quern_option options[] = {
      "Show what the last fills did instead."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
+    {"kind", "QUERN_KIND", QUERN_OPTION_CHOICE, "KIND", "exact", "exact|ann|two-stage", 0, 0,
+     "generation-sql", 0,
+     "How the statement looks for near vectors: at all of them, by pgvector's HNSW graph, or by "
+     "signs "
+     "first."},
     {"mode", "QUERN_MODE", QUERN_OPTION_CHOICE, "MODE", "vector", "vector|text|hybrid", 0, 0,
      "search", 0,
      "How documents are found: by meaning, by their words, or by both (reciprocal rank fusion). "
@@ -358,6 +363,13 @@ static const quern_command commands[] = {
      "quern generation retire 4 --yes"},
     {"generation purge", "[ID]", "Remove a generation and free its space.",
      "By its id, or every retired one of --source.", "quern generation purge 3 --yes"},
+    {"generation sql", "SOURCE", "Print the search of a source's active generation as SQL.",
+     "For programs that ask the database themselves. Placeholders are numbered and explained in "
+     "the "
+     "statement's comments. It knows vectors and stamps, but not your rows as they are now: join "
+     "the keys "
+     "with them.",
+     "quern generation sql books --kind two-stage"},
     {"requeue", "", "Have documents embedded again by the next fill.",
      "Searches go on finding their vectors until then. One of --all, --failed, --key and --where.",
      "quern requeue --source books --failed"},
@@ -367,8 +379,8 @@ static const quern_command commands[] = {
      "search path set to quern's schema.",
      "quern migrate --dry-run"},
     {"search", "QUERY", "Find documents by meaning.",
-     "Exact cosine over all stored vectors. A hit exists, matches its source's predicate now, and "
-     "is current; no hit at all is no error.",
+     "By meaning, by words or by both (--mode), of all sources or some. A hit exists, matches its "
+     "source's predicate now, and is current; no hit at all is no error.",
      "quern search 'how do I cancel my subscription' --limit 3"},
     {"similar", "KEY", "Find documents that are like one that is stored.",
      "KEY is as hits show it: 42, abc, '[1,\"x\"]'. The document's own stored vectors are the "

@@ -327,7 +327,7 @@ class Tables(TableTest):
 class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
-        "mode": "vector", "text-search": "yes",
+        "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
@@ -343,7 +343,7 @@ class EveryFlag(TableTest):
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
         "fill": [], "enqueue": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
-        "generation purge": [], "requeue": [], "migrate": [], "doctor": [], "help": []}
+        "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
     built = 100
     FAILS = {"model pull"}  # nothing is published under that name
 

@@ -250,6 +250,53 @@ class Words(Search):
             self.assertEqual(db.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'quern_text%'").fetchone()[0], 1)
 
 
+class Sql(Search):
+    """`generation sql` is run as it is printed."""
+    test_filters = test_chunks_and_mmr = test_similar = test_explain = None
+
+    def run_sql(self, db, statement, vector, limit, chunks):
+        if db == "file.db":
+            with sqlite3.connect(os.path.join(self.cwd, db)) as file:
+                return [(json.loads(k), c, s) for k, c, s in file.execute(statement.rstrip().rstrip(";"), (vector, limit))]
+        bound = "'%s', %d" % (vector, limit) + (", %d" % chunks if "$3" in statement else "")
+        found = test_postgres.psql(db, "PREPARE near AS\n%s\nEXECUTE near(%s);" % (statement, bound))
+        return [(json.loads(row[0]), int(row[1]), float(row[2])) for row in found if len(row) == 3]
+
+    def same(self, got, hits):
+        self.assertEqual(len(got), len(hits))
+        for (key, chunk, similarity), hit in zip(got, hits):
+            self.assertAlmostEqual(similarity, hit["similarity"], 5)
+        # nearly equal ones may change places, and only those
+        order = lambda rows: [key for s, key in sorted(((-round(s, 4), str(key)) for key, s in rows))]
+        self.assertEqual(order([(k, s) for k, _, s in got]), order([(h["key"], h["similarity"]) for h in hits]))
+
+    def test_the_order_of_search(self):
+        self.declare()
+        vector = json.dumps(self.ok("embed", "--as", "query", "gut zan", "--format", "json").json[0]["embedding"])
+        for kind_of_vector in ("f16", "f32"):
+            for db in self.dbs:
+                self.ok("fill", "--vector-type", kind_of_vector, "--db", db)
+                plain = db == self.dbs[1] if len(self.dbs) > 1 else False
+                for kind, index in (("exact", "exact"), ("ann", "pgvector"), ("two-stage", "two-stage")):
+                    if plain or (db == "file.db" and kind != "exact"):
+                        self.refused(1, "no SQL", "generation", "sql", "items", "--kind", kind, "--db", db)
+                        continue
+                    if kind != "exact":
+                        self.ok("fill", "--vector-type", kind_of_vector, "--index", index, "--db", db)
+                    statement = self.ok("generation", "sql", "items", "--kind", kind, "--db", db).out.decode()
+                    self.assertTrue(statement.startswith("-- "))
+                    for limit in (10, 200):
+                        hits = self.ok("search", "gut zan", "--json", "--limit", limit, "--index", index, "--db", db).json["hits"] \
+                            if db != "file.db" else self.ok("search", "gut zan", "--json", "--limit", limit).json["hits"]
+                        self.same(self.run_sql(db, statement, vector, limit, 500), hits)
+                    if kind != "exact":
+                        shown = test_postgres.psql(db, "SET enable_seqscan = off; PREPARE near AS %s EXPLAIN EXECUTE near('%s', 5, 40);"
+                                                   % (statement, vector))
+                        self.assertIn({"ann": "graph", "two-stage": "signs"}[kind], str(shown))
+        self.refused(4, "nothing", "generation", "sql", "nothing", "--db", "file.db")
+        self.assertIn("json_each", self.ok("generation", "sql", "items", "--json", "--db", "file.db").json["sql"])
+
+
 @unittest.skipIf(WITHOUT_POSTGRES, "built without PostgreSQL")
 class Indexes(test_postgres.PostgresTest):
     """pgvector's indexes: whatever finds a hit, it is the same hit."""

@@ -291,6 +291,12 @@ typedef struct quern_store_table {
                      int (*fn)(quern_str key, quern_str revision, double score, void *ud), void *ud,
                      quern_error *err);
 
+    /* A statement of the database's own dialect that finds a generation's nearest documents in one of the ways: numbered
+     * placeholders for the query's vector, the number of documents and (not for EXACT) of chunks to look at, said in
+     * its comments; columns key, chunk, similarity. *sql is the caller's (quern_free). EUNSUPPORTED: there is none.
+     * May be NULL. */
+    int (*search_sql)(void *self, int64_t generation, int way, char **sql, quern_error *err);
+
     /* -- built-in documents: stage, then publish -- */
     int (*stage_begin)(void *self, const char *source, int64_t *batch,
                        quern_error *err); /* drops abandoned batches */

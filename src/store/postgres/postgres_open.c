@@ -65,6 +65,7 @@ static const quern_store_table postgres_table = {
     .index_state = quern__postgres_index_state,
     .index_build = quern__postgres_index_build,
     .nearest = quern__postgres_nearest,
+    .search_sql = quern__postgres_search_sql,
     .text_count = quern__postgres_text_count,
     .text_find = quern__postgres_text_find,
     .stage_begin = quern__postgres_stage_begin,

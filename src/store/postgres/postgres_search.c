@@ -299,3 +299,58 @@ int quern__postgres_nearest(void *self, int64_t generation, const float *query, 
     quern__free(wire);
     return rc;
 }
+
+/* ---- as SQL for others ---- */
+
+static void put_statement(const index_of *x, quern__buf *sql)
+{
+    const char *p = x->s->vector_prefix;
+    bool exact = x->way == QUERN_INDEX_EXACT;
+    char query[400];
+    snprintf(query, sizeof query, "($1::%svector)", p);
+    quern__buf_printf(sql,
+                      "-- $1: the vector of the query, '[0.1,0.2,...]'; $2: how many documents%s\n"
+                      "WITH near AS (\n    SELECT key, chunk, embedding FROM %svectors_%" PRId64,
+                      exact ? "" : ";\n-- $3: how many chunks to look at, 5 x $2 or more",
+                      x->s->prefix, x->g.id);
+    if (!exact) {
+        index_of halves = *x; /* $1 is a vector; where the column is a halfvec, it becomes one */
+        quern__buf_puts(sql, "\n    ORDER BY ");
+        put_expression(x, sql, "embedding");
+        quern__buf_printf(sql, " OPERATOR(%s%s) ", p, operator_of(x->way));
+        halves.g.storage = QUERN__PG_STORED_VECTOR;
+        put_expression(&halves, sql, query);
+        quern__buf_puts(sql, "\n    LIMIT $3");
+    }
+    quern__buf_printf(sql,
+                      "\n), best AS (\n    SELECT DISTINCT ON (n.key) n.key, n.chunk,\n"
+                      "           -(n.embedding::%svector OPERATOR(%s<#>) %s) AS similarity\n"
+                      "    FROM near AS n JOIN %sstamps AS s ON s.generation = %" PRId64
+                      " AND s.key = n.key AND s.outcome = 1\n"
+                      "    ORDER BY n.key, similarity DESC, n.chunk\n)\n"
+                      "SELECT key, chunk, similarity FROM best\nORDER BY similarity DESC, key ~ "
+                      "'^-?[0-9]+$' DESC,\n"
+                      "         CASE WHEN key ~ '^-?[0-9]+$' THEN key::numeric END, key COLLATE "
+                      "\"C\"\nLIMIT $2;\n",
+                      p, p, query, x->s->prefix, x->g.id);
+}
+
+int quern__postgres_search_sql(void *self, int64_t generation, int way, char **sql,
+                               quern_error *err)
+{
+    index_of x;
+    quern__buf b;
+    *sql = NULL;
+    int rc = open_index(&x, self, generation, way, err);
+    if (!rc && no_way(&x))
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, generation, "no SQL for this: %s", no_way(&x));
+    if (rc)
+        return rc;
+    quern__buf_init(&b, 16384);
+    put_statement(&x, &b);
+    rc = quern__buf_ok(&b, "a statement", err);
+    if (!rc && !(*sql = quern__buf_detach(&b)))
+        rc = quern__fail_memory(err, b.len);
+    quern__buf_dispose(&b);
+    return rc;
+}

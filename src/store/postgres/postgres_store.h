@@ -221,6 +221,9 @@ int quern__postgres_index_build(void *self, int64_t generation, int way, const q
 int quern__postgres_nearest(void *self, int64_t generation, const float *query, int way, size_t k,
                             size_t oversample, quern_block_fn fn, void *ud, quern_error *err);
 
+int quern__postgres_search_sql(void *self, int64_t generation, int way, char **sql,
+                               quern_error *err);
+
 /* postgres_text.c */
 /* Words of those that are stored, of all that have any; inside a transaction. */
 int quern__postgres_text_put(quern__postgres *s, int64_t generation, const quern_save *docs,

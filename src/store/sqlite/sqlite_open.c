@@ -55,6 +55,7 @@ static const quern_store_table sqlite_table = {
     .vectors = quern__sqlite_vectors,
     .resolve = quern__sqlite_resolve,
     .chunks = quern__sqlite_chunks,
+    .search_sql = quern__sqlite_search_sql,
     .text_count = quern__sqlite_text_count,
     .text_find = quern__sqlite_text_find,
     .stage_begin = quern__sqlite_stage_begin,

@@ -170,6 +170,9 @@ int quern__sqlite_task_held(quern__sqlite *s, const char *source, quern_str key,
 int quern__sqlite_task_forget(quern__sqlite *s, const char *source, quern_str key,
                               quern_error *err);
 
+/* sqlite_search.c */
+int quern__sqlite_search_sql(void *self, int64_t generation, int way, char **sql, quern_error *err);
+
 /* sqlite_text.c; drop, put and replace inside a transaction, where the table is there */
 int quern__sqlite_text_there(quern__sqlite *s, bool *there, quern_error *err);
 int quern__sqlite_text_make(quern__sqlite *s, quern_error *err);
