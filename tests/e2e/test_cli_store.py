@@ -378,7 +378,7 @@ class EveryFlag(TableTest):
 
     def arguments(self, command, option):
         given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
-        if command.startswith("generation "):
+        if command.startswith("generation ") and command != "generation sql":
             given += self.generation(command, option)
         if command == "migrate" and option == "down":
             given += ["--dry-run"]
