@@ -112,6 +112,10 @@ int one_source_name(const cli *c, const char **out, quern_error *err);
  * text too. */
 int key_from_word(const char *word, int as_text, char **json, quern_error *err);
 
+/* ---- cmd_documents.c: status --list ---- */
+int show_documents(cli *c, quern_store *store, const char *state, const char *after, uint32_t limit,
+                   quern_error *err);
+
 /* ---- cmd_fill.c: for all that fill ---- */
 void fill_options(cli *c, quern_fill_options *opt);
 void fill_bar_begin(const cli *c);

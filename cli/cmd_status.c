@@ -60,6 +60,13 @@ static void row_json(const quern_status_row *r)
     }
     put_key("dimensions");
     put_whole(r->dimensions);
+    put_key("last_24h");
+    put_whole(r->recent);
+    char when[32];
+    if (r->oldest_stale_ms)
+        utc_time(r->oldest_stale_ms, when);
+    put_key("oldest_stale");
+    put_text(r->oldest_stale_ms ? when : NULL);
     counts_json(&s, r->percent);
 }
 
@@ -75,7 +82,15 @@ static void row_text(const quern_status_row *r)
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (more[i].n)
             out_printf(", %llu %s", (unsigned long long)more[i].n, more[i].what);
-    out_printf("\n%20s %s\n", "", r->model && *r->model ? r->model : "never filled");
+    out_printf("\n%20s %s", "", r->model && *r->model ? r->model : "never filled");
+    if (r->recent)
+        out_printf(", %llu in the last 24 hours", (unsigned long long)r->recent);
+    out_text("\n");
+    if (r->oldest_stale_ms) {
+        char when[32];
+        utc_time(r->oldest_stale_ms, when);
+        out_printf("%20s the oldest stale vectors are of %s\n", "", when);
+    }
     if (r->note && *r->note)
         out_printf("%20s %s\n", "", r->note);
 }
@@ -111,6 +126,15 @@ int cmd_status(cli *c, quern_error *err)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
+    const char *list = quern_config_text(c->config, "list");
+    const char *after = quern_config_text(c->config, "after");
+    if (rc == QUERN_OK && (list || after)) {
+        rc = list ? show_documents(c, store, list, after, (uint32_t)limit, err)
+                  : fail(err, QUERN_EINVAL, "status: --after goes with --list");
+        free(sources);
+        quern_store_free(store);
+        return rc;
+    }
     if (rc == QUERN_OK && quern_config_flag(c->config, "runs")) {
         for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++)
             rc = show_runs(c, store, sources[i], limit, err);

@@ -152,6 +152,9 @@ typedef struct quern_status_row {
     uint32_t dimensions;
     double percent;
     const char *note; /* "" or one line: what to do (settings differ, …) */
+    uint64_t recent;  /* of the done ones, those embedded within the last 24 hours */
+    /* Unix milliseconds: when the oldest of the vectors that are stale now were made; 0: none are */
+    int64_t oldest_stale_ms;
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */
@@ -160,6 +163,37 @@ QUERN_API int quern_status_open(quern_status_report **out, quern_store *s, quern
 QUERN_API size_t quern_status_count(const quern_status_report *r);
 QUERN_API const quern_status_row *quern_status_at(const quern_status_report *r, size_t i);
 QUERN_API void quern_status_free(quern_status_report *r);
+
+/* ---- which documents ---- */
+enum quern_document_state {
+    QUERN_DOCUMENT_PENDING, /* stale ones, too */
+    QUERN_DOCUMENT_FAILED,
+    QUERN_DOCUMENT_STALE, /* embedded, and changed since */
+    QUERN_DOCUMENT_EMPTY
+};
+typedef struct quern_document_row {
+    const char *key;    /* in JSON; NULL: the row has none that can be used */
+    const char *reason; /* of a failed one; "" */
+    int64_t updated_ms; /* when its stamp was made; 0: never */
+} quern_document_row;
+typedef struct quern_document_list quern_document_list;
+typedef struct quern_document_options {
+    size_t struct_size;
+    const char *source; /* needed */
+    int state;          /* enum quern_document_state */
+    uint32_t limit;     /* 0: 100 */
+    quern_str after;    /* the key that the page before ended with; empty: from the start */
+    const quern_cancel *cancel;
+} quern_document_options;
+/* Rows of the source in that state now, in the store's order, under the active generation (the building one, where
+ * there is none yet). */
+QUERN_API int quern_document_list_open(quern_document_list **out, quern_store *s,
+                                       const quern_document_options *opt, quern_error *err);
+QUERN_API size_t quern_document_list_count(const quern_document_list *l);
+QUERN_API const quern_document_row *quern_document_list_at(const quern_document_list *l, size_t i);
+/* The key to go on after; NULL: there are no more. */
+QUERN_API const char *quern_document_list_next(const quern_document_list *l);
+QUERN_API void quern_document_list_free(quern_document_list *l);
 
 /* ---- verify: embed a sample again and compare, bit for bit ---- */
 typedef struct quern_verify_report {

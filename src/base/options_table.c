@@ -138,6 +138,12 @@ static const quern_option options[] = {
      "so "
      "many documents (default: all); work: end after so many tasks (default: never); status: lines "
      "of a list (default: 100; --runs: 10)."},
+    {"list", "QUERN_LIST", QUERN_OPTION_CHOICE, "STATE", NULL, "pending|failed|stale|empty", 0, 0,
+     "status", 0,
+     "Name the documents in that state, --limit of them (default: 100); the one source, or "
+     "--source."},
+    {"after", "QUERN_AFTER", QUERN_OPTION_TEXT, "KEY", NULL, NULL, 0, 0, "status", 0,
+     "With --list: go on behind the document with this key."},
     {"runs", "QUERN_RUNS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
      "Show what the last fills did instead."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,

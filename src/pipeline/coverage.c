@@ -7,9 +7,10 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/compiler.h"
+#include "base/os.h"
 #include "pipeline/coverage.h"
 
-enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 340 };
+enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 340, DAY_MS = 86400000 };
 
 struct quern_status_report {
     quern_status_row *rows;
@@ -22,6 +23,7 @@ typedef struct coverage_scan {
     quern_status_row *row;
     quern__buf text, after;
     size_t seen;
+    int64_t yesterday_ms;
     quern_error *err;
 } coverage_scan;
 
@@ -43,11 +45,16 @@ static int count_row(const quern_row *row, void *ud)
     bool current = quern__is_current(row, &doc);
     if (!quern__is_done(row, &doc)) {
         c->row->pending++;
-        c->row->stale += !current && row->stamp.outcome != QUERN_OUTCOME_NONE;
+        bool stale = !current && row->stamp.outcome != QUERN_OUTCOME_NONE;
+        int64_t made = row->stamp.updated_ms;
+        c->row->stale += stale;
+        if (stale && (c->row->oldest_stale_ms == 0 || made < c->row->oldest_stale_ms))
+            c->row->oldest_stale_ms = made;
     } else if (row->stamp.outcome == QUERN_OUTCOME_FAILED) {
         c->row->failed++;
     } else {
         c->row->done++;
+        c->row->recent += row->stamp.updated_ms > c->yesterday_ms;
         c->row->chunks += row->stamp.chunks;
         c->row->empty += row->stamp.outcome == QUERN_OUTCOME_EMPTY;
     }
@@ -58,6 +65,7 @@ int quern__coverage(quern_store *s, const quern__recipe *recipe, int64_t generat
                     quern_status_row *row, const quern_cancel *cancel, quern_error *err)
 {
     coverage_scan c = {.recipe = recipe, .row = row, .err = err};
+    c.yesterday_ms = quern__wall_ms() - DAY_MS;
     quern_read read = recipe->read;
     read.generation = generation;
     quern__buf_init(&c.text, QUERN__TEXT_BUFFER);

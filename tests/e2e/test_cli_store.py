@@ -336,7 +336,7 @@ class EveryFlag(TableTest):
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
-        "config": "empty.ini", "wait": "1s", "down": "3", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
+        "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
@@ -380,6 +380,8 @@ class EveryFlag(TableTest):
         given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
         if command.startswith("generation ") and command != "generation sql":
             given += self.generation(command, option)
+        if option in ("list", "after"):
+            given += ["--source", "books"] + ["--list", "pending"] * (option == "after")
         if command == "migrate" and option == "down":
             given += ["--dry-run"]
         if command == "similar" and option != "source":

@@ -165,6 +165,38 @@ class Generations(test_postgres.PostgresTest):
                 self.assertEqual((answer.json["processed"], answer.json["deleted"]), (1, deleted))
         self.assertEqual(self.states(), ["active", "active"])
 
+    def test_lists_of_documents(self):
+        self.each("fill")
+        self.edit("UPDATE items SET body = 'zan' WHERE id IN (3, 17, 25); UPDATE items SET title = '', body = ' ' WHERE id = 5;"
+                  "INSERT INTO items VALUES (100, 'vis', 'mor', 0)")
+        keys = lambda answer: [d["key"] for d in answer.json["documents"]]
+        for answer in self.each("status", "--json"):
+            (row,) = answer.json["sources"]
+            self.assertEqual((row["stale"], row["pending"], row["last_24h"]), (4, 5, ROWS - 4))
+            self.assertRegex(row["oldest_stale"], "^20..-..-..T..:..:..Z$")
+        for answer in self.each("status", "--list", "pending", "--json"):
+            self.assertEqual((keys(answer), answer.json["next"]), ([3, 5, 17, 25, 100], None))
+        for answer in self.each("status", "--list", "stale", "--json", "--limit", "2"):
+            self.assertEqual((keys(answer), answer.json["state"]), ([3, 5], "stale"))
+            self.assertIsNotNone(answer.json["next"])
+        for answer in self.each("status", "--list", "stale", "--after", "5", "--json", "--source", "items"):
+            self.assertEqual((keys(answer), answer.json["next"]), ([17, 25], None))
+        self.each("fill")
+        for answer in self.each("status", "--list", "empty", "--json"):
+            self.assertEqual(keys(answer), [5])
+        for answer in self.each("status", "--list", "stale", "--json"):
+            self.assertEqual(keys(answer), [])
+        self.edit("UPDATE items SET body = '%s' WHERE id = 9" % ("ban " * 100000))
+        for url in self.urls:
+            self.assertEqual(self.quern("fill", "--max-document", "1000", "--db", url, env={"QUERN_MODEL": "first"}).code, 3)
+        for answer in self.each("status", "--list", "failed", "--json"):
+            (failed,) = answer.json["documents"]
+            self.assertEqual(failed["key"], 9)
+            self.assertIn("bytes > 1000", failed["reason"])
+        self.each("source", "add", "again", "--table", "items", "--key", "id", "--text", "{title}")
+        self.all_refused(2, "which source", "status", "--list", "pending")
+        self.all_refused(2, "goes with --list", "status", "--after", "3")
+
     def test_down_and_up_on_data(self):
         self.each("fill")
         newest = self.each("migrate", "--dry-run", "--json")[0].json
@@ -175,7 +207,8 @@ class Generations(test_postgres.PostgresTest):
         hits = [a.json["hits"] for a in self.each("search", "ban", "--json")]
         self.all_refused(2, "give --yes", "migrate", "--down", "1")
         for answer in self.each("migrate", "--down", "1", "--dry-run", "--json"):
-            self.assertEqual([m["version"] for m in answer.json["migrations"]], list(range(newest, 1, -1)))
+            versions = [m["version"] for m in answer.json["migrations"]]
+            self.assertEqual((versions, versions[0], versions[-1]), (sorted(versions, reverse=True), newest, 2))
         self.each("migrate", "--check")  # nothing was done
         for to in (2, 1):
             with self.subTest(to):
