@@ -23,7 +23,7 @@ _quern()
             command="$command ${COMP_WORDS[2]}" ;;
         generation)
             if [ "$COMP_CWORD" -eq 2 ]; then
-                COMPREPLY=($(compgen -W "list build activate retire purge" -- "$word"))
+                COMPREPLY=($(compgen -W "list build activate retire purge sql" -- "$word"))
                 return
             fi
             command="$command ${COMP_WORDS[2]}" ;;
@@ -36,6 +36,7 @@ _quern()
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
         --text-search) values="yes no" ;;
         --list) values="pending failed stale empty" ;;
+        --kind) values="exact ann two-stage" ;;
         --mode) values="vector text hybrid" ;;
         --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
@@ -72,6 +73,7 @@ _quern()
         "generation activate") flags="--db --store --source --force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation retire") flags="--db --store --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "generation sql") flags="--db --store --kind --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "migrate") flags="--db --store --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "search") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --mode --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
