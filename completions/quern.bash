@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue generation requeue migrate search similar status verify bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue generation requeue migrate search similar status verify shard bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -80,6 +80,9 @@ _quern()
         "similar") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --min-similarity --filter --chunks --mmr --index --oversample --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --list --after --runs --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "shard plan") flags="--db --store --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "shard apply") flags="--db --store --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "shard status") flags="--db --store --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "doctor") flags="--db --store --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "help") flags="--quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

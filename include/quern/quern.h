@@ -23,6 +23,7 @@
 #include "quern/options.h"
 #include "quern/pipeline.h"
 #include "quern/search.h"
+#include "quern/shard.h"
 #include "quern/shelf.h"
 #include "quern/status.h"
 #include "quern/store.h"

@@ -15,8 +15,8 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill work enqueue generation requeue migrate search similar status verify bench "  \
-    "doctor"
+    "add source fill work enqueue generation requeue migrate search similar status verify shard "  \
+    "bench doctor"
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work generation-build search similar status verify "     \
     "bench doctor"
@@ -171,6 +171,10 @@ static const quern_option options[] = {
      "What finds near vectors: auto is exact up to 20,000 vectors, beyond that pgvector's HNSW "
      "index "
      "once fill has built it. fill: which index to build, whatever the number."},
+    {"shards", "QUERN_SHARDS", QUERN_OPTION_TEXT, "URL,…", NULL, NULL, 0, 0,
+     "shard-plan shard-apply", 0,
+     "All servers that vectors lie on from now on: postgres://USER:PASSWORD@HOST/DATABASE, with "
+     "commas between them."},
     {"oversample", "QUERN_OVERSAMPLE", QUERN_OPTION_COUNT, "N", "5", NULL, 1, 1000,
      "search similar", 0, "--index two-stage: compare so many times the limit exactly."},
     {"provenance", "QUERN_PROVENANCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar",
@@ -260,7 +264,7 @@ static const quern_option options[] = {
      "embed similarity tokenize chunk model add source fill work enqueue generation requeue "
      "migrate search "
      "similar "
-     "status verify bench doctor",
+     "status verify shard bench doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "model-remove source-remove generation-retire generation-purge migrate", 0,
@@ -398,6 +402,20 @@ static const quern_command commands[] = {
     {"verify", "", "Embed a sample again and compare with what is stored, bit for bit.",
      "Exit 1 when anything differs, is orphaned or lacks its vectors.",
      "quern verify --sample 500"},
+    {"shard plan", "", "Show what putting vectors on several PostgreSQL servers would do.",
+     "Looks at all of them and prints the SQL, changing nothing but quern's own tables, which are "
+     "brought up to this version first.",
+     "quern shard plan --db postgres://me@main/app --shards "
+     "postgres://me@one/vectors,postgres://me@two/vectors"},
+    {"shard apply", "", "Put vectors of new generations on several PostgreSQL servers.",
+     "Generations that exist stay where they are. It can be cut off and run again at any time: "
+     "what "
+     "is there already is left alone.",
+     "quern shard apply --db postgres://me@main/app --shards "
+     "postgres://me@one/vectors,postgres://me@two/vectors"},
+    {"shard status", "", "Say how the servers are that vectors lie on.",
+     "Vectors are counted with those that no save completed. Exit 1 when one does not answer.",
+     "quern shard status --db postgres://me@main/app"},
     {"bench", "", "Measure this machine.",
      "Each figure is the best of many rounds. --baseline compares with an earlier run and exits 1 "
      "past --max-regression.",

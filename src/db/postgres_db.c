@@ -83,8 +83,11 @@ static int fault(quern__pg *db, const PGresult *res, quern_error *err)
     db->sqlstate[0] = '\0';
     if (state && strlen(state) == 5)
         memcpy(db->sqlstate, state, 6);
-    /* a server that is told to stop says so before it hangs up */
-    db->lost = PQstatus(db->conn) == CONNECTION_BAD || strncmp(db->sqlstate, "57P0", 4) == 0;
+    /* a server that is told to stop says so before it hangs up; one behind it (a shard) only fails a statement */
+    const char *weight = res ? PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED) : NULL;
+    bool only_error = weight && strcmp(weight, "ERROR") == 0;
+    db->lost = PQstatus(db->conn) == CONNECTION_BAD ||
+               (strncmp(db->sqlstate, "57P0", 4) == 0 && !only_error);
     if (db->lost) {
         db->sqlstate[0] = '\0';
         one_line(PQerrorMessage(db->conn), text, sizeof text);
@@ -147,6 +150,22 @@ static int check_url(const char *url, quern_error *err)
              sizeof text);
     PQfreemem(said);
     return quern__fail(err, QUERN_EINVAL, 0, "no PostgreSQL URL: %s", text);
+}
+
+int quern__pg_url_each(const char *url, int (*fn)(const char *option, const char *value, void *ud),
+                       void *ud, quern_error *err)
+{
+    int rc = check_url(url, err);
+    if (rc)
+        return rc;
+    PQconninfoOption *parts = PQconninfoParse(url, NULL);
+    if (!parts)
+        return quern__fail_memory(err, strlen(url));
+    for (PQconninfoOption *o = parts; o->keyword && !rc; o++)
+        if (o->val)
+            rc = fn(o->keyword, o->val, ud);
+    PQconninfoFree(parts);
+    return rc;
 }
 
 int quern__pg_open(quern__pg **out, const char *url, uint32_t lock_ms, quern_error *err)

@@ -42,6 +42,9 @@ enum quern__pg_oid {
 /* lock_ms: how long a statement waits for a lock of somebody else's before EBUSY. EIO when nobody answers,
  * EUNSUPPORTED below PostgreSQL 15, EINVAL for a URL that is none. Messages never show the password. */
 int quern__pg_open(quern__pg **out, const char *url, uint32_t lock_ms, quern_error *err);
+/* What a URL says, option by option in libpq's words ("host", "password"). EINVAL as above. */
+int quern__pg_url_each(const char *url, int (*fn)(const char *option, const char *value, void *ud),
+                       void *ud, quern_error *err);
 /* A connection of the caller's: never closed, never made anew. A transaction of his that is open is joined, by a
  * savepoint: what we do goes with it, its settings come back, and it is never committed. */
 int quern__pg_borrow(quern__pg **out, void *connection, uint32_t lock_ms, quern_error *err);

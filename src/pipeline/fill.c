@@ -200,6 +200,10 @@ static int clean_up(fill_run *r, quern_error *err)
     int rc = stamped || o->since ? quern__fill_sweep(r, err) : QUERN_OK;
     if (rc == QUERN_OK && r->check_vectors)
         rc = quern__fill_sweep_orphans(r, err);
+    if (rc == QUERN_OK && r->s->table.sweep && r->generation.id) {
+        uint64_t leftovers = 0;
+        rc = r->s->table.sweep(r->s->self, r->generation.id, &leftovers, err);
+    }
     return rc;
 }
 

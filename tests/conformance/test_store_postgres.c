@@ -1,5 +1,5 @@
-/* test_store_postgres.c — the PostgreSQL store through the suite: with pgvector, without, and with its tables in a
- * database of their own. The server is the test's own. */
+/* test_store_postgres.c — the PostgreSQL store through the suite: with pgvector, without, with its tables in a
+ * database of their own, and with its vectors on three servers. All are the test's own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,8 @@
 #include "store/store.h"
 #include "support/postgres_server.h"
 
-enum how { WITH_VECTOR, WITHOUT_VECTOR, OWN_DATABASE };
+enum how { WITH_VECTOR, WITHOUT_VECTOR, OWN_DATABASE, SHARDED };
+enum { SHARDS = 3 };
 
 typedef struct world {
     enum how how;
@@ -22,11 +23,31 @@ typedef struct world {
     quern_store_table table;
 } world;
 
-static postgres_server server;
+static postgres_server server, shards[SHARDS];
 
 static void close_instance(void *self)
 {
     (void)self; /* the suite closes instances, the world its handles */
+}
+
+/* A store whose generations lie on the shards; what the one before left there is not of this one. */
+static int put_on_shards(quern_store *s, quern_error *err)
+{
+    char urls[SHARDS][300];
+    const char *list[SHARDS];
+    quern_shard_options opt;
+    for (int i = 0; i < SHARDS; i++) {
+        snprintf(urls[i], sizeof urls[i], "%spostgres", shards[i].base);
+        list[i] = urls[i];
+        PGconn *shard = postgres_connect(&shards[i], "postgres");
+        assert_non_null(shard);
+        assert_int_equal(postgres_exec(shard, "DROP SCHEMA IF EXISTS quern_shard CASCADE"), 0);
+        PQfinish(shard);
+    }
+    QUERN_INIT(&opt);
+    opt.urls = list;
+    opt.n = SHARDS;
+    return quern_shard_apply(s, &opt, NULL, NULL, err);
 }
 
 static int open_fresh(void **self, void *ud, quern_error *err)
@@ -35,6 +56,8 @@ static int open_fresh(void **self, void *ud, quern_error *err)
     quern_store_options opt;
     quern_store_free(w->store);
     w->store = NULL;
+    if (w->how == SHARDED)
+        assert_int_equal(postgres_exec(w->own, "DROP EXTENSION IF EXISTS postgres_fdw CASCADE"), 0);
     assert_int_equal(postgres_exec(w->own, "DROP SCHEMA IF EXISTS quern CASCADE"), 0);
     assert_int_equal(
         postgres_exec(w->user,
@@ -45,6 +68,8 @@ static int open_fresh(void **self, void *ud, quern_error *err)
     opt.db = w->db;
     opt.store = w->how == OWN_DATABASE ? w->store_db : NULL;
     int rc = quern_store_open(&w->store, &opt, err);
+    if (!rc && w->how == SHARDED)
+        rc = put_on_shards(w->store, err);
     if (rc)
         return rc;
     w->table = w->store->table;
@@ -92,7 +117,7 @@ static void note(const char *rule, void *ud)
 
 static void run(enum how how)
 {
-    static const char *const names[] = {"with_vector", "without_vector", "own_database"};
+    static const char *const names[] = {"with_vector", "without_vector", "own_database", "sharded"};
     world w = {.how = how};
     char sql[200];
     quern_error err = {.status = 0};
@@ -154,6 +179,17 @@ static void own_database(void **state)
     run(OWN_DATABASE);
 }
 
+static void sharded(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHARDS; i++) {
+        char folder[40];
+        snprintf(folder, sizeof folder, "shard-%d", i);
+        assert_int_equal(postgres_start_named(&shards[i], folder), 0);
+    }
+    run(SHARDED);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -164,6 +200,9 @@ static int stop(void **state)
 {
     (void)state;
     postgres_stop(&server);
+    for (int i = 0; i < SHARDS; i++)
+        if (shards[i].base[0])
+            postgres_stop(&shards[i]);
     return 0;
 }
 
@@ -173,6 +212,7 @@ int main(void)
         cmocka_unit_test(with_vector),
         cmocka_unit_test(without_vector),
         cmocka_unit_test(own_database),
+        cmocka_unit_test(sharded),
     };
     return cmocka_run_group_tests_name("store conformance, postgres", tests, start, stop);
 }

@@ -20,10 +20,10 @@ static inline int postgres_tool(const postgres_server *s, const char *verb, char
 {
     char command[1000], pid[16] = "", said[260];
     const char *root = getenv("QUERN_ROOT");
-    snprintf(said, sizeof said, "%s.said", s->folder);
+    snprintf(said, sizeof said, "%.199s.said", s->folder);
     if (strcmp(verb, "start") == 0)
         snprintf(pid, sizeof pid, "%u", quern__os_pid());
-    snprintf(command, sizeof command, "'%s/tools/test-postgres' %s '%s' %s >'%s'",
+    snprintf(command, sizeof command, "'%s/tools/test-postgres' %s '%.199s' %s >'%s'",
              root ? root : ".", verb, s->folder, pid, said);
     int rc = system(command);
     FILE *f = fopen(said, "r");
@@ -38,11 +38,11 @@ static inline int postgres_tool(const postgres_server *s, const char *verb, char
 }
 
 /* 0, or -1 with the reason on stderr. */
-static inline int postgres_start(postgres_server *s)
+static inline int postgres_start_named(postgres_server *s, const char *name)
 {
     const char *tmp = getenv("TMPDIR");
     char url[200] = "";
-    snprintf(s->folder, sizeof s->folder, "%s/quern-postgres-%u", tmp ? tmp : "/tmp",
+    snprintf(s->folder, sizeof s->folder, "%s/quern-%.20s-%u", tmp ? tmp : "/tmp", name,
              quern__os_pid());
     quern__remove_tree(s->folder, NULL);
     int rc = postgres_tool(s, "start", url, sizeof url);
@@ -52,6 +52,11 @@ static inline int postgres_start(postgres_server *s)
     slash[1] = '\0';
     memcpy(s->base, url, sizeof url);
     return 0;
+}
+
+static inline int postgres_start(postgres_server *s)
+{
+    return postgres_start_named(s, "postgres");
 }
 
 static inline void postgres_stop(postgres_server *s)

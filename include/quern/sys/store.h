@@ -20,6 +20,7 @@
 #ifndef QUERN_SYS_STORE_H
 #define QUERN_SYS_STORE_H
 
+#include "quern/shard.h"
 #include "quern/store.h"
 #include "quern/tasks.h"
 
@@ -345,6 +346,15 @@ typedef struct quern_store_table {
                        uint64_t *revived, quern_error *err);
     int (*task_remove)(void *self, const char *source, const quern_str *keys, size_t n,
                        uint64_t *removed, quern_error *err);
+
+    /* -- vectors on several servers (quern/shard.h); all three may be NULL -- */
+    /* Removes vectors of a generation that belong to no stamp, as a save leaves them that was cut off between two
+     * servers. They are never given out, nor counted; a fill calls it behind a whole scan. */
+    int (*sweep)(void *self, int64_t generation, uint64_t *removed, quern_error *err);
+    /* dry: tells what it would do. fn may be NULL. */
+    int (*shard_apply)(void *self, const quern_shard_options *opt, int dry, quern_shard_step_fn fn,
+                       void *ud, quern_error *err);
+    int (*shard_status)(void *self, quern_shard_fn fn, void *ud, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

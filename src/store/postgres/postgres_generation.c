@@ -116,9 +116,10 @@ int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
     quern__pg_int(&p, id);
     int rc = quern__postgres_query(
         s,
-        keep ? "SELECT state, storage, vector_type, dimensions FROM @generations WHERE id = $1"
-               " FOR KEY SHARE"
-             : "SELECT state, storage, vector_type, dimensions FROM @generations WHERE id = $1",
+        keep ? "SELECT state, storage, vector_type, dimensions, shards FROM @generations"
+               " WHERE id = $1 FOR KEY SHARE"
+             : "SELECT state, storage, vector_type, dimensions, shards FROM @generations"
+               " WHERE id = $1",
         &p, QUERN__PG_AS_TEXT, &r, err);
     if (rc)
         return rc;
@@ -132,6 +133,7 @@ int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
         out->dimensions = (uint32_t)quern__pg_get_int(r, 0, 3);
         size_t element = strcmp(quern__pg_get_text(r, 0, 2).ptr, "f16") == 0 ? 2 : 4;
         out->width = (size_t)out->dimensions * element;
+        out->shards = (int)quern__pg_get_int(r, 0, 4);
     } else
         rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
     quern__pg_clear(r);
@@ -175,40 +177,52 @@ static int insert_generation(building *b, int64_t source, quern_error *err)
     return rc < 0 ? rc : QUERN_OK;
 }
 
-/* The generation's own table. What lies in it stands in migrations/0001. */
+/* The columns of the generation's table behind its id: what migrations/0001 and 0004 say. */
+static void put_columns(const building *b, quern__buf *out)
+{
+    quern__buf_puts(
+        out, "key text COLLATE \"C\" NOT NULL, chunk bigint NOT NULL,"
+             " byte_start bigint NOT NULL, byte_end bigint NOT NULL,"
+             " char_start bigint NOT NULL, char_end bigint NOT NULL,"
+             " page bigint NOT NULL DEFAULT 0, heading text NOT NULL DEFAULT '', embedding ");
+    if (b->storage == QUERN__PG_STORED_BYTES)
+        quern__buf_puts(out, "pg_catalog.bytea NOT NULL");
+    else
+        quern__buf_printf(out, "%s%s(%u) NOT NULL", b->s->vector_prefix, storages[b->storage],
+                          b->g->dimensions);
+}
+
+/* The generation's own table; on the shards where there are some. */
 static int create_table(building *b, quern_error *err)
 {
     quern__postgres *s = b->s;
     size_t width = (size_t)b->g->dimensions * (strcmp(b->g->vector_type, "f16") == 0 ? 2 : 4);
-    char type[40];
-    quern__buf sql;
+    const char *storage = width <= WIDEST_INLINE ? "PLAIN" : "EXTERNAL";
+    quern__buf sql, columns;
     quern__buf_init(&sql, 8192);
-    if (b->storage == QUERN__PG_STORED_BYTES)
-        snprintf(type, sizeof type, "pg_catalog.bytea");
-    else
-        snprintf(type, sizeof type, "%s(%u)", storages[b->storage], b->g->dimensions);
+    quern__buf_init(&columns, 8192);
+    put_columns(b, &columns);
+    int rc = quern__buf_ok(&columns, "the table of a generation", err);
+    if (rc || (rc = quern__shard_create(s, b->id, columns.data, storage, err)) != 0)
+        goto done; /* 1: they lie on shards */
     quern__buf_printf(&sql, "CREATE SEQUENCE %svectors_%" PRId64 "_numbers;", s->prefix, b->id);
-    quern__buf_printf(
-        &sql,
-        "CREATE TABLE %svectors_%" PRId64 " (id bigint PRIMARY KEY DEFAULT ((%" PRId64
-        "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')),"
-        " key text COLLATE \"C\" NOT NULL, chunk bigint NOT NULL, byte_start bigint NOT NULL,"
-        " byte_end bigint NOT NULL, char_start bigint NOT NULL, char_end bigint NOT NULL,"
-        " page bigint NOT NULL DEFAULT 0, heading text NOT NULL DEFAULT '', embedding %s%s NOT "
-        "NULL, UNIQUE (key, chunk));",
-        s->prefix, b->id, b->id, s->prefix, b->id,
-        b->storage == QUERN__PG_STORED_BYTES ? "" : s->vector_prefix, type);
+    quern__buf_printf(&sql,
+                      "CREATE TABLE %svectors_%" PRId64 " (id bigint PRIMARY KEY DEFAULT ((%" PRId64
+                      "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), %s,"
+                      " UNIQUE (key, chunk));",
+                      s->prefix, b->id, b->id, s->prefix, b->id, columns.data);
     quern__buf_printf(&sql,
                       "ALTER TABLE %svectors_%" PRId64 " ALTER embedding SET STORAGE %s;"
                       "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64
                       ".id",
-                      s->prefix, b->id, width <= WIDEST_INLINE ? "PLAIN" : "EXTERNAL", s->prefix,
-                      b->id, s->prefix, b->id);
-    int rc = quern__buf_ok(&sql, "the table of a generation", err);
+                      s->prefix, b->id, storage, s->prefix, b->id, s->prefix, b->id);
+    rc = quern__buf_ok(&sql, "the table of a generation", err);
     if (!rc)
         rc = quern__pg_script(s->own, sql.data, err);
+done:
     quern__buf_dispose(&sql);
-    return rc;
+    quern__buf_dispose(&columns);
+    return rc < 0 ? rc : QUERN_OK;
 }
 
 static int build(void *ud, quern_error *err)
@@ -244,7 +258,7 @@ int quern__postgres_generation_build(void *self, const char *source, const quern
     int rc = quern__pg_transact(s->own, QUERN__PG_WRITE, build, &b, err);
     if (!rc)
         *id = b.id;
-    return rc;
+    return quern__shard_blame(s, rc, err);
 }
 
 /* ---- tables that are lost ---- */
@@ -442,7 +456,9 @@ static int purge(void *ud, quern_error *err)
         return rc;
     char sql[80];
     snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS @vectors_%" PRId64, c->id);
-    rc = quern__postgres_run(c->s, sql, NULL, NULL, err);
+    rc = quern__shard_drop(c->s, c->id, err);
+    if (!rc)
+        rc = quern__postgres_run(c->s, sql, NULL, NULL, err);
     if (!rc)
         rc = run_on(c, "DELETE FROM @generations WHERE id = $1", 0, NULL, err);
     c->more = 0;
@@ -454,7 +470,7 @@ int quern__postgres_purge_slice(quern__postgres *s, int64_t id, int *more, quern
     changing c = {.s = s, .id = id};
     int rc = quern__pg_transact(s->own, QUERN__PG_WRITE, purge, &c, err);
     *more = !rc && c.more;
-    return rc;
+    return quern__shard_blame(s, rc, err);
 }
 
 int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_error *err)

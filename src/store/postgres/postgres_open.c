@@ -82,6 +82,9 @@ static const quern_store_table postgres_table = {
     .task_list = quern__postgres_task_list,
     .task_revive = quern__postgres_task_revive,
     .task_remove = quern__postgres_task_remove,
+    .sweep = quern__postgres_sweep_shards,
+    .shard_apply = quern__postgres_shard_apply,
+    .shard_status = quern__postgres_shard_status,
 };
 
 /* ---- statements on quern's tables ---- */

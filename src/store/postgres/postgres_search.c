@@ -112,7 +112,10 @@ int quern__postgres_index_state(void *self, int64_t generation, int way, int *st
     if (rc || none)
         return rc;
     *state = QUERN_INDEX_READY;
-    return way == QUERN_INDEX_EXACT ? QUERN_OK : look_up(&x, state, err);
+    if (way == QUERN_INDEX_EXACT)
+        return QUERN_OK;
+    return x.g.shards ? quern__shard_index_state(x.s, &x.g, x.name, state, err)
+                      : look_up(&x, state, err);
 }
 
 static int drop_index(const index_of *x, const quern_cancel *cancel, quern_error *err)
@@ -133,13 +136,14 @@ static int create_index(const index_of *x, const quern_cancel *cancel, quern_err
     bool signs = x->way == QUERN_INDEX_TWO_STAGE;
     quern__buf_init(&sql, 4096);
     quern__buf_printf(&sql, "CREATE INDEX CONCURRENTLY %s ON %svectors_%" PRId64 " USING hnsw (",
-                      x->name, x->s->prefix, x->g.id);
+                      x->name, x->g.shards ? "quern_shard." : x->s->prefix, x->g.id);
     put_expression(x, &sql, "embedding");
     quern__buf_printf(&sql, " %s%s) WITH (m = 16, ef_construction = 64)", x->s->vector_prefix,
                       signs ? "bit_hamming_ops" : "halfvec_cosine_ops");
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
-        rc = quern__pg_run_long(x->s->own, sql.data, cancel, err);
+        rc = x->g.shards ? quern__shard_index_build(x->s, &x->g, x->name, sql.data, cancel, err)
+                         : quern__pg_run_long(x->s->own, sql.data, cancel, err);
     quern__buf_dispose(&sql);
     return rc;
 }
@@ -156,6 +160,8 @@ int quern__postgres_index_build(void *self, int64_t generation, int way, const q
         return QUERN_OK;
     if (no_way(&x))
         return quern__fail(err, QUERN_EUNSUPPORTED, generation, "no index: %s", no_way(&x));
+    if (x.g.shards)
+        return create_index(&x, cancel, err);
     rc = look_up(&x, &state, err);
     if (rc || state == QUERN_INDEX_READY)
         return rc;
@@ -171,6 +177,7 @@ int quern__postgres_index_build(void *self, int64_t generation, int way, const q
 typedef struct asking {
     index_of x;
     size_t k, oversample;
+    size_t margin; /* of shards: rows that may belong to no stamp */
     const char *wire;
     size_t wire_bytes;
     quern__buf sql;
@@ -219,6 +226,16 @@ static void put_question(const asking *a, quern__buf *sql)
 {
     const index_of *x = &a->x;
     bool two = x->way == QUERN_INDEX_TWO_STAGE;
+    if (x->g.shards) {
+        quern__buf first, last;
+        quern__buf_init(&first, 4096);
+        quern__buf_init(&last, 4096);
+        put_order(a, &first, "embedding", x->way);
+        put_order(a, &last, "embedding", two ? QUERN_INDEX_EXACT : x->way);
+        quern__shard_put_question(x->s, &x->g, &first, &last,
+                                  a->k * (two ? a->oversample : 1) + a->margin, a->k, sql);
+        return;
+    }
     quern__buf_printf(sql, "SELECT id, embedding FROM %s%svectors_%" PRId64 " ORDER BY ",
                       two ? "(SELECT id, embedding FROM " : "", x->s->prefix, x->g.id);
     put_order(a, sql, "embedding", x->way);
@@ -290,8 +307,11 @@ int quern__postgres_nearest(void *self, int64_t generation, const float *query, 
     rc = make_wire(&a.x.g, query, &wire, err);
     a.wire = wire;
     a.wire_bytes = a.x.g.width + 4;
-    if (!rc)
-        rc = quern__pg_transact(a.x.s->own, QUERN__PG_READ, ask, &a, err);
+    do { /* a transaction a time: what was being saved is then over */
+        if (!rc)
+            rc = quern__pg_transact(a.x.s->own, QUERN__PG_READ, ask, &a, err);
+    } while (!rc && a.x.g.shards && quern__shard_hidden(&a.result, &a.margin));
+    rc = quern__shard_blame(a.x.s, rc, err);
     if (!rc)
         rc = deliver(&a, fn, ud, err);
     quern__pg_clear(a.result);

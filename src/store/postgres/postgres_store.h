@@ -172,6 +172,7 @@ typedef struct quern__pg_generation {
     int storage; /* enum quern__pg_storage */
     uint32_t dimensions;
     size_t width; /* bytes of a vector at the store's face */
+    int shards;   /* servers that its vectors lie on; 0: its table is an ordinary one */
 } quern__pg_generation;
 /* ENOTFOUND when there is none. keep: inside a transaction, nobody purges or retires it until that ends. */
 int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
@@ -234,6 +235,42 @@ int quern__postgres_text_find(void *self, int64_t generation, const quern_str *w
                               size_t k,
                               int (*fn)(quern_str key, quern_str revision, double score, void *ud),
                               void *ud, quern_error *err);
+
+/* postgres_shard.c: generations on other servers (migrations/0006) */
+enum { QUERN__PG_SHARDS = 64 }; /* at most */
+/* In the transaction that makes a generation: its tables on the shards that new ones use, 1; 0 when there are none.
+ * columns: those behind the id; storage: of `embedding`. */
+int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, const char *storage,
+                        quern_error *err);
+int quern__shard_drop(quern__postgres *s, int64_t id, quern_error *err); /* its tables, if any */
+/* In a transaction: a statement that the shard runs as part of it. */
+int quern__shard_order(quern__postgres *s, int64_t server, const char *statement, quern_error *err);
+/* Chunks that the stamps of these keys promise. */
+int quern__shard_promised(quern__postgres *s, int64_t generation, quern__pg_array *keys,
+                          int64_t *chunks, quern_error *err);
+int quern__shard_vectors(quern__postgres *s, const quern__pg_generation *g, quern_block_fn fn,
+                         void *ud, quern_error *err);
+/* The best `each` of each shard by `first`, of those that belong to their stamps the best k by `last` (both are texts
+ * behind ORDER BY): columns id, embedding, and in every row how many did not belong. */
+void quern__shard_put_question(const quern__postgres *s, const quern__pg_generation *g,
+                               const quern__buf *first, const quern__buf *last, size_t each,
+                               size_t k, quern__buf *sql);
+/* Did more rows not belong than there was room for? Then the room is larger now, and it is to be asked again. A result
+ * without rows that belong becomes NULL. */
+bool quern__shard_hidden(quern__pg_result **r, size_t *margin);
+int quern__shard_index_state(quern__postgres *s, const quern__pg_generation *g, const char *name,
+                             int *state, quern_error *err);
+/* On all shards of it at once, without keeping anybody from writing. definition: its CREATE INDEX CONCURRENTLY there. */
+int quern__shard_index_build(quern__postgres *s, const quern__pg_generation *g, const char *name,
+                             const char *definition, const quern_cancel *cancel, quern_error *err);
+int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *removed,
+                                 quern_error *err);
+/* Gives rc back. EIO: err then names the shards that do not answer, if some do not. Outside transactions. */
+int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
+/* postgres_shard_setup.c, postgres_shard_plan.c */
+int quern__postgres_shard_apply(void *self, const quern_shard_options *opt, int dry,
+                                quern_shard_step_fn fn, void *ud, quern_error *err);
+int quern__postgres_shard_status(void *self, quern_shard_fn fn, void *ud, quern_error *err);
 
 /* postgres_stage.c */
 int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);

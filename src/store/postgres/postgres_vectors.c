@@ -183,6 +183,7 @@ typedef struct saving {
     keyed *sorted; /* the documents by key */
     quern_row *rows;
     int64_t chunks; /* change of the generation's count */
+    int64_t number; /* of this save, on shards; else 0 */
 } saving;
 
 /* The generation stays what it is until the transaction ends; EMISMATCH when it is not in use. */
@@ -276,15 +277,31 @@ static bool is_written(const saving *w, size_t k)
     return true;
 }
 
+/* Where a table cannot say how many chunks of ours go, the stamps can: before they are written. */
+static int count_promised(saving *w, quern_error *err)
+{
+    quern__pg_array keys;
+    int64_t gone = 0;
+    quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
+    for (size_t k = 0; k < w->n; k++)
+        if (is_written(w, k))
+            quern__pg_array_bytes(&keys, w->sorted[k].key.ptr, w->sorted[k].key.len);
+    int rc = quern__shard_promised(w->s, w->g.id, &keys, &gone, err);
+    quern__pg_array_dispose(&keys);
+    w->chunks = -gone;
+    return rc;
+}
+
 static const char put_stamps_sql[] =
     "INSERT INTO @stamps AS t (generation, key, outcome, revision, reason, chunks, dropped_bytes,"
-    " updated_ms, created_ms)"
-    " SELECT $1, d.key, d.outcome, d.revision, d.reason, d.chunks, d.dropped, $8, $8"
+    " updated_ms, created_ms, save)"
+    " SELECT $1, d.key, d.outcome, d.revision, d.reason, d.chunks, d.dropped, $8, $8, $10"
     " FROM unnest($2, $3, $4, $5, $6, $7) AS d(key, outcome, revision, reason, chunks, dropped)"
     " ORDER BY d.key COLLATE \"C\" ON CONFLICT (generation, key) DO UPDATE SET"
     " outcome = excluded.outcome, revision = excluded.revision, reason = excluded.reason,"
     " chunks = excluded.chunks, dropped_bytes = excluded.dropped_bytes,"
-    " updated_ms = excluded.updated_ms, redo = false WHERE t.key = ANY ($9) RETURNING key";
+    " updated_ms = excluded.updated_ms, redo = false, save = excluded.save WHERE t.key = ANY ($9) "
+    "RETURNING key";
 
 /* Writes the stamps. A document whose first stamp somebody else has made meanwhile is left to him. */
 static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
@@ -315,6 +332,7 @@ static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
         quern__pg_bind_array(&params, &a[i]);
     quern__pg_int(&params, quern__wall_ms());
     quern__pg_bind_array(&params, there);
+    quern__pg_int(&params, w->number);
     int rc = QUERN_OK;
     if (asked)
         rc = quern__postgres_query(w->s, put_stamps_sql, &params, QUERN__PG_AS_TEXT, &r, err);
@@ -337,22 +355,22 @@ static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
 }
 
 /* Chunks of these keys go; *gone: how many. */
-static int drop_chunks(quern__postgres *s, int64_t generation, quern__pg_array *keys, int64_t *gone,
-                       quern_error *err)
+static int drop_chunks(quern__postgres *s, const quern__pg_generation *g, quern__pg_array *keys,
+                       int64_t *gone, quern_error *err)
 {
     quern__pg_params params;
     quern__buf sql;
     quern__pg_params_init(&params);
     quern__pg_bind_array(&params, keys);
-    quern__pg_int(&params, generation);
+    quern__pg_int(&params, g->id);
     quern__buf_init(&sql, 4096);
     quern__buf_printf(&sql,
                       "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1))"
-                      " DELETE FROM @vectors_%" PRId64 " WHERE key = ANY ($1)",
-                      generation);
+                      " DELETE FROM @vectors_%" PRId64 "%s WHERE key = ANY ($1)",
+                      g->id, g->shards ? "_all" : "");
     int rc = quern__buf_ok(&sql, "a statement", err);
-    if (!rc)
-        rc = quern__postgres_run(s, sql.data, &params, gone, err);
+    if (!rc) /* on shards leftovers go with them, which the caller's count has never known */
+        rc = quern__postgres_run(s, sql.data, &params, g->shards ? NULL : gone, err);
     quern__buf_dispose(&sql);
     return rc;
 }
@@ -406,9 +424,12 @@ static int flush_chunks(inserting *in, saving *w, quern_error *err)
         quern__pg_bind_array(&params, &in->a[i]);
     quern__buf_printf(&sql,
                       "INSERT INTO @vectors_%" PRId64
-                      " (key, chunk, byte_start, byte_end, char_start, char_end, page, heading,"
-                      " embedding) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                      w->g.id);
+                      "%s (key, chunk, byte_start, byte_end, char_start, char_end, page, heading,"
+                      " embedding%s) SELECT *%s FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                      w->g.id, w->g.shards ? "_all" : "", w->g.shards ? ", save" : "",
+                      w->g.shards ? ", $10" : "");
+    if (w->g.shards)
+        quern__pg_int(&params, w->number);
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
         rc = quern__postgres_run(w->s, sql.data, &params, NULL, err);
@@ -455,8 +476,8 @@ static int replace_chunks(saving *w, quern_error *err)
             quern__pg_array_bytes(&keys, w->sorted[k].key.ptr, w->sorted[k].key.len);
             any = true;
         }
-    int rc = any ? drop_chunks(w->s, w->g.id, &keys, &gone, err) : QUERN_OK;
-    w->chunks = -gone;
+    int rc = any ? drop_chunks(w->s, &w->g, &keys, &gone, err) : QUERN_OK;
+    w->chunks -= gone;
     for (size_t k = 0; k < w->n && !rc; k++) {
         const quern_save *d = &w->docs[w->sorted[k].at];
         for (uint32_t i = 0; i < d->stamp.chunks && !rc && is_written(w, k); i++)
@@ -486,7 +507,9 @@ static int save_all(void *ud, quern_error *err)
         names[i] = w->docs[i].key;
         quern__pg_array_bytes(&keys, names[i].ptr, names[i].len);
     }
+    w->chunks = 0;
     int rc = keep_generation(w->s, w->read->generation, &w->g, err);
+    w->number = !rc && w->g.shards ? (int64_t)(quern__os_entropy() >> 1 | 1) : 0;
     if (!rc)
         rc = lock_stamps(w->s, w->g.id, &keys, &there, err);
     if (!rc)
@@ -496,6 +519,8 @@ static int save_all(void *ud, quern_error *err)
     if (!rc)
         rc = quern__postgres_tasks_held(w->s, w->read->source->name, w->docs, w->n, w->stored, err);
     bool words_only = w->n && w->docs[0].text_only;
+    if (!rc && w->g.shards && !words_only)
+        rc = count_promised(w, err);
     if (!rc && !words_only)
         rc = put_stamps(w, &there, err);
     if (!rc && !words_only)
@@ -554,7 +579,7 @@ int quern__postgres_save(void *self, const quern_read *read, const quern_save *d
         memset(stored, 0, n);
     quern__free(w.sorted);
     quern__free(w.rows);
-    return rc;
+    return quern__shard_blame(w.s, rc, err);
 }
 
 /* ---- erase ---- */
@@ -597,6 +622,8 @@ static int erase_some(void *ud, quern_error *err)
             quern__pg_array_bytes(&gone, w->keys[i].ptr, w->keys[i].len);
             w->removed++;
         }
+    if (!rc && w->removed && g.shards)
+        rc = quern__shard_promised(w->s, g.id, &gone, &chunks, err);
     quern__pg_params_init(&params);
     quern__pg_int(&params, w->read->generation);
     quern__pg_bind_array(&params, &gone);
@@ -605,7 +632,7 @@ static int erase_some(void *ud, quern_error *err)
                                  "DELETE FROM @stamps WHERE generation = $1 AND key = ANY ($2)",
                                  &params, NULL, err);
     if (!rc && w->removed)
-        rc = drop_chunks(w->s, g.id, &gone, &chunks, err);
+        rc = drop_chunks(w->s, &g, &gone, &chunks, err);
     if (!rc && w->removed)
         rc = quern__postgres_tasks_forget(w->s, &tasks, &gone, err);
     if (!rc)
@@ -628,7 +655,7 @@ int quern__postgres_erase(void *self, const quern_read *read, const quern_str *k
         rc = quern__pg_transact(w.s->own, QUERN__PG_WRITE, erase_some, &w, err);
         *removed += rc ? 0 : w.removed;
     }
-    return rc;
+    return quern__shard_blame(self, rc, err);
 }
 
 /* ---- reading ---- */
@@ -725,7 +752,7 @@ int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quer
     quern__pg_clear(r);
     rc = query_vectors(self, generation, "SELECT count(*) FROM", "", NULL, &r, err);
     if (rc)
-        return rc;
+        return quern__shard_blame(self, rc, err);
     out->vectors = (uint64_t)quern__pg_get_int(r, 0, 0);
     quern__pg_clear(r);
     return QUERN_OK;
@@ -762,6 +789,8 @@ int quern__postgres_vectors(void *self, int64_t generation, quern_block_fn fn, v
     size_t n = BLOCK_VECTORS;
     int64_t after = -1;
     int rc = quern__postgres_generation_get(s, generation, false, &g, err);
+    if (!rc && g.shards)
+        return quern__shard_vectors(s, &g, fn, ud, err);
     if (rc)
         return rc;
     int64_t *refs = quern__alloc_array(BLOCK_VECTORS, sizeof *refs);
@@ -817,7 +846,7 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
         quern__pg_clear(r);
     }
     quern__pg_array_dispose(&ids);
-    return rc;
+    return quern__shard_blame(s, rc, err);
 }
 
 int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
@@ -855,5 +884,5 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
     }
     quern__pg_clear(r);
     quern__free(vector);
-    return rc;
+    return quern__shard_blame(s, rc, err);
 }

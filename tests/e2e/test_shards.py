@@ -1,0 +1,344 @@
+"""Vectors on three servers beside the store's own, all of them the test's: plan, apply and status; the same hits as without;
+what travels; leftovers of saves that were cut off; a shard that is killed under a fill and under searches."""
+import glob
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from command import BIN, LONG, ROOT, SANITIZED, WITHOUT_POSTGRES, CommandTest
+
+TOOL = os.path.join(ROOT, "tools/test-postgres")
+SHARDS = 3
+WORDS = "ban lan gut kolor ber zan mir tol fen rask".split()
+
+
+def setUpModule():
+    global folders, urls
+    folders = [tempfile.mkdtemp(prefix="quern-shards-") for _ in range(1 + SHARDS)]
+    runs = []
+    for folder in folders:
+        os.chmod(folder, 0o755)
+        runs.append(subprocess.Popen([TOOL, "start", folder, str(os.getpid())], stdout=subprocess.PIPE, text=True))
+    urls = [run.communicate()[0].strip().rsplit("/", 1)[0] + "/" for run in runs]
+    if any(run.returncode for run in runs):
+        raise AssertionError("a server did not start")
+
+
+def tearDownModule():
+    for folder in folders:
+        subprocess.run([TOOL, "stop", folder], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(folder)
+
+
+def psql(url, sql):
+    """Rows as lists of text."""
+    done = subprocess.run([TOOL, "psql", "-At", "-F\t", url], input=sql, capture_output=True, text=True)
+    if done.returncode:
+        raise AssertionError("%s\n%s" % (sql, done.stderr))
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def texts(n, seed=1):
+    dice = random.Random(seed)
+    return [" ".join(dice.choice(WORDS) for _ in range(dice.randrange(3, 12))) + " %d" % i for i in range(n)]
+
+
+class ShardTest(CommandTest):
+    count = 0
+
+    def setUp(self):
+        super().setUp()
+        ShardTest.count += 1
+        name = "db%d" % ShardTest.count
+        for url in urls:
+            psql(url + "postgres", "CREATE DATABASE %s" % name)
+        self.db, self.shards = urls[0] + name, [url + name for url in urls[1:]]
+        psql(self.db, "CREATE EXTENSION vector")
+
+    def environment(self, **env):
+        env.setdefault("QUERN_DB", self.db)
+        return super().environment(**env)
+
+    def documents(self, name, all_texts, first=0):
+        self.write(name, "".join(json.dumps({"id": str(first + i), "text": t}) + "\n" for i, t in enumerate(all_texts)))
+        return name
+
+    def apply(self, *shards):
+        return self.ok("shard", "apply", "--shards", ",".join(shards or self.shards))
+
+    def on_shards(self, sql):
+        return [psql(shard, sql) for shard in self.shards]
+
+    def hits(self, *args, **how):
+        return self.ok("search", "--json", *args, **how).json["hits"]
+
+    def holder(self, key):
+        """The shard that has the vectors of a document, by its URL."""
+        for shard in self.shards:
+            if psql(shard, "SELECT 1 FROM quern_shard.vectors_1 WHERE key = '\"%s\"'" % key):
+                return shard
+        raise AssertionError("no shard has " + key)
+
+
+class Setup(ShardTest):
+    def test_plan_apply_status(self):
+        secret = [s.replace("postgres@", "postgres:geheim'\\\\x@") for s in self.shards]
+        psql(self.db, "ALTER SYSTEM SET log_statement = 'all'")
+        psql(self.db, "SELECT pg_reload_conf()")
+        plan = self.ok("shard", "plan", "--shards", ",".join(secret)).out.decode()
+        self.assertIn("CREATE SERVER quern_shard_3", plan)
+        self.assertEqual(psql(self.db, "SELECT count(*) FROM pg_foreign_server"), [["0"]])
+        self.assertEqual(self.on_shards("SELECT count(*) FROM pg_namespace WHERE nspname = 'quern_shard'"), [[["0"]]] * SHARDS)
+        done = self.ok("shard", "apply", "--shards", ",".join(secret), "--log-level", "debug")
+        self.assertEqual(done.out.decode(), plan)
+        with open(os.path.join(folders[0], "log")) as log:
+            for said in (plan, done.message, log.read()):
+                self.assertNotIn("geheim", said)
+        self.assertIn("password '***'", plan)
+        self.assertEqual(psql(self.db, "SELECT count(*) FROM pg_user_mappings WHERE array_to_string(umoptions, ' ') LIKE '%geheim''\\\\\\\\x%'"), [["3"]])
+        again = self.ok("shard", "apply", "--json", "--shards", ",".join(secret)).json
+        self.assertEqual(again, {"steps": [], "applied": True})
+        shards = self.ok("shard", "status", "--json").json["shards"]
+        self.assertEqual([(s["shard"], s["used"], s["reachable"], s["vectors"]) for s in shards],
+                         [(1, True, True, 0), (2, True, True, 0), (3, True, True, 0)])
+        # one fewer: nothing is taken away, new generations do not use it
+        steps = self.ok("shard", "apply", "--json", "--shards", ",".join(secret[:2])).json["steps"]
+        self.assertEqual(len(steps), 1)
+        self.assertEqual([s["used"] for s in self.ok("shard", "status", "--json").json["shards"]], [True, True, False])
+        # a server's new password
+        steps = self.ok("shard", "apply", "--json", "--shards", ",".join(secret[:1] + self.shards[1:2])).json["steps"]
+        self.assertTrue(any("password_required" in s["sql"] for s in steps), steps)
+
+    def test_refusals(self):
+        self.refused(1, "same database", "shard", "plan", "--shards", self.shards[0] + "," + self.shards[0].replace("127.0.0.1", "localhost"))
+        self.refused(1, "127.0.0.1:1/x", "shard", "plan", "--shards", "postgres://a:geheim@127.0.0.1:1/x")
+        self.refused(2, "--shards", "shard", "apply")
+        self.refused(2, "no postgres:// URL", "shard", "plan", "--shards", "shard.db")
+        self.refused(2, "option 'target_session_attrs'", "shard", "plan", "--shards", self.shards[0] + "?target_session_attrs=any")
+        self.refused(1, "PostgreSQL's", "shard", "plan", "--db", "file.db", "--shards", self.shards[0])
+        self.assertFalse(os.path.exists(os.path.join(self.cwd, "file.db")))
+        self.apply()
+        other = self.db + "_other"
+        psql(self.db, "CREATE DATABASE %s" % other.rsplit("/", 1)[1])
+        psql(other, "CREATE EXTENSION vector")
+        self.refused(1, "another store", "shard", "apply", "--db", other, "--shards", self.shards[0])
+
+    def test_cut_off_and_moved(self):
+        """The shards are ready, the store does not know them yet; then one goes by another name."""
+        self.apply()
+        psql(self.db, "DROP EXTENSION postgres_fdw CASCADE")
+        psql(self.db, "DELETE FROM quern.shards")
+        self.apply()
+        moved = [self.shards[2].replace("127.0.0.1", "localhost"), self.shards[0], self.shards[1]]
+        self.apply(*moved)
+        places = [s["place"] for s in self.ok("shard", "status", "--json").json["shards"]]
+        self.assertEqual([p.split(":")[0] for p in places], ["127.0.0.1", "127.0.0.1", "localhost"])
+        self.ok("add", self.documents("in.jsonl", texts(30)))
+        self.ok("fill")
+        self.assertEqual(len(self.hits("ban")), 10)
+
+
+class Search(ShardTest):
+    def test_the_same_hits(self):
+        """Those of before keep their place; a new generation lies on the shards; SQLite says the same."""
+        self.documents("in.jsonl", texts(400))
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        before = self.hits("ban kolor", "--limit", "400")
+        self.apply()
+        self.assertEqual(self.hits("ban kolor", "--limit", "400"), before)
+        self.assertEqual(psql(self.db, "SELECT shards FROM quern.generations"), [["0"]])
+        self.ok("source", "remove", "documents", "--yes")
+        self.ok("add", "in.jsonl")
+        self.ok("fill", "--index", "pgvector")
+        self.ok("fill", "--index", "two-stage")
+        self.assertEqual(psql(self.db, "SELECT shards FROM quern.generations"), [["3"]])
+        for way in ("exact", "pgvector", "two-stage"):
+            self.assertEqual(self.hits("ban kolor", "--limit", "400", "--index", way), before, way)
+            few = self.hits("gut lan", "--limit", "7", "--index", way, "--explain")
+            self.assertEqual([h["key"] for h in few], [h["key"] for h in self.hits("gut lan", "--limit", "7", "--db", self.db)])
+        per_shard = [int(rows[0][0]) for rows in self.on_shards("SELECT count(*) FROM quern_shard.vectors_2")]
+        self.assertEqual(sum(per_shard), 400)
+        self.assertTrue(all(n > 60 for n in per_shard), per_shard)
+        self.assertEqual([s["vectors"] for s in self.ok("shard", "status", "--json").json["shards"]], per_shard)
+        ids = [row[0] for rows in self.on_shards("SELECT id FROM quern_shard.vectors_2") for row in rows]
+        self.assertEqual(len(set(ids)), 400)
+        self.assertEqual(self.on_shards("SELECT count(*) FROM pg_index i WHERE indexrelid::regclass::text LIKE '%graph' AND indisvalid"),
+                         [[["1"]]] * SHARDS)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 400)
+        self.ok("source", "remove", "documents", "--yes")
+        self.assertEqual(self.on_shards("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'vectors%'"), [[["0"]]] * SHARDS)
+        self.assertEqual(psql(self.db, "SELECT relname FROM pg_class WHERE relname LIKE 'vectors%'"), [])
+
+    def test_what_travels(self):
+        """Seen by the server's own account of the statements that ran: order and limit reach every shard, all at once."""
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(300)))
+        self.ok("fill", "--index", "pgvector")
+        self.ok("fill", "--index", "two-stage")
+        told = ("?options=-csession_preload_libraries%3Dauto_explain%20-cauto_explain.log_min_duration%3D0"
+                "%20-cauto_explain.log_verbose%3D1%20-cauto_explain.log_analyze%3D1")
+        for way, operator in (("exact", "<#>"), ("pgvector", "<=>"), ("two-stage", "<~>")):
+            log = os.path.join(folders[0], "log")
+            at = os.path.getsize(log)
+            self.assertEqual(len(self.hits("ban kolor", "--limit", "3", "--index", way, "--oversample", "1", "--db", self.db + told)), 3)
+            with open(log) as file:
+                file.seek(at)
+                lines = file.read().splitlines()
+            begin = next(i for i, line in enumerate(lines) if "Query Text: WITH best AS MATERIALIZED" in line)
+            end = next((i for i in range(begin, len(lines)) if " LOG:  " in lines[i]), len(lines))
+            plan = lines[begin + 1:end]
+            remote = [line for line in plan if "Remote SQL: " in line and " FROM quern_shard.vectors_" in line][:SHARDS]
+            scans = [line for line in plan if "Async Foreign Scan on quern.vectors_" in line]
+            self.assertEqual((len(remote), len(scans)), (SHARDS, SHARDS), "\n".join(plan)[:4000])
+            for line in remote:
+                self.assertIn("ORDER BY", line)
+                self.assertIn("OPERATOR(public.%s)" % operator, line)
+                self.assertRegex(line, r" LIMIT [0-9]+::bigint$")
+            for line in scans:
+                rows = int(line.split("actual time=")[1].split("rows=")[1].split()[0])
+                self.assertLess(rows, 80, line)
+            # whatever else is asked of the shards names its keys or ids
+            for line in lines:
+                if "Remote SQL: SELECT" in line and "quern_shard.vectors_" in line:
+                    self.assertTrue("LIMIT" in line or "WHERE" in line, line)
+
+
+class Leftovers(ShardTest):
+    def setUp(self):
+        super().setUp()
+        self.apply()
+        self.texts = texts(60)
+        self.ok("add", self.documents("in.jsonl", self.texts))
+        self.ok("fill")
+
+    def keys(self, query, limit=5):
+        return [h["key"] for h in self.hits(query, "--limit", str(limit))]
+
+    def test_an_edit_that_is_taken_back(self):
+        """The shard has committed a save whose stamp never was: the old stamp is current, the vectors are not its."""
+        self.assertEqual(self.keys(self.texts[7])[0], "7")
+        at = self.holder("7")
+        other = psql(at, "SELECT key FROM quern_shard.vectors_1 WHERE key <> '\"7\"' LIMIT 1")[0][0]
+        psql(at, "UPDATE quern_shard.vectors_1 SET save = save + 1, embedding = (SELECT embedding FROM quern_shard.vectors_1"
+                 " WHERE key = '%s') WHERE key = '\"7\"'" % other)
+        for way in ("exact", "two-stage", "auto"):
+            for query in (self.texts[7], self.texts[int(json.loads(other))]):
+                found = self.hits(query, "--limit", "60", "--index", way)
+                self.assertNotIn("7", [h["key"] for h in found])
+                self.assertEqual(len(found), 59)
+        verify = self.quern("verify", "--all", "--json").json
+        self.assertEqual((verify["different"], verify["missing_vectors"]), (0, 1))
+        report = self.ok("fill", "--json").json
+        self.assertEqual(report["processed"], 1)
+        self.assertEqual(self.keys(self.texts[7])[0], "7")
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 60)
+        self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 60)
+
+    def test_a_stamp_that_moved_on(self):
+        psql(self.db, "UPDATE quern.stamps SET save = save + 1 WHERE key = '\"9\"'")
+        self.assertNotIn("9", self.keys(self.texts[9], 60))
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
+        self.assertEqual(self.keys(self.texts[9])[0], "9")
+
+    def test_many_leftovers_hide_nothing(self):
+        """They stand nearest of all, more than are asked for, some of keys that have no stamp; the next fill removes them."""
+        for shard in self.shards:
+            psql(shard, "INSERT INTO quern_shard.vectors_1 (id, key, chunk, byte_start, byte_end, char_start, char_end, embedding, save)"
+                        " SELECT 900000000000000 + n, CASE WHEN n % 2 = 0 THEN key ELSE '\"none' || n || '\"' END, 0, 0, 1, 0, 1,"
+                        " embedding, n FROM (SELECT * FROM quern_shard.vectors_1 ORDER BY id LIMIT 1) v, generate_series(1, 150) n")
+        self.assertEqual([len(r) for r in self.on_shards("SELECT 1 FROM quern_shard.vectors_1 WHERE save <= 150")], [150] * SHARDS)
+        for query in [self.texts[i] for i in (0, 20, 40)]:
+            for way in ("exact", "pgvector", "two-stage"):
+                found = [h["key"] for h in self.hits(query, "--limit", "5", "--index", way)]
+                self.assertEqual(len(found), 5)
+                self.assertEqual(found[0], str(self.texts.index(query)))
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 60)
+        status = self.ok("status", "--json").json
+        self.assertEqual((status["done"], status["chunks"]), (60, 60))
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 0)
+        self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 60)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 60)
+
+    def test_edited_and_removed(self):
+        self.ok("add", self.documents("more.jsonl", ["gut gut gut edited"], 3))
+        self.assertNotIn("3", self.keys(self.texts[3], 60))
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
+        self.assertEqual(self.keys("gut gut gut edited")[0], "3")
+        psql(self.db, "DELETE FROM quern.documents WHERE id = '4'")
+        self.assertEqual(self.ok("fill", "--json").json["deleted"], 1)
+        self.assertEqual(psql(self.db, "SELECT chunks FROM quern.generations"), [["59"]])
+        self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 59)
+
+
+class Killed(ShardTest):
+    def test_under_a_fill_and_searches(self):
+        n = 40000 if LONG else 2500
+        victim = random.randrange(SHARDS)
+        print("killing shard %d" % (victim + 1))
+        place = self.shards[victim].split("@")[1]
+        for url in urls:  # what was committed is there after a kill
+            psql(url + "postgres", "ALTER SYSTEM SET synchronous_commit = on")
+            psql(url + "postgres", "SELECT pg_reload_conf()")
+        self.apply()
+        self.ok("add", self.documents("first.jsonl", texts(100)))
+        self.ok("fill")
+        want = [h["key"] for h in self.hits("ban kolor", "--limit", "100")]
+        self.assertEqual(len(want), 100)
+        self.ok("add", self.documents("in.jsonl", texts(n, 2), 100))
+        answers, stop = [], threading.Event()
+
+        def search():
+            while not stop.is_set():
+                answers.append(self.quern("search", "ban kolor", "--limit", "20", "--json"))
+
+        searcher = threading.Thread(target=search)
+        fill = subprocess.Popen([BIN, "fill", "--batch", "8"], cwd=self.cwd, stderr=subprocess.PIPE, text=True,
+                                env=self.environment(QUERN_MODEL=self.model))
+        searcher.start()
+        while fill.poll() is None and int(psql(self.shards[victim], "SELECT count(*) FROM quern_shard.vectors_1")[0][0]) < 250:
+            time.sleep(0.02)
+        subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
+        said = fill.communicate(timeout=60)[1]
+        down = self.quern("search", "ban kolor", "--json")
+        status = self.quern("shard", "status", "--json")
+        again = self.quern("fill")
+        subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        stop.set()
+        searcher.join()
+        self.assertEqual(fill.returncode, 1, said)
+        for message in (said, down.message, again.message):
+            self.assertIn("shard %d (%s)" % (victim + 1, place), message)
+        self.assertEqual((down.code, down.out, again.code), (1, b"", 1))
+        self.assertEqual(status.code, 1)
+        self.assertEqual([s["reachable"] for s in status.json["shards"]], [i != victim for i in range(SHARDS)])
+        failed = 0
+        for answer in answers:
+            if answer.code == 0:
+                self.assertEqual(len(answer.json["hits"]), 20)
+            else:
+                failed += 1
+                self.assertIn("shard", answer.message)
+        print("%d searches, %d failed" % (len(answers), failed))
+        saved = self.ok("status", "--json").json["done"]
+        self.assertGreater(saved, 100)
+        report = self.ok("fill", "--json").json
+        self.assertLessEqual(report["processed"], n + 100 - saved + 64)
+        verify = self.ok("verify", "--all", "--json").json
+        self.assertEqual((verify["equal"], verify["orphans"], verify["missing_vectors"]), (n + 100, 0, 0))
+        self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), n + 100)
+        self.assertEqual(len(self.hits("ban kolor", "--limit", "20")), 20)
+
+
+if __name__ == "__main__":
+    if WITHOUT_POSTGRES:
+        print("built without PostgreSQL")
+        raise SystemExit(77)
+    unittest.main(verbosity=2)
