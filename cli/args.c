@@ -75,6 +75,8 @@ static int take_flag(cli *c, int argc, char **argv, int *at, quern_error *err)
         value = "yes";
     if (!value && *at < argc && strncmp(argv[*at], "--", 2) != 0)
         value = argv[(*at)++];
+    if (!value && o->type == QUERN_OPTION_YESNO)
+        value = "yes";
     if (!value && value_optional(c, o))
         value = o->fallback;
     if (!value)

@@ -35,7 +35,7 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
         spec->text_search = words ? "words" : "";
 }
 
-static void write_json(const quern_source_spec *s)
+static void write_json(const quern_source_spec *s, int live)
 {
     const struct {
         const char *key, *text;
@@ -49,10 +49,12 @@ static void write_json(const quern_source_spec *s)
         put_key(fields[i].key);
         put_text(fields[i].text);
     }
+    put_key("live");
+    put_bool(live);
     put_end_object();
 }
 
-static void write_text(const quern_source_spec *s)
+static void write_text(const quern_source_spec *s, int live)
 {
     const struct {
         const char *label, *text;
@@ -63,6 +65,17 @@ static void write_text(const quern_source_spec *s)
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].text && *fields[i].text)
             out_printf("  %-9s %s\n", fields[i].label, fields[i].text);
+    if (live)
+        out_printf("  %-9s %s\n", "live", "yes");
+}
+
+static int write_source(const cli *c, quern_store *store, const quern_source_spec *s,
+                        quern_error *err)
+{
+    int live = 0, rc = quern_source_is_live(store, s->name, &live, err);
+    if (rc == QUERN_OK)
+        (c->json ? write_json : write_text)(s, live);
+    return rc;
 }
 
 static const quern_source_spec *find(const quern_source_list *l, const char *name)
@@ -103,11 +116,14 @@ static int declare(cli *c, int (*how)(quern_store *, const quern_source_spec *, 
                                  : open_store(c, 0, &store, err);
     if (rc == QUERN_OK)
         rc = how(store, &spec, err);
+    int live = quern_config_flag(c->config, "live");
+    if (rc == QUERN_OK && quern_config_is_set(c->config, "live"))
+        rc = quern_source_live(store, spec.name, live, err);
     quern_source_list *l = NULL;
     if (rc == QUERN_OK && c->json)
         rc = quern_source_list_open(&l, store, err);
     if (rc == QUERN_OK && c->json && find(l, spec.name)) {
-        write_json(find(l, spec.name));
+        rc = write_source(c, store, find(l, spec.name), err);
         put_line();
     } else if (rc == QUERN_OK && !c->quiet) {
         out_printf("source %s %s; quern fill brings its vectors up to date\n", spec.name, done);
@@ -139,15 +155,15 @@ static int list(cli *c, const char *name, quern_error *err)
     if (rc == QUERN_OK && name && !find(l, name))
         rc = unknown_source(l, name, err);
     if (rc == QUERN_OK && name) {
-        (c->json ? write_json : write_text)(find(l, name));
+        rc = write_source(c, store, find(l, name), err);
     } else if (rc == QUERN_OK) {
         if (c->json) {
             put_object();
             put_key("sources");
             put_array();
         }
-        for (size_t i = 0; i < quern_source_list_count(l); i++)
-            (c->json ? write_json : write_text)(quern_source_list_at(l, i));
+        for (size_t i = 0; i < quern_source_list_count(l) && rc == QUERN_OK; i++)
+            rc = write_source(c, store, quern_source_list_at(l, i), err);
         if (c->json) {
             put_end_array();
             put_end_object();

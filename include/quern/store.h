@@ -95,6 +95,12 @@ QUERN_API int quern_source_add(quern_store *s, const quern_source_spec *spec, qu
 QUERN_API int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error *err);
 /* Forgets the declaration, its stamps and vectors; the user's rows are not touched. ENOTFOUND. */
 QUERN_API int quern_source_remove(quern_store *s, const char *name, quern_error *err);
+/* A live source: triggers on its table note each row that is inserted, updated or deleted, so that `quern work` knows of
+ * it at once (without them a scan finds the same). The only thing of quern's that ever touches a table of the user's;
+ * on = 0 and quern_source_remove take the triggers away; quern_source_set keeps them. ENOTFOUND; EINVAL: a query or a
+ * view has no triggers; EUNSUPPORTED: the store is in another database, or knows no triggers. */
+QUERN_API int quern_source_live(quern_store *s, const char *name, int on, quern_error *err);
+QUERN_API int quern_source_is_live(quern_store *s, const char *name, int *on, quern_error *err);
 QUERN_API int quern_source_list_open(quern_source_list **out, quern_store *s, quern_error *err);
 QUERN_API size_t quern_source_list_count(const quern_source_list *l);
 QUERN_API const quern_source_spec *quern_source_list_at(const quern_source_list *l,

@@ -130,6 +130,11 @@ static const quern_option options[] = {
     {"text-search", "QUERN_TEXT_SEARCH", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
      "source-add source-set", 0,
      "Keep an index of the documents' words too, for search --mode text and hybrid."},
+    {"live", "QUERN_LIVE", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, "source-add source-set",
+     0,
+     "Put triggers on the table that note each changed row, so that quern work knows of it at "
+     "once; "
+     "no: take them away. Rows written elsewhere are found by scans."},
 
     /* ---- fill, search, status, verify ---- */
     {"limit", "QUERN_LIMIT", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1000000,

@@ -32,6 +32,9 @@ void quern__os_pages_free(void *p, size_t size);
 uint64_t quern__now_ns(void); /* monotonic */
 int64_t quern__wall_ms(void); /* Unix milliseconds, through the hook below */
 void quern__sleep_ms(uint32_t ms);
+/* Waits until a descriptor can be read, or the time is over, or a signal comes. */
+void quern__wait_readable(int fd, uint32_t ms);
+
 /* Tests move wall time: fn replaces the clock, NULL restores it. */
 void quern__set_wall_clock(int64_t (*fn)(void *ud), void *ud);
 void quern__rfc3339(int64_t unix_ms, char out[25]); /* "2026-11-21T10:20:30.123Z" */

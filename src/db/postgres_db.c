@@ -560,6 +560,29 @@ int quern__pg_run_long(quern__pg *db, const char *sql, const quern_cancel *cance
     return rc;
 }
 
+/* Takes the notifications that have come. */
+static int take_notices(quern__pg *db, int *heard, quern_error *err)
+{
+    PGnotify *n;
+    if (!PQconsumeInput(db->conn))
+        return fault(db, NULL, err);
+    while ((n = PQnotifies(db->conn))) {
+        *heard = 1;
+        PQfreemem(n);
+    }
+    return PQstatus(db->conn) == CONNECTION_OK ? QUERN_OK : fault(db, NULL, err);
+}
+
+int quern__pg_hear(quern__pg *db, uint32_t wait_ms, int *heard, quern_error *err)
+{
+    *heard = 0;
+    int rc = take_notices(db, heard, err);
+    if (rc || *heard)
+        return rc;
+    quern__wait_readable(PQsocket(db->conn), wait_ms);
+    return take_notices(db, heard, err);
+}
+
 size_t quern__pg_rows(const quern__pg_result *r)
 {
     return (size_t)PQntuples(r);

@@ -115,6 +115,10 @@ int quern__pg_script(quern__pg *db, const char *sql, quern_error *err);
 int quern__pg_run_long(quern__pg *db, const char *sql, const quern_cancel *cancel,
                        quern_error *err);
 
+/* Waits up to wait_ms for a notification of a channel that the connection listens to; *heard: there was one. EIO when
+ * the connection is gone. Outside a transaction. */
+int quern__pg_hear(quern__pg *db, uint32_t wait_ms, int *heard, quern_error *err);
+
 size_t quern__pg_rows(const quern__pg_result *r);
 int quern__pg_columns(const quern__pg_result *r);
 const char *quern__pg_column_name(const quern__pg_result *r, int column);

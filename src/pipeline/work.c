@@ -27,6 +27,7 @@ enum {
     LEAD_MS = 5000, /* between tries to become the one that scans */
     TELL_MS = 200,
     NAP_MS = 50,
+    WAIT_MS = 200,
     MOST_FAULTS = 5
 };
 static const int64_t INTERVAL_MS = 6 * 3600 * 1000;
@@ -230,14 +231,23 @@ static int scan_when_due(work_run *w, quern_error *err)
 
 /* ---- the loop ---- */
 
-static int nap(work_run *w, uint32_t ms, quern_error *err)
+/* lightly: a sign that there is something new ends it. */
+static int nap(work_run *w, uint32_t ms, bool lightly, quern_error *err)
 {
     uint64_t until = quern__now_ns() + (uint64_t)ms * 1000000;
     int rc = quern__work_tell(w, false, err);
     while (rc == QUERN_OK && quern__now_ns() < until) {
         uint64_t left = (until - quern__now_ns()) / 1000000 + 1;
-        quern__sleep_ms((uint32_t)QUERN__MIN(left, (uint64_t)NAP_MS));
-        rc = quern__work_tell(w, false, err);
+        int woken = 0;
+        if (lightly && w->s->table.task_wait)
+            rc = w->s->table.task_wait(w->s->self, (uint32_t)QUERN__MIN(left, (uint64_t)WAIT_MS),
+                                       &woken, err);
+        else
+            quern__sleep_ms((uint32_t)QUERN__MIN(left, (uint64_t)NAP_MS));
+        if (rc == QUERN_OK)
+            rc = quern__work_tell(w, false, err);
+        if (woken)
+            break;
     }
     return rc;
 }
@@ -255,7 +265,7 @@ static int bear(work_run *w, int rc, quern_error *err)
         return rc;
     quern__log(QUERN_LOG_WARN, "work", "%s; going on in a moment (%d of %d)", err->msg, w->faults,
                MOST_FAULTS);
-    return nap(w, (uint32_t)QUERN__MIN(w->opt.tick_ms << w->faults, 60000U), err);
+    return nap(w, (uint32_t)QUERN__MIN(w->opt.tick_ms << w->faults, 60000U), false, err);
 }
 
 static int loop(work_run *w, quern_error *err)
@@ -273,7 +283,7 @@ static int loop(work_run *w, quern_error *err)
         if (rc != QUERN_OK || limit_reached(w) || (w->opt.once && n == 0))
             return rc;
         if (n < w->opt.claim && !w->opt.once)
-            rc = nap(w, w->opt.tick_ms, err);
+            rc = nap(w, w->opt.tick_ms, true, err);
         if (rc != QUERN_OK)
             return rc;
     }

@@ -26,7 +26,8 @@ enum {
     SLOW_FIRST_MS = 15 * 60 * 1000,
     SLOW_LONGEST_MS = 7 * 24 * 3600 * 1000,
     STALE_MS = 200, /* the row is being edited */
-    SETTLE_TRIES = 3
+    SETTLE_TRIES = 3,
+    DRAIN = 500 /* notes of live sources in one transaction */
 };
 
 typedef struct held_task {
@@ -339,6 +340,9 @@ int quern__work_tasks(work_run *w, size_t *n, quern_error *err)
     *n = 0;
     quern__arena_init(&h.arena, 0);
     w->in_tasks = true;
+    uint64_t moved = w->s->table.live_drain ? DRAIN : 0;
+    while (rc == QUERN_OK && moved == DRAIN)
+        rc = w->s->table.live_drain(w->s->self, DRAIN, &moved, err);
     for (size_t i = 0; i < QUERN__MAX(w->opt.n_sources, (size_t)1) && rc == QUERN_OK && most; i++) {
         const char *source = w->opt.n_sources > 1 ? w->opt.sources[i] : one;
         h.n = 0;

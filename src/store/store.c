@@ -69,6 +69,8 @@ int quern_store_from_table(quern_store **out, const quern_store_table *table, vo
                              table->task_stats && table->task_list && table->task_revive &&
                              table->task_remove),
                    err);
+    bool live = table->live_set != NULL;
+    QUERN__REQUIRE(live == (table->live_get && table->live_drain) && (!live || tasks), err);
     quern_store *s = quern__alloc(sizeof *s);
     if (!s)
         return quern__fail_memory(err, sizeof *s);
@@ -384,12 +386,55 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.prepare = spec->prepare ? spec->prepare : old->prepare;
         merged.text_search = spec->text_search ? spec->text_search : old->text_search;
         merged = tidy(&merged);
+        int live = 0;
         rc = check_spec(s, &merged, err);
         if (!rc)
+            rc = quern_source_is_live(s, spec->name, &live, err);
+        if (!rc && live) /* of the table as it was declared */
+            rc = s->table.live_set(s->self, old, 0, err);
+        if (!rc)
             rc = s->table.source_put(s->self, &merged, 1, err);
+        if (!rc && live && !merged.query)
+            rc = s->table.live_set(s->self, &merged, 1, err);
     }
     quern_source_list_free(list);
     return rc;
+}
+
+/* ---- live ---- */
+
+static int have_live(const quern_store *s, quern_error *err)
+{
+    return s->table.live_set ? QUERN_OK
+                             : quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                                           "the store '%s' has no live sources", s->table.name);
+}
+
+int quern_source_live(quern_store *s, const char *name, int on, quern_error *err)
+{
+    QUERN__REQUIRE(s && name, err);
+    quern_source_list *list = NULL;
+    int rc = have_live(s, err);
+    if (!rc)
+        rc = quern_source_list_open(&list, s, err);
+    const quern_source_spec *spec = rc ? NULL : find(list, name);
+    if (!rc && !spec)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "there is no source '%s'", name);
+    if (!rc && on && spec->query)
+        rc =
+            quern__fail(err, QUERN_EINVAL, 0,
+                        "source '%s' is a query, which has no triggers; a table can be live", name);
+    if (!rc)
+        rc = s->table.live_set(s->self, spec, on, err);
+    quern_source_list_free(list);
+    return rc;
+}
+
+int quern_source_is_live(quern_store *s, const char *name, int *on, quern_error *err)
+{
+    QUERN__REQUIRE(s && name && on, err);
+    *on = 0;
+    return s->table.live_get ? s->table.live_get(s->self, name, on, err) : QUERN_OK;
 }
 
 int quern_source_remove(quern_store *s, const char *name, quern_error *err)

@@ -334,7 +334,7 @@ class EveryFlag(TableTest):
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
-        "max-regression": "1000", "reason": "edited", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
+        "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002"}
     RUNS = {

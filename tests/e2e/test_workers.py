@@ -103,6 +103,76 @@ class Workers:
         self.assertEqual((hit["key"], hit["excerpt"]), (3, "zan zan"))
         self.stop(worker)
 
+    def live(self):
+        return self.ok("source", "show", "items", "--json").json["live"]
+
+    def test_a_changed_row_is_found_within_two_seconds(self):
+        self.fill_items(30)
+        self.assertIs(self.live(), False)
+        self.ok("source", "set", "items", "--live")
+        self.assertIs(self.live(), True)
+        worker = self.start()  # as it is: looks every 2 s, unless it is woken
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 30)
+        time.sleep(0.5)
+        slowest = 0
+        for turn in range(4):
+            text = "zan %s" % WORDS[turn]
+            began = time.monotonic()
+            if turn == 3:
+                self.sql("INSERT INTO items VALUES (77, '%s', 2)" % text)
+            else:
+                self.sql("UPDATE items SET title = '%s', rev = rev + 1 WHERE id = %d" % (text, turn))
+            self.wait_for(lambda: any(h["excerpt"] == text for h in self.ok("search", text, "--json").json["hits"]), 10)
+            slowest = max(slowest, time.monotonic() - began)
+        print("slowest %.2f s" % slowest, flush=True)
+        self.assertLess(slowest, 2.0)
+        self.sql("DELETE FROM items WHERE id = 5; UPDATE items SET id = 500 WHERE id = 6")
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 30, 10)
+        self.wait_for(self.nothing_left, 10)
+        self.stop(worker)
+        self.all_is_true()
+        self.ok("source", "set", "items", "--live", "no")
+        self.sql("UPDATE items SET title = 'unheard', rev = rev + 1 WHERE id = 1")
+        done = self.ok("work", "--once", *NO_SCANS, "--json").json
+        self.assertEqual(done["claimed"], 0)
+        self.ok("source", "set", "items", "--live", "yes")
+        self.ok("source", "remove", "items", "--yes")
+        self.sql("UPDATE items SET title = 'on my own', rev = rev + 1 WHERE id = 1")  # nothing of ours is left in the way
+
+    def test_keys_of_all_kinds_are_noted(self):
+        for number, (table, columns, keys) in enumerate(self.KINDS):
+            quoted = [c.rsplit(" ", 1)[0] for c in columns.split(", ")]
+            self.sql('CREATE TABLE "%s" (%s, title text, PRIMARY KEY (%s))' % (table, columns, ", ".join(quoted)))
+            names = ",".join(q[1:-1].replace('""', '"') if q[0] == '"' else q for q in quoted)
+            name = "s%d" % number
+            self.ok("source", "add", name, "--table", table, "--key", names, "--text", "{title}", "--live", "yes")
+            self.ok("work", "--once", "--source", name)
+            for key in keys:
+                self.sql('INSERT INTO "%s" VALUES (%s, \'ban\')' % (table, key))
+            done = self.ok("work", "--once", "--source", name, *NO_SCANS, "--json").json
+            self.assertEqual((done["claimed"], done["done"], done["processed"]), (len(keys),) * 3, table)
+            self.sql('DELETE FROM "%s"' % table)
+            done = self.ok("work", "--once", "--source", name, *NO_SCANS, "--json").json
+            self.assertEqual((done["claimed"], done["deleted"]), (len(keys),) * 2, table)
+
+    def test_documents_can_be_live(self):
+        self.write("a.txt", "ban kolor")
+        self.ok("add", "a.txt")
+        self.ok("source", "set", "documents", "--live", "yes")
+        self.ok("work", "--once")
+        self.write("a.txt", "gut kolor")
+        self.ok("add", "a.txt")
+        done = self.ok("work", "--once", *NO_SCANS, "--json").json
+        self.assertEqual((done["claimed"], done["processed"]), (1, 1))
+
+    def test_what_cannot_be_live(self):
+        self.fill_items(3)
+        self.sql("CREATE VIEW seen AS SELECT * FROM items")
+        self.ok("source", "add", "viewed", "--table", "seen", "--key", "id", "--text", "{title}")
+        self.refused(2, "only a table has triggers", "source", "set", "viewed", "--live", "yes")
+        self.ok("source", "add", "asked", "--query", "SELECT * FROM items", "--key", "id", "--text", "{title}")
+        self.refused(2, "has no triggers", "source", "set", "asked", "--live", "yes")
+
     def test_killed_while_rows_change(self):
         seed = int(os.environ.get("QUERN_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
         print("seed", seed, flush=True)
@@ -141,6 +211,13 @@ class Workers:
 
 
 class OnSqlite(Workers, CommandTest):
+    KINDS = [
+        ("text keys", "id text", ["'it''s \"a\"'", "'ümlaut, x'", "''", "'42'"]),
+        ("blobs", "id blob", ["x'00ff'", "x''"]),
+        ("two of them", 'lang text, "No ""1""" integer', ["'de', 1", "'e,n', -2"]),
+        ("reals, too", "id real", ["1.5", "-0.25", "1e300", "3.0"]),
+    ]
+
     def make(self):
         pass
 
@@ -152,6 +229,14 @@ class OnSqlite(Workers, CommandTest):
 
 @unittest.skipIf(WITHOUT_POSTGRES, "QUERN_TEST_POSTGRES=0")
 class OnPostgres(Workers, CommandTest):
+    KINDS = [
+        ("text keys", "id text", ["'it''s \"a\"'", "'ümlaut, x'", "''", "'42'"]),
+        ("uuids", "id uuid", ["'00000000-0000-4000-8000-00000000000a'"]),
+        ("two of them", 'lang text, "No ""1""" bigint', ["'de', 1", "'e,n', -2"]),
+        ("dates, too", "id timestamptz", ["'2024-05-06 07:08:09.5+02'"]),
+        ("numbers of any size", "id numeric", ["12.50", "3"]),
+        ("bytes", "id bytea", ["'\\x00ff'"]),
+    ]
     count = 0
 
     @classmethod
@@ -163,6 +248,16 @@ class OnPostgres(Workers, CommandTest):
         done = subprocess.run([TOOL, "start", cls.server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
         cls.addClassCleanup(subprocess.run, [TOOL, "stop", cls.server])
         cls.url = done.stdout.strip()
+
+    def test_who_writes_needs_no_rights_of_ours(self):
+        self.fill_items(3)
+        self.ok("source", "set", "items", "--live")
+        self.ok("work", "--once")
+        self.sql("DROP ROLE IF EXISTS writer; CREATE ROLE writer; GRANT SELECT, UPDATE ON items TO writer; SET ROLE writer;"
+                 "SET search_path = ''; SET DateStyle = 'German'; UPDATE public.items SET title = 'ban', rev = 9 WHERE id < 2")
+        done = self.ok("work", "--once", *NO_SCANS, "--json").json
+        self.assertEqual((done["claimed"], done["processed"]), (2, 2))
+        self.sql("REVOKE ALL ON items FROM writer; DROP ROLE writer")
 
     def psql(self, database, script):
         done = subprocess.run([TOOL, "psql", "-At", "-v", "ON_ERROR_STOP=1", database], input=script, capture_output=True, text=True)

@@ -346,6 +346,17 @@ typedef struct quern_store_table {
                        uint64_t *revived, quern_error *err);
     int (*task_remove)(void *self, const char *source, const quern_str *keys, size_t n,
                        uint64_t *removed, quern_error *err);
+    /* Live sources; a store that has tasks may lack them (all NULL). live_set puts triggers on the source's table, which
+     * note the key of each row that is inserted, updated or deleted, in the transaction that does it; on = 0 takes
+     * them away, as source_remove does. EINVAL: the source is a query or a view; EUNSUPPORTED: its table is in another
+     * database than the tasks. Set again after the declaration has changed. */
+    int (*live_set)(void *self, const quern_source_spec *spec, int on, quern_error *err);
+    int (*live_get)(void *self, const char *source, int *on, quern_error *err);
+    /* Makes tasks of keys that were noted, up to limit; *moved: how many. */
+    int (*live_drain)(void *self, size_t limit, uint64_t *moved, quern_error *err);
+    /* Waits up to wait_ms for a sign that there may be something new (*woken); may be woken for nothing. NULL: who
+     * waits looks from time to time. */
+    int (*task_wait)(void *self, uint32_t wait_ms, int *woken, quern_error *err);
 
     /* -- vectors on several servers (quern/shard.h); all three may be NULL -- */
     /* Removes vectors of a generation that belong to no stamp, as a save leaves them that was cut off between two

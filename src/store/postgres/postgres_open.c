@@ -26,6 +26,7 @@ void quern__postgres_close(void *self)
     if (s->src != s->own)
         quern__pg_close(s->src);
     quern__pg_close(s->own);
+    quern__pg_close(s->listener);
     quern__buf_dispose(&s->sql);
     quern__free(s->schema);
     quern__free(s->prefix);
@@ -82,6 +83,10 @@ static const quern_store_table postgres_table = {
     .task_list = quern__postgres_task_list,
     .task_revive = quern__postgres_task_revive,
     .task_remove = quern__postgres_task_remove,
+    .live_set = quern__postgres_live_set,
+    .live_get = quern__postgres_live_get,
+    .live_drain = quern__postgres_live_drain,
+    .task_wait = quern__postgres_task_wait,
     .sweep = quern__postgres_sweep_shards,
     .shard_apply = quern__postgres_shard_apply,
     .shard_status = quern__postgres_shard_status,

@@ -151,9 +151,11 @@ static int take_table(quern__postgres_plan *p, const quern__pg_result *r, quern_
     p->nullable = (uint64_t)quern__pg_get_int(r, 0, 5) < p->n_keys;
     p->unique = quern__pg_get_int(r, 0, 6) != 0;
     quern__buf_puts(&p->from, " FROM ");
+    p->table_from = p->from.len;
     quern__sql_quote(&p->from, quern__pg_get_text(r, 0, 0).ptr);
     quern__buf_putc(&p->from, '.');
     quern__sql_quote(&p->from, p->alias);
+    p->table_end = p->from.len;
     return QUERN_OK;
 }
 

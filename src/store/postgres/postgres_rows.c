@@ -229,13 +229,22 @@ static int make_key(page_row *r, quern__postgres_plan *p, quern__arena *arena, q
     return rc;
 }
 
+int quern__postgres_key_values(const quern__postgres_plan *p, const quern__pg_result *r, size_t row,
+                               int first, quern__arena *arena, quern_value *values,
+                               quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t i = 0; i < p->n_keys && !rc; i++)
+        rc = read_value(r, row, first + (int)i, p->key_kinds[i], true, arena, &values[i], err);
+    return rc;
+}
+
 static int read_row(quern__postgres_plan *p, const quern__pg_result *res, size_t at,
                     quern__arena *arena, page_row *r, quern_error *err)
 {
     int rc = QUERN_OK, first = (int)p->n_keys + 1;
     memset(&r->row, 0, sizeof r->row);
-    for (size_t i = 0; i < p->n_keys && !rc; i++)
-        rc = read_value(res, at, (int)i, p->key_kinds[i], true, arena, &r->keys[i], err);
+    rc = quern__postgres_key_values(p, res, at, 0, arena, r->keys, err);
     if (!rc)
         rc = read_revision(p, res, at, arena, &r->row.revision, err);
     if (rc)

@@ -161,6 +161,13 @@ static int sweep_one(quern__postgres *s, int64_t source, quern_error *err)
                                  "DELETE FROM @documents WHERE doc IN (SELECT doc FROM @documents"
                                  " WHERE source = $1 LIMIT 1000)",
                                  &p, &went, err);
+    if (!rc)
+        rc = quern__postgres_live_drop(s, source, err);
+    for (went = 1; !rc && went;)
+        rc = quern__postgres_run(s,
+                                 "DELETE FROM @changes WHERE id IN (SELECT id FROM @changes"
+                                 " WHERE source = $1 LIMIT 1000)",
+                                 &p, &went, err);
     for (went = 1; !rc && went;)
         rc = quern__postgres_run(s,
                                  "DELETE FROM @tasks WHERE id IN (SELECT id FROM @tasks"

@@ -38,6 +38,7 @@ typedef struct quern__postgres {
     char *vector_prefix; /* the schema of its types, quoted and with its dot */
     uint32_t halfvec, halfvec_array, vector, vector_array; /* oids of types */
     quern__buf sql;                                        /* of quern__postgres_query */
+    quern__pg *listener; /* of task_wait; NULL: not yet, or none to be had */
 } quern__postgres;
 
 /* postgres_open.c */
@@ -118,6 +119,7 @@ typedef struct quern__postgres_plan {
     int first;         /* parameter that is free for a statement: 1, or 2 behind `since` */
     quern__buf select; /* "SELECT keys, revision, columns FROM … WHERE predicate" */
     quern__buf from;   /* "FROM … WHERE predicate" */
+    size_t table_from, table_end; /* of `from`: the table's quoted name */
     quern__arena arena;
     quern__buf sql; /* scratch for whole statements */
 } quern__postgres_plan;
@@ -144,6 +146,10 @@ int quern__postgres_scan(void *self, const quern_read *read, quern_str after, si
 int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *keys, size_t n,
                           quern_row_fn fn, void *ud, quern_error *err);
 int quern__postgres_count(void *self, const quern_read *read, uint64_t *rows, quern_error *err);
+/* Values of the key that stands in a row of a result, as text, from a column on. */
+int quern__postgres_key_values(const quern__postgres_plan *p, const quern__pg_result *r, size_t row,
+                               int first, quern__arena *arena, quern_value *values,
+                               quern_error *err);
 /* Rows of these keys as they are in the open transaction, into the arena: rows[i] belongs to keys[i], key.ptr NULL
  * when it is gone, does not match, or is no key of this source. */
 int quern__postgres_rows_of(quern__postgres *s, quern__postgres_plan *p, const quern_read *read,
@@ -302,6 +308,9 @@ int quern__postgres_task_revive(void *self, const char *source, const quern_str 
                                 uint64_t *revived, quern_error *err);
 int quern__postgres_task_remove(void *self, const char *source, const quern_str *keys, size_t n,
                                 uint64_t *removed, quern_error *err);
+/* The same as task_put, in the transaction that is open. */
+int quern__postgres_task_put_now(quern__postgres *s, const char *source, const quern_str *keys,
+                                 size_t n, const char *reason, uint64_t *added, quern_error *err);
 /* In a transaction: stored[i] becomes 0 where the document names a lease that its task has no more; the others keep
  * theirs to the end of it. */
 int quern__postgres_tasks_held(quern__postgres *s, const char *source, const quern_save *docs,
@@ -312,5 +321,12 @@ int quern__postgres_tasks_lock(quern__postgres *s, const char *source, quern__pg
                                quern__pg_array *ids, quern_error *err);
 int quern__postgres_tasks_forget(quern__postgres *s, quern__pg_array *ids, quern__pg_array *keys,
                                  quern_error *err);
+
+/* postgres_live.c */
+int quern__postgres_live_set(void *self, const quern_source_spec *spec, int on, quern_error *err);
+int quern__postgres_live_get(void *self, const char *source, int *on, quern_error *err);
+int quern__postgres_live_drain(void *self, size_t limit, uint64_t *moved, quern_error *err);
+int quern__postgres_task_wait(void *self, uint32_t wait_ms, int *woken, quern_error *err);
+int quern__postgres_live_drop(quern__postgres *s, int64_t source, quern_error *err);
 
 #endif

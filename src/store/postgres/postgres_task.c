@@ -95,23 +95,37 @@ static int call_keyed(keyed_call *c, uint64_t *count, quern_error *err)
     return rc;
 }
 
+/* In the order of the keys: two who put the same ones cannot wait for each other in a circle. Who listens is woken when
+ * the transaction commits. */
+static const char put_sql[] =
+    "WITH " CLOCK ", put AS ("
+    "INSERT INTO @tasks AS t (source, key, reason, created_ms, due_ms, set_ms)"
+    " SELECT $1, d.key, $3, now, now, now FROM"
+    " (SELECT DISTINCT k COLLATE \"C\" AS key FROM unnest($2) AS k ORDER BY 1) AS d, clock"
+    " ON CONFLICT (source, key) DO UPDATE SET reason = excluded.reason,"
+    " again = (t.lease <> 0), state = 0,"
+    " due_ms = CASE WHEN t.lease <> 0 THEN t.due_ms"
+    "  ELSE LEAST(t.due_ms, excluded.due_ms) END,"
+    " set_ms = CASE WHEN t.lease <> 0 THEN t.set_ms ELSE excluded.set_ms END,"
+    " attempts = CASE WHEN t.state = 2 THEN 0 ELSE t.attempts END"
+    " RETURNING t.xmax = 0 AS fresh)"
+    " SELECT (SELECT count(*) FROM put WHERE fresh), pg_catalog.pg_notify('quern_tasks', '')";
+
+int quern__postgres_task_put_now(quern__postgres *s, const char *source, const quern_str *keys,
+                                 size_t n, const char *reason, uint64_t *added, quern_error *err)
+{
+    keyed_call c = {.s = s, .sql = put_sql, .source = source, .reason = reason, .keys = keys};
+    c.n = n;
+    int rc = run_keyed(&c, err);
+    *added = c.count;
+    return rc;
+}
+
 int quern__postgres_task_put(void *self, const char *source, const quern_str *keys, size_t n,
                              const char *reason, uint64_t *added, quern_error *err)
 {
-    keyed_call c = {.s = self, .source = source, .reason = reason, .keys = keys, .n = n};
-    /* in the order of the keys: two who put the same ones cannot wait for each other in a circle */
-    c.sql = "WITH " CLOCK ", put AS ("
-            "INSERT INTO @tasks AS t (source, key, reason, created_ms, due_ms, set_ms)"
-            " SELECT $1, d.key, $3, now, now, now FROM"
-            " (SELECT DISTINCT k COLLATE \"C\" AS key FROM unnest($2) AS k ORDER BY 1) AS d, clock"
-            " ON CONFLICT (source, key) DO UPDATE SET reason = excluded.reason,"
-            " again = (t.lease <> 0), state = 0,"
-            " due_ms = CASE WHEN t.lease <> 0 THEN t.due_ms"
-            "  ELSE LEAST(t.due_ms, excluded.due_ms) END,"
-            " set_ms = CASE WHEN t.lease <> 0 THEN t.set_ms ELSE excluded.set_ms END,"
-            " attempts = CASE WHEN t.state = 2 THEN 0 ELSE t.attempts END"
-            " RETURNING t.xmax = 0 AS fresh)"
-            " SELECT count(*) FROM put WHERE fresh";
+    keyed_call c = {.s = self, .sql = put_sql, .source = source, .reason = reason, .keys = keys};
+    c.n = n;
     for (size_t i = 0; i < n; i++)
         if (keys[i].len > QUERN__PG_LONGEST_KEY) {
             *added = 0;

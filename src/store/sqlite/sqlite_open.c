@@ -72,6 +72,10 @@ static const quern_store_table sqlite_table = {
     .task_list = quern__sqlite_task_list,
     .task_revive = quern__sqlite_task_revive,
     .task_remove = quern__sqlite_task_remove,
+    .live_set = quern__sqlite_live_set,
+    .live_get = quern__sqlite_live_get,
+    .live_drain = quern__sqlite_live_drain,
+    .task_wait = quern__sqlite_task_wait,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

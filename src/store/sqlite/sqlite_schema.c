@@ -101,6 +101,23 @@ int quern__sqlite_migrate(quern__db *db, quern_error *err)
     return rc;
 }
 
+/* Triggers of live sources, which write into what goes. */
+static int drop_triggers(quern__db *db, quern_error *err)
+{
+    int64_t id = 0;
+    int rc;
+    while ((rc = quern__db_int(db,
+                               "SELECT substr(name, 12) FROM sqlite_master WHERE type = 'trigger'"
+                               " AND name GLOB 'quern_live_[0-9]*_insert'",
+                               &id, err)) == 1) {
+        quern__sqlite s = {.own = db};
+        rc = quern__sqlite_live_drop(&s, id, err);
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
 int quern__sqlite_migrate_down(quern__db *db, int64_t to_version, quern_error *err)
 {
     int64_t version;
@@ -108,6 +125,8 @@ int quern__sqlite_migrate_down(quern__db *db, int64_t to_version, quern_error *e
     if (rc)
         return rc;
     rc = quern__sqlite_schema(db, &version, err);
+    if (!rc && to_version < 2 && version >= 2)
+        rc = drop_triggers(db, err);
     for (size_t i = QUERN__COUNT(migrations); i-- > 0 && !rc;)
         if (migrations[i].version > to_version && migrations[i].version <= version) {
             rc = quern__db_exec(db, migrations[i].down, err);

@@ -236,6 +236,13 @@ static int sweep_one(quern__sqlite *s, int64_t source, quern_error *err)
                            source, err);
     if (!rc)
         rc = delete_slices(s, "DELETE FROM quern_runs WHERE source = ?1", source, err);
+    if (!rc)
+        rc = quern__sqlite_live_drop(s, source, err);
+    if (!rc)
+        rc = delete_slices(s,
+                           "DELETE FROM quern_changes WHERE id IN"
+                           " (SELECT id FROM quern_changes WHERE source = ?1 LIMIT 200)",
+                           source, err);
     while (!rc && batch) {
         rc = next_id(s, "SELECT id FROM quern_batches WHERE source = ?1", source, &batch, err);
         if (!rc && batch)

@@ -18,6 +18,7 @@ typedef struct quern__sqlite {
     quern__db *own; /* quern's tables */
     quern__db *src; /* the user's tables; == own in one file */
     bool read_only;
+    int64_t data_version; /* of `own`, when task_wait last looked */
 } quern__sqlite;
 
 /* sqlite_open.c */
@@ -164,6 +165,9 @@ int quern__sqlite_task_revive(void *self, const char *source, const quern_str *k
                               uint64_t *revived, quern_error *err);
 int quern__sqlite_task_remove(void *self, const char *source, const quern_str *keys, size_t n,
                               uint64_t *removed, quern_error *err);
+/* One key of a source's id, in the open transaction. */
+int quern__sqlite_task_put_one(quern__sqlite *s, int64_t source, quern_str key, const char *reason,
+                               int64_t now, uint64_t *added, quern_error *err);
 /* 1: the key's task has this lease; 0: not, or no more. */
 int quern__sqlite_task_held(quern__sqlite *s, const char *source, quern_str key, int64_t lease,
                             quern_error *err);
@@ -186,5 +190,12 @@ int quern__sqlite_text_find(void *self, int64_t generation, const quern_str *wor
                             size_t k,
                             int (*fn)(quern_str key, quern_str revision, double score, void *ud),
                             void *ud, quern_error *err);
+
+/* sqlite_live.c */
+int quern__sqlite_live_set(void *self, const quern_source_spec *spec, int on, quern_error *err);
+int quern__sqlite_live_get(void *self, const char *source, int *on, quern_error *err);
+int quern__sqlite_live_drain(void *self, size_t limit, uint64_t *moved, quern_error *err);
+int quern__sqlite_task_wait(void *self, uint32_t wait_ms, int *woken, quern_error *err);
+int quern__sqlite_live_drop(quern__sqlite *s, int64_t source, quern_error *err);
 
 #endif

@@ -72,8 +72,8 @@ static int run_put(quern__sqlite *s, const char *sql, int64_t source, quern_str 
     return rc;
 }
 
-static int put_one(quern__sqlite *s, int64_t source, quern_str key, const char *reason, int64_t now,
-                   uint64_t *added, quern_error *err)
+int quern__sqlite_task_put_one(quern__sqlite *s, int64_t source, quern_str key, const char *reason,
+                               int64_t now, uint64_t *added, quern_error *err)
 {
     int64_t changed = 0;
     int rc = run_put(s,
@@ -106,7 +106,7 @@ int quern__sqlite_task_put(void *self, const char *source, const quern_str *keys
     rc = quern__sqlite_source_id(s, source, &id, err);
     int64_t now = quern__wall_ms();
     for (size_t i = 0; i < n && !rc; i++)
-        rc = put_one(s, id, keys[i], reason, now, &count, err);
+        rc = quern__sqlite_task_put_one(s, id, keys[i], reason, now, &count, err);
     rc = end(s, rc, err);
     *added = rc ? 0 : count;
     return rc;

@@ -23,5 +23,12 @@ CREATE INDEX tasks_due ON tasks (due_ms, id) WHERE state = 0;
 CREATE INDEX tasks_lease ON tasks (lease) WHERE lease <> 0;
 CREATE INDEX tasks_set ON tasks (set_ms);
 
+-- Keys that triggers on a live source's table have seen change, on their way into tasks: the key's columns as text.
+CREATE TABLE changes (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source bigint NOT NULL,
+    key    text[] NOT NULL
+);
+
 -- Claims that took over an expired lease.
 ALTER TABLE sources ADD COLUMN rescued bigint NOT NULL DEFAULT 0;

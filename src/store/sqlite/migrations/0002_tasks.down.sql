@@ -1,2 +1,3 @@
 ALTER TABLE quern_sources DROP COLUMN rescued;
+DROP TABLE quern_changes;
 DROP TABLE quern_tasks;

@@ -22,5 +22,13 @@ CREATE INDEX quern_tasks_due ON quern_tasks (due_ms, id) WHERE state = 0;
 CREATE INDEX quern_tasks_lease ON quern_tasks (lease) WHERE lease <> 0;
 CREATE INDEX quern_tasks_set ON quern_tasks (set_ms);
 
+-- Keys that triggers on a live source's table have seen change, on their way into quern_tasks. `key`: the key's columns
+-- as quote() spells them, with commas between; a trigger uses nothing that the user's own SQLite might lack.
+CREATE TABLE quern_changes (
+    id     INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL,
+    key    TEXT NOT NULL
+) STRICT;
+
 -- Claims that took over an expired lease.
 ALTER TABLE quern_sources ADD COLUMN rescued INTEGER NOT NULL DEFAULT 0;
