@@ -142,6 +142,28 @@ static void check_sources(patient *p, quern_store *store, quern_embedder *e)
     quern_status_free(r);
 }
 
+/* Every vector belongs to a stamp and a row, every stamp has its vectors; no model is needed for that. */
+static void check_vectors(patient *p, quern_store *store)
+{
+    quern_verify_options opt;
+    quern_verify_report report;
+    quern_error err;
+    QUERN_INIT(&opt);
+    QUERN_INIT(&report);
+    opt.cancel = p->c->cancel;
+    int rc = quern_verify(store, NULL, &opt, &report, &err);
+    if (rc == QUERN_EMISMATCH)
+        say(p, FINDING, "vectors",
+            "%llu belong to no document or to one that has gone, %llu are missing; quern fill "
+            "mends "
+            "both",
+            (unsigned long long)report.orphans, (unsigned long long)report.missing_vectors);
+    else if (rc != QUERN_OK)
+        say(p, FINDING, "vectors", "%s", err.msg);
+    else
+        say(p, OK, "vectors", "each belongs to a document, and none is missing");
+}
+
 static void check_store(patient *p, quern_embedder *e)
 {
     cli *c = p->c;
@@ -165,6 +187,8 @@ static void check_store(patient *p, quern_embedder *e)
             shown(quern_option_find("db"), file, url));
     if (rc == QUERN_OK)
         check_sources(p, store, e);
+    if (rc == QUERN_OK)
+        check_vectors(p, store);
     quern_store_free(store);
 }
 

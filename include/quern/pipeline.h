@@ -210,7 +210,8 @@ typedef struct quern_verify_options {
     /* the one that `source` was filled with: EUNSUPPORTED names its id when it is not given */
     const quern_document_builder *builder;
 } quern_verify_options;
-/* EMISMATCH when anything differs, is orphaned or lacks its vectors; the report says what. */
+/* EMISMATCH when anything differs, is orphaned (a vector without a stamp or a row) or lacks its vectors; the report says
+ * what. `e` may be NULL: then nothing is embedded, and only orphans and missing vectors are looked for. */
 QUERN_API int quern_verify(quern_store *s, quern_embedder *e, const quern_verify_options *opt,
                            quern_verify_report *report, quern_error *err);
 

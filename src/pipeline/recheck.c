@@ -372,7 +372,7 @@ static int recheck_generation(recheck_run *r, quern_error *err)
     if (rc == QUERN_OK && r->promised != r->stored - QUERN__MIN(r->stored, r->orphans))
         rc = each_page(r, find_missing, err);
     r->wanted = r->opt->sample ? r->opt->sample : DEFAULT_SAMPLE;
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK && r->e)
         rc = each_page(r, recheck_page, err);
     return rc;
 }
@@ -408,10 +408,14 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     if (rc == QUERN_OK) {
         quern_error missing = {0};
         rc = s->table.generation_find(s->self, name, "active", &r->generation, &missing);
-        if (rc == QUERN_OK) {
+        if (rc == QUERN_OK && e) {
             rc = quern__recipe_check_generation(r->recipe, s, e, &r->generation, &r->settings, err);
             if (rc == QUERN_OK)
                 rc = need_builder(r, err);
+        } else if (rc ==
+                   QUERN_OK) { /* nothing is embedded: whoever made them, they are there or not */
+            snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s",
+                     r->generation.vector_type);
         } else if (rc == QUERN_ENOTFOUND && !opt->source)
             rc = QUERN_OK; /* never filled: nothing claims anything */
         else if (rc == QUERN_ENOTFOUND)
@@ -435,7 +439,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
 int quern_verify(quern_store *s, quern_embedder *e, const quern_verify_options *opt,
                  quern_verify_report *report, quern_error *err)
 {
-    QUERN__REQUIRE(s && e, err);
+    QUERN__REQUIRE(s, err);
     QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
     QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
     quern_verify_options o;

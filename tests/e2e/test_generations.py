@@ -165,6 +165,29 @@ class Generations(test_postgres.PostgresTest):
                 self.assertEqual((answer.json["processed"], answer.json["deleted"]), (1, deleted))
         self.assertEqual(self.states(), ["active", "active"])
 
+    def test_doctor_finds_vectors_that_belong_to_nothing(self):
+        self.each("fill")
+        self.each("doctor")
+        for what, finding in (("DELETE FROM {stamps} WHERE key = '3'", "1 belong to no document"),
+                              ("DELETE FROM items WHERE id = 4", "1 belong to no document"),
+                              ("{lose} WHERE key = '7'", "1 are missing")):
+            with self.subTest(what):
+                for url in self.urls:
+                    self.urls, urls = [url], self.urls
+                    g = self.ok("generation", "list", "--json", "--db", url).json["generations"][0]["id"]
+                    if "://" in url:
+                        self.edit(what.format(stamps="quern.stamps", lose="DELETE FROM quern.vectors_%d" % g))
+                    elif "lose" in what:
+                        self.edit("DELETE FROM quern_vectors WHERE id IN (SELECT id FROM quern_chunks WHERE key = '7')")
+                    else:
+                        self.edit(what.format(stamps="quern_stamps"))
+                    self.urls = urls
+                    answer = self.quern("doctor", "--db", url, env={"QUERN_MODEL": "first"})
+                    self.assertEqual(answer.code, 1)
+                    self.assertIn(finding, answer.out.decode())
+                self.each("fill")
+                self.each("doctor")
+
     def test_lists_of_documents(self):
         self.each("fill")
         self.edit("UPDATE items SET body = 'zan' WHERE id IN (3, 17, 25); UPDATE items SET title = '', body = ' ' WHERE id = 5;"
