@@ -185,10 +185,10 @@ static void check_store(patient *p, quern_embedder *e)
     else
         say(p, OK, "store", "%s opens, its schema is this version's",
             shown(quern_option_find("db"), file, url));
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK) {
         check_sources(p, store, e);
-    if (rc == QUERN_OK)
         check_vectors(p, store);
+    }
     quern_store_free(store);
 }
 
