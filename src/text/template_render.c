@@ -129,7 +129,8 @@ static bool put_joined(quern_str json, quern_str between, quern__buf *out)
             quern__buf_append(out, between.ptr, between.len);
         size_t start = out->len;
         put_value((quern_str){json.ptr + from, len}, out);
-        if (!out->failed && vanishes((quern_str){out->data + start, out->len - start}))
+        if (!out->failed &&
+            (out->len == start || vanishes((quern_str){out->data + start, out->len - start})))
             out->len = before;
     }
     good = good && more == 0 && quern__json_end(&j, NULL) == QUERN_OK;
