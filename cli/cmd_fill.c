@@ -41,7 +41,7 @@ static void write_json(const quern_fill_report *r, double price)
         {"stale", r->stale},         {"empty", r->empty},     {"failed", r->failed},
         {"processed", r->processed}, {"skipped", r->skipped}, {"deleted", r->deleted},
         {"chunks", r->chunks},       {"tokens", r->tokens},   {"truncated", r->truncated},
-        {"bytes", r->bytes},         {"calls", r->calls},
+        {"bytes", r->bytes},         {"calls", r->calls},     {"dropped_bytes", r->dropped_bytes},
     };
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -98,6 +98,7 @@ static void write_text(const quern_fill_report *r, double price)
                 {r->stale, "changed meanwhile"},
                 {r->empty, "empty"},
                 {r->truncated, "with more chunks than --max-chunks"},
+                {r->dropped_bytes, "bytes of them left out"},
                 {r->failed, "failed"}};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (more[i].n)
@@ -119,6 +120,7 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->chunks += one->chunks;
     all->tokens += one->tokens;
     all->truncated += one->truncated;
+    all->dropped_bytes += one->dropped_bytes;
     all->bytes += one->bytes;
     all->calls += one->calls;
     all->index_seconds += one->index_seconds;

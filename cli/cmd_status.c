@@ -9,7 +9,7 @@
 #include <string.h>
 
 typedef struct sums {
-    uint64_t total, done, pending, stale, empty, failed, chunks;
+    uint64_t total, done, pending, stale, empty, failed, chunks, dropped_bytes;
 } sums;
 
 static void add(sums *s, const quern_status_row *r)
@@ -21,6 +21,7 @@ static void add(sums *s, const quern_status_row *r)
     s->empty += r->empty;
     s->failed += r->failed;
     s->chunks += r->chunks;
+    s->dropped_bytes += r->dropped_bytes;
 }
 
 static double percent(const sums *s)
@@ -33,9 +34,10 @@ static void counts_json(const sums *s, double share)
     const struct {
         const char *key;
         uint64_t value;
-    } fields[] = {{"total", s->total},  {"done", s->done},   {"pending", s->pending},
-                  {"stale", s->stale},  {"empty", s->empty}, {"failed", s->failed},
-                  {"chunks", s->chunks}};
+    } fields[] = {{"total", s->total},     {"done", s->done},
+                  {"pending", s->pending}, {"stale", s->stale},
+                  {"empty", s->empty},     {"failed", s->failed},
+                  {"chunks", s->chunks},   {"dropped_bytes", s->dropped_bytes}};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
         put_whole(fields[i].value);

@@ -60,6 +60,7 @@ typedef struct quern_fill_report {
     double index_seconds;  /* after them: building the database's index, where one was due */
     uint64_t calls;        /* of the embedder (dry run: that would be) */
     int ended; /* 1: its generation was retired or purged meanwhile, so the run ended there */
+    uint64_t dropped_bytes; /* of text beyond the cap, of the truncated documents */
 } quern_fill_report;
 
 typedef struct quern_fill_progress {
@@ -155,6 +156,7 @@ typedef struct quern_status_row {
     uint64_t recent;  /* of the done ones, those embedded within the last 24 hours */
     /* Unix milliseconds: when the oldest of the vectors that are stale now were made; 0: none are */
     int64_t oldest_stale_ms;
+    uint64_t dropped_bytes; /* of text that no chunk has, of documents with more than the cap */
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */

@@ -56,6 +56,7 @@ static int count_row(const quern_row *row, void *ud)
         c->row->done++;
         c->row->recent += row->stamp.updated_ms > c->yesterday_ms;
         c->row->chunks += row->stamp.chunks;
+        c->row->dropped_bytes += row->stamp.dropped_bytes;
         c->row->empty += row->stamp.outcome == QUERN_OUTCOME_EMPTY;
     }
     return quern__buf_ok(&c->after, "a key", c->err);

@@ -351,6 +351,7 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->chunks += one->chunks;
     sum->tokens += one->tokens;
     sum->truncated += one->truncated;
+    sum->dropped_bytes += one->dropped_bytes;
     sum->bytes += one->bytes;
     sum->seconds += one->seconds;
     sum->dry_run |= one->dry_run;

@@ -374,8 +374,8 @@ static void count_saved(fill_run *r, const fill_doc *d, bool stored)
     }
     r->report->processed++;
     r->report->bytes += d->n * r->width;
-    if (d->dropped_bytes)
-        r->report->truncated++;
+    r->report->truncated += d->dropped_bytes > 0;
+    r->report->dropped_bytes += d->dropped_bytes;
     if (d->n)
         r->counts.ok++;
     else
@@ -496,6 +496,7 @@ void quern__fill_count_dry(fill_batch *b)
         }
         r->report->processed++;
         r->report->truncated += d->dropped_bytes > 0;
+        r->report->dropped_bytes += d->dropped_bytes;
         r->counts.pending++;
     }
     quern_embedder_stats stats;

@@ -243,6 +243,8 @@ class Tables(TableTest):
         self.sql("update books set blurb = ?, rev = 9 where id = 1", "gut lan ber mor " * 200)
         few = self.ok("fill", "--vector-type", "f32", "--max-chunks", "2", "--json").json
         self.assertEqual(few["truncated"], 1)
+        self.assertGreater(few["dropped_bytes"], 0)
+        self.assertEqual(self.ok("status", "--json").json["dropped_bytes"], few["dropped_bytes"])
         many = self.ok("fill", "--vector-type", "f32", "--overlap", "30", "--json").json["chunks"]
         self.assertGreater(many, self.ok("fill", "--vector-type", "f32", "--overlap", "4", "--json").json["chunks"])
         self.sql("delete from books")

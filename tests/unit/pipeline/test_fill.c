@@ -403,7 +403,13 @@ static void long_documents_and_the_cap(void **state)
     assert_true(w->report.chunks > 60);
     assert_int_equal(w->report.truncated, 1);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_chunks WHERE key = '1'"), 64);
-    assert_true(number(w, "SELECT dropped_bytes FROM quern_stamps WHERE key = '1'") > 1000);
+    int64_t dropped = number(w, "SELECT dropped_bytes FROM quern_stamps WHERE key = '1'");
+    assert_true(dropped > 1000);
+    assert_int_equal(w->report.dropped_bytes, dropped);
+    quern_status_report *st = NULL;
+    check(w, quern_status_open(&st, w->s, w->e, NULL, NULL, &w->err));
+    assert_int_equal(quern_status_at(st, 0)->dropped_bytes, dropped);
+    quern_status_free(st);
     w->opt.max_chunks = 1000;
     check(w, fill(w));
     assert_int_equal(w->report.truncated, 0);
