@@ -177,7 +177,7 @@ static int scan_all(work_run *w, quern_error *err)
     int rc = QUERN_OK;
     if (!w->opt.n_sources)
         rc = quern__source_names(w->s, &names, &n, err);
-    size_t sources = w->opt.n_sources ? w->opt.n_sources : n;
+    size_t sources = w->opt.n_sources ? w->opt.n_sources : names ? n : 0;
     for (size_t i = 0; i < sources && rc == QUERN_OK; i++) {
         const char *source = w->opt.n_sources ? w->opt.sources[i] : names[i];
         rc = scan_source(w, source, err);
