@@ -212,7 +212,7 @@ static void paths(void **state)
     expect("{a.9}", (const char *[]){NULL, "[1]"}, "");
     expect("{a.b|join=\"-\"}", (const char *[]){NULL, "{\"b\":[1,[2],\"x\"]}"}, "1-[2]-x");
     expect("{a.message|message|msg}", (const char *[]){NULL, "{\"message\":\"\"}", "", "m"}, "m");
-    expect("{a.b|unless=a.c}", (const char *[]){NULL, "{\"b\":\"x\",\"c\":\"x\"}"}, "");
+    expect("{a.b|unless=a.c}", (const char *[]){NULL, "{\"b\":\"x\",\"c\":\"x\"}", NULL}, "");
     expect("{.a}{a.}{a..b}", (const char *[]){"x", "y", "z"}, "xyz"); /* no paths */
 }
 
