@@ -177,9 +177,9 @@ static int scan_all(work_run *w, quern_error *err)
     int rc = QUERN_OK;
     if (!w->opt.n_sources)
         rc = quern__source_names(w->s, &names, &n, err);
-    size_t sources = w->opt.n_sources ? w->opt.n_sources : names ? n : 0;
+    size_t sources = names ? n : w->opt.n_sources;
     for (size_t i = 0; i < sources && rc == QUERN_OK; i++) {
-        const char *source = w->opt.n_sources ? w->opt.sources[i] : names[i];
+        const char *source = names ? names[i] : w->opt.sources[i];
         rc = scan_source(w, source, err);
         if (is_source_fault(rc)) {
             quern__work_note(w, source, rc, err->msg);
