@@ -10,7 +10,7 @@
 #include "base/os.h"
 #include "store/conformance_suite.h"
 
-enum { MOST = 64, LONG_MS = 600000, SHORT_MS = 40 };
+enum { MOST = 64, LONG_MS = 600000, SHORT_MS = 400 };
 
 typedef struct tasks {
     size_t n;
