@@ -336,6 +336,39 @@ class Killed(ShardTest):
         self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), n + 100)
         self.assertEqual(len(self.hits("ban kolor", "--limit", "20")), 20)
 
+    def test_the_store_itself(self):
+        """Its server dies again and again under a fill, and forgets its last commits: shards keep what has no stamp."""
+        n, rounds = (20000, 12) if LONG else (3000, 3)
+        self.apply()
+        self.ok("add", self.documents("first.jsonl", texts(50)))
+        self.ok("fill")
+        psql(self.db, "ALTER SYSTEM SET synchronous_commit = off")
+        psql(self.db, "ALTER SYSTEM SET wal_writer_delay = '2s'")
+        psql(self.db, "SELECT pg_reload_conf()")
+        self.ok("add", self.documents("in.jsonl", texts(n, 3), 50))
+        psql(self.db, "CHECKPOINT")
+        stray = 0
+        for i in range(rounds):
+            fill = subprocess.Popen([BIN, "fill", "--batch", "8"], cwd=self.cwd, stderr=subprocess.DEVNULL,
+                                    env=self.environment(QUERN_MODEL=self.model))
+            there = self.rows()
+            while fill.poll() is None and self.rows() < there + 100:
+                time.sleep(0.02)
+            subprocess.run([TOOL, "restart", folders[0], "immediate"], check=True, stderr=subprocess.DEVNULL)
+            fill.communicate(timeout=60)
+            promised = int(psql(self.db, "SELECT sum(chunks) FROM quern.stamps")[0][0])
+            stray += self.rows() != promised
+            found = self.hits(texts(50)[i], "--limit", "20")
+            self.assertEqual((len(found), found[0]["key"]), (20, str(i)))
+        print("%d of %d kills left vectors without a stamp" % (stray, rounds))
+        self.ok("fill")
+        verify = self.ok("verify", "--all", "--json").json
+        self.assertEqual((verify["equal"], verify["orphans"], verify["missing_vectors"]), (n + 50, 0, 0))
+        self.assertEqual(self.rows(), n + 50)
+
+    def rows(self):
+        return sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1"))
+
 
 if __name__ == "__main__":
     if WITHOUT_POSTGRES:

@@ -2,7 +2,9 @@
  * postgres_shard.c — generations whose vectors lie on several servers: their tables, and how they are read.
  *
  * Rows stay where they are and stamps too; vectors_<id>_all is partitioned by a hash of the key, its partitions are
- * foreign tables (postgres_fdw). Ids come from one sequence here, so they cannot meet between shards. What has to
+ * foreign tables (postgres_fdw). Ids come from one sequence here, so those of rows that count cannot meet between
+ * shards. (A store that forgets its last commits forgets numbers too, which leftovers on the shards still have: the
+ * sequence steps over them once one is met.) What has to
  * happen on a shard inside our transaction (a table that comes or goes) is a statement that is inserted into its table
  * `orders`, where a trigger runs it: it needs neither a second connection nor credentials of its own.
  *
@@ -305,6 +307,49 @@ int quern__shard_vectors(quern__postgres *s, const quern__pg_generation *g, quer
     return rc;
 }
 
+/* Do the rows there are the rows that the stamps promise? Counts and sums of hashes say so, made on each server: no row
+ * travels. A no may be a yes (servers of another byte order hash otherwise), a yes is no accident: numbers are random. */
+static int all_belong(quern__postgres *s, const quern__pg_generation *g, quern_error *err)
+{
+    static const char sums[] = "pg_catalog.hashtextextended(key, save)";
+    quern__pg_params p;
+    quern__buf sql;
+    int64_t same = 0;
+    quern__buf_init(&sql, 16384);
+    quern__buf_printf(&sql, "SELECT ((SELECT row(coalesce(sum(n), 0), coalesce(sum(h), 0)) FROM (");
+    for (int i = 0; i < g->shards; i++)
+        quern__buf_printf(&sql,
+                          "%sSELECT count(*) AS n, sum(%s) AS h FROM %svectors_%" PRId64 "_p%d",
+                          i ? " UNION ALL " : "", sums, s->prefix, g->id, i);
+    quern__buf_printf(
+        &sql,
+        ") AS there) = (SELECT row(coalesce(sum(chunks), 0), coalesce(sum(chunks * %s),"
+        " 0)) FROM %sstamps WHERE generation = $1 AND chunks > 0))::int::bigint",
+        "pg_catalog.hashtextextended(key, save)::numeric", s->prefix);
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, g->id);
+    int rc = quern__buf_ok(&sql, "a statement", err);
+    if (!rc)
+        rc = quern__pg_scalar(s->own, sql.data, &p, &same, err);
+    quern__buf_dispose(&sql);
+    return rc < 0 ? rc : same != 0;
+}
+
+int quern__shard_count(quern__postgres *s, const quern__pg_generation *g, uint64_t promised,
+                       uint64_t *vectors, quern_error *err)
+{
+    char sql[80];
+    int64_t n = 0;
+    int rc = all_belong(s, g, err);
+    *vectors = promised;
+    if (rc)
+        return rc < 0 ? quern__shard_blame(s, rc, err) : QUERN_OK;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM @vectors_%" PRId64, g->id);
+    rc = quern__postgres_scalar(s, sql, NULL, &n, err);
+    *vectors = (uint64_t)n;
+    return quern__shard_blame(s, rc < 0 ? rc : QUERN_OK, err);
+}
+
 /* ---- near vectors ---- */
 
 /* The distance stands among the columns though nobody reads it: a column that is only sorted by keeps the scans
@@ -520,6 +565,50 @@ int quern__shard_index_build(quern__postgres *s, const quern__pg_generation *g, 
     if (begun && !rc)
         rc = quern__pg_commit(s->own, err);
     return quern__shard_blame(s, rc, err);
+}
+
+/* ---- numbers that were lost ---- */
+
+typedef struct numbering {
+    quern__postgres *s;
+    const quern__pg_generation *g;
+} numbering;
+
+/* Nobody saves meanwhile (savers hold the generation's row), so the sequence never steps back. */
+static int renumber(void *ud, quern_error *err)
+{
+    const numbering *w = ud;
+    quern__pg_params p;
+    quern__buf sql;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, w->g->id);
+    int rc = quern__postgres_run(w->s, "SELECT 1 FROM @generations WHERE id = $1 FOR UPDATE", &p,
+                                 NULL, err);
+    quern__buf_init(&sql, 16384);
+    quern__buf_printf(&sql,
+                      "SELECT setval('%svectors_%" PRId64 "_numbers', greatest((SELECT last_value"
+                      " FROM %svectors_%" PRId64 "_numbers), (SELECT max(id) & ((1::bigint << 40) -"
+                      " 1) FROM (",
+                      w->s->prefix, w->g->id, w->s->prefix, w->g->id);
+    for (int i = 0; i < w->g->shards; i++)
+        quern__buf_printf(&sql, "%sSELECT max(id) AS id FROM %svectors_%" PRId64 "_p%d",
+                          i ? " UNION ALL " : "", w->s->prefix, w->g->id, i);
+    quern__buf_puts(&sql, ") AS last)))");
+    if (!rc)
+        rc = quern__buf_ok(&sql, "a statement", err);
+    if (!rc)
+        rc = quern__pg_run(w->s->own, sql.data, NULL, NULL, err);
+    quern__buf_dispose(&sql);
+    return rc;
+}
+
+int quern__shard_renumber(quern__postgres *s, const quern__pg_generation *g, quern_error *err)
+{
+    numbering w = {s, g};
+    quern__log(QUERN_LOG_INFO, "store",
+               "generation %" PRId64 ": its shards know numbers that the store has forgotten",
+               g->id);
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, renumber, &w, err);
 }
 
 /* ---- leftovers ---- */

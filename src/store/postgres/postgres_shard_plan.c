@@ -227,10 +227,12 @@ static int look_at_home(quern__shard_plan *p, quern__shard_server *v, quern_erro
     v->id = v->ours ? quern__pg_get_int(r, 0, 1) : 0;
     quern__pg_clear(r);
     return v->ours ? QUERN_OK
-                   : quern__fail(err, QUERN_EEXISTS, 0,
-                                 "shard %s holds the vectors of another store (its schema "
-                                 "quern_shard); give this one a database of its own there",
-                                 v->place);
+                   : quern__fail(
+                         err, QUERN_EEXISTS, 0,
+                         "shard %s holds the vectors of another store (its schema "
+                         "quern_shard); give this one a database of its own there, or drop that "
+                         "schema if nobody needs it",
+                         v->place);
 }
 
 /* Who it is, so that it cannot be named twice, and whether its pgvector is where ours is. */

@@ -254,6 +254,11 @@ int quern__shard_order(quern__postgres *s, int64_t server, const char *statement
 /* Chunks that the stamps of these keys promise. */
 int quern__shard_promised(quern__postgres *s, int64_t generation, quern__pg_array *keys,
                           int64_t *chunks, quern_error *err);
+/* After EEXISTS of a save: the sequence goes behind all ids that its shards have. */
+int quern__shard_renumber(quern__postgres *s, const quern__pg_generation *g, quern_error *err);
+/* Vectors that belong to their stamps, of which `promised` is what those say. */
+int quern__shard_count(quern__postgres *s, const quern__pg_generation *g, uint64_t promised,
+                       uint64_t *vectors, quern_error *err);
 int quern__shard_vectors(quern__postgres *s, const quern__pg_generation *g, quern_block_fn fn,
                          void *ud, quern_error *err);
 /* The best `each` of each shard by `first`, of those that belong to their stamps the best k by `last` (both are texts

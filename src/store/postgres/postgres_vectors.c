@@ -574,6 +574,8 @@ int quern__postgres_save(void *self, const quern_read *read, const quern_save *d
     if (!rc) {
         qsort(w.sorted, n, sizeof *w.sorted, by_key);
         rc = quern__pg_transact(w.s->own, QUERN__PG_WRITE, save_all, &w, err);
+        if (rc == QUERN_EEXISTS && w.g.shards && !(rc = quern__shard_renumber(w.s, &w.g, err)))
+            rc = quern__pg_transact(w.s->own, QUERN__PG_WRITE, save_all, &w, err);
     }
     if (rc)
         memset(stored, 0, n);
@@ -732,6 +734,7 @@ static int query_vectors(quern__postgres *s, int64_t generation, const char *bef
 
 int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quern_error *err)
 {
+    quern__pg_generation g;
     quern__pg_params params;
     quern__pg_result *r = NULL;
     memset(out, 0, sizeof *out);
@@ -750,9 +753,13 @@ int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quer
     out->failed = (uint64_t)quern__pg_get_int(r, 0, 2);
     out->chunks = (uint64_t)quern__pg_get_int(r, 0, 3);
     quern__pg_clear(r);
-    rc = query_vectors(self, generation, "SELECT count(*) FROM", "", NULL, &r, err);
+    rc = quern__postgres_generation_get(self, generation, false, &g, err);
+    if (!rc && g.shards)
+        return quern__shard_count(self, &g, out->chunks, &out->vectors, err);
+    if (!rc)
+        rc = query_vectors(self, generation, "SELECT count(*) FROM", "", NULL, &r, err);
     if (rc)
-        return quern__shard_blame(self, rc, err);
+        return rc;
     out->vectors = (uint64_t)quern__pg_get_int(r, 0, 0);
     quern__pg_clear(r);
     return QUERN_OK;
