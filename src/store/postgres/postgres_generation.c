@@ -487,7 +487,7 @@ int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_er
     return quern__postgres_purge_slice(s, id, more, err);
 }
 
-/* Of all tables and indexes in quern's schema. */
+/* Of all tables and indexes in quern's schema, and on shards. */
 int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err)
 {
     quern__postgres *s = self;
@@ -504,6 +504,6 @@ int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err)
         &p, &n, err);
     if (rc < 0)
         return rc;
-    *bytes = (uint64_t)n;
+    *bytes = (uint64_t)n + quern__shard_space(s);
     return QUERN_OK;
 }

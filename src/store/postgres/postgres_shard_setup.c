@@ -102,6 +102,25 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
     return rc;
 }
 
+uint64_t quern__shard_space(quern__postgres *s)
+{
+    quern__pg_result *r = NULL;
+    uint64_t all = 0;
+    if (quern__postgres_query(s, "SELECT id FROM @shards", NULL, QUERN__PG_AS_TEXT, &r, NULL) != 0)
+        return 0;
+    for (size_t i = 0; i < quern__pg_rows(r); i++) {
+        char sql[120];
+        int64_t n = 0;
+        snprintf(sql, sizeof sql,
+                 "SELECT sum(bytes)::bigint FROM @shard_%" PRId64 "_tables WHERE kind = 'r'",
+                 quern__pg_get_int(r, i, 0));
+        if (quern__postgres_scalar(s, sql, NULL, &n, NULL) == 1)
+            all += (uint64_t)n;
+    }
+    quern__pg_clear(r);
+    return all;
+}
+
 int quern__postgres_shard_status(void *self, quern_shard_fn fn, void *ud, quern_error *err)
 {
     quern__postgres *s = self;

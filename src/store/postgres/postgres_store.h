@@ -282,6 +282,8 @@ int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
 int quern__postgres_shard_apply(void *self, const quern_shard_options *opt, int dry,
                                 quern_shard_step_fn fn, void *ud, quern_error *err);
 int quern__postgres_shard_status(void *self, quern_shard_fn fn, void *ud, quern_error *err);
+/* Bytes of the tables on those shards that answer. Outside transactions. */
+uint64_t quern__shard_space(quern__postgres *s);
 
 /* postgres_stage.c */
 int quern__postgres_stage_begin(void *self, const char *source, int64_t *batch, quern_error *err);
