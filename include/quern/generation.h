@@ -105,7 +105,8 @@ typedef struct quern_requeue_options {
     const quern_cancel *cancel;
 } quern_requeue_options;
 /* Documents become pending in the building and the active generation; searches go on finding their vectors until the
- * next fill has replaced them. *documents: how many. ENOTFOUND: no such source, or a key that neither a row nor a stamp
+ * next fill has replaced them. Those that are named get a task as well; with FAILED and ALL the source's dead tasks live
+ * again (quern/tasks.h). *documents: how many. ENOTFOUND: no such source, or a key that neither a row nor a stamp
  * has; EINVAL: a predicate that the database refuses. */
 QUERN_API int quern_requeue(quern_store *s, const quern_requeue_options *opt, uint64_t *documents,
                             quern_error *err);

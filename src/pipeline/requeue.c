@@ -1,7 +1,9 @@
 /*
  * requeue.c — quern_requeue: documents are to be embedded again though nothing about them has changed (a failed one whose
  * cause has gone, a repair). A mark on the stamp makes them pending; the stamp itself stays, so that searches
- * go on finding what there is. Both the active and the building generation get the mark.
+ * go on finding what there is. Both the active and the building generation get the mark. Where the store has tasks,
+ * documents that are named get one, so that workers need not wait for a scan, and those of the source that were given
+ * up live again.
  */
 #include <stdio.h>
 
@@ -60,7 +62,13 @@ static int mark(requeue_run *r, int what, const quern_str *keys, size_t n, uint6
         most = QUERN__MAX(most, marked);
     }
     *documents += most;
-    return QUERN_OK;
+    uint64_t tasks = 0;
+    const quern_store_table *t = &r->s->table;
+    const char *source = r->recipe->spec.name;
+    if (what == QUERN_REQUEUE_KEYS)
+        return t->task_put ? t->task_put(r->s->self, source, keys, n, "requeued", &tasks, err)
+                           : QUERN_OK;
+    return t->task_revive ? t->task_revive(r->s->self, source, NULL, 0, &tasks, err) : QUERN_OK;
 }
 
 static int note_row(const quern_row *row, void *ud)

@@ -74,6 +74,14 @@ class Workers:
         self.assertEqual((verified["different"], verified["orphans"], verified["missing_vectors"], verified["stale"]), (0, 0, 0, 0))
         return status
 
+    def test_what_is_asked_for_again_reaches_workers(self):
+        self.fill_items(5)
+        self.ok("fill")
+        self.ok("requeue", "--source", "items", "--key", "1", "--key", "2")
+        report = self.ok("work", "--once", *NO_SCANS, "--json").json
+        self.assertEqual((report["done"], report["processed"]), (2, 2))
+        self.assertEqual(self.ok("status", "--json").json["pending"], 0)
+
     def test_once(self):
         self.fill_items(60)
         done = self.ok("work", "--once", "--json").json
