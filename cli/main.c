@@ -42,6 +42,7 @@ static const struct {
     {"fill", cmd_fill},
     {"work", cmd_work},
     {"enqueue", cmd_enqueue},
+    {"forget", cmd_forget},
     {"generation list", cmd_generation_list},
     {"generation build", cmd_generation_build},
     {"generation activate", cmd_generation_activate},

@@ -543,6 +543,22 @@ static int erase(void *self, const quern_read *read, const quern_str *keys, size
         }
     return QUERN_OK;
 }
+static int forget_keys(void *self, const char *name, const quern_str *keys, size_t n,
+                       uint64_t *documents, quern_error *err)
+{
+    memory *m = self;
+    (void)err;
+    *documents = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = m->documents.n; k-- > 0;) {
+            const item *d = &m->documents.at[k];
+            if (strcmp(d->source, name) != 0 || !is(keys[i], d->key))
+                continue;
+            DROP(m->documents, k);
+            ++*documents;
+        }
+    return QUERN_OK;
+}
 static int requeue(void *self, int64_t id, int what, const quern_str *keys, size_t n,
                    uint64_t *marked, quern_error *err)
 {
@@ -1032,6 +1048,7 @@ static const quern_store_table table = {
     .generation_each = generation_each,
     .generation_retire = generation_retire,
     .requeue = requeue,
+    .forget = forget_keys,
     .save = save,
     .stamps = stamps,
     .erase = erase,

@@ -93,6 +93,20 @@ typedef struct quern_purge_report {
 QUERN_API int quern_generation_purge(quern_store *s, int64_t id, const quern_cancel *cancel,
                                      quern_purge_report *report, quern_error *err);
 
+/* ---- forget: a document leaves everything ---- */
+typedef struct quern_forget_report {
+    size_t struct_size;
+    uint64_t documents; /* built-in documents that were removed */
+    uint64_t rows;      /* that are still in the user's table: the next fill embeds them again */
+} quern_forget_report;
+/* Erases what is kept of these keys (as quern_enqueue takes them): vectors, chunks, words, stamps, tasks and their errors,
+ * built-in documents, and the errors in the source's log of fills. EMISMATCH: a retired generation may hold them too; it has
+ * to be purged first. EBUSY: a fill of the source runs. ENOTFOUND: no such source; a key that is not known is no error.
+ * What search answered before, and copies that the database itself keeps (its logs, dumps; PostgreSQL's dead rows until
+ * VACUUM), are not quern's. */
+QUERN_API int quern_forget(quern_store *s, const char *source, const quern_str *keys, size_t n,
+                           quern_forget_report *report, quern_error *err);
+
 /* ---- requeue: embed again ---- */
 enum quern_requeue_which { QUERN_AGAIN_KEYS, QUERN_AGAIN_FAILED, QUERN_AGAIN_ALL };
 typedef struct quern_requeue_options {

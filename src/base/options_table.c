@@ -15,7 +15,8 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill work enqueue generation requeue migrate search similar status verify shard "  \
+    "add source fill work enqueue forget generation requeue migrate search similar status verify " \
+    "shard "                                                                                       \
     "bench doctor"
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work generation-build search similar status verify "     \
@@ -35,13 +36,15 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill work enqueue generation-list generation-build generation-activate generation-purge "
+     "add fill work enqueue forget generation-list generation-build generation-activate "
+     "generation-purge "
      "requeue "
      "search "
      "similar status verify bench",
      1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
-     "repeated (default: all, but for generation and requeue); similar: the first one named holds "
+     "repeated (default: all, but for generation, requeue and forget); similar: the first one "
+     "named holds "
      "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, or the path of a model folder."},
@@ -266,13 +269,13 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill work enqueue generation requeue "
+     "embed similarity tokenize chunk model add source fill work enqueue forget generation requeue "
      "migrate search "
      "similar "
      "status verify shard bench doctor",
      0, "Write results as JSON: one document, or one object a line where results stream."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "model-remove source-remove generation-retire generation-purge migrate", 0,
+     "model-remove source-remove forget generation-retire generation-purge migrate", 0,
      "Do not ask before removing."},
     {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
      "No progress, hints or summaries; errors and data only."},
@@ -362,6 +365,11 @@ static const quern_command commands[] = {
      "'[1,\"x\"]'. --source names the one source that they are of. A key that has a task keeps it: "
      "it is due at once. Tasks are hints: a fill finds the same work without them.",
      "quern enqueue --source books --reason 'new edition' 42 43"},
+    {"forget", "KEY…", "Erase documents from everything that quern keeps.",
+     "Vectors, chunks, words, stamps, tasks and their errors, built-in documents. A row in a table "
+     "of yours is yours: while it is there, the next fill embeds it again. A retired generation "
+     "has to be purged first.",
+     "quern forget --source books --yes 42 43"},
     {"generation list", "", "List generations: what each source is, was or will be embedded with.",
      "done and total are counted by looking at every row.", "quern generation list --json"},
     {"generation build", "", "Build another generation of a source beside the one that serves.",

@@ -913,6 +913,11 @@ static int staged_documents_show_when_published(suite *s)
          CALL(stage_put, batch, two, 1, &duplicates) == QUERN_OK);
     MUST(publish(s, batch, "[\"d\"]", 1, &r) == QUERN_OK && r.removed == 1);
     MUST(CALL(count, &read, &rows) == QUERN_OK && rows == 1);
+    quern_str gone[] = {quern_str_of("\"a\""), quern_str_of("\"never\""), quern_str_of("7")};
+    if (!s->t->forget)
+        return QUERN_OK;
+    MUST(CALL(forget, "documents", gone, 3, &rows) == QUERN_OK && rows == 1);
+    MUST(CALL(count, &read, &rows) == QUERN_OK && rows == 0);
     return QUERN_OK;
 }
 

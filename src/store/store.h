@@ -26,5 +26,8 @@ bool quern__is_postgres_url(const char *db);
 
 /* A key in its canonical spelling; *out is the caller's. */
 int quern__canonical_key(quern_str key, char **out, quern_error *err);
+/* The same of a key as it is typed: a bare word is text, and so is a number where all keys are (built-in documents). */
+int quern__source_key(quern_store *s, const char *source, quern_str word, char **key,
+                      quern_error *err);
 
 #endif

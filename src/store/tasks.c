@@ -69,6 +69,15 @@ static int canonical_of(const key_rule *rule, const quern_str *keys, size_t i, c
     return rc ? quern__blame(err, rc, i) : QUERN_OK;
 }
 
+int quern__source_key(quern_store *s, const char *source, quern_str word, char **key,
+                      quern_error *err)
+{
+    key_rule rule = {.source = source};
+    *key = NULL;
+    int rc = s->table.source_each(s->self, look_at_source, &rule, err);
+    return rc ? rc : canonical_of(&rule, &word, 0, key, err);
+}
+
 static void free_keys(quern_str *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++)

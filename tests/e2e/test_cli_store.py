@@ -343,7 +343,7 @@ class EveryFlag(TableTest):
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
-        "fill": [], "enqueue": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "fill": [], "enqueue": ["1"], "forget": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
         "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
     built = 100
@@ -401,13 +401,13 @@ class EveryFlag(TableTest):
             given = [a for a in given if a not in ("--measurement-time", "1ms")] + ["--measurement-time", "1ms"]
         if option == "baseline":  # a millisecond measures nothing
             given += ["--max-regression", "1000"]
-        if command in ("model remove", "source remove") and option != "yes":
+        if command in ("model remove", "source remove", "forget") and option != "yes":
             given.append("--yes")
         if option == "jsonl":
             given = []
         if option == "since":
             given = ["--source", "books"]
-        if command == "enqueue" and option != "source":
+        if command in ("enqueue", "forget") and option != "source":
             given += ["--source", "books"]
         if command == "source set" and option == "query":
             given += ["--table", ""]

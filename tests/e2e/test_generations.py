@@ -149,6 +149,31 @@ class Generations(test_postgres.PostgresTest):
                 for answer in self.each("fill", "--json"):
                     self.assertEqual((answer.json["processed"], answer.json["done"]), (n, ROWS))
 
+    def test_forget(self):
+        self.each("fill")
+        self.each("enqueue", "--source", "items", "3")
+        self.all_refused(2, "--yes", "forget", "--source", "items", "3")
+        for answer in self.each("forget", "--source", "items", "--yes", "--json", "3", "4"):
+            self.assertEqual(answer.json, {"keys": 2, "documents": 0, "rows_left": 2})
+        for answer in self.each("status", "--json"):
+            self.assertEqual((answer.json["pending"], answer.json["chunks"]), (2, ROWS - 2))
+            self.assertEqual(answer.json["sources"][0]["tasks"]["ready"], 0)
+        self.edit("DELETE FROM items WHERE id = 5")
+        for answer in self.each("forget", "--source", "items", "--yes", "--json", "5"):
+            self.assertEqual(answer.json["rows_left"], 0)
+        self.write("a.jsonl", '{"id": 7, "text": "ban secret"}\n{"id": "b", "text": "gut"}\n')
+        self.each("add", "a.jsonl")
+        self.each("fill", "--source", "documents")
+        for answer in self.each("forget", "--source", "documents", "--yes", "--json", "7"):
+            self.assertEqual(answer.json["documents"], 1)
+        for answer in self.each("search", "ban", "--source", "documents", "--json"):
+            self.assertEqual([h["key"] for h in answer.json["hits"]], ["b"])
+        self.all_refused(4, "no source other", "forget", "--source", "other", "--yes", "3")
+        self.each("fill", "--source", "items")
+        self.each("generation", "build", "--source", "items", model="second")
+        self.each("generation", "activate", "--source", "items")
+        self.all_refused(1, "is retired and may hold them too", "forget", "--source", "items", "--yes", "3")
+
     def test_one_table_two_models(self):
         self.each("source", "add", "again", "--table", "items", "--key", "id", "--text", "{title} {body}")
         self.each("fill", "--source", "items")

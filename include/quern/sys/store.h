@@ -311,6 +311,11 @@ typedef struct quern_store_table {
                          quern_publish_report *report, int *more, quern_error *err);
     int (*stage_drop)(void *self, int64_t batch, quern_error *err);
 
+    /* What the store keeps of these keys of a source beside its generations: built-in documents (counted), and what
+     * the log of fills may have said of them. Freed space is overwritten where the database can. May be NULL. */
+    int (*forget)(void *self, const char *source, const quern_str *keys, size_t n,
+                  uint64_t *documents, quern_error *err);
+
     /* -- the log of fills. put: old runs of the source may go; of a source that is gone nothing is kept. each: of one source
      * or of all (NULL), the newest first. Both may be NULL. -- */
     int (*run_put)(void *self, const quern_run *run, quern_error *err);

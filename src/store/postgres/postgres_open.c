@@ -58,6 +58,7 @@ static const quern_store_table postgres_table = {
     .stamps = quern__postgres_stamps,
     .erase = quern__postgres_erase,
     .tally = quern__postgres_tally,
+    .forget = quern__postgres_forget,
     .run_put = quern__postgres_run_put,
     .run_each = quern__postgres_run_each,
     .vectors = quern__postgres_vectors,

@@ -50,6 +50,7 @@ static const quern_store_table sqlite_table = {
     .stamps = quern__sqlite_stamps,
     .erase = quern__sqlite_erase,
     .tally = quern__sqlite_tally,
+    .forget = quern__sqlite_forget,
     .run_put = quern__sqlite_run_put,
     .run_each = quern__sqlite_run_each,
     .vectors = quern__sqlite_vectors,

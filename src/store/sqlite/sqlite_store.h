@@ -117,6 +117,9 @@ int quern__sqlite_stamps(void *self, int64_t generation, quern_str after, size_t
                          quern_error *err);
 int quern__sqlite_erase(void *self, const quern_read *read, const quern_str *keys, size_t n,
                         uint64_t *removed, quern_error *err);
+/* sqlite_forget.c */
+int quern__sqlite_forget(void *self, const char *source, const quern_str *keys, size_t n,
+                         uint64_t *documents, quern_error *err);
 int quern__sqlite_run_put(void *self, const quern_run *run, quern_error *err);
 int quern__sqlite_run_each(void *self, const char *source, size_t limit,
                            int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err);
