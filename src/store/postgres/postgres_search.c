@@ -234,6 +234,8 @@ static void put_question(const asking *a, quern__buf *sql)
         put_order(a, &last, "embedding", two ? QUERN_INDEX_EXACT : x->way);
         quern__shard_put_question(x->s, &x->g, &first, &last,
                                   a->k * (two ? a->oversample : 1) + a->margin, a->k, sql);
+        quern__buf_dispose(&first);
+        quern__buf_dispose(&last);
         return;
     }
     quern__buf_printf(sql, "SELECT id, embedding FROM %s%svectors_%" PRId64 " ORDER BY ",
