@@ -31,7 +31,9 @@ int cmd_forget(cli *c, quern_error *err)
     const char *source = NULL;
     quern_str *keys = calloc(c->n_args + 1, sizeof *keys);
     QUERN_INIT(&report);
-    int rc = keys ? args_need(c, 1, (size_t)-1, err) : no_memory(err);
+    if (!keys)
+        return no_memory(err);
+    int rc = args_need(c, 1, (size_t)-1, err);
     if (rc == QUERN_OK)
         rc = one_source_name(c, &source, err);
     for (size_t i = 0; rc == QUERN_OK && i < c->n_args; i++)
