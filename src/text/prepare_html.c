@@ -224,7 +224,8 @@ static void take_tag(html *h)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(a, ((const struct entity *)b)->name);
+    const struct entity *e = b;
+    return strcmp(a, e->name);
 }
 
 static uint32_t number_code(const html *h, size_t at, size_t *end)
