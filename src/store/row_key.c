@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/json.h"
+#include "db/sql_text.h"
 
 enum { LONGEST_MARK = 1 << 20 };
 
@@ -246,4 +247,54 @@ int quern__document_columns(const char *const *names, size_t n, const quern_valu
     }
     quern__json_dispose(&j);
     return rc;
+}
+
+int quern__origin_under(const char *roots, quern_str origin, quern_error *err)
+{
+    quern__json j;
+    quern_str root;
+    int found = 0;
+    if (!roots)
+        return 0;
+    quern__json_init(&j, roots, strlen(roots), "roots");
+    int rc = quern__json_enter_array(&j, err);
+    while (!rc && (rc = quern__json_next_item(&j, err)) == 1) {
+        rc = quern__json_string(&j, &root, err);
+        if (rc || origin.len < root.len || memcmp(origin.ptr, root.ptr, root.len) != 0)
+            continue;
+        found |= origin.len == root.len || (root.len && root.ptr[root.len - 1] == '/') ||
+                 origin.ptr[root.len] == '/';
+    }
+    quern__json_dispose(&j);
+    return rc ? rc : found;
+}
+
+/* ---- key columns ---- */
+
+int quern__key_columns(const char *list, bool (*same)(const char *a, const char *b), char **names,
+                       size_t room, size_t *n, quern__arena *arena, quern_error *err)
+{
+    *n = 0;
+    while (*list) {
+        size_t len = strcspn(list, ",");
+        const char *from = list, *to = list + len;
+        while (from < to && *from == ' ')
+            from++;
+        while (to > from && to[-1] == ' ')
+            to--;
+        if (*n == room)
+            return quern__fail(err, QUERN_EINVAL, 0, "more than %zu key columns", room);
+        char *name = quern__arena_copy(arena, from, (size_t)(to - from));
+        if (!name)
+            return quern__fail_memory(err, len);
+        int rc = quern__sql_name(name, "key column", err);
+        if (rc)
+            return rc;
+        for (size_t i = 0; i < *n; i++)
+            if (same(names[i], name))
+                return quern__fail(err, QUERN_EINVAL, 0, "key column '%s' is named twice", name);
+        names[(*n)++] = name;
+        list += len + (list[len] == ',');
+    }
+    return *n ? QUERN_OK : quern__fail(err, QUERN_EINVAL, 0, "no key column given");
 }

@@ -28,6 +28,11 @@ bool quern__keys_same(const quern_value *a, const quern_value *b, size_t n);
 int quern__document_columns(const char *const *names, size_t n, const quern_value *id,
                             quern_str origin, quern_str fields, quern__arena *arena,
                             quern_value *columns, quern_error *err);
+/* Is this path one of the roots (JSON array; NULL: none), or under one? 1, 0, or an error of the JSON. */
+int quern__origin_under(const char *roots, quern_str origin, quern_error *err);
+/* "a, b" into names, blanks around them dropped, each a name that may be quoted; same: are two of them one column? */
+int quern__key_columns(const char *list, bool (*same)(const char *a, const char *b), char **names,
+                       size_t room, size_t *n, quern__arena *arena, quern_error *err);
 int quern__copy_str(quern__arena *arena, quern_str from, quern_str *to, quern_error *err);
 void quern__put_hex(quern__buf *out, const void *data, size_t n);
 /* n bytes out of 2 n digits of either case; false when they are not. */

@@ -14,43 +14,13 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "store/row_key.h"
 
 /* ---- names ---- */
 
-static int key_at(const quern__postgres_plan *p, const char *name)
+static bool same_name(const char *a, const char *b)
 {
-    for (size_t i = 0; i < p->n_keys; i++)
-        if (strcmp(name, p->keys[i]) == 0)
-            return (int)i;
-    return -1;
-}
-
-/* "a, b" into p->keys, blanks around names dropped. */
-static int split_keys(quern__postgres_plan *p, const char *list, quern_error *err)
-{
-    while (*list) {
-        const char *end = strchr(list, ',');
-        size_t len = end ? (size_t)(end - list) : strlen(list);
-        const char *from = list, *to = list + len;
-        while (from < to && *from == ' ')
-            from++;
-        while (to > from && to[-1] == ' ')
-            to--;
-        if (p->n_keys == QUERN__PG_KEY_COLUMNS)
-            return quern__fail(err, QUERN_EINVAL, 0, "more than %d key columns",
-                               QUERN__PG_KEY_COLUMNS);
-        char *name = quern__arena_copy(&p->arena, from, (size_t)(to - from));
-        if (!name)
-            return quern__fail_memory(err, len);
-        int rc = quern__sql_name(name, "key column", err);
-        if (rc)
-            return rc;
-        if (key_at(p, name) >= 0)
-            return quern__fail(err, QUERN_EINVAL, 0, "key column '%s' is named twice", name);
-        p->keys[p->n_keys++] = name;
-        list += len + (end != NULL);
-    }
-    return p->n_keys ? QUERN_OK : quern__fail(err, QUERN_EINVAL, 0, "no key column given");
+    return strcmp(a, b) == 0;
 }
 
 static void put_column(quern__buf *out, const char *alias, const char *name)
@@ -436,7 +406,11 @@ static int set_up(quern__postgres_plan *p, quern__postgres *s, const quern_read 
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source '%s' has no revision column to compare '%s' with", spec->name,
                            p->since);
-    return split_keys(p, p->builtin ? "id" : spec->keys ? spec->keys : "", err);
+    return quern__key_columns(p->builtin   ? "id"
+                              : spec->keys ? spec->keys
+                                           : "",
+                              same_name, p->keys, QUERN__PG_KEY_COLUMNS, &p->n_keys, &p->arena,
+                              err);
 }
 
 static int make(quern__postgres_plan *p, quern__postgres *s, quern_error *err)

@@ -16,7 +16,6 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
-#include "base/json.h"
 #include "base/os.h"
 #include "store/row_key.h"
 
@@ -360,27 +359,6 @@ static int publish_documents(batch *b, bool *end, quern_error *err)
     return rc;
 }
 
-/* Is this path one of the roots, or under one? */
-static int under_roots(const char *roots, quern_str origin, quern_error *err)
-{
-    quern__json j;
-    quern_str root;
-    int found = 0;
-    if (!roots)
-        return 0;
-    quern__json_init(&j, roots, strlen(roots), "roots");
-    int rc = quern__json_enter_array(&j, err);
-    while (!rc && (rc = quern__json_next_item(&j, err)) == 1) {
-        rc = quern__json_string(&j, &root, err);
-        if (rc || origin.len < root.len || memcmp(origin.ptr, root.ptr, root.len) != 0)
-            continue;
-        found |= origin.len == root.len || (root.len && root.ptr[root.len - 1] == '/') ||
-                 origin.ptr[root.len] == '/';
-    }
-    quern__json_dispose(&j);
-    return rc ? rc : found;
-}
-
 /* Documents of a slice with: does the batch hold the id, does it hold something of the same origin. */
 static const char gone_sql[] =
     "SELECT d.doc, d.origin, i.y IS NOT NULL, o.y IS NOT NULL"
@@ -424,7 +402,7 @@ static int publish_gone(batch *b, bool *end, quern_error *err)
             continue;
         int lost = quern__pg_get_int(r, i, 3)
                        ? 1
-                       : under_roots(b->roots, quern__pg_get_text(r, i, 1), err);
+                       : quern__origin_under(b->roots, quern__pg_get_text(r, i, 1), err);
         rc = lost < 0 ? lost : QUERN_OK;
         if (lost == 1) {
             missing++;

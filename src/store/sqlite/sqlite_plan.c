@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "store/row_key.h"
 
 enum { LONGEST_SQL = 1 << 20, MANY_COLUMNS = 2000 };
 
@@ -53,40 +54,17 @@ static bool same_name(quern_str a, const char *b)
     return b[a.len] == '\0';
 }
 
+static bool same_column(const char *a, const char *b)
+{
+    return same_name(quern_str_of(a), b);
+}
+
 static int key_at(const quern__sqlite_plan *p, quern_str name)
 {
     for (size_t i = 0; i < p->n_keys; i++)
         if (same_name(name, p->keys[i]))
             return (int)i;
     return -1;
-}
-
-/* "a, b" into p->keys, blanks around names dropped. */
-static int split_keys(quern__sqlite_plan *p, const char *list, quern_error *err)
-{
-    while (*list) {
-        const char *end = strchr(list, ',');
-        size_t len = end ? (size_t)(end - list) : strlen(list);
-        const char *from = list, *to = list + len;
-        while (from < to && *from == ' ')
-            from++;
-        while (to > from && to[-1] == ' ')
-            to--;
-        if (p->n_keys == QUERN__KEY_COLUMNS)
-            return quern__fail(err, QUERN_EINVAL, 0, "more than %d key columns",
-                               QUERN__KEY_COLUMNS);
-        char *name = quern__arena_copy(&p->arena, from, (size_t)(to - from));
-        if (!name)
-            return quern__fail_memory(err, len);
-        int rc = quern__sql_name(name, "key column", err);
-        if (rc)
-            return rc;
-        if (key_at(p, quern_str_of(name)) >= 0)
-            return quern__fail(err, QUERN_EINVAL, 0, "key column '%s' is named twice", name);
-        p->keys[p->n_keys++] = name;
-        list += len + (end != NULL);
-    }
-    return p->n_keys ? QUERN_OK : quern__fail(err, QUERN_EINVAL, 0, "no key column given");
 }
 
 static int copy_collation(quern__sqlite_plan *p, int at, quern_str name, quern_error *err)
@@ -281,7 +259,11 @@ int quern__sqlite_plan_make(quern__sqlite_plan *p, quern__sqlite *s, const quern
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source '%s' has no revision column to compare '%s' with", spec->name,
                            p->since);
-    int rc = split_keys(p, p->builtin ? "id" : spec->keys ? spec->keys : "", err);
+    int rc =
+        quern__key_columns(p->builtin   ? "id"
+                           : spec->keys ? spec->keys
+                                        : "",
+                           same_column, p->keys, QUERN__KEY_COLUMNS, &p->n_keys, &p->arena, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < p->n_keys && !rc; i++)

@@ -17,15 +17,15 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
-#include "base/json.h"
 #include "base/os.h"
+#include "store/row_key.h"
 
 enum {
     PAGE_BYTES = 8 << 20,
     FIRST_PAGE_ROWS = 64,
     PAGE_ROWS = 1024,
     PAGE_MS = 20,
-    LONGEST_MARK = 1 << 20
+    LONGEST_REVISION = 1 << 20
 };
 
 /* A row of a page: what the callback gets, and what the next page starts from. */
@@ -43,15 +43,6 @@ typedef struct cursor {
 
 /* ---- values ---- */
 
-static int copy_bytes(quern__arena *arena, quern_str from, quern_str *to, quern_error *err)
-{
-    char *copy = quern__arena_copy(arena, from.ptr ? from.ptr : "", from.len);
-    if (!copy)
-        return quern__fail_memory(err, from.len);
-    *to = (quern_str){copy, from.len};
-    return QUERN_OK;
-}
-
 static int read_value(quern__stmt *stmt, int at, quern__arena *arena, quern_value *v,
                       quern_error *err)
 {
@@ -67,10 +58,10 @@ static int read_value(quern__stmt *stmt, int at, quern__arena *arena, quern_valu
         return QUERN_OK;
     case QUERN__DB_TEXT:
         v->type = QUERN_VALUE_TEXT;
-        return copy_bytes(arena, quern__db_get_text(stmt, at), &v->bytes, err);
+        return quern__copy_str(arena, quern__db_get_text(stmt, at), &v->bytes, err);
     case QUERN__DB_BLOB:
         v->type = QUERN_VALUE_BLOB;
-        return copy_bytes(arena, quern__db_get_blob(stmt, at), &v->bytes, err);
+        return quern__copy_str(arena, quern__db_get_blob(stmt, at), &v->bytes, err);
     default:
         v->type = QUERN_VALUE_NULL;
         return QUERN_OK;
@@ -89,219 +80,14 @@ static void bind_value(quern__db *db, quern__stmt *stmt, int at, const quern_val
         quern__db_bind_blob(db, stmt, at, v->bytes.ptr, v->bytes.len);
 }
 
-static bool same_value(const quern_value *a, const quern_value *b)
-{
-    if (a->type != b->type)
-        return false;
-    if (a->type == QUERN_VALUE_INT)
-        return a->integer == b->integer;
-    if (a->type == QUERN_VALUE_REAL)
-        return memcmp(&a->real, &b->real, sizeof a->real) == 0;
-    return a->bytes.len == b->bytes.len &&
-           (!a->bytes.len || memcmp(a->bytes.ptr, b->bytes.ptr, a->bytes.len) == 0);
-}
-
-static bool same_keys(const quern_value *a, const quern_value *b, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!same_value(&a[i], &b[i]))
-            return false;
-    return true;
-}
-
-/* ---- marks: {"fault":"hex of the values","n":nth} ---- */
-
-static void put_hex(quern__buf *out, const void *data, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        quern__buf_printf(out, "%02x", ((const unsigned char *)data)[i]);
-}
-
-static int make_mark(const quern_value *keys, size_t n, uint64_t nth, quern__arena *arena,
-                     quern_str *out, quern_error *err)
-{
-    quern__buf b;
-    quern__buf_init(&b, LONGEST_MARK);
-    quern__buf_puts(&b, "{\"fault\":\"");
-    for (size_t i = 0; i < n; i++) {
-        uint8_t type = (uint8_t)keys[i].type;
-        uint64_t len = keys[i].bytes.len;
-        put_hex(&b, &type, 1);
-        if (keys[i].type == QUERN_VALUE_INT)
-            put_hex(&b, &keys[i].integer, 8);
-        else if (keys[i].type == QUERN_VALUE_REAL)
-            put_hex(&b, &keys[i].real, 8);
-        else if (keys[i].type != QUERN_VALUE_NULL) {
-            put_hex(&b, &len, 8);
-            put_hex(&b, keys[i].bytes.ptr, keys[i].bytes.len);
-        }
-    }
-    quern__buf_printf(&b, "\",\"n\":%" PRIu64 "}", nth);
-    int rc = quern__buf_ok(&b, "the mark of a row whose key is too long", err);
-    if (!rc)
-        rc = copy_bytes(arena, (quern_str){b.data, b.len}, out, err);
-    quern__buf_dispose(&b);
-    return rc;
-}
-
-static bool take(const char **at, size_t *left, void *out, size_t n)
-{
-    if (*left < n)
-        return false;
-    if (n)
-        memcpy(out, *at, n);
-    *at += n;
-    *left -= n;
-    return true;
-}
-
-/* The values of a mark's bytes; text points into them. */
-static bool parse_mark_values(const char *at, size_t left, quern_value *keys, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint8_t type;
-        uint64_t len = 0;
-        memset(&keys[i], 0, sizeof keys[i]);
-        if (!take(&at, &left, &type, 1) || type > QUERN_VALUE_BLOB)
-            return false;
-        keys[i].type = type;
-        if (type == QUERN_VALUE_INT && !take(&at, &left, &keys[i].integer, 8))
-            return false;
-        if (type == QUERN_VALUE_REAL && !take(&at, &left, &keys[i].real, 8))
-            return false;
-        if (type < QUERN_VALUE_TEXT)
-            continue;
-        if (!take(&at, &left, &len, 8) || len > left)
-            return false;
-        keys[i].bytes = (quern_str){at, (size_t)len};
-        at += len;
-        left -= (size_t)len;
-    }
-    return left == 0;
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int parse_mark(quern_str mark, size_t n_keys, quern__arena *arena, cursor *c,
-                      quern_error *err)
-{
-    quern__json j;
-    quern_str name, hex = {NULL, 0};
-    quern__json_init(&j, mark.ptr, mark.len, "key");
-    bool good = quern__json_enter_object(&j, NULL) == QUERN_OK &&
-                quern__json_next_key(&j, &name, NULL) == 1 && quern__str_is(name, "fault") &&
-                quern__json_string(&j, &hex, NULL) == QUERN_OK;
-    char *bytes = good ? quern__arena_alloc(arena, hex.len / 2 + 1) : NULL;
-    for (size_t i = 0; bytes && good && i + 1 < hex.len; i += 2) {
-        int hi = hex_digit(hex.ptr[i]), lo = hex_digit(hex.ptr[i + 1]);
-        good = hi >= 0 && lo >= 0;
-        bytes[i / 2] = (char)(hi * 16 + lo);
-    }
-    good = good && bytes && parse_mark_values(bytes, hex.len / 2, c->keys, n_keys) &&
-           quern__json_next_key(&j, &name, NULL) == 1 && quern__str_is(name, "n") &&
-           quern__json_u64(&j, &c->nth, NULL) == QUERN_OK &&
-           quern__json_next_key(&j, &name, NULL) == 0 && quern__json_end(&j, NULL) == QUERN_OK;
-    quern__json_dispose(&j);
-    if (!good)
-        return quern__fail(err, QUERN_EFORMAT, 0, "'%.*s' is no key",
-                           (int)QUERN__MIN(mark.len, (size_t)80), mark.ptr);
-    c->started = true;
-    c->nulls = false;
-    for (size_t i = 0; i < n_keys; i++)
-        c->nulls |= c->keys[i].type == QUERN_VALUE_NULL;
-    return QUERN_OK;
-}
-
-static bool is_mark(quern_str key)
-{
-    static const char begin[] = "{\"fault\"";
-    return key.len >= sizeof begin - 1 && memcmp(key.ptr, begin, sizeof begin - 1) == 0;
-}
-
-/* Values of a key, copied into the arena: EFORMAT when it is not a key of n columns. */
-static int key_values(quern_str key, size_t n_keys, quern__arena *arena, quern_value *keys,
-                      quern_error *err)
-{
-    char *storage = NULL;
-    size_t n = 0;
-    int rc = quern_key_decode(key, keys, QUERN__KEY_COLUMNS, &n, &storage, err);
-    if (!rc && n != n_keys)
-        rc = quern__fail(err, QUERN_EFORMAT, (int64_t)n,
-                         "key %.*s has %zu columns, the source's keys have %zu",
-                         (int)QUERN__MIN(key.len, (size_t)80), key.ptr, n, n_keys);
-    for (size_t i = 0; i < n && !rc; i++)
-        if (keys[i].type >= QUERN_VALUE_TEXT)
-            rc = copy_bytes(arena, keys[i].bytes, &keys[i].bytes, err);
-    quern__free(storage);
-    return rc;
-}
-
 /* ---- one row ---- */
 
-/* A field of a built-in document as a value: scalars as they are, lists and objects as their JSON. */
-static int field_value(quern__json *j, quern__arena *arena, quern_value *v, quern_error *err)
-{
-    int kind = quern__json_peek(j);
-    size_t from = j->at;
-    memset(v, 0, sizeof *v);
-    if (kind == QUERN__JSON_STRING) {
-        quern_str s;
-        int rc = quern__json_string(j, &s, err);
-        v->type = QUERN_VALUE_TEXT;
-        return rc ? rc : copy_bytes(arena, s, &v->bytes, err);
-    }
-    int rc = quern__json_skip(j, err);
-    if (rc || kind == QUERN__JSON_NULL)
-        return rc;
-    quern_str raw = {j->text + from, j->at - from};
-    if (kind == QUERN__JSON_NUMBER) {
-        quern__json number;
-        quern__json_init(&number, raw.ptr, raw.len, "number");
-        if (quern__json_i64(&number, &v->integer, NULL) == QUERN_OK)
-            v->type = QUERN_VALUE_INT;
-        quern__json_dispose(&number);
-        quern__json_init(&number, raw.ptr, raw.len, "number");
-        if (!v->type && quern__json_double(&number, &v->real, NULL) == QUERN_OK)
-            v->type = QUERN_VALUE_REAL;
-        quern__json_dispose(&number);
-        if (v->type)
-            return QUERN_OK;
-    }
-    v->type = QUERN_VALUE_TEXT;
-    return copy_bytes(arena, raw, &v->bytes, err);
-}
-
-/* Columns of a built-in document out of its JSON; "id" and "origin" are there even if the JSON lacks them. */
 static int builtin_columns(quern__sqlite_plan *p, quern__stmt *stmt, quern__arena *arena,
                            const quern_value *id, quern_value *columns, quern_error *err)
 {
-    quern_str fields = quern__db_get_text(stmt, (int)p->n_keys + 1), name;
-    quern__json j;
-    int rc;
-    for (size_t i = 0; i < p->n_columns; i++) {
-        memset(&columns[i], 0, sizeof columns[i]);
-        if (strcmp(p->columns[i], "id") == 0)
-            columns[i] = *id;
-        else if (strcmp(p->columns[i], "origin") == 0) {
-            rc = read_value(stmt, (int)p->n_keys + 2, arena, &columns[i], err);
-            if (rc)
-                return rc;
-        }
-    }
-    quern__json_init(&j, fields.ptr ? fields.ptr : "", fields.len, "fields of a document");
-    rc = quern__json_enter_object(&j, err);
-    while (!rc && (rc = quern__json_next_key(&j, &name, err)) == 1) {
-        size_t at = 0;
-        while (at < p->n_columns && !quern__str_is(name, p->columns[at]))
-            at++;
-        rc = at < p->n_columns ? field_value(&j, arena, &columns[at], err)
-                               : quern__json_skip(&j, err);
-    }
-    quern__json_dispose(&j);
-    return rc;
+    return quern__document_columns(
+        p->columns, p->n_columns, id, quern__db_get_text(stmt, (int)p->n_keys + 2),
+        quern__db_get_text(stmt, (int)p->n_keys + 1), arena, columns, err);
 }
 
 /* The revision as text: numbers in their canonical spelling, blobs as hex. */
@@ -312,14 +98,14 @@ static int read_revision(quern__stmt *stmt, int at, quern__arena *arena, quern_s
     if (quern__db_type(stmt, at) == QUERN__DB_NULL)
         return QUERN_OK;
     if (quern__db_type(stmt, at) != QUERN__DB_BLOB)
-        return copy_bytes(arena, quern__db_get_text(stmt, at), out, err);
+        return quern__copy_str(arena, quern__db_get_text(stmt, at), out, err);
     quern_str blob = quern__db_get_blob(stmt, at);
     quern__buf hex;
-    quern__buf_init(&hex, LONGEST_MARK);
-    put_hex(&hex, blob.ptr, blob.len);
+    quern__buf_init(&hex, LONGEST_REVISION);
+    quern__put_hex(&hex, blob.ptr, blob.len);
     int rc = quern__buf_ok(&hex, "a revision", err);
     if (!rc)
-        rc = copy_bytes(arena, (quern_str){hex.data, hex.len}, out, err);
+        rc = quern__copy_str(arena, (quern_str){hex.data, hex.len}, out, err);
     quern__buf_dispose(&hex);
     return rc;
 }
@@ -328,7 +114,7 @@ static int faulty(page_row *r, quern__sqlite_plan *p, quern__arena *arena, const
                   quern_error *err)
 {
     r->row.fault = why;
-    return make_mark(r->keys, p->n_keys, r->nth, arena, &r->row.key, err);
+    return quern__mark_make(r->keys, p->n_keys, r->nth, arena, &r->row.key, err);
 }
 
 /* Sets row.key, or the fault and a mark. */
@@ -353,7 +139,7 @@ static int make_key(page_row *r, quern__sqlite_plan *p, quern__arena *arena, que
             *err = inner;
         return rc;
     }
-    rc = copy_bytes(arena, quern_str_of(key), &r->row.key, err);
+    rc = quern__copy_str(arena, quern_str_of(key), &r->row.key, err);
     quern__free(key);
     return rc;
 }
@@ -459,7 +245,7 @@ static int mark_duplicates(quern__sqlite_plan *p, const cursor *c, quern__arena 
     int rc = QUERN_OK;
     for (size_t i = 0; i < total && !rc; i++) {
         const quern_value *before = i ? rows[i - 1].keys : c->started && !c->nulls ? c->keys : NULL;
-        bool same = before && same_keys(before, rows[i].keys, p->n_keys);
+        bool same = before && quern__keys_same(before, rows[i].keys, p->n_keys);
         rows[i].nth = same ? (i ? rows[i - 1].nth : c->nth) + 1 : 1;
     }
     for (size_t i = 0; i < n && !rc; i++) {
@@ -531,7 +317,7 @@ static int advance(quern__sqlite_plan *p, const page_row *last, quern__arena *ke
     for (size_t i = 0; i < p->n_keys && !rc; i++) {
         c->keys[i] = last->keys[i];
         if (c->keys[i].type >= QUERN_VALUE_TEXT)
-            rc = copy_bytes(keep, last->keys[i].bytes, &c->keys[i].bytes, err);
+            rc = quern__copy_str(keep, last->keys[i].bytes, &c->keys[i].bytes, err);
     }
     c->nth = last->nth;
     c->started = true;
@@ -545,12 +331,15 @@ static int begin_cursor(quern__sqlite_plan *p, quern_str after, quern__arena *ke
     c->nulls = p->nullable;
     if (after.len == 0)
         return QUERN_OK;
-    if (is_mark(after))
-        return parse_mark(after, p->n_keys, keep, c, err);
     c->nulls = false;
     c->started = true;
     c->nth = 1;
-    return key_values(after, p->n_keys, keep, c->keys, err);
+    int rc = quern__mark_is(after)
+                 ? quern__mark_parse(after, p->n_keys, keep, c->keys, &c->nth, err)
+                 : quern__key_values(after, p->n_keys, keep, c->keys, QUERN__KEY_COLUMNS, err);
+    for (size_t i = 0; i < p->n_keys && !rc; i++)
+        c->nulls |= c->keys[i].type == QUERN_VALUE_NULL;
+    return rc;
 }
 
 int quern__sqlite_scan(void *self, const quern_read *read, quern_str after, size_t limit,
@@ -621,7 +410,9 @@ int quern__sqlite_row(quern__sqlite *s, quern__sqlite_plan *p, const quern_read 
     quern__stmt *stmt = NULL;
     int times = 0;
     quern_error inner;
-    int rc = is_mark(key) ? QUERN_EFORMAT : key_values(key, p->n_keys, arena, keys, &inner);
+    int rc = quern__mark_is(key)
+                 ? QUERN_EFORMAT
+                 : quern__key_values(key, p->n_keys, arena, keys, QUERN__KEY_COLUMNS, &inner);
     if (rc == QUERN_EFORMAT)
         return 0;
     if (rc) {

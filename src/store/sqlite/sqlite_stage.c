@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/os.h"
+#include "store/row_key.h"
 
 enum { PHASE_DOCUMENTS, PHASE_GONE, PHASE_CLEAN };
 
@@ -323,27 +323,6 @@ static int publish_documents(batch *b, uint64_t until, bool *end, quern_error *e
     return rc;
 }
 
-/* Is this path one of the roots, or under one? */
-static int under_roots(const char *roots, quern_str origin, quern_error *err)
-{
-    quern__json j;
-    quern_str root;
-    int found = 0;
-    if (!roots)
-        return 0;
-    quern__json_init(&j, roots, strlen(roots), "roots");
-    int rc = quern__json_enter_array(&j, err);
-    while (!rc && (rc = quern__json_next_item(&j, err)) == 1) {
-        rc = quern__json_string(&j, &root, err);
-        if (rc || origin.len < root.len || memcmp(origin.ptr, root.ptr, root.len) != 0)
-            continue;
-        found |= origin.len == root.len || (root.len && root.ptr[root.len - 1] == '/') ||
-                 origin.ptr[root.len] == '/';
-    }
-    quern__json_dispose(&j);
-    return rc ? rc : found;
-}
-
 /* 1 when the batch holds a row with this value of the column that sql names. */
 static int is_staged(batch *b, const char *sql, quern_str value, quern_error *err)
 {
@@ -367,7 +346,7 @@ static int look_for_gone(batch *b, int64_t doc, quern_str id, quern_str origin, 
     rc = is_staged(b, "SELECT 1 FROM quern_staging WHERE batch = ?1 AND origin = ?2 LIMIT 1",
                    origin, err);
     if (rc == 0)
-        rc = under_roots(b->roots, origin, err);
+        rc = quern__origin_under(b->roots, origin, err);
     if (rc <= 0)
         return rc;
     if (!b->sync) {
