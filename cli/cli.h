@@ -67,7 +67,8 @@ int fail(quern_error *err, int status, const char *fmt, ...) QUERN_PRINTF(3, 4);
 int no_memory(quern_error *err);
 
 /* ---- cmd_search.c: what searches share ---- */
-void search_options(const cli *c, quern_search_options *opt);
+/* *keys: free it behind the search. */
+int search_options(const cli *c, quern_search_options *opt, quern_str **keys, quern_error *err);
 void write_results_json(const cli *c, const quern_results *r); /* members of an open object */
 void write_results_text(const cli *c, const quern_results *r);
 

@@ -138,9 +138,29 @@ void write_results_text(const cli *c, const quern_results *r)
                 (unsigned long long)quern_results_scanned(r));
 }
 
-void search_options(const cli *c, quern_search_options *opt)
+/* Each --exclude, a line each of what the configuration joined; NULL when there is no memory. */
+static quern_str *excluded_keys(const char *joined, size_t *n)
+{
+    size_t room = 1;
+    for (const char *s = joined; *s; s++)
+        room += *s == '\n';
+    quern_str *keys = malloc(room * sizeof *keys);
+    for (*n = 0; keys && *n < room; ++*n) {
+        size_t bytes = strcspn(joined, "\n");
+        keys[*n] = (quern_str){joined, bytes};
+        joined += bytes + (joined[bytes] == '\n');
+    }
+    return keys;
+}
+
+int search_options(const cli *c, quern_search_options *opt, quern_str **keys, quern_error *err)
 {
     QUERN_INIT(opt);
+    *keys = NULL;
+    const char *exclude = quern_config_text(c->config, "exclude");
+    if (exclude && !(*keys = excluded_keys(exclude, &opt->n_exclude)))
+        return no_memory(err);
+    opt->exclude = *keys;
     opt->limit = (uint32_t)quern_config_count(c->config, "limit");
     opt->min_similarity = (float)quern_config_real(c->config, "min-similarity");
     opt->has_min_similarity = quern_config_is_set(c->config, "min-similarity");
@@ -155,6 +175,7 @@ void search_options(const cli *c, quern_search_options *opt)
     for (int i = 0; i < 4; i++)
         if (strcmp(index, names[i]) == 0)
             opt->index = i;
+    return QUERN_OK;
 }
 
 int cmd_search(cli *c, quern_error *err)
@@ -165,13 +186,15 @@ int cmd_search(cli *c, quern_error *err)
     quern_embedder *e = NULL;
     char **sources = NULL, *query = NULL;
     size_t n = 0;
-    search_options(c, &opt);
+    quern_str *keys = NULL;
+    int rc = search_options(c, &opt, &keys, err);
     const char *mode = quern_config_text(c->config, "mode");
     opt.mode = strcmp(mode, "text") == 0     ? QUERN_MODE_TEXT
                : strcmp(mode, "hybrid") == 0 ? QUERN_MODE_HYBRID
                                              : QUERN_MODE_VECTOR;
     opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
-    int rc = args_need(c, 1, SIZE_MAX, err);
+    if (rc == QUERN_OK)
+        rc = args_need(c, 1, SIZE_MAX, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK && !(query = join_words(c)))
@@ -195,6 +218,7 @@ int cmd_search(cli *c, quern_error *err)
     } else if (rc == QUERN_OK)
         write_results_text(c, r);
     quern_results_free(r);
+    free(keys);
     free(query);
     free(sources);
     quern_embedder_free(e);

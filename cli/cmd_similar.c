@@ -14,8 +14,10 @@ int cmd_similar(cli *c, quern_error *err)
     quern_embedder *e = NULL;
     char **sources = NULL;
     size_t n = 0;
-    search_options(c, &opt);
-    int rc = args_need(c, 1, 1, err);
+    quern_str *keys = NULL;
+    int rc = search_options(c, &opt, &keys, err);
+    if (rc == QUERN_OK)
+        rc = args_need(c, 1, 1, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)
@@ -38,6 +40,7 @@ int cmd_similar(cli *c, quern_error *err)
     } else if (rc == QUERN_OK)
         write_results_text(c, r);
     quern_results_free(r);
+    free(keys);
     free(sources);
     quern_embedder_free(e);
     quern_store_free(store);

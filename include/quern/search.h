@@ -70,6 +70,9 @@ typedef struct quern_search_options {
     int index;           /* enum quern_search_index */
     uint32_t oversample; /* two stages: look at limit x so many exactly; 0: 5, at most 1000 */
     int mode; /* enum quern_search_mode. chunks and mmr belong to vector, min_similarity not to text */
+    /* keys as quern_similar takes them, at most 1000: documents of any source that have one of them are no hits */
+    const quern_str *exclude;
+    size_t n_exclude;
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;

@@ -169,6 +169,8 @@ static const quern_option options[] = {
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
      "Only documents whose metadata columns hold this: "
      "'{\"lang\":[\"en\",\"de\"],\"year\":{\"gte\":1990}}'."},
+    {"exclude", "QUERN_EXCLUDE", QUERN_OPTION_TEXT, "KEY", NULL, NULL, 0, 0, "search similar", 1,
+     "Leave out the document with this key, of any source; may be repeated, up to 1000 times."},
     {"chunks", "QUERN_CHUNKS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
      "Every chunk that matches is a hit, not the best one of each document."},
     {"mmr", "QUERN_MMR", QUERN_OPTION_REAL, "LAMBDA", NULL, NULL, 0, 1, "search similar", 0,

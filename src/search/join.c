@@ -150,15 +150,6 @@ static void drop_dead(quern__search_run *r, int reason)
     r->n_list = n;
 }
 
-static void drop_seed(quern__search_run *r)
-{
-    for (size_t i = 0; i < r->n_list; i++) {
-        quern__candidate *c = &r->list[i];
-        c->live = c->part != r->seed_part || quern__compare_bytes(c->key, r->seed_key) != 0;
-    }
-    drop_dead(r, QUERN__DROP_EXCLUDED);
-}
-
 static int load_list(quern__search_run *r, quern_error *err)
 {
     if (r->cap_list < r->top.n) {
@@ -445,8 +436,7 @@ static int run_round(quern__search_run *r, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     drop_dead(r, QUERN__DROP_REPLACED);
-    if (r->has_seed)
-        drop_seed(r);
+    quern__search_leave_out(r, 0);
     keep_best(r);
     if ((rc = join_back(r, err)) != QUERN_OK)
         return rc;
@@ -468,7 +458,7 @@ static size_t room_for_all(const quern__search_run *r)
 
 int quern__search_find(quern__search_run *r, quern_error *err)
 {
-    size_t k = QUERN__MAX(4 * r->limit, (size_t)QUERN__SEARCH_ROOM);
+    size_t k = QUERN__MAX(4 * r->limit, (size_t)QUERN__SEARCH_ROOM) + r->n_excluded;
     int rc = quern__topk_init(&r->top, k, err);
     while (rc == QUERN_OK) {
         rc = run_round(r, err);

@@ -238,6 +238,8 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
         memcpy(&r->options, given, QUERN__MIN(given->struct_size, sizeof r->options));
     r->opt = &r->options;
     int rc = check_options(r->opt, err);
+    if (rc == QUERN_OK)
+        rc = quern__search_exclude(r, err);
     if (rc == QUERN_OK && r->opt->filter)
         rc = quern__filter_parse(&r->filter, r->opt->filter, err);
     if (rc != QUERN_OK)
@@ -278,6 +280,7 @@ void quern__search_end(quern__search_run *r)
     quern__free(r->query);
     quern__free(r->list);
     quern__buf_dispose(&r->words);
+    quern__search_admit(r);
     quern__filter_free(r->filter);
     quern__topk_dispose(&r->top);
     quern__arena_dispose(&r->arena);

@@ -7,13 +7,11 @@
 
 enum { EXPLAIN_BYTES = 1 << 20 };
 
-static const char *const reasons[QUERN__DROPS] = {[QUERN__DROP_REPLACED] = "replaced",
-                                                  [QUERN__DROP_GONE] = "gone",
-                                                  [QUERN__DROP_STALE] = "stale",
-                                                  [QUERN__DROP_FILTERED] = "filtered",
-                                                  [QUERN__DROP_EXCLUDED] = "seed",
-                                                  [QUERN__DROP_SAME] = "same_document",
-                                                  [QUERN__DROP_BELOW] = "below_min_similarity"};
+static const char *const reasons[QUERN__DROPS] = {
+    [QUERN__DROP_REPLACED] = "replaced",  [QUERN__DROP_GONE] = "gone",
+    [QUERN__DROP_STALE] = "stale",        [QUERN__DROP_FILTERED] = "filtered",
+    [QUERN__DROP_SEED] = "seed",          [QUERN__DROP_EXCLUDED] = "excluded",
+    [QUERN__DROP_SAME] = "same_document", [QUERN__DROP_BELOW] = "below_min_similarity"};
 
 static const char *way_name(int way)
 {

@@ -18,6 +18,8 @@ enum {
     QUERN__SEARCH_PAGE = 256,  /* references or keys in one call of the store */
     QUERN__SEARCH_WORDS = 64,  /* of a query */
     QUERN__SEARCH_DEPTH = 100, /* hits of each list, at least, before lists are put together */
+    QUERN__EXCLUDE_MOST = 1000,
+    QUERN__SPELLINGS = 2 /* of a key: as JSON, as a bare word */
 };
 
 /* Why a candidate is no hit. */
@@ -27,9 +29,10 @@ enum quern__search_drop {
     QUERN__DROP_GONE,     /* no row, or one that does not match the predicate */
     QUERN__DROP_STALE,    /* the row is newer than its stamp, or has none */
     QUERN__DROP_FILTERED,
-    QUERN__DROP_EXCLUDED, /* the seed of `similar` */
-    QUERN__DROP_SAME,     /* a better chunk stands for the document */
-    QUERN__DROP_BELOW,    /* min-similarity */
+    QUERN__DROP_SEED, /* the document of `similar` */
+    QUERN__DROP_EXCLUDED,
+    QUERN__DROP_SAME,  /* a better chunk stands for the document */
+    QUERN__DROP_BELOW, /* min-similarity */
     QUERN__DROPS
 };
 
@@ -107,6 +110,8 @@ typedef struct quern__search_run {
     bool has_seed; /* a document that is no hit of itself */
     size_t seed_part;
     quern_str seed_key;
+    quern_str *excluded; /* keys, sorted */
+    size_t n_excluded;
     quern__buf words; /* of the query */
     quern_str word[QUERN__SEARCH_WORDS];
     size_t n_words;
@@ -165,6 +170,15 @@ int quern__search_hybrid(quern__search_run *r, quern_error *err);
 void quern__search_span(const quern__search_run *r, quern__candidate *c, quern_str text);
 /* Fetches the spans of list[from, to). */
 int quern__search_spans(quern__search_run *r, size_t from, size_t to, quern_error *err);
+
+/* exclude.c: a key as it is typed: 42 is a number before it is a text; a bare word is a text. keys (all NULL) from
+ * quern_free. EINVAL. */
+int quern__search_spell(quern_str key, char *keys[QUERN__SPELLINGS], size_t *n, quern_error *err);
+/* Takes the keys of the options; admit frees them. */
+int quern__search_exclude(quern__search_run *r, quern_error *err);
+void quern__search_admit(quern__search_run *r);
+/* Of list[from, n_list), whose keys are known, what is no hit by its key falls out. */
+void quern__search_leave_out(quern__search_run *r, size_t from);
 
 /* search_mmr.c: of r->list the wanted number of hits that differ. */
 int quern__search_diversify(quern__search_run *r, quern_error *err);

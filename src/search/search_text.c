@@ -113,7 +113,9 @@ static int find_texts(quern__search_run *r, size_t k, bool *more, quern_error *e
                                    r, err);
         *more |= r->n_list - before >= k;
         r->texts += r->n_list - before;
-        if (rc == QUERN_OK && r->n_list == before)
+        bool none = r->n_list == before;
+        quern__search_leave_out(r, before);
+        if (rc == QUERN_OK && none)
             rc = check_words(r, p, err);
     }
     return rc;
@@ -121,7 +123,7 @@ static int find_texts(quern__search_run *r, size_t k, bool *more, quern_error *e
 
 int quern__search_text(quern__search_run *r, quern_error *err)
 {
-    size_t k = QUERN__MAX(4 * r->limit, (size_t)QUERN__SEARCH_ROOM);
+    size_t k = QUERN__MAX(4 * r->limit, (size_t)QUERN__SEARCH_ROOM) + r->n_excluded;
     uint64_t drops[QUERN__DROPS];
     memcpy(drops, r->drops, sizeof drops);
     for (;; k *= 4) {

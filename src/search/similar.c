@@ -7,12 +7,10 @@
 #include "quern/vector.h"
 #include "search/search_run.h"
 
-enum { SPELLINGS = 2 /* of a key: as JSON, as a bare word */ };
-
 typedef struct seed {
     quern__search_run *r;
     const char *shown; /* as the caller wrote it, for messages */
-    char *keys[SPELLINGS];
+    char *keys[QUERN__SPELLINGS];
     size_t n_keys;
     quern_str found; /* one of keys */
     size_t part, part_at;
@@ -21,26 +19,6 @@ typedef struct seed {
     quern__buf row_text;
     quern_error *err;
 } seed;
-
-/* 42 is a number before it is a word; a bare word is a text. */
-static int spell(seed *s, quern_str key, quern_error *err)
-{
-    quern_value values[64];
-    char *storage = NULL;
-    size_t n = 0;
-    int rc = QUERN_OK;
-    if (quern_key_decode(key, values, 64, &n, &storage, NULL) == QUERN_OK)
-        rc = quern_key_encode(values, n, &s->keys[s->n_keys], err);
-    quern_free(storage);
-    if (rc == QUERN_OK && s->keys[0])
-        s->n_keys = 1;
-    quern_value word = {.type = QUERN_VALUE_TEXT, .bytes = key};
-    if (rc == QUERN_OK)
-        rc = quern_key_encode(&word, 1, &s->keys[s->n_keys], err);
-    if (rc == QUERN_OK)
-        s->n_keys++;
-    return rc == QUERN_EFORMAT ? quern__fail(err, QUERN_EINVAL, 0, "the key is not UTF-8") : rc;
-}
 
 static size_t spelling_of(const seed *s, quern_str key)
 {
@@ -77,7 +55,7 @@ static int take_seed_row(const quern_row *row, void *ud)
 static int find_seed(seed *s, const char *source, quern_error *err)
 {
     quern__search_run *r = s->r;
-    quern_str keys[SPELLINGS];
+    quern_str keys[QUERN__SPELLINGS];
     for (size_t i = 0; i < s->n_keys; i++)
         keys[i] = quern_str_of(s->keys[i]);
     int rc = QUERN_OK;
@@ -168,7 +146,7 @@ int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const 
         rc = quern__fail(err, QUERN_EINVAL, 0, "similar documents are found in mode vector only");
     d.shown = shown;
     if (rc == QUERN_OK)
-        rc = spell(&d, key, err);
+        rc = quern__search_spell(key, d.keys, &d.n_keys, err);
     if (rc == QUERN_OK)
         rc = find_seed(&d, source, err);
     if (rc == QUERN_OK)
@@ -180,7 +158,7 @@ int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const 
         rc = quern__search_answer(out, &r, err);
     quern__search_end(&r);
     quern__buf_dispose(&d.row_text);
-    for (size_t i = 0; i < SPELLINGS; i++)
+    for (size_t i = 0; i < QUERN__SPELLINGS; i++)
         quern_free(d.keys[i]);
     quern__free(shown);
     return rc;

@@ -128,6 +128,33 @@ class Search(test_postgres.PostgresTest):
             self.refused(4, "nowhere", "similar", "7", "--source", "nowhere", "--db", db)
             self.refused(2, "", "similar", "--db", db)
 
+    def test_exclude(self):
+        self.declare()
+        everything = self.hits("search", "ban kolor", "--limit", "200")
+        out = [h["key"] for h in everything[:60:2]]
+        flags = [a for key in out for a in ("--exclude", str(key))]
+        wanted = [h for h in everything if h["key"] not in out]
+        self.assertEqual(self.hits("search", "ban kolor", "--limit", "10", *flags), wanted[:10])
+        self.assertEqual(self.hits("search", "ban kolor", "--limit", "200", *flags, "--exclude", "nobody"), wanted)
+        near = self.hits("similar", "7", "--limit", "200")
+        self.assertEqual(self.hits("similar", "7", "--limit", "3", "--exclude", str(near[0]["key"]), "--exclude", str(near[2]["key"])),
+                         [near[1], near[3], near[4]])
+        self.all("source", "set", "items", "--text-search", "yes")
+        self.all("fill")
+        for mode in "text", "hybrid":
+            for db in self.dbs:
+                ask = ["search", "ban kolor", "--mode", mode, "--db", db, "--json"]
+                keys = [h["key"] for h in self.ok(*ask, "--limit", "12").json["hits"]]
+                got = self.ok(*ask, "--limit", "10", "--exclude", str(keys[0]), "--exclude", str(keys[5])).json["hits"]
+                got = [h["key"] for h in got]
+                if mode == "text":
+                    self.assertEqual(got, keys[1:5] + keys[6:], db)
+                self.assertEqual(len(got), 10)  # fused places move up: the order may change
+                self.assertFalse({keys[0], keys[5]} & set(got))
+        for db in self.dbs:
+            self.refused(2, "at most 1000", "search", "x", "--db", db, *["--exclude", "1"] * 1001)
+            self.refused(2, "empty", "search", "x", "--db", db, "--exclude", "")
+
     def test_explain(self):
         self.declare()
         self.edit("DELETE FROM items WHERE id < 5")

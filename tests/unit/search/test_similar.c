@@ -228,7 +228,8 @@ static void it_says_what_it_did(void **state)
         "{\"mode\":\"vector\",\"sources\":[{\"source\":\"items\",\"generation\":1,\"index\":"
         "\"exact\","
         "\"scanned\":50}],\"scanned\":50,\"rounds\":1,\"candidates\":50,\"kept\":45,\"dropped\":{"
-        "\"replaced\":0,\"gone\":3,\"stale\":1,\"filtered\":1,\"seed\":0,\"same_document\":0,"
+        "\"replaced\":0,\"gone\":3,\"stale\":1,\"filtered\":1,\"seed\":0,\"excluded\":0,\"same_"
+        "document\":0,"
         "\"below_min_similarity\":0}}");
     quern_results_free(r);
 }
@@ -272,6 +273,73 @@ static void mmr_golden(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* What is left out takes nobody's place: the limit is full of the others, in their order. */
+static void leaves_keys_out(void **state)
+{
+    world *w = *state;
+    char all[2000], some[2000], wanted[2000] = "";
+    put_rows(w, 0, 120);
+    check(w, fill(w));
+    quern_search_options o;
+    QUERN_INIT(&o);
+    o.limit = 119;
+    near_to(w, "5", &o, all, sizeof all);
+    quern_str out[80];
+    size_t n = 0, at = 0, kept = 0;
+    for (char *s = strtok(all, " "); s; s = strtok(NULL, " "), at++) {
+        if (at % 3 != 2 && n < 79)
+            out[n++] = quern_str_of(s);
+        else if (kept++ < 20)
+            snprintf(wanted + strlen(wanted), sizeof wanted - strlen(wanted), "%s%s",
+                     kept > 1 ? " " : "", s);
+    }
+    out[n++] = quern_str_of("nobody");
+    o.exclude = out;
+    o.n_exclude = n;
+    o.limit = 20;
+    near_to(w, "5", &o, some, sizeof some);
+    assert_string_equal(some, wanted);
+    o.limit = 119;
+    o.has_mmr = 1;
+    o.mmr_lambda = 0.5f;
+    near_to(w, "5", &o, some, sizeof some);
+    for (size_t i = 0; i < n; i++) {
+        char padded[40], list[2100];
+        snprintf(padded, sizeof padded, " %.*s ", (int)out[i].len, out[i].ptr);
+        snprintf(list, sizeof list, " %s ", some);
+        assert_null(strstr(list, padded));
+    }
+}
+
+static void bad_keys_to_leave_out(void **state)
+{
+    world *w = *state;
+    quern_str many[1001], bad = quern_str_of("\xff");
+    quern_results *r = NULL;
+    quern_search_options o;
+    put_rows(w, 0, 3);
+    check(w, fill(w));
+    QUERN_INIT(&o);
+    for (size_t i = 0; i < 1001; i++)
+        many[i] = quern_str_of("1");
+    o.exclude = many;
+    o.n_exclude = 1000;
+    check(w, quern_search(&r, w->s, w->e, quern_str_of("x"), &o, &w->err));
+    assert_int_equal(quern_results_count(r), 2);
+    assert_non_null(strstr(quern_results_explain(r), "\"excluded\":1"));
+    quern_results_free(r);
+    o.n_exclude = 1001;
+    assert_int_equal(quern_search(&r, w->s, w->e, quern_str_of("x"), &o, &w->err), QUERN_EINVAL);
+    assert_non_null(strstr(w->err.msg, "at most 1000"));
+    o.exclude = &bad;
+    o.n_exclude = 1;
+    assert_int_equal(quern_search(&r, w->s, w->e, quern_str_of("x"), &o, &w->err), QUERN_EINVAL);
+    bad.len = 0;
+    assert_int_equal(quern_search(&r, w->s, w->e, quern_str_of("x"), &o, &w->err), QUERN_EINVAL);
+    o.exclude = NULL;
+    assert_int_equal(quern_search(&r, w->s, w->e, quern_str_of("x"), &o, &w->err), QUERN_EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +347,8 @@ int main(void)
         TEST(what_has_no_vector),
         TEST(of_several_sources),
         TEST(filters_are_kept),
+        TEST(leaves_keys_out),
+        TEST(bad_keys_to_leave_out),
         TEST(every_chunk),
         TEST(hits_that_differ),
         TEST(it_says_what_it_did),
