@@ -89,6 +89,10 @@ void write_results_json(const cli *c, const quern_results *r)
         put_key("explain");
         put_raw(explain, strlen(explain));
     }
+    if (quern_config_flag(c->config, "partial")) {
+        put_key("partial");
+        put_bool(quern_results_missed(r) > 0);
+    }
     put_key("hits");
     put_array();
     for (size_t i = 0; i < quern_results_count(r); i++) {
@@ -123,6 +127,9 @@ void write_results_text(const cli *c, const quern_results *r)
 {
     if (quern_config_flag(c->config, "explain"))
         fprintf(stderr, "%s\n", quern_results_explain(r));
+    if (quern_results_missed(r))
+        fprintf(stderr, "partial: %u of the servers did not answer; what lies there is missing\n",
+                quern_results_missed(r));
     for (size_t i = 0; i < quern_results_count(r); i++) {
         const quern_hit *h = quern_results_at(r, i);
         out_printf("%2zu  %.4f  %s  %s\n", i + 1,
@@ -169,6 +176,7 @@ int search_options(const cli *c, quern_search_options *opt, quern_str **keys, qu
     opt->mmr_lambda = (float)quern_config_real(c->config, "mmr");
     opt->has_mmr = quern_config_is_set(c->config, "mmr");
     opt->oversample = (uint32_t)quern_config_count(c->config, "oversample");
+    opt->partial = quern_config_flag(c->config, "partial");
     opt->cancel = c->cancel;
     static const char *const names[] = {"auto", "exact", "pgvector", "two-stage"};
     const char *index = quern_config_text(c->config, "index");

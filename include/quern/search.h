@@ -73,6 +73,7 @@ typedef struct quern_search_options {
     /* keys as quern_similar takes them, at most 1000: documents of any source that have one of them are no hits */
     const quern_str *exclude;
     size_t n_exclude;
+    int partial; /* 1: servers of a store that do not answer are left out; quern_results_missed tells */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;
@@ -97,6 +98,8 @@ QUERN_API size_t quern_results_count(const quern_results *r);
 QUERN_API const quern_hit *quern_results_at(const quern_results *r, size_t i);
 QUERN_API const char *quern_results_model(const quern_results *r);
 QUERN_API const char *quern_results_fingerprint(const quern_results *r);
+/* Servers that did not answer and were left out (options.partial): what lies on them was not looked at. */
+QUERN_API uint32_t quern_results_missed(const quern_results *r);
 QUERN_API uint64_t quern_results_scanned(const quern_results *r); /* vectors compared */
 /* JSON object: which index answered, how many candidates were looked at, kept and dropped, and why. */
 QUERN_API const char *quern_results_explain(const quern_results *r);

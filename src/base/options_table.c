@@ -187,6 +187,9 @@ static const quern_option options[] = {
      "commas between them."},
     {"oversample", "QUERN_OVERSAMPLE", QUERN_OPTION_COUNT, "N", "5", NULL, 1, 1000,
      "search similar", 0, "--index two-stage: compare so many times the limit exactly."},
+    {"partial", "QUERN_PARTIAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,
+     "Of vectors on several servers: leave out a server that does not answer, and say so, instead "
+     "of failing."},
     {"provenance", "QUERN_PROVENANCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar",
      0, "Say of each hit when its vector was made, by which model and under which fingerprint."},
     {"explain", "QUERN_EXPLAIN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,

@@ -11,6 +11,9 @@
  *    as they are. If fewer than `limit` do, k is doubled twice and the vectors are scanned again. Equal scores at
  *    the heap's edge are treated the same way, because their order is by key and only step 3 knows keys.
  *
+ * 5. A store of several servers may lack one: then the search fails, or, asked to (options.partial), begins anew without it
+ *    and says so. The part of an answer is true, hit by hit; it only is not all.
+ *
  * Rejected: keeping all scores instead of a heap (memory grows with the store); ordering ties by reference
  * (depends on the order of insertion, so two stores of the same rows would answer differently).
  */
@@ -28,6 +31,7 @@ struct quern_results {
     quern_hit *hits;
     size_t n;
     uint64_t scanned;
+    uint32_t missed;
     char fingerprint[65];
     char *model, *explain;
     quern__arena arena;
@@ -287,22 +291,51 @@ void quern__search_end(quern__search_run *r)
     quern__buf_dispose(&r->text);
 }
 
+int quern__search_ask(quern_results **out, quern__question *q,
+                      int (*once)(quern_results **out, quern__question *q, quern_error *err),
+                      quern_error *err)
+{
+    quern_error first = {0}, inner = {0};
+    uint32_t missed = 0;
+    int rc = once(out, q, &first);
+    if (rc == QUERN_EIO && q->partial && q->s->table.partial) {
+        int again = q->s->table.partial(q->s->self, 1, &missed, &inner);
+        if (again == QUERN_OK)
+            again = once(out, q, &inner);
+        q->s->table.partial(q->s->self, 0, &missed, NULL);
+        if (again == QUERN_OK) {
+            (*out)->missed = missed;
+            return QUERN_OK;
+        }
+    }
+    if (rc != QUERN_OK && err)
+        *err = first;
+    return rc;
+}
+
+static int search_once(quern_results **out, quern__question *q, quern_error *err)
+{
+    quern__search_run r = {.s = q->s, .e = q->e};
+    int rc = quern__search_begin(&r, q->opt, err);
+    q->partial = r.options.partial != 0;
+    if (rc == QUERN_OK)
+        rc = embed_query(&r, q->words, err);
+    if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
+        rc = quern__search_words(&r, q->words, err);
+    if (rc == QUERN_OK)
+        rc = quern__search_answer(out, &r, err);
+    quern__search_end(&r);
+    return rc;
+}
+
 int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_str query,
                  const quern_search_options *opt, quern_error *err)
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(s && e && (query.ptr || query.len == 0), err);
-    quern__search_run r = {.s = s, .e = e};
-    int rc = quern__search_begin(&r, opt, err);
-    if (rc == QUERN_OK)
-        rc = embed_query(&r, query, err);
-    if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
-        rc = quern__search_words(&r, query, err);
-    if (rc == QUERN_OK)
-        rc = quern__search_answer(out, &r, err);
-    quern__search_end(&r);
-    return rc;
+    quern__question q = {.s = s, .e = e, .words = query, .opt = opt};
+    return quern__search_ask(out, &q, search_once, err);
 }
 
 size_t quern_results_count(const quern_results *r)
@@ -323,6 +356,11 @@ const char *quern_results_model(const quern_results *r)
 const char *quern_results_fingerprint(const quern_results *r)
 {
     return r->fingerprint;
+}
+
+uint32_t quern_results_missed(const quern_results *r)
+{
+    return r->missed;
 }
 
 uint64_t quern_results_scanned(const quern_results *r)

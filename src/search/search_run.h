@@ -135,6 +135,20 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
 int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err);
 void quern__search_end(quern__search_run *r);
 
+/* A whole search by `once`, and where options.partial allows it and a server of the store does not answer, another one
+ * without that server. */
+typedef struct quern__question {
+    quern_store *s;
+    quern_embedder *e;
+    const char *source; /* of a stored document */
+    quern_str words;    /* the query, or the key of the stored document */
+    const quern_search_options *opt;
+    bool partial; /* set by `once` from the options */
+} quern__question;
+int quern__search_ask(quern_results **out, quern__question *q,
+                      int (*once)(quern_results **out, quern__question *q, quern_error *err),
+                      quern_error *err);
+
 /* gather.c: how each part will be searched. EUNSUPPORTED. */
 int quern__search_choose(quern__search_run *r, quern_error *err);
 /* The candidates of every part are scored, the best are in r->top, sorted. */

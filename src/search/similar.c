@@ -129,26 +129,23 @@ static int mean_of_seed(seed *s, quern_error *err)
     return rc;
 }
 
-int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const char *source,
-                  quern_str key, const quern_search_options *opt, quern_error *err)
+static int similar_once(quern_results **out, quern__question *q, quern_error *err)
 {
-    QUERN__REQUIRE(out, err);
-    *out = NULL;
-    QUERN__REQUIRE(s && e && key.ptr && key.len, err);
-    quern__search_run r = {.s = s, .e = e};
+    quern__search_run r = {.s = q->s, .e = q->e};
     seed d = {.r = &r};
     quern__buf_init(&d.row_text, QUERN__TEXT_BUFFER);
-    char *shown = quern__strndup(key.ptr, key.len);
-    int rc = quern__search_begin(&r, opt, err);
+    char *shown = quern__strndup(q->words.ptr, q->words.len);
+    int rc = quern__search_begin(&r, q->opt, err);
+    q->partial = r.options.partial != 0;
     if (rc == QUERN_OK && !shown)
-        rc = quern__fail_memory(err, key.len);
+        rc = quern__fail_memory(err, q->words.len);
     if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
         rc = quern__fail(err, QUERN_EINVAL, 0, "similar documents are found in mode vector only");
     d.shown = shown;
     if (rc == QUERN_OK)
-        rc = quern__search_spell(key, d.keys, &d.n_keys, err);
+        rc = quern__search_spell(q->words, d.keys, &d.n_keys, err);
     if (rc == QUERN_OK)
-        rc = find_seed(&d, source, err);
+        rc = find_seed(&d, q->source, err);
     if (rc == QUERN_OK)
         rc = mean_of_seed(&d, err);
     r.has_seed = true;
@@ -162,4 +159,14 @@ int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const 
         quern_free(d.keys[i]);
     quern__free(shown);
     return rc;
+}
+
+int quern_similar(quern_results **out, quern_store *s, quern_embedder *e, const char *source,
+                  quern_str key, const quern_search_options *opt, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(s && e && key.ptr && key.len, err);
+    quern__question q = {.s = s, .e = e, .source = source, .words = key, .opt = opt};
+    return quern__search_ask(out, &q, similar_once, err);
 }

@@ -277,6 +277,43 @@ class Leftovers(ShardTest):
         self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 59)
 
 
+class Partial(ShardTest):
+    def test_without_a_server(self):
+        """Exactly what lies on the others, in the order it has with all; and only where it is asked for."""
+        self.apply()
+        self.ok("source", "add", "documents", "--text-search", "yes")
+        self.ok("add", self.documents("in.jsonl", texts(300)))
+        self.ok("fill", "--index", "pgvector")
+        self.ok("fill", "--index", "two-stage")
+        all_hits = {mode: self.hits("ban kolor", "--limit", "300", "--mode", mode) for mode in ("vector", "hybrid", "text")}
+        lost = {row[0] for row in psql(self.shards[1], "SELECT trim(both '\"' from key) FROM quern_shard.vectors_1")}
+        self.assertTrue(50 < len(lost) < 250)
+        here = next(h["key"] for h in all_hits["vector"] if h["key"] not in lost)
+        whole = self.ok("search", "ban kolor", "--partial", "--json").json
+        self.assertEqual((whole["partial"], whole["hits"]), (False, all_hits["vector"][:10]))
+        subprocess.run([TOOL, "stop", folders[2]], check=True)
+        try:
+            self.refused(1, "shard 2 (", "search", "ban kolor")
+            for way in ("exact", "pgvector", "two-stage", "auto"):
+                part = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--index", way, "--json")
+                self.assertEqual(part.json["partial"], True)
+                self.assertEqual(part.json["hits"], [h for h in all_hits["vector"] if h["key"] not in lost], way)
+            part = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--mode", "text", "--json").json
+            self.assertEqual([h["key"] for h in part["hits"]], [h["key"] for h in all_hits["text"] if h["key"] not in lost])
+            part = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--mode", "hybrid", "--json").json
+            self.assertEqual({h["key"] for h in part["hits"]}, {h["key"] for h in all_hits["hybrid"]} - lost)
+            said = self.ok("search", "ban kolor", "--partial").message
+            self.assertIn("partial: 1 of the servers did not answer", said)
+            near = self.ok("similar", here, "--partial", "--json").json
+            self.assertEqual((near["partial"], [h for h in near["hits"] if h["key"] in lost]), (True, []))
+            self.refused(1, "shard 2 (", "similar", sorted(lost)[0], "--partial")
+            self.refused(1, "shard 2 (", "fill", "--force")
+        finally:
+            subprocess.run([TOOL, "restart", folders[2]], check=True, stderr=subprocess.DEVNULL)
+        again = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--json").json
+        self.assertEqual((again["partial"], again["hits"]), (False, all_hits["vector"]))
+
+
 class Killed(ShardTest):
     def test_under_a_fill_and_searches(self):
         n = 40000 if LONG else 2500
@@ -335,6 +372,64 @@ class Killed(ShardTest):
         self.assertEqual((verify["equal"], verify["orphans"], verify["missing_vectors"]), (n + 100, 0, 0))
         self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), n + 100)
         self.assertEqual(len(self.hits("ban kolor", "--limit", "20")), 20)
+
+    def test_at_size(self):
+        """A shard is down for a while under edits, a fill that tries again and again, and searches at a steady rate."""
+        n, down = (300000, 10) if LONG else (2000, 1)
+        victim = random.randrange(SHARDS)
+        print("killing shard %d" % (victim + 1))
+        named = "shard[ _]%d" % (victim + 1)  # by PostgreSQL alone, where it answers again by the time it is asked
+        for url in urls:
+            psql(url + "postgres", "ALTER SYSTEM SET synchronous_commit = on")
+            psql(url + "postgres", "SELECT pg_reload_conf()")
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(n)))
+        self.ok("fill", "--index", "pgvector")
+        answers, stop = [], threading.Event()
+
+        def search(partial):  # 20 a second in all
+            turn = time.monotonic()
+            while not stop.is_set():
+                answers.append((partial, self.quern("search", "ban kolor", "--limit", "20", "--index", "pgvector", "--json",
+                                                    *["--partial"] * partial)))
+                turn += 0.2
+                time.sleep(max(0, turn - time.monotonic()))
+
+        def fill():
+            for at in range(0, 1 << 30, 50):
+                if stop.is_set():
+                    return
+                self.ok("add", self.documents("edit.jsonl", ["%s edited %d" % (WORDS[at // 50 % len(WORDS)], i) for i in range(50)], at % n))
+                self.quern("fill")
+
+        threads = [threading.Thread(target=search, args=(i % 2,)) for i in range(4)] + [threading.Thread(target=fill)]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        time.sleep(2)
+        subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
+        time.sleep(down)
+        subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
+        time.sleep(2)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - began
+        count = {"whole": 0, "part": 0, "failed": 0}
+        for partial, answer in answers:
+            if answer.code:
+                count["failed"] += 1
+                self.assertEqual(answer.code, 1)
+                self.assertRegex(answer.message, named)
+            else:
+                self.assertEqual(len(answer.json["hits"]), 20)
+                count["part" if answer.json.get("partial") else "whole"] += 1
+        print("%d vectors, %.1f searches/s: %s" % (n, len(answers) / took, count))
+        self.assertTrue(all(count.values()), count)
+        self.ok("fill")
+        verify = self.ok("verify", "--all", "--json").json
+        self.assertEqual((verify["equal"], verify["orphans"], verify["missing_vectors"]), (n, 0, 0))
+        self.assertEqual(self.rows(), n)
 
     def test_the_store_itself(self):
         """Its server dies again and again under a fill, and forgets its last commits: shards keep what has no stamp."""

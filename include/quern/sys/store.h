@@ -371,6 +371,10 @@ typedef struct quern_store_table {
     int (*shard_apply)(void *self, const quern_shard_options *opt, int dry, quern_shard_step_fn fn,
                        void *ud, quern_error *err);
     int (*shard_status)(void *self, quern_shard_fn fn, void *ud, quern_error *err);
+    /* on = 1: until it is called with 0, what reads vectors (index_state, nearest, vectors, resolve, chunks) does so
+     * without the servers that do not answer now; EIO when that leaves nothing. *missed: how many servers what
+     * was read since the last call would have needed. May be NULL. */
+    int (*partial)(void *self, int on, uint32_t *missed, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

@@ -91,6 +91,7 @@ static const quern_store_table postgres_table = {
     .sweep = quern__postgres_sweep_shards,
     .shard_apply = quern__postgres_shard_apply,
     .shard_status = quern__postgres_shard_status,
+    .partial = quern__postgres_partial,
 };
 
 /* ---- statements on quern's tables ---- */

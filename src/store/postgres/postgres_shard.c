@@ -23,7 +23,8 @@
  * whole tables would. Rows that belong to no stamp may stand among the best: they are counted, and the
  * question is asked again with room for them.
  *
- * A shard that is down fails what needs it, by its name; half an answer is none.
+ * A shard that is down fails what needs it, by its name; half an answer is none, unless a search asked for as much
+ * as there is (postgres_shard_partial.c).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -39,9 +40,8 @@ enum { BLOCK_VECTORS = 1024, SWEEP_ROWS = 4096, NAME_BYTES = 64, POLL_MS = 100 }
 
 /* ---- which servers ---- */
 
-/* Numbers of the servers: of a generation's partitions in their order, or (0) those that new ones use. At most `room`. */
-static int list_servers(quern__postgres *s, int64_t generation, int64_t *out, size_t *n,
-                        quern_error *err)
+int quern__shard_servers(quern__postgres *s, int64_t generation, int64_t *out, size_t *n,
+                         quern_error *err)
 {
     quern__pg_params p;
     quern__pg_result *r = NULL;
@@ -107,10 +107,8 @@ int quern__shard_blame(quern__postgres *s, int rc, quern_error *err)
     quern__buf_init(&said, 4096);
     for (size_t i = 0; i < quern__pg_rows(r); i++) {
         int64_t id = quern__pg_get_int(r, i, 0);
-        char sql[80];
-        snprintf(sql, sizeof sql, "SELECT name FROM @shard_%" PRId64 "_tables LIMIT 1", id);
-        if (quern__postgres_run(s, sql, NULL, NULL, &why) != QUERN_EIO)
-            continue; /* it answers, or has been given up */
+        if (quern__shard_answers(s, id, &why))
+            continue;
         if (said.len)
             quern__buf_puts(&said, "; ");
         put_server(&said, id, quern__pg_get_text(r, i, 1).ptr, why.msg);
@@ -188,7 +186,7 @@ int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, con
     int64_t servers[QUERN__PG_SHARDS];
     size_t n = 0;
     quern__buf leaf, trunk;
-    int rc = list_servers(s, 0, servers, &n, err);
+    int rc = quern__shard_servers(s, 0, servers, &n, err);
     if (rc || n == 0)
         return rc ? rc : set_shards(s, id, 0, err);
     quern__buf_init(&leaf, 1 << 16);
@@ -214,7 +212,7 @@ int quern__shard_drop(quern__postgres *s, int64_t id, quern_error *err)
     int64_t servers[QUERN__PG_SHARDS];
     size_t n = 0;
     char sql[160];
-    int rc = list_servers(s, id, servers, &n, err);
+    int rc = quern__shard_servers(s, id, servers, &n, err);
     if (rc || n == 0)
         return rc;
     snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS quern_shard.vectors_%" PRId64, id);
@@ -295,7 +293,7 @@ int quern__shard_vectors(quern__postgres *s, const quern__pg_generation *g, quer
     int rc = refs && data ? QUERN_OK : quern__fail_memory(err, BLOCK_VECTORS * g->width);
     for (int part = 0; part < g->shards && !rc; part++) {
         int64_t after = -1;
-        size_t n, seen = BLOCK_VECTORS;
+        size_t n, seen = quern__shard_misses(g, part) ? 0 : BLOCK_VECTORS;
         while (!rc && seen == BLOCK_VECTORS) {
             rc = read_block(s, g, part, &after, refs, data, &n, &seen, err);
             if (!rc && n)
@@ -363,12 +361,17 @@ void quern__shard_put_question(const quern__postgres *s, const quern__pg_generat
         return;
     }
     quern__buf_puts(sql, "WITH best AS MATERIALIZED (");
-    for (int i = 0; i < g->shards; i++)
+    const char *between = "";
+    for (int i = 0; i < g->shards; i++) {
+        if (quern__shard_misses(g, i))
+            continue;
         quern__buf_printf(sql,
                           "%s(SELECT id, key, save, embedding, %.*s AS d FROM %svectors_%" PRId64
                           "_p%d ORDER BY %.*s LIMIT %zu)",
-                          i ? " UNION ALL " : "", (int)first->len, first->data, s->prefix, g->id, i,
+                          between, (int)first->len, first->data, s->prefix, g->id, i,
                           (int)first->len, first->data, each);
+        between = " UNION ALL ";
+    }
     quern__buf_puts(sql,
                     "), told AS MATERIALIZED (SELECT b.id, b.embedding, its.one FROM best AS b");
     put_stamp(sql, s, g->id, "b");
@@ -425,10 +428,12 @@ int quern__shard_index_state(quern__postgres *s, const quern__pg_generation *g, 
 {
     int64_t servers[QUERN__PG_SHARDS];
     size_t n = 0;
-    int rc = list_servers(s, g->id, servers, &n, err);
+    int rc = quern__shard_servers(s, g->id, servers, &n, err);
     *state = QUERN_INDEX_READY;
     for (size_t i = 0; i < n && !rc && *state != QUERN_INDEX_BUILDING; i++) {
-        int one = QUERN_INDEX_ABSENT;
+        int one = QUERN_INDEX_READY;
+        if (quern__shard_is_down(s, servers[i]))
+            continue;
         rc = index_at(s, servers[i], name, &one, err);
         if (!rc && one != QUERN_INDEX_READY)
             *state = one;
@@ -545,7 +550,7 @@ int quern__shard_index_build(quern__postgres *s, const quern__pg_generation *g, 
 {
     building b = {.s = s, .name = name, .definition = definition};
     snprintf(b.link, sizeof b.link, "quern_%016" PRIx64, quern__os_entropy());
-    int rc = list_servers(s, g->id, b.servers, &b.n, err);
+    int rc = quern__shard_servers(s, g->id, b.servers, &b.n, err);
     if (!rc)
         rc = find_dblink(&b, err);
     if (!rc)

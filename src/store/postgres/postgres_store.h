@@ -27,6 +27,14 @@ enum quern__pg_storage {
     QUERN__PG_STORED_VECTOR   /* pgvector's vector(dimensions): f32 */
 };
 
+enum { QUERN__PG_SHARDS = 64 }; /* at most */
+
+/* A shard that is left out of what is read, see postgres_shard_partial.c. */
+typedef struct quern__pg_down {
+    int64_t server;
+    bool missed; /* something that was read lies on it */
+} quern__pg_down;
+
 typedef struct quern__postgres {
     quern__pg *own; /* quern's tables */
     quern__pg *src; /* the user's tables; == own in one database */
@@ -39,6 +47,8 @@ typedef struct quern__postgres {
     uint32_t halfvec, halfvec_array, vector, vector_array; /* oids of types */
     quern__buf sql;                                        /* of quern__postgres_query */
     quern__pg *listener; /* of task_wait; NULL: not yet, or none to be had */
+    quern__pg_down down[QUERN__PG_SHARDS];
+    size_t n_down; /* 0 but within a search that may be partial */
 } quern__postgres;
 
 /* postgres_open.c */
@@ -177,8 +187,9 @@ typedef struct quern__pg_generation {
     char state[12];
     int storage; /* enum quern__pg_storage */
     uint32_t dimensions;
-    size_t width; /* bytes of a vector at the store's face */
-    int shards;   /* servers that its vectors lie on; 0: its table is an ordinary one */
+    size_t width;     /* bytes of a vector at the store's face */
+    int shards;       /* servers that its vectors lie on; 0: its table is an ordinary one */
+    uint64_t missing; /* bit i: partition i is left out of what is read */
 } quern__pg_generation;
 /* ENOTFOUND when there is none. keep: inside a transaction, nobody purges or retires it until that ends. */
 int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
@@ -246,12 +257,15 @@ int quern__postgres_text_find(void *self, int64_t generation, const quern_str *w
                               void *ud, quern_error *err);
 
 /* postgres_shard.c: generations on other servers (migrations/0006) */
-enum { QUERN__PG_SHARDS = 64 }; /* at most */
 /* In the transaction that makes a generation: its tables on the shards that new ones use, 1; 0 when there are none.
  * columns: those behind the id; storage: of `embedding`. */
 int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, const char *storage,
                         quern_error *err);
 int quern__shard_drop(quern__postgres *s, int64_t id, quern_error *err); /* its tables, if any */
+/* Numbers of the servers: of a generation's partitions in their order, or (0) those that new ones use. At most
+ * QUERN__PG_SHARDS. */
+int quern__shard_servers(quern__postgres *s, int64_t generation, int64_t *out, size_t *n,
+                         quern_error *err);
 /* In a transaction: a statement that the shard runs as part of it. */
 int quern__shard_order(quern__postgres *s, int64_t server, const char *statement, quern_error *err);
 /* Chunks that the stamps of these keys promise. */
@@ -281,6 +295,19 @@ int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *remov
                                  quern_error *err);
 /* Gives rc back. EIO: err then names the shards that do not answer, if some do not. Outside transactions. */
 int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
+/* postgres_shard_partial.c */
+int quern__postgres_partial(void *self, int on, uint32_t *missed, quern_error *err);
+bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why);
+bool quern__shard_is_down(quern__postgres *s, int64_t server); /* and is now missed */
+/* Fills g->missing, by partition. EIO: all of them are. */
+int quern__shard_find_missing(quern__postgres *s, quern__pg_generation *g, quern_error *err);
+static inline bool quern__shard_misses(const quern__pg_generation *g, int partition)
+{
+    return g->missing >> partition & 1;
+}
+/* What stands for the view vectors_<id> behind FROM. */
+void quern__shard_put_present(const quern__postgres *s, const quern__pg_generation *g,
+                              quern__buf *sql);
 /* postgres_shard_setup.c, postgres_shard_plan.c */
 int quern__postgres_shard_apply(void *self, const quern_shard_options *opt, int dry,
                                 quern_shard_step_fn fn, void *ud, quern_error *err);

@@ -711,6 +711,18 @@ int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size
     return rc;
 }
 
+/* The generation's table, or what of it is on servers that answer. */
+static int put_table(quern__postgres *s, int64_t generation, quern__buf *sql, quern_error *err)
+{
+    quern__pg_generation g = {0};
+    int rc = s->n_down ? quern__postgres_generation_get(s, generation, false, &g, err) : QUERN_OK;
+    if (!rc && g.missing)
+        quern__shard_put_present(s, &g, sql);
+    else
+        quern__buf_printf(sql, "@vectors_%" PRId64, generation);
+    return rc;
+}
+
 /* Runs a statement with vectors_<id> in place of "%s"; a table that is gone is ENOTFOUND. */
 static int query_vectors(quern__postgres *s, int64_t generation, const char *before,
                          const char *behind, const quern__pg_params *params, quern__pg_result **r,
@@ -718,9 +730,12 @@ static int query_vectors(quern__postgres *s, int64_t generation, const char *bef
 {
     quern__buf sql;
     quern_error inner;
-    quern__buf_init(&sql, 4096);
-    quern__buf_printf(&sql, "%s @vectors_%" PRId64 " %s", before, generation, behind);
-    int rc = quern__buf_ok(&sql, "a statement", err);
+    quern__buf_init(&sql, 1 << 16);
+    quern__buf_printf(&sql, "%s ", before);
+    int rc = put_table(s, generation, &sql, err);
+    quern__buf_printf(&sql, " %s", behind);
+    if (!rc)
+        rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc && (rc = quern__postgres_query(s, sql.data, params, QUERN__PG_AS_BINARY, r, &inner))) {
         if (strcmp(quern__pg_sqlstate(s->own), "42P01") == 0)
             rc = quern__fail(err, QUERN_ENOTFOUND, generation, "there is no generation %" PRId64,

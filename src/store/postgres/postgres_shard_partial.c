@@ -1,0 +1,87 @@
+/*
+ * postgres_shard_partial.c — reading without the shards that do not answer, for a search that would rather have a part
+ * of the answer than none (docs/shards.md).
+ *
+ * Nobody pays for it while all is well: the search fails first, as it always does, and only then asks which shards are
+ * down and begins anew without them. Which were missed is counted where a generation is opened that lies on one, so
+ * a shard that was not needed is not held against the answer. Writing and counting never leave anything out.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "store/postgres/postgres_store.h"
+
+bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why)
+{
+    char sql[80];
+    snprintf(sql, sizeof sql, "SELECT name FROM @shard_%" PRId64 "_tables LIMIT 1", server);
+    /* any other fault is that of a shard that has been given up */
+    return quern__postgres_run(s, sql, NULL, NULL, why) != QUERN_EIO;
+}
+
+static int find_down(quern__postgres *s, quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    int rc = quern__postgres_query(s, "SELECT id FROM @shards ORDER BY id", NULL, QUERN__PG_AS_TEXT,
+                                   &r, err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r) && s->n_down < QUERN__PG_SHARDS; i++) {
+        int64_t id = quern__pg_get_int(r, i, 0);
+        if (!quern__shard_answers(s, id, NULL))
+            s->down[s->n_down++] = (quern__pg_down){id, false};
+    }
+    quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_partial(void *self, int on, uint32_t *missed, quern_error *err)
+{
+    quern__postgres *s = self;
+    *missed = 0;
+    for (size_t i = 0; i < s->n_down; i++)
+        *missed += s->down[i].missed;
+    s->n_down = 0;
+    return on ? find_down(s, err) : QUERN_OK;
+}
+
+bool quern__shard_is_down(quern__postgres *s, int64_t server)
+{
+    for (size_t i = 0; i < s->n_down; i++)
+        if (s->down[i].server == server)
+            return s->down[i].missed = true;
+    return false;
+}
+
+int quern__shard_find_missing(quern__postgres *s, quern__pg_generation *g, quern_error *err)
+{
+    int64_t servers[QUERN__PG_SHARDS];
+    size_t n = 0, missing = 0;
+    int rc = quern__shard_servers(s, g->id, servers, &n, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (quern__shard_is_down(s, servers[i])) {
+            g->missing |= UINT64_C(1) << i;
+            missing++;
+        }
+    if (!rc && n && missing == n)
+        rc = quern__fail(err, QUERN_EIO, g->id,
+                         "no shard of generation %" PRId64 " answers; `quern shard status`", g->id);
+    return rc;
+}
+
+void quern__shard_put_present(const quern__postgres *s, const quern__pg_generation *g,
+                              quern__buf *sql)
+{
+    const char *between = "";
+    quern__buf_puts(sql, "(SELECT v.* FROM (");
+    for (int i = 0; i < g->shards; i++) {
+        if (quern__shard_misses(g, i))
+            continue;
+        quern__buf_printf(sql, "%sSELECT * FROM %svectors_%" PRId64 "_p%d", between, s->prefix,
+                          g->id, i);
+        between = " UNION ALL ";
+    }
+    quern__buf_printf(sql,
+                      ") AS v JOIN LATERAL (SELECT 1 FROM %sstamps AS s WHERE s.generation ="
+                      " %" PRId64 " AND s.key = v.key AND s.save = v.save LIMIT 1) AS its ON true)"
+                      " AS present",
+                      s->prefix, g->id);
+}
