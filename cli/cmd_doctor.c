@@ -164,6 +164,20 @@ static void check_vectors(patient *p, quern_store *store)
         say(p, OK, "vectors", "each belongs to a document, and none is missing");
 }
 
+static void check_engine(patient *p, quern_store *store)
+{
+    quern_engine engine;
+    quern_error err;
+    QUERN_INIT(&engine);
+    int rc = quern_store_engine(store, &engine, &err);
+    if (rc != QUERN_OK)
+        say(p, FINDING, "engine", "%s", err.msg);
+    else
+        say(p, OK, "engine", "%s", engine.name);
+    if (rc == QUERN_OK && *engine.advice)
+        say(p, NOTE, "engine", "%s", engine.advice);
+}
+
 static void check_store(patient *p, quern_embedder *e)
 {
     cli *c = p->c;
@@ -186,6 +200,7 @@ static void check_store(patient *p, quern_embedder *e)
         say(p, OK, "store", "%s opens, its schema is this version's",
             shown(quern_option_find("db"), file, url));
     if (rc == QUERN_OK) {
+        check_engine(p, store);
         check_sources(p, store, e);
         check_vectors(p, store);
     }

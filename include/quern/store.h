@@ -63,6 +63,15 @@ QUERN_API void quern_migration_list_free(quern_migration_list *l);
  * quern_store_open's.) ENOTFOUND: there is no such version. */
 QUERN_API int quern_migrate_down(const quern_store_options *opt, int64_t version, quern_error *err);
 
+/* What database it is, and what of it would better be changed. */
+typedef struct quern_engine {
+    size_t struct_size;
+    char name[120];   /* "PostgreSQL 15.14, pgvector 0.8.0" */
+    char advice[240]; /* one line, "" none */
+} quern_engine;
+/* EUNSUPPORTED: the store does not say. */
+QUERN_API int quern_store_engine(quern_store *s, quern_engine *out, quern_error *err);
+
 /* ---- sources: which rows are documents ---- */
 typedef struct quern_source_spec {
     size_t struct_size;

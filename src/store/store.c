@@ -88,6 +88,16 @@ void quern_store_free(quern_store *s)
     quern__free(s);
 }
 
+int quern_store_engine(quern_store *s, quern_engine *out, quern_error *err)
+{
+    QUERN__REQUIRE(s && out && out->struct_size >= sizeof *out, err);
+    out->name[0] = out->advice[0] = '\0';
+    if (!s->table.engine)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "store %s does not say what it is made of",
+                           s->table.name);
+    return s->table.engine(s->self, out, err);
+}
+
 /* ---- checking a declaration ---- */
 
 static int check_name(const char *name, quern_error *err)

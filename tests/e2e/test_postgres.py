@@ -112,6 +112,18 @@ class Documents(PostgresTest):
         self.assertEqual(answers[0], answers[1])
 
 
+class Doctor(PostgresTest):
+    def test_advises_on_old_pgvector(self):
+        """Debian's is one: 0.8.0, whose HNSW indexes newer ones mend."""
+        self.write("a.txt", "ban")
+        self.ok("add", "a.txt")
+        self.ok("fill")
+        have = tuple(map(int, self.sql("SELECT extversion FROM pg_extension WHERE extname = 'vector'")[0][0].split(".")))
+        checks = self.ok("doctor", "--json").json["checks"]
+        self.assertTrue(any(c["message"].startswith("PostgreSQL 1") and "pgvector %d.%d.%d" % have in c["message"] for c in checks), checks)
+        self.assertEqual(any("update to 0.8.4" in c["message"] for c in checks), have < (0, 8, 4), checks)
+
+
 class Tables(PostgresTest):
     def test_keys_of_every_kind(self):
         for name in KEYS:
@@ -269,6 +281,7 @@ class WithoutVector(Tables):
         self.ok("fill")
         self.assertEqual(self.sql("SELECT storage FROM quern.generations"), [["bytea"]])
         self.assertEqual(self.keys("ban"), ["a.txt"])
+        self.assertIn(b"no pgvector 0.8 or newer in this database", self.ok("doctor").out)
 
 
 if __name__ == "__main__":

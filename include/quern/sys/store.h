@@ -375,6 +375,9 @@ typedef struct quern_store_table {
      * without the servers that do not answer now; EIO when that leaves nothing. *missed: how many servers what
      * was read since the last call would have needed. May be NULL. */
     int (*partial)(void *self, int on, uint32_t *missed, quern_error *err);
+
+    /* Fills name and advice of quern/store.h's quern_engine. May be NULL. */
+    int (*engine)(void *self, quern_engine *out, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "store/store.h"
 
-enum { BUSY_MS = 5000, OLDEST_VECTOR = 800 };
+enum { BUSY_MS = 5000, OLDEST_VECTOR = 800, SOUND_VECTOR = 804 };
 
 void quern__postgres_close(void *self)
 {
@@ -32,6 +32,34 @@ void quern__postgres_close(void *self)
     quern__free(s->prefix);
     quern__free(s->vector_prefix);
     quern__free(s);
+}
+
+static int engine(void *self, quern_engine *out, quern_error *err)
+{
+    quern__postgres *s = self;
+    quern__pg_result *r;
+    int v = s->vector_version;
+    int rc = quern__pg_query(s->own, "SELECT current_setting('server_version')", NULL,
+                             QUERN__PG_AS_TEXT, &r, err);
+    if (rc)
+        return rc;
+    int n = snprintf(out->name, sizeof out->name, "PostgreSQL %.60s",
+                     quern__pg_rows(r) ? quern__pg_get_text(r, 0, 0).ptr : "");
+    quern__pg_clear(r);
+    if (!v) {
+        snprintf(out->advice, sizeof out->advice,
+                 "no pgvector 0.8 or newer in this database: vectors are kept as bytea, search "
+                 "reads them all");
+        return QUERN_OK;
+    }
+    snprintf(out->name + n, sizeof out->name - (size_t)n, ", pgvector %d.%d.%d", v / 10000,
+             v / 100 % 100, v % 100);
+    if (v < SOUND_VECTOR)
+        snprintf(out->advice, sizeof out->advice,
+                 "pgvector %d.%d.%d: 0.8.2 mends a buffer overflow in parallel builds of HNSW "
+                 "indexes, 0.8.3 and 0.8.4 what vacuum did to them; update to 0.8.4 or newer",
+                 v / 10000, v / 100 % 100, v % 100);
+    return QUERN_OK;
 }
 
 static const quern_store_table postgres_table = {
@@ -92,6 +120,7 @@ static const quern_store_table postgres_table = {
     .shard_apply = quern__postgres_shard_apply,
     .shard_status = quern__postgres_shard_status,
     .partial = quern__postgres_partial,
+    .engine = engine,
 };
 
 /* ---- statements on quern's tables ---- */

@@ -8,6 +8,7 @@
 #include "store/sqlite/sqlite_store.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -24,6 +25,23 @@ static void sqlite_close(void *self)
         quern__db_close(s->src);
     quern__db_close(s->own);
     quern__free(s);
+}
+
+static int engine(void *self, quern_engine *out, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    int rc = quern__db_prepare(
+        s->own, "SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode)", &stmt,
+        err);
+    if (rc)
+        return rc;
+    rc = quern__db_step(s->own, stmt, err);
+    if (rc == 1)
+        snprintf(out->name, sizeof out->name, "SQLite %.20s, journal mode %.20s",
+                 quern__db_get_text(stmt, 0).ptr, quern__db_get_text(stmt, 1).ptr);
+    quern__db_finish(s->own, stmt);
+    return rc < 0 ? rc : QUERN_OK;
 }
 
 static const quern_store_table sqlite_table = {
@@ -77,6 +95,7 @@ static const quern_store_table sqlite_table = {
     .live_get = quern__sqlite_live_get,
     .live_drain = quern__sqlite_live_drain,
     .task_wait = quern__sqlite_task_wait,
+    .engine = engine,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */
