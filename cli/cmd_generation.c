@@ -59,9 +59,22 @@ static void row_json(const quern_generation_row *r)
     put_end_object();
 }
 
+/* The generation's scope, out of its settings; "" none. */
+static void scope_of(const quern_generation_row *r, char out[400])
+{
+    json_t *settings = json_loads(r->settings, 0, NULL);
+    const char *within =
+        json_string_value(json_object_get(json_object_get(settings, "scope"), "within"));
+    snprintf(out, 400, "%.390s", within ? within : "");
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20)
+            *c = ' ';
+    json_decref(settings);
+}
+
 static void row_text(const quern_generation_row *r)
 {
-    char when[32], since[48] = "";
+    char when[32], since[48] = "", scope[400];
     int64_t ms = r->retired_ms ? r->retired_ms : r->activated_ms ? r->activated_ms : r->created_ms;
     utc_time(ms, when);
     snprintf(since, sizeof since, "since %s", when);
@@ -73,6 +86,9 @@ static void row_text(const quern_generation_row *r)
                    (unsigned long long)r->chunks, since);
     else
         out_printf("%30s %llu vectors, %s\n", "", (unsigned long long)r->chunks, since);
+    scope_of(r, scope);
+    if (*scope)
+        out_printf("%30s only where %s\n", "", scope);
 }
 
 static int list_one(cli *c, quern_store *s, const char *source, quern_error *err)
@@ -230,6 +246,7 @@ int cmd_generation_build(cli *c, quern_error *err)
     QUERN_INIT(&opt);
     QUERN_INIT(&report);
     fill_options(c, &opt.fill);
+    opt.where = quern_config_text(c->config, "where");
     opt.fill.since = NULL; /* fill's own, and perhaps set in the environment for it */
     opt.fill.force = opt.fill.full = 0;
     int rc = args_need(c, 0, 0, err);

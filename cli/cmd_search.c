@@ -172,6 +172,7 @@ int search_options(const cli *c, quern_search_options *opt, quern_str **keys, qu
     opt->min_similarity = (float)quern_config_real(c->config, "min-similarity");
     opt->has_min_similarity = quern_config_is_set(c->config, "min-similarity");
     opt->filter = quern_config_text(c->config, "filter");
+    opt->where = quern_config_text(c->config, "where");
     opt->chunks = quern_config_flag(c->config, "chunks");
     opt->mmr_lambda = (float)quern_config_real(c->config, "mmr");
     opt->has_mmr = quern_config_is_set(c->config, "mmr");
@@ -200,6 +201,7 @@ int cmd_search(cli *c, quern_error *err)
     opt.mode = strcmp(mode, "text") == 0     ? QUERN_MODE_TEXT
                : strcmp(mode, "hybrid") == 0 ? QUERN_MODE_HYBRID
                                              : QUERN_MODE_VECTOR;
+    opt.embed_ms = (uint32_t)quern_config_count(c->config, "query-timeout");
     opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
     if (rc == QUERN_OK)
         rc = args_need(c, 1, SIZE_MAX, err);

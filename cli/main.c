@@ -70,6 +70,7 @@ int fail(quern_error *err, int status, const char *fmt, ...)
     err->status = status;
     err->subject = -1;
     err->detail = 0;
+    err->code = NULL;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
     for (char *c = err->msg; *c; c++)
@@ -237,7 +238,16 @@ static int spoke_for_itself(int argc, char **argv)
            help_family(word);
 }
 
-static void report(const cli *c, int rc, const quern_error *err)
+/* A fault of the flags themselves comes before anybody has read them. */
+static int asked_for_json(const cli *c, int argc, char **argv)
+{
+    int asked = c->json;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        asked |= strcmp(argv[i], "--json") == 0;
+    return asked;
+}
+
+static void report(const cli *c, int json, int rc, const quern_error *err)
 {
     char line[700];
     const char *hint = "";
@@ -245,7 +255,12 @@ static void report(const cli *c, int rc, const quern_error *err)
         hint = quern_config_text(c->config, "memory-limit");
     snprintf(line, sizeof line, "%s%s%s%s", err->msg[0] ? err->msg : quern_status_text(rc),
              *hint ? " (the memory limit is " : "", hint, *hint ? ")" : "");
-    out_log(QUERN_LOG_ERROR, "cli", line);
+    quern_error shown = *err;
+    shown.status = rc;
+    if (json)
+        out_error(quern_error_code(&shown), line);
+    else
+        out_log(QUERN_LOG_ERROR, "cli", line);
 }
 
 int main(int argc, char **argv)
@@ -270,7 +285,7 @@ int main(int argc, char **argv)
         err = late;
     }
     if (rc != QUERN_OK)
-        report(&c, rc, &err);
+        report(&c, asked_for_json(&c, argc, argv), rc, &err);
     quern_config_free(c.config);
     free(args);
     return exit_code(rc); /* c.cancel stays: a signal may still come */

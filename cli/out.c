@@ -65,6 +65,7 @@ int out_finish(quern_error *err)
     err->status = QUERN_EIO;
     err->subject = -1;
     err->detail = write_errno;
+    err->code = NULL;
     snprintf(err->msg, sizeof err->msg, "standard output: cannot write: %s", strerror(write_errno));
     return QUERN_EIO;
 }
@@ -303,6 +304,20 @@ void out_log_line(const quern_log_line *l, void *ud)
         snprintf(line, sizeof line, "quern: %s: %s: %s\n", level, l->component, l->message);
     }
     fputs(line, stderr); /* one call, so that lines of several threads stay whole */
+}
+
+void out_error(const char *code, const char *message)
+{
+    char line[5200];
+    char *clean = NULL; /* arguments that are not UTF-8 stand in messages as they came */
+    quern_str text = quern_str_of(message);
+    if (quern_utf8_check(text) != text.len)
+        quern_utf8_replace(&clean, &text.len, text, NULL);
+    size_t used = put_member(line, sizeof line - 4, 0, "code", code);
+    used = put_member(line, sizeof line - 4, used, "message", clean ? clean : message);
+    quern_free(clean);
+    line[used] = '\0'; /* the first member comes with a comma in front of it */
+    fprintf(stderr, "{\"error\":{%s}}\n", line + 1);
 }
 
 void out_log(int level, const char *component, const char *message)

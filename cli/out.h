@@ -41,6 +41,8 @@ enum { OUT_LOG_TEXT, OUT_LOG_JSON };
 void out_log_format(int format);
 /* "quern: MESSAGE", or one JSON object, on one line; any thread. */
 void out_log(int level, const char *component, const char *message);
+/* {"error":{"code":…,"message":…}}: how a command under --json says why it failed. */
+void out_error(const char *code, const char *message);
 void out_log_line(const quern_log_line *line, void *ud); /* for quern_set_log */
 
 #endif

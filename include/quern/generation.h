@@ -47,6 +47,9 @@ typedef struct quern_build_options {
      * left as it is */
     quern_embedder *active;
     uint32_t refresh_ms; /* how often at most, 0: 30000 */
+    /* The generation's scope (trusted SQL, over the source's columns): it holds only rows for which this holds as well as the
+     * source's own predicate, and searches are told so (quern/search.h). Part of the fingerprint. NULL: the whole source */
+    const char *where;
 } quern_build_options;
 
 typedef struct quern_build_report {
@@ -74,7 +77,7 @@ typedef struct quern_activate_report {
 } quern_activate_report;
 
 /* A building generation becomes the active one, in one transaction. EMISMATCH unless every document is current in it
- * and its vectors are all there, or `force`. Failed documents are current. The report is filled either way. */
+ * and its vectors are all there, and, where it has a scope, there are documents in that; or `force`. Failed documents are current. The report is filled either way. */
 QUERN_API int quern_generation_activate(quern_store *s, int64_t id, int force,
                                         const quern_cancel *cancel, quern_activate_report *report,
                                         quern_error *err);

@@ -74,11 +74,16 @@ typedef struct quern_search_options {
     const quern_str *exclude;
     size_t n_exclude;
     int partial; /* 1: servers of a store that do not answer are left out; quern_results_missed tells */
+    /* Only rows for which this holds (trusted SQL over the one source that is searched); NULL: all */
+    const char *where;
+    uint32_t embed_ms; /* for embedding the query, before ETIMEOUT; 0: no limit */
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;
  * EMISMATCH: the store was filled under another fingerprint of the embedder (both named). A query over the
- * model's length is ETOOLONG. */
+ * model's length is ETOOLONG. EMISMATCH too when the active generation has a scope (quern/generation.h)
+ * and the search asks for a row outside of it; with `where` it asks for those only for which that holds. Programs
+ * tell these apart by quern_error_code: not_enabled, index_building, index_stale, index_scope_mismatch (docs/errors.md). */
 QUERN_API int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_str query,
                            const quern_search_options *opt, quern_error *err);
 /* Neighbours of a stored document, by its stored vectors (of several chunks their mean): `key` as hits show it

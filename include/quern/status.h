@@ -52,21 +52,28 @@ extern "C" {
     X(ECANCELLED, -11, "cancelled by the caller; work done so far is saved")                       \
     X(EINTERNAL, -12, "a bug in quern")                                                            \
     X(ETOOLONG, -13, "a text is longer than the model reads (detail: its tokens)")                 \
-    X(EPARTIAL, -14, "done, but some documents failed (detail: how many)")
+    X(EPARTIAL, -14, "done, but some documents failed (detail: how many)")                         \
+    X(ETIMEOUT, -15, "not done within the time allowed")
 
 enum quern_status {
 #define QUERN_STATUS_ENUM(name, value, text) QUERN_##name = value,
     QUERN_STATUS_MAP(QUERN_STATUS_ENUM)
 #undef QUERN_STATUS_ENUM
-        QUERN_STATUS_LAST_ = -14
+        QUERN_STATUS_LAST_ = -15
 };
 
 typedef struct quern_error {
-    int32_t status;  /* one of the codes above; 0 when nothing was written */
-    int32_t subject; /* index of the input (text, row, line) at fault, -1 when none is */
-    int64_t detail;  /* errno, HTTP status, SQL code, byte offset, count: see the code's text */
-    char msg[496];   /* one line, NUL-terminated: the thing, the value, what to do */
+    int32_t status;   /* one of the codes above; 0 when nothing was written */
+    int32_t subject;  /* index of the input (text, row, line) at fault, -1 when none is */
+    int64_t detail;   /* errno, HTTP status, SQL code, byte offset, count: see the code's text */
+    const char *code; /* a static word where a program has more to tell apart ("index_stale"), or
+                         NULL: see quern_error_code */
+    char msg[488];    /* one line, NUL-terminated: the thing, the value, what to do */
 } quern_error;
+
+/* The word for programs, which stays what it is from version to version (docs/errors.md): err->code, or the one of
+ * its status ("not_found"). Static, never NULL. */
+QUERN_API const char *quern_error_code(const quern_error *err);
 
 /* Borrowed bytes, usually UTF-8; no terminator needed; ptr may be NULL when len is 0. */
 typedef struct quern_str {

@@ -4,10 +4,12 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "base/os.h"
 
 struct quern_cancel {
     atomic_int raised;
     const quern_cancel *parent; /* raised with it; NULL; outlives this one */
+    uint64_t deadline_ns;       /* raised from then on; 0: never. Set before anybody else looks */
 };
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may not take a lock");
@@ -20,7 +22,17 @@ int quern__cancel_new_child(quern_cancel **out, const quern_cancel *parent, quer
         return quern__fail_memory(err, sizeof **out);
     atomic_init(&(*out)->raised, 0);
     (*out)->parent = parent;
+    (*out)->deadline_ns = 0;
     return QUERN_OK;
+}
+
+int quern__cancel_new_deadline(quern_cancel **out, const quern_cancel *parent, uint32_t ms,
+                               quern_error *err)
+{
+    int rc = quern__cancel_new_child(out, parent, err);
+    if (rc == QUERN_OK)
+        (*out)->deadline_ns = quern__now_ns() + (uint64_t)ms * 1000000;
+    return rc;
 }
 
 int quern_cancel_new(quern_cancel **out, quern_error *err)
@@ -37,7 +49,8 @@ void quern_cancel_raise(quern_cancel *c)
 int quern_cancel_raised(const quern_cancel *c)
 {
     for (; c; c = c->parent)
-        if (atomic_load_explicit(&c->raised, memory_order_relaxed))
+        if (atomic_load_explicit(&c->raised, memory_order_relaxed) ||
+            (c->deadline_ns && quern__now_ns() >= c->deadline_ns))
             return 1;
     return 0;
 }

@@ -9,5 +9,8 @@ int quern__check_cancel(const quern_cancel *c, quern_error *err);
 
 /* A flag of its own that is also raised whenever `parent` (NULL: none) is. */
 int quern__cancel_new_child(quern_cancel **out, const quern_cancel *parent, quern_error *err);
+/* One that also raises itself, ms from now. */
+int quern__cancel_new_deadline(quern_cancel **out, const quern_cancel *parent, uint32_t ms,
+                               quern_error *err);
 
 #endif

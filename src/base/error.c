@@ -47,6 +47,7 @@ int quern__vfail(quern_error *err, int status, int64_t detail, const char *fmt, 
     err->status = status;
     err->subject = -1;
     err->detail = detail;
+    err->code = NULL;
     copy_clean(err->msg, sizeof err->msg, text, len);
     return status;
 }
@@ -84,6 +85,13 @@ int quern__fail_memory(quern_error *err, size_t size)
         return quern__fail(err, QUERN_ENOMEM, (int64_t)(size & INT64_MAX),
                            "out of memory (%zu bytes asked for)", size);
     return quern__fail(err, QUERN_ENOMEM, 0, "out of memory");
+}
+
+int quern__code(quern_error *err, int status, const char *code)
+{
+    if (err)
+        err->code = code;
+    return status;
 }
 
 int quern__blame(quern_error *err, int status, size_t subject)

@@ -27,6 +27,9 @@ int quern__fail_memory(quern_error *err, size_t size);
 /* Sets err->subject (the index of the input at fault) on an error already written; returns status. */
 int quern__blame(quern_error *err, int status, size_t subject);
 
+/* Sets err->code, a static string of docs/errors.md, on an error already written; returns status. */
+int quern__code(quern_error *err, int status, const char *code);
+
 /*
  * clang's analyser sees one file at a time and would have these calls return QUERN_OK: tell it that
  * they never do. The values are as good as any other that is not zero.
@@ -36,6 +39,7 @@ int quern__blame(quern_error *err, int status, size_t subject);
 #define quern__fail_errno(err, ...)      (quern__fail_errno(err, __VA_ARGS__), QUERN_EIO)
 #define quern__fail_memory(err, size)    (quern__fail_memory(err, size), QUERN_ENOMEM)
 #define quern__blame(err, status, index) (quern__blame(err, status, index), (status))
+#define quern__code(err, status, code)   (quern__code(err, status, code), (status))
 #endif
 
 /* Public entry points: a NULL or nonsense argument is a programming error of the caller's. */

@@ -119,9 +119,10 @@ static const quern_option options[] = {
      "source-add source-set", 0,
      "A column that changes with every edit (default: a hash of the text)."},
     {"where", "QUERN_WHERE", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0,
-     "source-add source-set requeue", 0,
-     "Only rows for which this holds (are documents; requeue: are embedded again). Trusted: it "
-     "runs as it is, read-only."},
+     "source-add source-set requeue generation-build search similar", 0,
+     "Only rows for which this holds (are documents; requeue: are embedded again; generation "
+     "build: are in the generation; search, similar: are found). Trusted: it runs as it is, "
+     "read-only."},
     {"meta", "QUERN_META", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
      "source-add source-set", 0, "Columns that come back with every hit."},
     {"prepare", "QUERN_PREPARE", QUERN_OPTION_TEXT, "STEP[,STEP]", NULL, NULL, 0, 0,
@@ -166,6 +167,8 @@ static const quern_option options[] = {
      "How documents are found: by meaning, by their words, or by both (reciprocal rank fusion). "
      "Words "
      "need a source that is declared with --text-search."},
+    {"query-timeout", "QUERN_QUERY_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "0s", NULL, 0, 86400000,
+     "search", 0, "Give up on embedding the query after so long (0s: never)."},
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,
      "Only documents whose metadata columns hold this: "
      "'{\"lang\":[\"en\",\"de\"],\"year\":{\"gte\":1990}}'."},
@@ -278,7 +281,9 @@ static const quern_option options[] = {
      "migrate search "
      "similar "
      "status verify shard bench doctor",
-     0, "Write results as JSON: one document, or one object a line where results stream."},
+     0,
+     "Write results as JSON: one document, or one object a line where results stream; a failure is "
+     "{\"error\":{\"code\":…,\"message\":…}} on standard error."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "model-remove source-remove forget generation-retire generation-purge migrate", 0,
      "Do not ask before removing."},

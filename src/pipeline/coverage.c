@@ -62,18 +62,20 @@ static int count_row(const quern_row *row, void *ud)
     return quern__buf_ok(&c->after, "a key", c->err);
 }
 
-int quern__coverage(quern_store *s, const quern__recipe *recipe, int64_t generation,
+int quern__coverage(quern_store *s, quern__recipe *recipe, int64_t generation,
                     quern_status_row *row, const quern_cancel *cancel, quern_error *err)
 {
     coverage_scan c = {.recipe = recipe, .row = row, .err = err};
     c.yesterday_ms = quern__wall_ms() - DAY_MS;
+    int rc = generation ? quern__recipe_scope_of(recipe, s, generation, err) : QUERN_OK;
+    if (rc != QUERN_OK)
+        return rc;
     quern_read read = recipe->read;
     read.generation = generation;
     quern__buf_init(&c.text, QUERN__TEXT_BUFFER);
     quern__buf_init(&c.after, KEY_BYTES);
     quern__buf from;
     quern__buf_init(&from, KEY_BYTES);
-    int rc;
     do {
         quern__buf_clear(&from);
         quern__buf_append(&from, c.after.data, c.after.len);
@@ -107,7 +109,7 @@ static bool is_source_fault(int rc)
 }
 
 /* One line for the reader: what stands in the way of a search, or what a fill would do. */
-static int write_note(quern_store *s, quern_embedder *e, const quern__recipe *recipe,
+static int write_note(quern_store *s, quern_embedder *e, quern__recipe *recipe,
                       const quern_generation *active, bool has_active, char note[NOTE_BYTES],
                       quern_error *err)
 {

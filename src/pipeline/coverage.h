@@ -5,8 +5,9 @@
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
-/* Adds to the counts of row: total, done, pending, stale, empty, failed, chunks (by the stamps). generation 0: none, all is pending. */
-int quern__coverage(quern_store *s, const quern__recipe *recipe, int64_t generation,
+/* Adds to the counts of row: total, done, pending, stale, empty, failed, chunks (by the stamps). generation 0: none, all
+ * is pending; else only the rows of its scope count. */
+int quern__coverage(quern_store *s, quern__recipe *recipe, int64_t generation,
                     quern_status_row *row, const quern_cancel *cancel, quern_error *err);
 
 #endif

@@ -72,6 +72,29 @@ static int build_generation(fill_run *r, const char *fingerprint, bool activate,
     return rc;
 }
 
+/* A build is told its scope; a fill keeps to that of the active generation, whatever else it changes. */
+static int settle_scope(fill_run *r, int64_t active, quern_error *err)
+{
+    const char *scope = r->aim ? r->aim->scope : NULL;
+    if (!r->aim && active)
+        return quern__recipe_scope_of(r->recipe, r->s, active, err);
+    int rc = scope ? quern__recipe_check_where(r->recipe, r->s, scope, err) : QUERN_OK;
+    return rc == QUERN_OK ? quern__recipe_scope(r->recipe, scope, err) : rc;
+}
+
+/* A first fill would throw away what is being built for a part of the rows. */
+static int spare_scoped(fill_run *r, const quern_generation *building, quern_error *err)
+{
+    int rc = quern__recipe_scope_of(r->recipe, r->s, building->id, err);
+    if (rc == QUERN_OK && r->recipe->scope)
+        return quern__fail(err, QUERN_EMISMATCH, building->id,
+                           "generation %" PRId64 " of source %s is being built for rows where "
+                           "%.160s, and none is active yet: `quern generation activate` or `purge` "
+                           "it first",
+                           building->id, r->recipe->spec.name, r->recipe->scope);
+    return rc;
+}
+
 /* Sets r->generation: the one to bring up to date, made if need be. */
 static int choose_generation(fill_run *r, quern_error *err)
 {
@@ -82,10 +105,12 @@ static int choose_generation(fill_run *r, quern_error *err)
     quern_generation building;
     bool has_active = false;
     bool has_building = false;
-    int rc = quern__recipe_fingerprint(r->recipe, r->e, &r->settings, &r->fingerprint_json,
-                                       fingerprint, err);
+    int rc = find_generation(r, "active", &active, &has_active, err);
     if (rc == QUERN_OK)
-        rc = find_generation(r, "active", &active, &has_active, err);
+        rc = settle_scope(r, active.id, err);
+    if (rc == QUERN_OK)
+        rc = quern__recipe_fingerprint(r->recipe, r->e, &r->settings, &r->fingerprint_json,
+                                       fingerprint, err);
     if (rc != QUERN_OK)
         return rc;
     if (has_active && made_by(&active, fingerprint) && !r->aim) {
@@ -93,6 +118,8 @@ static int choose_generation(fill_run *r, quern_error *err)
         return quern__fill_same_dimensions(r, &active, err);
     }
     rc = find_generation(r, "building", &building, &has_building, err);
+    if (rc == QUERN_OK && has_building && !has_active && !r->aim)
+        rc = spare_scoped(r, &building, err);
     if (rc == QUERN_OK && r->aim)
         rc = quern__fill_may_build(r, has_active ? &active : NULL, has_building ? &building : NULL,
                                    fingerprint, err);

@@ -50,6 +50,7 @@ typedef struct fill_task {
 typedef struct fill_aim {
     bool refresh;       /* this generation; else: the source's building one, made or resumed */
     int64_t generation; /* in when `refresh`, else out */
+    const char *scope;  /* of the generation that is built; NULL: the whole source */
     bool locked;        /* the caller holds the source's lock */
     fill_task *
         tasks; /* when `refresh`: these documents alone, in the order of quern__fill_by_key; NULL: all */

@@ -210,7 +210,7 @@ void quern_generation_list_free(quern_generation_list *l)
 
 /* Enough to refuse on: the documents that lack something, and whether vectors have been lost under their stamps. */
 static int look_at(quern_store *s, const quern__generation_at *at, const quern_cancel *cancel,
-                   quern_activate_report *report, uint64_t *lost, quern_error *err)
+                   quern_activate_report *report, uint64_t *lost, bool *scoped, quern_error *err)
 {
     quern__recipe *recipe = NULL;
     quern_status_row counts = {0};
@@ -223,13 +223,14 @@ static int look_at(quern_store *s, const quern__generation_at *at, const quern_c
     report->total = counts.total;
     report->missing = counts.pending;
     report->failed = counts.failed;
+    *scoped = recipe && recipe->scope;
     *lost = counts.chunks > tally.vectors ? counts.chunks - tally.vectors : 0;
     quern__recipe_free(recipe);
     return rc;
 }
 
 static int refuse(const quern__generation_at *at, const quern_activate_report *report,
-                  uint64_t lost, const quern_generation *active, quern_error *err)
+                  uint64_t lost, bool scoped, const quern_generation *active, quern_error *err)
 {
     if (report->missing)
         return quern__fail(err, QUERN_EMISMATCH, (int64_t)report->missing,
@@ -241,6 +242,11 @@ static int refuse(const quern__generation_at *at, const quern_activate_report *r
                            "generation %" PRId64 ": %" PRIu64 " of its vectors have been lost; "
                            "`quern generation build` makes them again, --force to switch anyway",
                            at->g.id, lost);
+    if (report->total == 0 && scoped)
+        return quern__fail(err, QUERN_EMISMATCH, 0,
+                           "generation %" PRId64 ": source %s has no documents in its scope; "
+                           "--force to switch anyway",
+                           at->g.id, at->source);
     if (report->total == 0 && active->chunks)
         return quern__fail(err, QUERN_EMISMATCH, 0,
                            "generation %" PRId64 ": source %s has no documents now; --force to "
@@ -255,6 +261,7 @@ static int activate(quern_store *s, int64_t id, int force, const quern_cancel *c
     quern__generation_at at;
     quern_generation active = {0};
     uint64_t lost = 0;
+    bool scoped = false;
     int rc = quern__generation_at_id(s, id, &at, err);
     if (rc == QUERN_OK && strcmp(at.g.state, "building") != 0)
         rc = quern__fail(err, QUERN_EMISMATCH, id,
@@ -271,9 +278,9 @@ static int activate(quern_store *s, int64_t id, int force, const quern_cancel *c
         }
     }
     if (rc == QUERN_OK)
-        rc = look_at(s, &at, cancel, report, &lost, err);
+        rc = look_at(s, &at, cancel, report, &lost, &scoped, err);
     if (rc == QUERN_OK && !force)
-        rc = refuse(&at, report, lost, &active, err);
+        rc = refuse(&at, report, lost, scoped, &active, err);
     if (rc == QUERN_OK)
         rc = s->table.generation_activate(s->self, id, err);
     if (rc == QUERN_OK)

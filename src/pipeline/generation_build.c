@@ -91,7 +91,7 @@ static int run_rounds(build_run *b, quern_error *err)
     int rc = QUERN_OK;
     for (int round = 0; rc == QUERN_OK && round < MOST_ROUNDS; round++) {
         quern_fill_report one;
-        fill_aim aim = {.locked = true, .between = between, .ud = b};
+        fill_aim aim = {.scope = b->opt->where, .locked = true, .between = between, .ud = b};
         QUERN_INIT(&one);
         rc = quern__fill_source(b->s, b->e, &b->opt->fill, &aim, b->opt->fill.source, &one, err);
         b->report->generation = aim.generation;

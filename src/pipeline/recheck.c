@@ -414,6 +414,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
                 rc = need_builder(r, err);
         } else if (rc ==
                    QUERN_OK) { /* nothing is embedded: whoever made them, they are there or not */
+            rc = quern__recipe_scope_of(r->recipe, s, r->generation.id, err);
             snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s",
                      r->generation.vector_type);
         } else if (rc == QUERN_ENOTFOUND && !opt->source)

@@ -424,6 +424,8 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     bad |= set_new(scope, "revision", text_or_null(p->spec.revision));
     bad |= set_new(scope, "table", text_or_null(p->spec.table));
     bad |= set_new(scope, "where", text_or_null(p->spec.where));
+    if (p->scope) /* only where there is one: fingerprints from before there were any stay what they are */
+        bad |= set_new(scope, "within", json_string(p->scope));
     bad |= set_new(root, "scope", scope);
     bad |= set_new(root, "preprocessing", json_string(prepared));
     bad |= set_new(root, "stored_type", json_string(s->vector_type));
@@ -431,7 +433,7 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     return bad;
 }
 
-static int load_object(json_t **out, const char *json, quern_error *err)
+int quern__fingerprint_load(json_t **out, const char *json, quern_error *err)
 {
     int rc = quern__json_scan(json, strlen(json), JSON_LIMIT, 32, 10000, err);
     if (rc != QUERN_OK)
@@ -459,7 +461,7 @@ int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e,
     quern__buf_init(&b, JSON_LIMIT);
     int rc = quern_embedder_fingerprint(e, &own, NULL, err);
     if (rc == QUERN_OK)
-        rc = load_object(&root, own, err);
+        rc = quern__fingerprint_load(&root, own, err);
     if (rc != QUERN_OK)
         goto done;
     if (add_members(root, p, s) ||
@@ -489,7 +491,7 @@ done:
 int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *err)
 {
     json_t *root = NULL;
-    int rc = load_object(&root, json, err);
+    int rc = quern__fingerprint_load(&root, json, err);
     if (rc != QUERN_OK)
         return rc;
     memset(s, 0, sizeof *s);
@@ -540,7 +542,8 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
     json_t *ja = NULL;
     json_t *jb = NULL;
     out[0] = '\0';
-    if (load_object(&ja, a, NULL) == QUERN_OK && load_object(&jb, b, NULL) == QUERN_OK) {
+    if (quern__fingerprint_load(&ja, a, NULL) == QUERN_OK &&
+        quern__fingerprint_load(&jb, b, NULL) == QUERN_OK) {
         note_differing(ja, jb, true, out, size);
         note_differing(jb, ja, false, out, size);
     }
@@ -550,14 +553,16 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
         snprintf(out, size, "fingerprint");
 }
 
-int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
+int quern__recipe_check_generation(quern__recipe *p, quern_store *s, quern_embedder *e,
                                    const quern_generation *g, quern__fill_settings *settings,
                                    quern_error *err)
 {
     char *made = NULL;
     char *now = NULL;
     char hash[65];
-    int rc = s->table.generation_json(s->self, g->id, &made, err);
+    int rc = quern__recipe_scope_of(p, s, g->id, err);
+    if (rc == QUERN_OK)
+        rc = s->table.generation_json(s->self, g->id, &made, err);
     if (rc == QUERN_OK)
         rc = quern__settings_of(made, settings, err);
     if (rc == QUERN_OK)
@@ -571,6 +576,7 @@ int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern
             "source %s was filled with %s under fingerprint %.12s, in force is %s under %.12s "
             "(%s differs); run `quern fill`, or go back to the earlier settings",
             p->spec.name, g->model, g->fingerprint, quern_embedder_name(e), hash, what);
+        quern__code(err, rc, "index_stale");
     }
     quern__free(made);
     quern__free(now);
@@ -599,7 +605,7 @@ int quern__prompt_tokens(quern_embedder *e, uint32_t *n, quern_error *err)
     *n = 0;
     int rc = quern_embedder_fingerprint(e, &own, NULL, err);
     if (rc == QUERN_OK)
-        rc = load_object(&root, own, err);
+        rc = quern__fingerprint_load(&root, own, err);
     const char *prompt =
         json_string_value(json_object_get(json_object_get(root, "prompts"), "document"));
     if (rc == QUERN_OK && prompt && *prompt) {

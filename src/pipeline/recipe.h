@@ -41,7 +41,8 @@ typedef struct quern__recipe {
     size_t *meta_column; /* their places in columns */
     /* Of built-in documents, what comes back with a hit by itself: places in columns; SIZE_MAX of others' rows. */
     size_t detail[QUERN__DETAILS];
-    quern_read read; /* generation 0 until the caller sets it */
+    quern_read read;   /* generation 0 until the caller sets it; source: &spec, or one with a longer predicate */
+    const char *scope; /* of the generation at hand, NULL: the whole source */
     quern__arena arena;
 } quern__recipe;
 
@@ -52,6 +53,20 @@ int quern__recipe_open(quern__recipe **out, quern_store *s, const char *name, qu
 /* Names of all sources, sorted, each from quern__alloc as the array itself; quern__names_free. */
 int quern__source_names(quern_store *s, char ***names, size_t *n, quern_error *err);
 void quern__names_free(char **names, size_t n);
+
+/* ---- recipe_scope.c: predicates on top of the source's own; from then on p->read knows only rows for which they hold ---- */
+/* That of a generation to be made (NULL or blank: none), or of one that there is. What was put on before goes. */
+int quern__recipe_scope(quern__recipe *p, const char *scope, quern_error *err);
+int quern__recipe_scope_of(quern__recipe *p, quern_store *s, int64_t generation, quern_error *err);
+/* A predicate by itself against the database. EINVAL, ENOTFOUND. */
+int quern__recipe_check_where(const quern__recipe *p, quern_store *s, const char *where,
+                              quern_error *err);
+/* Checks a predicate and puts it on. */
+int quern__recipe_restrict(quern__recipe *p, quern_store *s, const char *where, quern_error *err);
+/* The same for a search (NULL: it asks for every row). EMISMATCH, index_scope_mismatch, when it asks for a row that the
+ * scope leaves out. */
+int quern__recipe_search_where(quern__recipe *p, quern_store *s, const char *where,
+                               quern_error *err);
 
 /* What a row is as a document: text is rendered and prepared, and every offset is one into it; revision is of what was
  * rendered, so that preparing decides nothing about what is current. text points into the buffer given to quern__recipe_document, revision into the
@@ -87,12 +102,15 @@ int quern__recipe_fingerprint(const quern__recipe *p, quern_embedder *e,
                               quern_error *err);
 /* The settings that a generation was made with, out of its fingerprint's JSON. EFORMAT when they are not there. */
 int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *err);
+/* A fingerprint's JSON, parsed with limits; json_decref. */
+struct json_t;
+int quern__fingerprint_load(struct json_t **out, const char *json, quern_error *err);
 /* Names the members in which two fingerprints differ, "template, weights"; out is never empty. */
 void quern__fingerprint_difference(const char *a, const char *b, char *out, size_t size);
 
-/* EMISMATCH unless generation g was made by this embedder from this declaration (the message names both
- * and what to do). */
-int quern__recipe_check_generation(const quern__recipe *p, quern_store *s, quern_embedder *e,
+/* EMISMATCH, index_stale, unless generation g was made by this embedder from this declaration (the message names both
+ * and what to do). p is narrowed to g's scope. */
+int quern__recipe_check_generation(quern__recipe *p, quern_store *s, quern_embedder *e,
                                    const quern_generation *g, quern__fill_settings *settings,
                                    quern_error *err);
 

@@ -112,31 +112,12 @@ static int take_key(const quern_row *row, void *ud)
     return QUERN_OK;
 }
 
-/* The source's own predicate and the one given, both. */
-static int narrow(requeue_run *r, quern_error *err)
-{
-    const char *own = r->recipe->spec.where;
-    const char *more = r->opt->where;
-    size_t room = strlen(more) + (own ? strlen(own) : 0) + 32;
-    char *both = quern__arena_alloc(&r->recipe->arena, room);
-    if (!both)
-        return quern__fail_memory(err, room);
-    /* a comment at the end of one must not swallow what follows it */
-    if (own)
-        snprintf(both, room, "(%s\n) AND (%s\n)", own, more);
-    else
-        snprintf(both, room, "(%s\n)", more);
-    r->recipe->spec.where = both;
-    return r->s->table.source_check(r->s->self, &r->recipe->spec, r->recipe->columns,
-                                    r->recipe->n_columns, err);
-}
-
 static int requeue_where(requeue_run *r, uint64_t *documents, quern_error *err)
 {
     quern__buf after;
     quern__buf_init(&after, KEY_BYTES);
     r->err = err;
-    int rc = narrow(r, err);
+    int rc = quern__recipe_restrict(r->recipe, r->s, r->opt->where, err);
     do {
         quern__arena_dispose(&r->arena);
         r->n = 0;

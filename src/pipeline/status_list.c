@@ -138,6 +138,8 @@ static int fill_list(listing *w, quern_store *s, const quern_document_options *o
     int rc = quern__recipe_open(&recipe, s, opt->source, err);
     if (rc == QUERN_OK)
         rc = find_generation(s, opt->source, &generation, err);
+    if (rc == QUERN_OK && generation)
+        rc = quern__recipe_scope_of(recipe, s, generation, err);
     if (rc == QUERN_OK) {
         quern_read read = recipe->read;
         read.generation = generation;
@@ -162,8 +164,10 @@ int quern_document_list_open(quern_document_list **out, quern_store *s,
     QUERN__REQUIRE(opt->state >= QUERN_DOCUMENT_PENDING && opt->state <= QUERN_DOCUMENT_EMPTY, err);
     QUERN__REQUIRE(opt->after.ptr || opt->after.len == 0, err);
     if (opt->limit > LIMIT_MAX)
-        return quern__fail(err, QUERN_EINVAL, opt->limit, "limit %u: at most %d", opt->limit,
-                           LIMIT_MAX);
+        return quern__code(err,
+                           quern__fail(err, QUERN_EINVAL, opt->limit, "limit %u: at most %d",
+                                       opt->limit, LIMIT_MAX),
+                           "pagination_limit");
     listing w = {.state = opt->state, .limit = opt->limit ? opt->limit : LIMIT, .err = err};
     w.l = quern__calloc(1, sizeof *w.l);
     if (!w.l)

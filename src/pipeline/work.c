@@ -64,7 +64,7 @@ int quern__work_tell(work_run *w, bool now, quern_error *err)
 
 /* ---- generations ---- */
 
-static int look_at(work_run *w, const quern__recipe *recipe, const char *state, bool *there,
+static int look_at(work_run *w, quern__recipe *recipe, const char *state, bool *there,
                    int64_t ids[2], size_t *n, quern_error *err)
 {
     quern_generation g;

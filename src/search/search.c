@@ -17,10 +17,12 @@
  * Rejected: keeping all scores instead of a heap (memory grows with the store); ordering ties by reference
  * (depends on the order of insertion, so two stores of the same rows would answer differently).
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/cancel.h"
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "search/search_run.h"
@@ -70,6 +72,29 @@ static int bind_filter(const quern__search_run *r, quern__search_part *p, quern_
     return QUERN_OK;
 }
 
+/* No active generation: nothing of the source can be searched, or not yet. */
+static int nothing_active(quern__search_run *r, const char *name, bool named, quern_error *err)
+{
+    quern_generation g;
+    int rc = r->s->table.generation_find(r->s->self, name, "building", &g, err);
+    r->building |= rc == QUERN_OK;
+    if (rc != QUERN_OK && rc != QUERN_ENOTFOUND)
+        return rc;
+    if (!named)
+        return QUERN_OK;
+    if (rc == QUERN_OK)
+        return quern__code(err,
+                           quern__fail(err, QUERN_ENOTFOUND, g.id,
+                                       "source %s: its first generation is being built; `quern "
+                                       "generation activate %" PRId64 "` when it is complete",
+                                       name, g.id),
+                           "index_building");
+    return quern__code(err,
+                       quern__fail(err, QUERN_ENOTFOUND, 0,
+                                   "source %s has not been filled yet; run `quern fill`", name),
+                       "not_enabled");
+}
+
 static int add_part(quern__search_run *r, const char *name, bool named, quern_error *err)
 {
     quern__search_part *p = &r->parts[r->n_parts];
@@ -82,9 +107,7 @@ static int add_part(quern__search_run *r, const char *name, bool named, quern_er
     if (rc == QUERN_ENOTFOUND) {
         quern__recipe_free(p->recipe);
         p->recipe = NULL;
-        if (!named)
-            return QUERN_OK;
-        return quern__fail(err, rc, 0, "source %s has not been filled yet; run `quern fill`", name);
+        return nothing_active(r, name, named, err);
     }
     r->n_parts++;
     quern__fill_settings settings;
@@ -92,6 +115,11 @@ static int add_part(quern__search_run *r, const char *name, bool named, quern_er
         rc = quern__recipe_check_generation(p->recipe, r->s, r->e, &p->generation, &settings, err);
     else if (err)
         *err = missing;
+    if (rc != QUERN_OK)
+        return rc;
+    p->seeds = p->recipe->read;
+    p->seeds.generation = p->generation.id;
+    rc = quern__recipe_search_where(p->recipe, r->s, r->opt->where, err);
     if (rc != QUERN_OK)
         return rc;
     p->read = p->recipe->read;
@@ -122,11 +150,19 @@ static int choose_parts(quern__search_run *r, quern_error *err)
             rc = add_part(r, name, named, err);
     }
     if (rc == QUERN_OK && r->n_parts == 0)
-        rc = quern__fail(
-            err, QUERN_ENOTFOUND, 0,
-            n_all ? "nothing has been filled yet; run `quern fill`"
-                  : "nothing to search: no source is declared; `quern add PATH` or `quern "
-                    "source add` makes one");
+        rc = quern__code(
+            err,
+            quern__fail(err, QUERN_ENOTFOUND, 0,
+                        r->building ? "nothing can be searched yet: a first generation is being "
+                                      "built; `quern generation activate` when it is complete"
+                        : n_all     ? "nothing has been filled yet; run `quern fill`"
+                                    : "nothing to search: no source is declared; `quern add PATH` "
+                                      "or `quern source add` makes one"),
+            r->building ? "index_building" : "not_enabled");
+    if (rc == QUERN_OK && r->opt->where && r->n_parts > 1)
+        rc = quern__fail(err, QUERN_EINVAL, 0,
+                         "where is of one source's columns, and %zu sources are searched",
+                         r->n_parts);
     quern__names_free(all, n_all);
     return rc;
 }
@@ -143,8 +179,22 @@ static int embed_query(quern__search_run *r, quern_str query, quern_error *err)
     quern_embed_options o;
     QUERN_INIT(&o);
     o.as = r->opt->as_document ? QUERN_AS_DOCUMENT : QUERN_AS_QUERY;
-    o.cancel = r->opt->cancel;
-    return quern_embed(r->e, &query, 1, &o, r->query, r->dim, NULL, err);
+    quern_cancel *clock = NULL;
+    int rc = r->opt->embed_ms
+                 ? quern__cancel_new_deadline(&clock, r->opt->cancel, r->opt->embed_ms, err)
+                 : QUERN_OK;
+    o.cancel = clock ? clock : r->opt->cancel;
+    if (rc == QUERN_OK)
+        rc = quern_embed(r->e, &query, 1, &o, r->query, r->dim, NULL, err);
+    bool late = clock != NULL;
+    quern_cancel_free(clock);
+    if (rc == QUERN_ECANCELLED && late && !quern_cancel_raised(r->opt->cancel))
+        rc = quern__code(err,
+                         quern__fail(err, QUERN_ETIMEOUT, r->opt->embed_ms,
+                                     "%s did not embed the query within %u ms",
+                                     quern_embedder_name(r->e), r->opt->embed_ms),
+                         "embedding_timeout");
+    return rc;
 }
 
 /* ---- the result ---- */
@@ -208,8 +258,10 @@ static int check_options(const quern_search_options *o, quern_error *err)
     QUERN__REQUIRE(o->n_sources == 0 || o->sources, err);
     uint32_t most = o->has_mmr ? MMR_LIMIT : QUERN__SEARCH_LIMIT;
     if (o->limit > most)
-        return quern__fail(err, QUERN_EINVAL, o->limit, "limit %u: at most %u%s", o->limit, most,
-                           o->has_mmr ? " with mmr" : "");
+        return quern__code(err,
+                           quern__fail(err, QUERN_EINVAL, o->limit, "limit %u: at most %u%s",
+                                       o->limit, most, o->has_mmr ? " with mmr" : ""),
+                           "pagination_limit");
     if (o->has_min_similarity && !(o->min_similarity >= -1.0f && o->min_similarity <= 1.0f))
         return quern__fail(err, QUERN_EINVAL, 0, "min-similarity must be within -1 and 1");
     if (o->index < QUERN_SEARCH_AUTO || o->index > QUERN_SEARCH_TWO_STAGE)

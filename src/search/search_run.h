@@ -46,6 +46,8 @@ typedef struct quern__search_part {
     quern__recipe *recipe;
     quern_generation generation;
     quern_read read;
+    quern_read
+        seeds; /* rows whose neighbours can be asked for, whether they are to be found themselves or not */
     bool half;             /* f16 */
     bool built;            /* a program made the texts, which are not at hand */
     size_t *filter_column; /* places of the filter's columns in a row */
@@ -105,7 +107,8 @@ typedef struct quern__search_run {
         wanted; /* hits to find; hits to give, fewer when they are picked from those found */
     quern__search_part *parts;
     size_t n_parts;
-    size_t part; /* the one at hand */
+    size_t part;   /* the one at hand */
+    bool building; /* a source was left out whose first generation is being built */
     quern__filter *filter;
     bool has_seed; /* a document that is no hit of itself */
     size_t seed_part;

@@ -66,7 +66,7 @@ static int find_seed(seed *s, const char *source, quern_error *err)
         if (source && strcmp(source, p->recipe->spec.name) != 0)
             continue;
         searched = true;
-        rc = r->s->table.fetch(r->s->self, &p->read, keys, s->n_keys, take_seed_row, s, err);
+        rc = r->s->table.fetch(r->s->self, &p->seeds, keys, s->n_keys, take_seed_row, s, err);
     }
     if (rc != QUERN_OK)
         return rc;

@@ -29,6 +29,13 @@ class Answer:
         return [json.loads(line) for line in self.out.decode().splitlines()]
 
     @property
+    def error(self):
+        """Why a command under --json failed: {"code": …, "message": …}, the last line of standard error."""
+        (error,) = json.loads(self.err.splitlines()[-1]).values()
+        assert sorted(error) == ["code", "message"], error
+        return error
+
+    @property
     def message(self):
         return self.err.decode("utf-8", "replace")
 
@@ -75,9 +82,12 @@ class CommandTest(unittest.TestCase):
         answer = self.quern(*args, **how)
         what = "quern %s: exit %d\n%s" % (args, answer.code, answer.message)
         self.assertEqual(answer.code, code, what)
-        self.assertIn(saying, answer.message, what)
         self.assertEqual(answer.message.count("\n"), 1, what)
-        self.assertTrue(answer.message.startswith("quern: "), what)
+        if "--json" in args:
+            self.assertIn(saying, answer.error["message"], what)
+        else:
+            self.assertIn(saying, answer.message, what)
+            self.assertTrue(answer.message.startswith("quern: "), what)
         self.assertEqual(answer.out, b"", what)
         return answer
 

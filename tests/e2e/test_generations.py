@@ -109,6 +109,66 @@ class Generations(test_postgres.PostgresTest):
         self.assertEqual(self.states(), ["active"])
         self.each("doctor", model="second")
 
+    def test_a_scope(self):
+        self.each("fill")
+        built = self.each("generation", "build", "--source", "items", "--where", "id < 10", "--json", model="second")
+        self.assertEqual([a.json["total"] for a in built], [10] * len(self.urls))
+        (_, new) = self.generations()
+        self.assertEqual((new["total"], new["settings"]["scope"]["within"]), (10, "id < 10"))
+        for answer in self.each("generation", "list"):
+            self.assertEqual(answer.out.decode().count("only where id < 10\n"), 1)
+        self.all_refused(1, "scope differs", "generation", "build", "--source", "items", model="second")
+        self.each("generation", "activate", "--source", "items")
+        self.assert_error(1, "index_scope_mismatch", "search", "ban", model="second")
+        self.assert_error(1, "index_scope_mismatch", "search", "ban", "--where", "id < 11", model="second")
+        for where, n in (("id < 10", 10), ("id < 5", 5)):
+            for answer in self.each("search", "ban", "--limit", "50", "--where", where, "--json", model="second"):
+                self.assertEqual(sorted(h["key"] for h in answer.json["hits"]), list(range(n)))
+        for answer in self.each("similar", "3", "--where", "id < 4", "--json", model="second"):
+            self.assertEqual(sorted(h["key"] for h in answer.json["hits"]), [0, 1, 2])
+        for answer in self.each("similar", "7", "--where", "id < 4", "--json", model="second"):
+            self.assertEqual(sorted(h["key"] for h in answer.json["hits"]), [0, 1, 2, 3])
+        self.assert_error(1, "index_scope_mismatch", "similar", "3", model="second")
+        for answer in self.each("status", "--json", model="second"):
+            self.assertEqual((answer.json["total"], answer.json["percent"]), (10, 100))
+        self.edit("UPDATE items SET body = 'vis' WHERE id IN (3, 20)")
+        for answer in self.each("status", "--list", "pending", "--json"):
+            self.assertEqual([d["key"] for d in answer.json["documents"]], [3])
+        for answer in self.each("fill", "--json", model="second"):
+            self.assertEqual((answer.json["processed"], answer.json["total"]), (1, 10))
+        self.each("verify", "--all", model="second")
+        self.each("enqueue", "--source", "items", "4", "30")
+        self.edit("UPDATE items SET body = 'zan' WHERE id IN (4, 30)")
+        for answer in self.each("work", "--once", "--json", model="second"):
+            self.assertEqual(answer.json["done"], 2)
+        self.assertEqual([g["state"] for g in self.generations()], ["retired", "active"])
+        self.assertEqual(self.generations()[1]["chunks"], 10)
+        self.all_refused(2, "source 'items'", "generation", "build", "--source", "items", "--where", "id <")
+        self.each("source", "add", "again", "--table", "items", "--key", "id", "--text", "{title} {body}")
+        self.each("fill", "--source", "again", model="second")
+        self.all_refused(2, "where is of one source's columns", "search", "ban", "--where", "id < 3", model="second")
+
+    def assert_error(self, exit_code, code, *args, model="first"):
+        for url in self.urls:
+            answer = self.refused(exit_code, "", *args, "--json", "--db", url, env={"QUERN_MODEL": model})
+            self.assertEqual(answer.error["code"], code)
+
+    def test_codes_of_errors(self):
+        self.assert_error(4, "not_enabled", "search", "ban")
+        self.assert_error(4, "not_enabled", "search", "ban", "--source", "items")
+        self.assert_error(4, "not_found", "search", "ban", "--source", "item")
+        self.each("generation", "build", "--source", "items", "--limit", "5")
+        self.assert_error(4, "index_building", "search", "ban")
+        self.assert_error(4, "index_building", "search", "ban", "--source", "items")
+        self.each("generation", "activate", "--source", "items", "--force")
+        self.assert_error(1, "index_stale", "search", "ban", model="second")
+        self.assert_error(2, "pagination_limit", "search", "ban", "--limit", "10001")
+        self.assert_error(2, "invalid", "search", "ban", "--nonsense")
+        self.assert_error(2, "invalid", "fill", "--threads", "x")
+        self.assert_error(1, "exists", "source", "add", "items", "--table", "items", "--key", "id", "--text", "{title}")
+        answer = self.quern("search", "--json", "--db", self.urls[0], b"\xff\xfe", "--source", "\x07")
+        self.assertEqual(answer.error["code"], "not_found")
+
     def test_what_is_refused(self):
         self.all_refused(4, "no building generation", "generation", "activate", "--source", "items")
         self.all_refused(4, "no generation 99", "generation", "activate", "99")

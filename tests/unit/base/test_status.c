@@ -50,6 +50,36 @@ static void test_fail(void **state)
     assert_int_equal(quern__blame(NULL, QUERN_EIO, 1), QUERN_EIO);
 }
 
+static void test_codes(void **state)
+{
+    (void)state;
+    quern_error err;
+    quern__fail(&err, QUERN_EMISMATCH, 0, "x");
+    assert_string_equal(quern_error_code(&err), "mismatch");
+    assert_int_equal(quern__code(&err, QUERN_EMISMATCH, "index_stale"), QUERN_EMISMATCH);
+    assert_string_equal(quern_error_code(&err), "index_stale");
+    quern__fail(&err, QUERN_ETIMEOUT, 0, "y"); /* of another fault nothing is left */
+    assert_string_equal(quern_error_code(&err), "timeout");
+    assert_int_equal(quern__code(NULL, QUERN_EIO, "x"), QUERN_EIO);
+    err.status = -999;
+    assert_string_equal(quern_error_code(&err), "internal");
+    assert_string_equal(quern_error_code(NULL), "ok");
+}
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    quern_cancel *c = NULL, *never = NULL;
+    assert_int_equal(quern__cancel_new_deadline(&never, NULL, 3600000, NULL), QUERN_OK);
+    assert_int_equal(quern__cancel_new_deadline(&c, never, 5, NULL), QUERN_OK);
+    while (!quern_cancel_raised(c))
+        ;
+    assert_int_equal(quern__check_cancel(c, NULL), QUERN_ECANCELLED);
+    assert_false(quern_cancel_raised(never));
+    quern_cancel_free(c);
+    quern_cancel_free(never);
+}
+
 static void test_fail_cleans(void **state)
 {
     (void)state;
@@ -207,7 +237,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),     cmocka_unit_test(test_version),
-        cmocka_unit_test(test_fail),      cmocka_unit_test(test_fail_cleans),
+        cmocka_unit_test(test_fail),      cmocka_unit_test(test_codes),
+        cmocka_unit_test(test_deadline),  cmocka_unit_test(test_fail_cleans),
         cmocka_unit_test(test_fail_cuts), cmocka_unit_test(test_fail_errno),
         cmocka_unit_test(test_log),       cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_clock),

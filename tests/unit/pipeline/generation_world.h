@@ -34,7 +34,8 @@ typedef struct stage {
     quern__rng rng;
     int edits_left;
     int64_t act_on;
-    int act; /* 'r'etire, 'p'urge, 'a'ctivate */
+    int act;           /* 'r'etire, 'p'urge, 'a'ctivate */
+    const char *scope; /* of what is built */
 } stage;
 
 /* Of the store at hand. */
@@ -124,6 +125,7 @@ static inline int try_build(stage *w, int model, uint64_t limit, quern_build_rep
     o.fill.source = "items";
     o.fill.limit = limit;
     o.active = w->e[!model];
+    o.where = w->scope;
     o.refresh_ms = 1;
     return quern_generation_build(w->s, w->e[model], &o, r, &w->err);
 }
@@ -299,10 +301,14 @@ static inline void edit_at_random(void *ud)
     }
 }
 
-static void edits_during_a_build_reach_both(void **state)
+/* scope NULL: the whole source. */
+static inline void edit_while_building(stage *w, const char *scope)
 {
-    stage *w = *state;
     quern_activate_report switched;
+    char count[160];
+    w->scope = scope;
+    snprintf(count, sizeof count, "SELECT count(*) FROM items WHERE gone = 0 AND (%s\n)",
+             scope ? scope : "1 = 1");
     fill(w, 0);
     int64_t old = active(w);
     uint64_t seed = getenv("QUERN_SEED") ? strtoull(getenv("QUERN_SEED"), NULL, 10) : 11;
@@ -324,6 +330,8 @@ static void edits_during_a_build_reach_both(void **state)
     int64_t live = ask(w->user, "SELECT count(*) FROM items WHERE gone = 0");
     assert_int_equal(one.total, live);
     assert_int_equal(one.chunks, live);
+    live = ask(w->user, count);
+    assert_int_equal(two.total, live);
     assert_int_equal(two.chunks, live);
     QUERN_INIT(&switched);
     check(w, quern_generation_activate(w->s, r.generation, 0, NULL, &switched, &w->err));
@@ -338,6 +346,191 @@ static void edits_during_a_build_reach_both(void **state)
     assert_int_equal(v.equal, live);
     assert_int_equal(v.stale, 0);
     assert_int_equal(fill(w, 1).processed, 0);
+    assert_int_equal(row_of(w, active(w)).total, live);
+}
+
+static void edits_during_a_build_reach_both(void **state)
+{
+    edit_while_building(*state, NULL);
+}
+
+static void edits_during_a_scoped_build_reach_both(void **state)
+{
+    edit_while_building(*state, "id % 3 <> 1 -- and no more");
+}
+
+/* ---- scopes ---- */
+
+/* Hits for the words that all rows have, or the error's code. */
+static inline size_t hits_where(stage *w, int model, const char *where, const char **code)
+{
+    quern_search_options o;
+    quern_results *r = NULL;
+    QUERN_INIT(&o);
+    o.limit = 2 * ROWS;
+    o.where = where;
+    w->err.code = NULL;
+    int rc = quern_search(&r, w->s, w->e[model], quern_str_of("body of word"), &o, &w->err);
+    size_t n = quern_results_count(r);
+    quern_results_free(r);
+    *code = rc == QUERN_OK ? "" : quern_error_code(&w->err);
+    return n;
+}
+
+static void a_scope_is_all_that_a_generation_knows(void **state)
+{
+    stage *w = *state;
+    const char *code;
+    quern_activate_report a;
+    fill(w, 0);
+    int64_t whole = active(w);
+    w->scope = "  id >= 100 \n";
+    quern_build_report r = build(w, 1);
+    assert_int_equal(r.fill.total, ROWS - 100);
+    quern_generation_row g = row_of(w, r.generation);
+    assert_int_equal(g.total, ROWS - 100);
+    assert_int_equal(g.done, ROWS - 100);
+    assert_int_equal(row_of(w, whole).total, ROWS);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    /* a search that asks for more than there is is told so; one that asks for less is not */
+    assert_int_equal(hits_where(w, 1, NULL, &code), 0);
+    assert_string_equal(code, "index_scope_mismatch");
+    assert_non_null(strstr(w->err.msg, "holds only rows where id >= 100,"));
+    assert_int_equal(hits_where(w, 1, "id > 98", &code), 0);
+    assert_string_equal(code, "index_scope_mismatch");
+    assert_int_equal(hits_where(w, 1, "id >= 100", &code), ROWS - 100);
+    assert_int_equal(hits_where(w, 1, "id > 110", &code), ROWS - 111);
+    assert_int_equal(hits_where(w, 1, "id = 5000", &code), 0);
+    assert_string_equal(code, "");
+    assert_int_equal(hits_where(w, 1, "1 = 1) OR (1 = 1", &code), 0);
+    assert_string_equal(code, "invalid");
+    /* a fill keeps to the scope; a row that comes into it or leaves it is followed */
+    sql(w, "UPDATE items SET id = 1000 WHERE id = 1");
+    sql(w, "UPDATE items SET id = -1 WHERE id = 119");
+    quern_fill_report f = fill(w, 1);
+    assert_int_equal(f.processed, 1);
+    assert_int_equal(f.deleted, 1);
+    assert_int_equal(f.total, ROWS - 100);
+    assert_int_equal(active(w), r.generation);
+    /* where no row is outside, a search of all is within it */
+    sql(w, "DELETE FROM items WHERE id < 100");
+    assert_int_equal(hits_where(w, 1, NULL, &code), ROWS - 100);
+    /* a scope that nothing is in */
+    w->scope = "id > 5000";
+    quern_build_report none = build(w, 0);
+    QUERN_INIT(&a);
+    assert_int_equal(quern_generation_activate(w->s, none.generation, 0, NULL, &a, &w->err),
+                     QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "no documents in its scope; --force"));
+    check(w, quern_generation_activate(w->s, none.generation, 1, NULL, &a, &w->err));
+    assert_int_equal(hits_where(w, 0, w->scope, &code), 0);
+    assert_string_equal(code, "");
+}
+
+static void a_scope_is_checked_and_part_of_the_settings(void **state)
+{
+    stage *w = *state;
+    quern_build_report r;
+    w->scope = "nowhere = 3";
+    assert_int_not_equal(try_build(w, 0, 0, &r), QUERN_OK);
+    w->scope = "1 = 1) OR (1 = 1";
+    assert_int_equal(try_build(w, 0, 0, &r), QUERN_EINVAL);
+    w->scope = "id < 10";
+    check(w, try_build(w, 0, 5, &r));
+    w->scope = "id < 20";
+    assert_int_equal(try_build(w, 0, 0, &r), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "scope differs"));
+    w->scope = "id < 10";
+    r = build(w, 0);
+    assert_int_equal(r.fill.processed, 5);
+    /* a first fill of the whole source does not throw it away */
+    assert_int_equal(quern_fill(w->s, w->e[0], NULL, NULL, &w->err), QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "is being built for rows where id < 10"));
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    assert_int_equal(try_build(w, 0, 0, &r), QUERN_EEXISTS);
+    w->scope = NULL;
+    assert_int_equal(build(w, 0).fill.processed, ROWS);
+}
+
+/* ---- what searches are told ---- */
+
+/* A server that never answers. */
+static inline int never_embed(void *self, const quern_str *texts, size_t n,
+                              const quern_embed_options *opt, float *out,
+                              quern_embed_result *results, quern_error *err)
+{
+    (void)self, (void)texts, (void)n, (void)out, (void)results;
+    while (!quern_cancel_raised(opt->cancel))
+        ;
+    return fake_fail(err, QUERN_ECANCELLED, -1, "cancelled");
+}
+
+static inline quern_embedder *silent_embedder(stage *w)
+{
+    quern_embedder_table t;
+    quern_embedder *e = NULL;
+    memset(&t, 0, sizeof t);
+    t.struct_size = sizeof t;
+    t.name = "fake";
+    t.dimensions = FAKE_DIM;
+    t.max_length = w->fake[0].max_length;
+    t.embed = never_embed;
+    t.fingerprint = fake_fingerprint; /* the same as model-one's */
+    t.tokenize = fake_tokenize;
+    check(w, quern_embedder_from_table(&e, &t, &w->fake[0], &w->err));
+    return e;
+}
+
+static void a_query_has_its_time(void **state)
+{
+    stage *w = *state;
+    quern_search_options o;
+    quern_results *r = NULL;
+    fill(w, 0);
+    quern_embedder *silent = silent_embedder(w);
+    QUERN_INIT(&o);
+    o.embed_ms = 20;
+    assert_int_equal(quern_search(&r, w->s, silent, quern_str_of("body"), &o, &w->err),
+                     QUERN_ETIMEOUT);
+    assert_string_equal(quern_error_code(&w->err), "embedding_timeout");
+    quern_cancel *c = NULL;
+    check(w, quern_cancel_new(&c, &w->err));
+    quern_cancel_raise(c); /* by the caller: that is no matter of time */
+    o.cancel = c;
+    o.embed_ms = 60000;
+    assert_int_equal(quern_search(&r, w->s, silent, quern_str_of("body"), &o, &w->err),
+                     QUERN_ECANCELLED);
+    assert_string_equal(quern_error_code(&w->err), "cancelled");
+    quern_cancel_free(c);
+    quern_embedder_free(silent);
+    o.cancel = NULL; /* long enough */
+    check(w, quern_search(&r, w->s, w->e[0], quern_str_of("body"), &o, &w->err));
+    quern_results_free(r);
+}
+
+static void why_nothing_can_be_searched_is_told_apart(void **state)
+{
+    stage *w = *state;
+    const char *code;
+    quern_build_report r;
+    hits_where(w, 0, NULL, &code);
+    assert_string_equal(code, "not_enabled");
+    check(w, try_build(w, 0, 5, &r));
+    hits_where(w, 0, NULL, &code);
+    assert_string_equal(code, "index_building");
+    build(w, 0);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    hits_where(w, 0, NULL, &code);
+    assert_string_equal(code, "");
+    hits_where(w, 1, NULL, &code);
+    assert_string_equal(code, "index_stale");
+    quern_search_options o;
+    quern_results *found = NULL;
+    QUERN_INIT(&o);
+    o.limit = 10001;
+    assert_int_equal(quern_search(&found, w->s, w->e[0], quern_str_of("body"), &o, &w->err),
+                     QUERN_EINVAL);
+    assert_string_equal(quern_error_code(&w->err), "pagination_limit");
 }
 
 /* ---- a generation that changes under a run ---- */
@@ -523,6 +716,11 @@ static inline int generation_tests(const char *name)
         GENERATION_TEST(stale_vectors_hide_no_hit),
         GENERATION_TEST(other_dimensions_are_refused_by_name),
         GENERATION_TEST(edits_during_a_build_reach_both),
+        GENERATION_TEST(edits_during_a_scoped_build_reach_both),
+        GENERATION_TEST(a_scope_is_all_that_a_generation_knows),
+        GENERATION_TEST(a_scope_is_checked_and_part_of_the_settings),
+        GENERATION_TEST(why_nothing_can_be_searched_is_told_apart),
+        GENERATION_TEST(a_query_has_its_time),
         GENERATION_TEST(a_run_ends_with_its_generation),
         GENERATION_TEST(fill_removes_only_what_it_replaced),
         GENERATION_TEST(a_switch_needs_everything),
