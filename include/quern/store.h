@@ -32,6 +32,10 @@ typedef struct quern_store_options {
     /* the same for PostgreSQL: a borrowed PGconn*, idle or in a transaction that has not failed. Fill, work and add
      * need a connection of their own for their locks and answer EUNSUPPORTED */
     void *postgres_connection;
+    /* PostgreSQL; the schema that holds quern's tables, NULL: "quern". One that is not there is made, and its tables
+     * have plain names; in one that somebody else made ("public") they are called quern_…. Several stores may be in
+     * one database, a schema each. On SQLite EINVAL */
+    const char *schema;
 } quern_store_options;
 
 /* Opens, and brings quern's own tables up to this version. On PostgreSQL vectors are pgvector's halfvec or vector where
@@ -46,7 +50,7 @@ typedef struct quern_migration {
     int64_t version;
     const char *name;
     const char *up,
-        *down; /* SQL; on PostgreSQL to be run with the search path set to quern's schema */
+        *down; /* SQL; on PostgreSQL whole: it sets the search path and writes the ledger */
     int64_t applied_ms; /* 0: not applied */
 } quern_migration;
 typedef struct quern_migration_list quern_migration_list;

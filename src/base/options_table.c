@@ -32,6 +32,10 @@ static const quern_option options[] = {
      "(quern_*, on PostgreSQL a schema quern) live in it too, unless --store says where."},
     {"store", "QUERN_STORE", QUERN_OPTION_TEXT, "PATH|URL", NULL, NULL, 0, 0, STORES, 0,
      "Keep vectors in this file or database; the one of --db is then only read."},
+    {"schema", "QUERN_SCHEMA", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, STORES, 0,
+     "The PostgreSQL schema of quern's own tables (default: quern). One that is not there is made; "
+     "in "
+     "one that is (public) they are called quern_*. Each schema is a store of its own."},
     {"wal", "QUERN_WAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "add source fill", 0,
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
@@ -407,9 +411,9 @@ static const quern_command commands[] = {
      "Searches go on finding their vectors until then. One of --all, --failed, --key and --where.",
      "quern requeue --source books --failed"},
     {"migrate", "", "Bring quern's own tables to this version, or down to an earlier one.",
-     "Commands that write do the first by themselves. On PostgreSQL the SQL of --print is run with "
-     "the "
-     "search path set to quern's schema.",
+     "Commands that write do the first by themselves. What --print writes for PostgreSQL is whole: "
+     "it "
+     "sets the search path, and writes the lines of the ledger by which quern knows its version.",
      "quern migrate --dry-run"},
     {"search", "QUERY", "Find documents by meaning.",
      "By meaning, by words or by both (--mode), of all sources or some. A hit exists, matches its "

@@ -3,8 +3,10 @@
  * scripts and the ledger are each store's (sqlite_schema.c, postgres_schema.c).
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/error.h"
 #include "store/migration.h"
 #ifdef QUERN_POSTGRES
@@ -16,7 +18,15 @@
 struct quern_migration_list {
     quern_migration rows[QUERN__MOST_MIGRATIONS];
     size_t n;
+    quern__ledger ledger;
 };
+
+void quern__ledger_dispose(quern__ledger *l)
+{
+    for (size_t i = 0; i < QUERN__COUNT(l->scripts); i++)
+        quern__free(l->scripts[i]);
+    memset(l->scripts, 0, sizeof l->scripts);
+}
 
 /* down < 0: only looks. */
 static int on_store(const quern_store_options *opt, int64_t down, quern__ledger *ledger,
@@ -24,8 +34,11 @@ static int on_store(const quern_store_options *opt, int64_t down, quern__ledger 
 {
     if (!opt->db || !*opt->db)
         return quern__fail(err, QUERN_EINVAL, 0, "no database given");
-    if (!quern__is_postgres_url(opt->db))
-        return quern__sqlite_versions(opt->store ? opt->store : opt->db, down, ledger, err);
+    if (!quern__is_postgres_url(opt->db)) {
+        int rc = quern__only_postgres(opt, err);
+        return rc ? rc
+                  : quern__sqlite_versions(opt->store ? opt->store : opt->db, down, ledger, err);
+    }
 #ifdef QUERN_POSTGRES
     return quern__postgres_versions(opt, down, ledger, err);
 #else
@@ -55,22 +68,25 @@ int quern_migration_list_open(quern_migration_list **out, const quern_store_opti
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(opt && opt->struct_size >= sizeof *opt, err);
-    quern__ledger ledger = {0};
-    int rc = on_store(opt, -1, &ledger, err);
-    if (rc == QUERN_OK)
-        rc = check_order(&ledger, err);
-    if (rc != QUERN_OK)
-        return rc;
     quern_migration_list *l = quern__calloc(1, sizeof *l);
     if (!l)
         return quern__fail_memory(err, sizeof *l);
-    l->n = ledger.n;
+    quern__ledger *g = &l->ledger;
+    int rc = on_store(opt, -1, g, err);
+    if (rc == QUERN_OK)
+        rc = check_order(g, err);
+    if (rc != QUERN_OK) {
+        quern_migration_list_free(l);
+        return rc;
+    }
+    l->n = g->n;
     for (size_t i = 0; i < l->n; i++)
-        l->rows[i] = (quern_migration){.version = ledger.known[i].version,
-                                       .name = ledger.known[i].name,
-                                       .up = ledger.known[i].up,
-                                       .down = ledger.known[i].down,
-                                       .applied_ms = ledger.applied_ms[i]};
+        l->rows[i] = (quern_migration){.version = g->known[i].version,
+                                       .name = g->known[i].name,
+                                       .up = g->scripts[2 * i] ? g->scripts[2 * i] : g->known[i].up,
+                                       .down = g->scripts[2 * i + 1] ? g->scripts[2 * i + 1]
+                                                                     : g->known[i].down,
+                                       .applied_ms = g->applied_ms[i]};
     *out = l;
     return QUERN_OK;
 }
@@ -87,6 +103,8 @@ const quern_migration *quern_migration_list_at(const quern_migration_list *l, si
 
 void quern_migration_list_free(quern_migration_list *l)
 {
+    if (l)
+        quern__ledger_dispose(&l->ledger);
     quern__free(l);
 }
 
@@ -101,5 +119,6 @@ int quern_migrate_down(const quern_store_options *opt, int64_t version, quern_er
     if (rc == QUERN_OK && !known)
         rc = quern__fail(err, QUERN_ENOTFOUND, version,
                          "there is no version %" PRId64 " of the schema", version);
+    quern__ledger_dispose(&ledger);
     return rc == QUERN_OK ? on_store(opt, version, &ledger, err) : rc;
 }

@@ -25,6 +25,15 @@ bool quern__is_postgres_url(const char *db)
     return db && (strncmp(db, "postgres://", 11) == 0 || strncmp(db, "postgresql://", 13) == 0);
 }
 
+int quern__only_postgres(const quern_store_options *opt, quern_error *err)
+{
+    if (opt->schema && *opt->schema)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "schema '%s': only PostgreSQL has schemas, and %s is an SQLite file",
+                           opt->schema, opt->db ? opt->db : "this");
+    return QUERN_OK;
+}
+
 int quern_store_open(quern_store **out, const quern_store_options *opt, quern_error *err)
 {
     QUERN__REQUIRE(out, err);
@@ -43,7 +52,8 @@ int quern_store_open(quern_store **out, const quern_store_options *opt, quern_er
 #else
         return quern__fail(err, QUERN_EUNSUPPORTED, 0, "this quern is built without PostgreSQL");
 #endif
-    return quern__sqlite_open(out, opt, err);
+    int rc = quern__only_postgres(opt, err);
+    return rc ? rc : quern__sqlite_open(out, opt, err);
 }
 
 int quern_store_from_table(quern_store **out, const quern_store_table *table, void *self,

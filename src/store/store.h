@@ -24,6 +24,9 @@ enum { QUERN__RUNS_KEPT = 100 };
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);
 
+/* EINVAL for options that SQLite has no use for. */
+int quern__only_postgres(const quern_store_options *opt, quern_error *err);
+
 /* A key in its canonical spelling; *out is the caller's. */
 int quern__canonical_key(quern_str key, char **out, quern_error *err);
 /* The same of a key as it is typed: a bare word is text, and so is a number where all keys are (built-in documents). */

@@ -1,7 +1,9 @@
 /* test_store_postgres.c — the PostgreSQL store through the suite: with pgvector, without, with its tables in a
- * database of their own, and with its vectors on three servers. All are the test's own. */
+ * database of their own, in the schema `public` and in one of a hostile name, and with its vectors on three servers, from
+ * a schema of its own and from `public`. All are the test's own. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +14,19 @@
 #include "store/store.h"
 #include "support/postgres_server.h"
 
-enum how { WITH_VECTOR, WITHOUT_VECTOR, OWN_DATABASE, SHARDED };
+enum how {
+    WITH_VECTOR,
+    WITHOUT_VECTOR,
+    OWN_DATABASE,
+    IN_PUBLIC,
+    HOSTILE_NAME,
+    SHARDED,
+    SHARDED_IN_PUBLIC
+};
 enum { SHARDS = 3 };
+/* All that a name could break out of: quotes of three kinds, a comment, our own signs. */
+#define HOSTILE        "a\"b; DROP SCHEMA \"ex t\" --'%s@@$$$body$\\ \xc3\xa9"
+#define HOSTILE_QUOTED "\"a\"\"b; DROP SCHEMA \"\"ex t\"\" --'%s@@$$$body$\\ \xc3\xa9\""
 
 typedef struct world {
     enum how how;
@@ -28,6 +41,48 @@ static postgres_server server, shards[SHARDS];
 static void close_instance(void *self)
 {
     (void)self; /* the suite closes instances, the world its handles */
+}
+
+static bool is_sharded(const world *w)
+{
+    return w->how == SHARDED || w->how == SHARDED_IN_PUBLIC;
+}
+
+/* In a schema of the user's only what begins with quern_ goes. */
+static int drop_tables(const world *w)
+{
+    if (w->how == HOSTILE_NAME)
+        return postgres_exec(w->own, "DROP SCHEMA IF EXISTS " HOSTILE_QUOTED " CASCADE");
+    if (w->how != IN_PUBLIC && w->how != SHARDED_IN_PUBLIC)
+        return postgres_exec(w->own, "DROP SCHEMA IF EXISTS quern CASCADE");
+    return postgres_exec(
+        w->own,
+        "DO $$ DECLARE name text; BEGIN FOR name IN SELECT format('%s IF EXISTS %I', CASE relkind"
+        " WHEN 'v' THEN 'VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, relname)"
+        " FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^quern_'"
+        " AND relkind IN ('r', 'p', 'v', 'f') AND NOT relispartition ORDER BY relkind = 'v' DESC"
+        " LOOP EXECUTE 'DROP ' || name || ' CASCADE'; END LOOP; END $$");
+}
+
+/* Nothing of the store's may stand anywhere else than it was told. */
+static void look_around(const world *w)
+{
+    PGresult *r = PQexec(
+        w->own,
+        "SELECT count(*) FILTER (WHERE nspname = 'quern'), count(*) FILTER (WHERE relname ~"
+        " '^quern_' AND nspname = 'public'), count(*) FILTER (WHERE relname !~ '^(quern_|items)'"
+        " AND nspname = 'public'), count(*) FILTER (WHERE nspname = E'a\"b; DROP SCHEMA \"ex t\""
+        " --\\'%s@@$$$body$\\\\ \xc3\xa9') FROM pg_class AS c JOIN pg_namespace AS n"
+        " ON n.oid = c.relnamespace WHERE relkind <> 'c'");
+    assert_int_equal(PQresultStatus(r), PGRES_TUPLES_OK);
+    int in_quern = atoi(PQgetvalue(r, 0, 0)), in_public = atoi(PQgetvalue(r, 0, 1));
+    int others = atoi(PQgetvalue(r, 0, 2)), hostile = atoi(PQgetvalue(r, 0, 3));
+    PQclear(r);
+    bool is_public = w->how == IN_PUBLIC || w->how == SHARDED_IN_PUBLIC;
+    assert_int_equal(in_public > 0, is_public);
+    assert_int_equal(hostile > 0, w->how == HOSTILE_NAME);
+    assert_int_equal(in_quern > 0, !is_public && w->how != HOSTILE_NAME);
+    assert_int_equal(others, 0);
 }
 
 /* A store whose generations lie on the shards; what the one before left there is not of this one. */
@@ -56,9 +111,9 @@ static int open_fresh(void **self, void *ud, quern_error *err)
     quern_store_options opt;
     quern_store_free(w->store);
     w->store = NULL;
-    if (w->how == SHARDED)
+    if (is_sharded(w))
         assert_int_equal(postgres_exec(w->own, "DROP EXTENSION IF EXISTS postgres_fdw CASCADE"), 0);
-    assert_int_equal(postgres_exec(w->own, "DROP SCHEMA IF EXISTS quern CASCADE"), 0);
+    assert_int_equal(drop_tables(w), 0);
     assert_int_equal(
         postgres_exec(w->user,
                       "DROP TABLE IF EXISTS items; CREATE TABLE items (id bigint PRIMARY KEY,"
@@ -67,8 +122,11 @@ static int open_fresh(void **self, void *ud, quern_error *err)
     QUERN_INIT(&opt);
     opt.db = w->db;
     opt.store = w->how == OWN_DATABASE ? w->store_db : NULL;
+    opt.schema = w->how == HOSTILE_NAME                               ? HOSTILE
+                 : w->how == IN_PUBLIC || w->how == SHARDED_IN_PUBLIC ? "public"
+                                                                      : NULL;
     int rc = quern_store_open(&w->store, &opt, err);
-    if (!rc && w->how == SHARDED)
+    if (!rc && is_sharded(w))
         rc = put_on_shards(w->store, err);
     if (rc)
         return rc;
@@ -117,7 +175,9 @@ static void note(const char *rule, void *ud)
 
 static void run(enum how how)
 {
-    static const char *const names[] = {"with_vector", "without_vector", "own_database", "sharded"};
+    static const char *const names[] = {"with_vector",      "without_vector", "own_database",
+                                        "in_public",        "hostile",        "sharded",
+                                        "sharded_in_public"};
     world w = {.how = how};
     char sql[200];
     quern_error err = {.status = 0};
@@ -152,6 +212,8 @@ static void run(enum how how)
         fail_msg("%s", err.msg);
     c.table = &w.table;
     rc = quern_store_conformance(&c, &err);
+    if (!rc)
+        look_around(&w);
     quern_store_free(w.store);
     if (w.own != w.user)
         PQfinish(w.own);
@@ -179,15 +241,38 @@ static void own_database(void **state)
     run(OWN_DATABASE);
 }
 
-static void sharded(void **state)
+static void in_public(void **state)
 {
     (void)state;
-    for (int i = 0; i < SHARDS; i++) {
+    run(IN_PUBLIC);
+}
+
+static void in_a_schema_of_a_hostile_name(void **state)
+{
+    (void)state;
+    run(HOSTILE_NAME);
+}
+
+static void run_sharded(enum how how)
+{
+    for (int i = 0; i < SHARDS && !shards[i].base[0]; i++) {
         char folder[40];
         snprintf(folder, sizeof folder, "shard-%d", i);
         assert_int_equal(postgres_start_named(&shards[i], folder), 0);
     }
-    run(SHARDED);
+    run(how);
+}
+
+static void sharded(void **state)
+{
+    (void)state;
+    run_sharded(SHARDED);
+}
+
+static void sharded_in_public(void **state)
+{
+    (void)state;
+    run_sharded(SHARDED_IN_PUBLIC);
 }
 
 static int start(void **state)
@@ -212,7 +297,10 @@ int main(void)
         cmocka_unit_test(with_vector),
         cmocka_unit_test(without_vector),
         cmocka_unit_test(own_database),
+        cmocka_unit_test(in_public),
+        cmocka_unit_test(in_a_schema_of_a_hostile_name),
         cmocka_unit_test(sharded),
+        cmocka_unit_test(sharded_in_public),
     };
     return cmocka_run_group_tests_name("store conformance, postgres", tests, start, stop);
 }

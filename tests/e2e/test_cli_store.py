@@ -330,7 +330,7 @@ class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
         "mode": "vector", "text-search": "yes", "kind": "exact",
-        "db": "quern.db", "store": "vectors.db", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
+        "db": "quern.db", "store": "vectors.db", "schema": "public", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
@@ -346,6 +346,7 @@ class EveryFlag(TableTest):
         "fill": [], "enqueue": ["1"], "forget": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
         "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
+    POSTGRES = {"schema"}
     built = 100
     FAILS = {"model pull"}  # nothing is published under that name
 
@@ -438,10 +439,13 @@ class EveryFlag(TableTest):
                 words = [w for w in words if w not in ("--table", "")]  # one of them
             answer = self.quern(*words, stdin='{"text": "ban"}' if option == "jsonl" else "", model=option != "model")
             self.assertNotIn("ignored", answer.message, words)
+            seen += 1
+            if option in self.POSTGRES:  # of no use to SQLite: refused; doctor finds it, and bench opens no store here
+                self.assertEqual(answer.code, {"doctor": 1, "bench": 0}.get(command, 2), words)
+                continue
             self.assertIn(answer.code, (1, 4) if command in self.FAILS else (0, 3) if command == "work" else (0,), "%s\n%s" % (words, answer.message))
             if command.startswith("source "):
                 self.prepare("source add")
-            seen += 1
         self.assertGreater(seen, 200)
 
 

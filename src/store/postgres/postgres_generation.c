@@ -212,7 +212,7 @@ static int create_table(building *b, quern_error *err)
                       "CREATE TABLE %svectors_%" PRId64 " (id bigint PRIMARY KEY DEFAULT ((%" PRId64
                       "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), %s,"
                       " UNIQUE (key, chunk));",
-                      s->prefix, b->id, b->id, s->prefix, b->id, columns.data);
+                      s->prefix, b->id, b->id, s->inside, b->id, columns.data);
     quern__buf_printf(&sql,
                       "ALTER TABLE %svectors_%" PRId64 " ALTER embedding SET STORAGE %s;"
                       "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64
@@ -279,13 +279,7 @@ static int make_again(void *ud, quern_error *err)
     if (rc != 1)
         return rc;
     snprintf(name, sizeof name, "vectors_%" PRId64, b->id);
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(b->s->schema));
-    quern__pg_text(&p, quern_str_of(name));
-    rc = quern__pg_scalar(b->s->own,
-                          "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-                          " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
-                          &p, &there, err);
+    rc = quern__postgres_relation(b->s, name, err);
     if (rc != 0)
         return rc < 0 ? rc : QUERN_OK;
     rc = create_table(b, err);
@@ -309,12 +303,13 @@ int quern__postgres_mend(quern__postgres *s, quern_error *err)
     quern__pg_result *r = NULL;
     quern__pg_params_init(&p);
     quern__pg_text(&p, quern_str_of(s->schema));
+    quern__pg_text(&p, quern_str_of(s->base));
     int rc = quern__postgres_query(
         s,
         "SELECT g.id, g.vector_type, g.storage, g.dimensions FROM @generations AS g"
         " WHERE g.state <> 'retired' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1 AND c.relname = 'vectors_' || g.id)",
+        " WHERE n.nspname = $1 AND c.relname = $2 || 'vectors_' || g.id)",
         &p, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
         quern_generation g = {.dimensions = (uint32_t)quern__pg_get_int(r, i, 3)};
@@ -489,7 +484,7 @@ int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_er
     return quern__postgres_purge_slice(s, id, more, err);
 }
 
-/* Of all tables and indexes in quern's schema, and on shards. */
+/* Of all tables and indexes of quern's, and on shards. */
 int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err)
 {
     quern__postgres *s = self;
@@ -498,11 +493,12 @@ int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err)
     *bytes = 0;
     quern__pg_params_init(&p);
     quern__pg_text(&p, quern_str_of(s->schema));
+    quern__pg_text(&p, quern_str_of(s->base));
     int rc = quern__pg_scalar(
         s->own,
         "SELECT sum(pg_catalog.pg_total_relation_size(c.oid))::bigint FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = $1 AND c.relkind = 'r'",
+        " WHERE n.nspname = $1 AND c.relkind = 'r' AND pg_catalog.starts_with(c.relname::text, $2)",
         &p, &n, err);
     if (rc < 0)
         return rc;

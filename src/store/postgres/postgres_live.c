@@ -11,6 +11,7 @@
 #include "store/postgres/postgres_store.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -72,9 +73,9 @@ static int make_function(quern__postgres *s, const quern__postgres_plan *p, int6
         rc = quern__fail(err, QUERN_EINVAL, 0,
                          "source '%s': a key column named like that cannot be live", p->spec->name);
     quern__buf_printf(&sql,
-                      " END IF; PERFORM pg_catalog.pg_notify('quern_tasks', '%" PRId64 "');"
+                      " END IF; PERFORM pg_catalog.pg_notify('%s_tasks', '%" PRId64 "');"
                       " RETURN NULL; END $quern_live$",
-                      source);
+                      s->tag, source);
     if (!rc)
         rc = quern__buf_ok(&sql, "a function", err);
     if (!rc)
@@ -88,8 +89,8 @@ static int make_trigger(quern__postgres *s, const quern__postgres_plan *p, int64
 {
     quern__buf sql;
     quern__buf_init(&sql, QUERN__PG_LONGEST_SQL);
-    quern__buf_printf(&sql, "CREATE TRIGGER \"quern_live_%" PRId64 "_%s\" AFTER %s ON ", source,
-                      event, event);
+    quern__buf_printf(&sql, "CREATE TRIGGER \"%s_live_%" PRId64 "_%s\" AFTER %s ON ", s->tag,
+                      source, event, event);
     if (p->builtin)
         quern__buf_printf(&sql, "%sdocuments", s->prefix);
     else
@@ -159,11 +160,12 @@ int quern__postgres_live_get(void *self, const char *source, int *on, quern_erro
     quern__pg_params_init(&p);
     quern__pg_text(&p, quern_str_of(source));
     quern__pg_text(&p, quern_str_of(s->schema));
+    quern__pg_text(&p, quern_str_of(s->base));
     int rc = quern__postgres_scalar(
         s,
         "SELECT 1 FROM pg_catalog.pg_proc AS f JOIN pg_catalog.pg_namespace AS n"
         " ON n.oid = f.pronamespace WHERE n.nspname = $2 AND f.proname ="
-        " (SELECT 'live_' || id FROM @sources WHERE name = $1 AND NOT dropped)",
+        " (SELECT $3 || 'live_' || id FROM @sources WHERE name = $1 AND NOT dropped)",
         &p, &there, err);
     *on = rc == 1;
     return rc < 0 ? rc : QUERN_OK;
@@ -276,9 +278,11 @@ int quern__postgres_task_wait(void *self, uint32_t wait_ms, int *woken, quern_er
 {
     quern__postgres *s = self;
     quern_error inner;
+    char listen[60];
     *woken = 0;
+    snprintf(listen, sizeof listen, "LISTEN %s_tasks", s->tag);
     if (!s->listener && quern__pg_again(&s->listener, s->own, &inner) == QUERN_OK &&
-        quern__pg_script(s->listener, "LISTEN quern_tasks", &inner) == QUERN_OK)
+        quern__pg_script(s->listener, listen, &inner) == QUERN_OK)
         *woken = 1; /* what came before we listened */
     if (s->listener && !*woken && quern__pg_hear(s->listener, wait_ms, woken, &inner) != QUERN_OK) {
         quern__pg_close(s->listener); /* made anew by the next call */

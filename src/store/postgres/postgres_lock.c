@@ -21,8 +21,9 @@ typedef struct held_lock {
     char name[128];
 } held_lock;
 
-/* The number that the server locks: the first bytes of a hash over schema and name. */
-static int lock_number(quern__postgres *s, const char *name, int64_t *out, quern_error *err)
+/* The first bytes of a hash over schema and name. */
+int quern__postgres_lock_number(quern__postgres *s, const char *name, int64_t *out,
+                                quern_error *err)
 {
     uint8_t digest[32];
     quern__sha256 h;
@@ -85,7 +86,7 @@ static int wait_for(quern__postgres *s, held_lock *l, uint32_t wait_ms, quern_er
     uint64_t until = quern__now_ns() + (uint64_t)wait_ms * 1000000;
     quern__pg_params p;
     int64_t number = 0, given = 0;
-    int rc = lock_number(s, l->name, &number, err);
+    int rc = quern__postgres_lock_number(s, l->name, &number, err);
     quern__pg_params_init(&p);
     quern__pg_int(&p, number);
     while (!rc) {

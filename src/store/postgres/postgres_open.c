@@ -1,6 +1,5 @@
 /*
- * postgres_open.c — opens the PostgreSQL store: which database, what pgvector it has, and the one place where
- * statements on quern's own tables get the name of their schema. With `store`, the user's database is a second
+ * postgres_open.c — opens the PostgreSQL store: which database, and what pgvector it has. With `store`, the user's database is a second
  * connection, and a save's second look at a row and its commit are not one transaction: an edit between the two
  * is a stale stamp, which search and the next fill see. A database and a store of different kinds are refused:
  * nothing would be gained that two commands do not do.
@@ -29,7 +28,9 @@ void quern__postgres_close(void *self)
     quern__pg_close(s->listener);
     quern__buf_dispose(&s->sql);
     quern__free(s->schema);
+    quern__free(s->quoted);
     quern__free(s->prefix);
+    quern__free(s->inside);
     quern__free(s->vector_prefix);
     quern__free(s);
 }
@@ -125,40 +126,25 @@ static const quern_store_table postgres_table = {
 
 /* ---- statements on quern's tables ---- */
 
-static int name_tables(quern__postgres *s, const char *sql, quern_error *err)
-{
-    quern__buf_clear(&s->sql);
-    for (const char *at = sql; *at;) {
-        size_t n = strcspn(at, "@");
-        quern__buf_append(&s->sql, at, n);
-        at += n;
-        if (*at == '@') {
-            quern__buf_puts(&s->sql, s->prefix);
-            at++;
-        }
-    }
-    return quern__buf_ok(&s->sql, "a statement", err);
-}
-
 int quern__postgres_query(quern__postgres *s, const char *sql, const quern__pg_params *params,
                           int format, quern__pg_result **out, quern_error *err)
 {
     *out = NULL;
-    int rc = name_tables(s, sql, err);
+    int rc = quern__postgres_put_names(s, sql, err);
     return rc ? rc : quern__pg_query(s->own, s->sql.data, params, format, out, err);
 }
 
 int quern__postgres_run(quern__postgres *s, const char *sql, const quern__pg_params *params,
                         int64_t *changed, quern_error *err)
 {
-    int rc = name_tables(s, sql, err);
+    int rc = quern__postgres_put_names(s, sql, err);
     return rc ? rc : quern__pg_run(s->own, s->sql.data, params, changed, err);
 }
 
 int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_params *params,
                            int64_t *out, quern_error *err)
 {
-    int rc = name_tables(s, sql, err);
+    int rc = quern__postgres_put_names(s, sql, err);
     return rc ? rc : quern__pg_scalar(s->own, s->sql.data, params, out, err);
 }
 
@@ -174,18 +160,6 @@ static int quoted_prefix(const char *name, char **out, quern_error *err)
     *out = quern__buf_detach(&b);
     quern__buf_dispose(&b);
     return *out ? QUERN_OK : quern__fail_memory(err, strlen(name));
-}
-
-static int set_schema(quern__postgres *s, const char *name, quern_error *err)
-{
-    int rc = quern__sql_name(name, "schema", err);
-    if (!rc && (strlen(name) > 63 || strncmp(name, "pg_", 3) == 0))
-        rc = quern__fail(err, QUERN_EINVAL, 0,
-                         "schema '%s': at most 63 bytes, and not one of the server's (pg_…)", name);
-    if (rc)
-        return rc;
-    s->schema = quern__strdup(name);
-    return s->schema ? quoted_prefix(name, &s->prefix, err) : quern__fail_memory(err, strlen(name));
 }
 
 /* "0.8.1" is 801. */
@@ -276,14 +250,16 @@ int quern__postgres_connect(quern__postgres **out, const quern_store_options *op
         return quern__fail_memory(err, sizeof *s);
     s->read_only = opt->read_only != 0;
     quern__buf_init(&s->sql, QUERN__PG_LONGEST_SQL);
-    int rc = set_schema(s, "quern", err);
-    if (!rc && opt->postgres_connection)
+    int rc = QUERN_OK;
+    if (opt->postgres_connection)
         rc = quern__pg_borrow(&s->own, opt->postgres_connection, busy_ms, err);
-    else if (!rc)
+    else
         rc = quern__pg_open(&s->own, opt->store ? opt->store : opt->db, busy_ms, err);
     s->src = s->own;
     if (!rc && opt->store)
         rc = quern__pg_open(&s->src, opt->db, busy_ms, err);
+    if (!rc)
+        rc = quern__postgres_names(s, opt->schema, err);
     if (!rc)
         rc = look_for_vector(s, err);
     if (!rc)

@@ -2,19 +2,19 @@
  * postgres_schema.c — quern's schema, its tables and their versions. The .sql files of migrations/ are compiled in;
  * what is missing runs in one transaction together with its lines in the ledger, under an advisory lock that
  * goes with the transaction (so a pooler cannot lose it), and a crash leaves the version before. The script's names
- * are found by a search path that is set for the transaction.
+ * are found by a search path that is set for the transaction. What is printed for a host's own runner is what runs
+ * here, lines of the ledger included.
  */
 #include "store/postgres/postgres_store.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/compiler.h"
 #include "base/os.h"
 #include "store/migration.h"
 
 #include "store/postgres/migrations.h"
-
-static const int64_t migration_lock = 0x717565726e736368; /* "quernsch" */
 
 int64_t quern__postgres_newest(void)
 {
@@ -23,18 +23,10 @@ int64_t quern__postgres_newest(void)
 
 int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *err)
 {
-    quern__pg_params p;
     quern__pg_result *r;
-    int64_t there = 0;
     *version = 0;
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(s->schema));
-    int rc = quern__pg_scalar(
-        s->own,
-        "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-        " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'migrations'",
-        &p, &there, err);
-    if (rc <= 0)
+    int rc = quern__postgres_names(s, s->schema, err);
+    if (rc || s->no_ledger)
         return rc;
     rc = quern__postgres_query(
         s, "SELECT version, quern_version FROM @migrations ORDER BY version DESC LIMIT 1", NULL,
@@ -54,66 +46,73 @@ int quern__postgres_schema(quern__postgres *s, int64_t *version, quern_error *er
     return rc;
 }
 
-static int go_up(quern__postgres *s, const struct quern__migration *m, quern_error *err)
+/* All of one step up or down; a step from nothing makes the schema and the ledger, one to nothing drops the ledger. The
+ * schema stays: it may be the user's. */
+static void put_step(const quern__postgres *s, const struct quern__migration *m, bool up,
+                     quern__buf *out)
 {
-    quern__pg_params p;
-    int rc = quern__pg_script(s->own, m->up, err);
-    if (rc)
-        return rc;
-    quern__pg_params_init(&p);
-    quern__pg_int(&p, m->version);
-    quern__pg_text(&p, quern_str_of(m->name));
-    quern__pg_int(&p, quern__wall_ms());
-    quern__pg_text(&p, quern_str_of(quern_version_string()));
-    return quern__postgres_run(s, "INSERT INTO @migrations VALUES ($1, $2, $3, $4)", &p, NULL, err);
+    bool first = m == &migrations[0];
+    const char *ledger = s->prefix;
+    if (up && first && s->no_schema)
+        quern__buf_printf(out, "CREATE SCHEMA %s;\nCOMMENT ON SCHEMA %s IS '%s';\n", s->quoted,
+                          s->quoted, QUERN__PG_SCHEMA_COMMENT);
+    if (up && first && s->no_ledger)
+        quern__buf_printf(out,
+                          "CREATE TABLE %smigrations (version bigint PRIMARY KEY, name text NOT"
+                          " NULL, applied_ms bigint NOT NULL, quern_version text NOT NULL);\n",
+                          ledger);
+    quern__postgres_put_script(s, up ? m->up : m->down, out);
+    if (up)
+        quern__buf_printf(out,
+                          "INSERT INTO %smigrations VALUES (%" PRId64 ", '%s', (extract(epoch FROM"
+                          " clock_timestamp()) * 1000)::bigint, '%s');\n",
+                          ledger, m->version, m->name, quern_version_string());
+    else if (first)
+        quern__buf_printf(out, "DROP TABLE %smigrations;\n", ledger);
+    else
+        quern__buf_printf(out, "DELETE FROM %smigrations WHERE version = %" PRId64 ";\n", ledger,
+                          m->version);
 }
 
-static int go_down(quern__postgres *s, const struct quern__migration *m, quern_error *err)
+/* A search path that knows nothing else; temporary tables last. */
+static void put_path(const quern__postgres *s, const char *set, quern__buf *out)
 {
-    quern__pg_params p;
-    int rc = quern__pg_script(s->own, m->down, err);
-    if (rc)
-        return rc;
-    quern__pg_params_init(&p);
-    quern__pg_int(&p, m->version);
-    return quern__postgres_run(s, "DELETE FROM @migrations WHERE version = $1", &p, NULL, err);
+    quern__buf_printf(out, "%s search_path = %s, pg_catalog, pg_temp;\n", set, s->quoted);
 }
 
-/* The schema, and a search path that knows nothing else. */
-static int enter_schema(quern__postgres *s, quern_error *err)
+static int run_step(quern__postgres *s, const struct quern__migration *m, bool up, quern_error *err)
 {
-    quern__pg_params p;
-    int64_t there = 0;
     quern__buf sql;
-    quern__buf_init(&sql, 1024);
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(s->schema));
-    /* IF NOT EXISTS asks for the right to create one even when it is there */
-    int rc = quern__pg_scalar(s->own, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1",
-                              &p, &there, err);
-    if (rc == 0) {
-        quern__buf_puts(&sql, "CREATE SCHEMA ");
-        quern__sql_quote(&sql, s->schema);
-        quern__buf_putc(&sql, ';');
+    quern_error why;
+    quern__buf_init(&sql, QUERN__PG_LONGEST_SQL);
+    put_path(s, "SET LOCAL", &sql);
+    put_step(s, m, up, &sql);
+    int rc = quern__buf_ok(&sql, "a migration", err);
+    if (!rc && (rc = quern__pg_script(s->own, sql.data, &why)) != QUERN_OK) {
+        const char *state = quern__pg_sqlstate(s->own);
+        /* a relation, another object: its name is taken */
+        if (up && (strcmp(state, "42P07") == 0 || strcmp(state, "42710") == 0))
+            rc = quern__fail(err, QUERN_EINVAL, m->version,
+                             "schema '%s' holds something that is not quern's under a name that "
+                             "quern needs (%s); name another schema (--schema)",
+                             s->schema, why.msg);
+        else if (err)
+            *err = why;
     }
-    quern__buf_puts(&sql, "SET LOCAL search_path = ");
-    quern__sql_quote(&sql, s->schema);
-    quern__buf_puts(&sql, ", pg_catalog");
-    if (rc >= 0)
-        rc = quern__buf_ok(&sql, "a schema", err);
-    if (!rc)
-        rc = quern__pg_script(s->own, sql.data, err);
     quern__buf_dispose(&sql);
     return rc;
 }
 
-/* Waits until nobody else migrates, then says which version is there. */
+/* Waits until nobody else migrates this schema, then says which version is there. */
 static int alone(quern__postgres *s, int64_t *version, quern_error *err)
 {
     quern__pg_params p;
+    int64_t number = 0;
+    int rc = quern__postgres_lock_number(s, "quern:migrate", &number, err);
     quern__pg_params_init(&p);
-    quern__pg_int(&p, migration_lock);
-    int rc = quern__pg_run(s->own, "SELECT pg_catalog.pg_advisory_xact_lock($1)", &p, NULL, err);
+    quern__pg_int(&p, number);
+    if (!rc)
+        rc = quern__pg_run(s->own, "SELECT pg_catalog.pg_advisory_xact_lock($1)", &p, NULL, err);
     return rc ? rc : quern__postgres_schema(s, version, err);
 }
 
@@ -122,18 +121,9 @@ static int migrate(void *ud, quern_error *err)
     quern__postgres *s = ud;
     int64_t version = 0;
     int rc = alone(s, &version, err);
-    if (rc || version == quern__postgres_newest())
-        return rc;
-    rc = enter_schema(s, err);
-    if (!rc)
-        rc = quern__postgres_run(
-            s,
-            "CREATE TABLE IF NOT EXISTS @migrations (version bigint PRIMARY KEY,"
-            " name text NOT NULL, applied_ms bigint NOT NULL, quern_version text NOT NULL)",
-            NULL, NULL, err);
     for (size_t i = 0; i < QUERN__COUNT(migrations) && !rc; i++)
         if (migrations[i].version > version)
-            rc = go_up(s, &migrations[i], err);
+            rc = run_step(s, &migrations[i], true, err);
     return rc;
 }
 
@@ -156,14 +146,9 @@ static int migrate_down(void *ud, quern_error *err)
     const descent *d = ud;
     int64_t version = 0;
     int rc = alone(d->s, &version, err);
-    if (rc || version <= d->to)
-        return rc;
-    rc = enter_schema(d->s, err);
     for (size_t i = QUERN__COUNT(migrations); i-- > 0 && !rc;)
         if (migrations[i].version > d->to && migrations[i].version <= version)
-            rc = go_down(d->s, &migrations[i], err);
-    if (!rc && d->to == 0)
-        rc = quern__postgres_run(d->s, "DROP TABLE @migrations", NULL, NULL, err);
+            rc = run_step(d->s, &migrations[i], false, err);
     return rc;
 }
 
@@ -192,6 +177,23 @@ static int read_ledger(quern__postgres *s, quern__ledger *l, quern_error *err)
     return rc;
 }
 
+/* What a run would run, each to be run alone too. */
+static int write_scripts(quern__postgres *s, quern__ledger *l, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t i = 0; i < 2 * l->n && !rc; i++) {
+        quern__buf sql;
+        quern__buf_init(&sql, QUERN__PG_LONGEST_SQL);
+        put_path(s, "SET", &sql);
+        put_step(s, &migrations[i / 2], i % 2 == 0, &sql);
+        rc = quern__buf_ok(&sql, "a migration", err);
+        if (!rc && !(l->scripts[i] = quern__buf_detach(&sql)))
+            rc = quern__fail_memory(err, 0);
+        quern__buf_dispose(&sql);
+    }
+    return rc;
+}
+
 int quern__postgres_versions(const quern_store_options *opt, int64_t down, quern__ledger *ledger,
                              quern_error *err)
 {
@@ -201,6 +203,8 @@ int quern__postgres_versions(const quern_store_options *opt, int64_t down, quern
     int rc = quern__postgres_connect(&s, opt, err);
     if (!rc)
         rc = read_ledger(s, ledger, err);
+    if (!rc && down < 0)
+        rc = write_scripts(s, ledger, err);
     if (!rc && down >= 0)
         rc = quern__postgres_migrate_down(s, down, err);
     quern__postgres_close(s);

@@ -32,7 +32,7 @@ typedef struct index_of {
     quern__postgres *s;
     quern__pg_generation g;
     int way;
-    char name[NAME_BYTES];
+    char name[NAME_BYTES]; /* with its base; one on shards has none */
 } index_of;
 
 /* The expression as the index has it; `column` may be a parameter that stands in its place. */
@@ -57,9 +57,11 @@ static int open_index(index_of *x, void *self, int64_t generation, int way, quer
     memset(x, 0, sizeof *x);
     x->s = self;
     x->way = way;
-    snprintf(x->name, sizeof x->name, "vectors_%" PRId64 "_%s", generation,
-             way == QUERN_INDEX_TWO_STAGE ? "signs" : "graph");
-    return quern__postgres_generation_get(x->s, generation, false, &x->g, err);
+    int rc = quern__postgres_generation_get(x->s, generation, false, &x->g, err);
+    if (!rc)
+        snprintf(x->name, sizeof x->name, "%svectors_%" PRId64 "_%s", x->g.shards ? "" : x->s->base,
+                 generation, way == QUERN_INDEX_TWO_STAGE ? "signs" : "graph");
+    return rc;
 }
 
 /* Why this way is not to be had, or NULL. */
@@ -122,7 +124,7 @@ static int drop_index(const index_of *x, const quern_cancel *cancel, quern_error
 {
     quern__buf sql;
     quern__buf_init(&sql, 1024);
-    quern__buf_printf(&sql, "DROP INDEX CONCURRENTLY IF EXISTS %s%s", x->s->prefix, x->name);
+    quern__buf_printf(&sql, "DROP INDEX CONCURRENTLY IF EXISTS %s.%s", x->s->quoted, x->name);
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
         rc = quern__pg_run_long(x->s->own, sql.data, cancel, err);

@@ -50,7 +50,7 @@ int quern__shard_servers(quern__postgres *s, int64_t generation, int64_t *out, s
     *n = 0;
     quern__pg_params_init(&p);
     if (generation) {
-        snprintf(table, sizeof table, "vectors_%" PRId64 "_all", generation);
+        snprintf(table, sizeof table, "%svectors_%" PRId64 "_all", s->base, generation);
         quern__pg_text(&p, quern_str_of(s->schema));
         quern__pg_text(&p, quern_str_of(table));
         rc = quern__pg_query(
@@ -149,7 +149,7 @@ static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, con
                       "_all (id bigint NOT NULL DEFAULT ((%" PRId64
                       "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), %s,"
                       " save bigint NOT NULL) PARTITION BY HASH (key);",
-                      p, id, p, id, id, p, id, columns);
+                      p, id, p, id, id, s->inside, id, columns);
     quern__buf_printf(
         out, "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64 "_all.id;",
         p, id, p, id);
@@ -158,9 +158,9 @@ static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, con
                           "CREATE FOREIGN TABLE %svectors_%" PRId64
                           "_p%zu PARTITION OF %svectors_%" PRId64
                           "_all FOR VALUES WITH (MODULUS %zu, REMAINDER %zu) SERVER"
-                          " quern_shard_%" PRId64 " OPTIONS (schema_name 'quern_shard', table_name"
+                          " %s_shard_%" PRId64 " OPTIONS (schema_name 'quern_shard', table_name"
                           " 'vectors_%" PRId64 "');",
-                          p, id, i, p, id, n, i, servers[i], id);
+                          p, id, i, p, id, n, i, s->tag, servers[i], id);
     quern__buf_printf(
         out,
         "CREATE VIEW %svectors_%" PRId64 " AS SELECT v.* FROM %svectors_%" PRId64
@@ -497,7 +497,7 @@ static int find_dblink(building *b, quern_error *err)
 static int begin_at(building *b, size_t i, quern_error *err)
 {
     char server[NAME_BYTES], sql[160];
-    snprintf(server, sizeof server, "quern_shard_%" PRId64, b->servers[i]);
+    snprintf(server, sizeof server, "%s_shard_%" PRId64, b->s->tag, b->servers[i]);
     int rc = call(b, "dblink_connect", i, server, NULL, err);
     b->open[i] = !rc;
     snprintf(sql, sizeof sql, "DROP INDEX CONCURRENTLY IF EXISTS quern_shard.%s", b->name);
@@ -594,7 +594,7 @@ static int renumber(void *ud, quern_error *err)
                       "SELECT setval('%svectors_%" PRId64 "_numbers', greatest((SELECT last_value"
                       " FROM %svectors_%" PRId64 "_numbers), (SELECT max(id) & ((1::bigint << 40) -"
                       " 1) FROM (",
-                      w->s->prefix, w->g->id, w->s->prefix, w->g->id);
+                      w->s->inside, w->g->id, w->s->prefix, w->g->id);
     for (int i = 0; i < w->g->shards; i++)
         quern__buf_printf(&sql, "%sSELECT max(id) AS id FROM %svectors_%" PRId64 "_p%d",
                           i ? " UNION ALL " : "", w->s->prefix, w->g->id, i);

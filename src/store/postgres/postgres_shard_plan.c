@@ -326,7 +326,7 @@ static int plan_options(quern__shard_plan *p, const quern__shard_server *v, bool
     quern__pg_result *r = NULL;
     quern__buf sql, shown;
     char name[80], head[200];
-    snprintf(name, sizeof name, "quern_shard_%" PRId64, v->id);
+    snprintf(name, sizeof name, "%s_shard_%" PRId64, p->s->tag, v->id);
     quern__pg_params_init(&params);
     quern__pg_text(&params, quern_str_of(name));
     int rc = quern__pg_query(p->s->own, query, &params, QUERN__PG_AS_TEXT, &r, err);
@@ -367,22 +367,14 @@ static int plan_foreign_tables(quern__shard_plan *p, const quern__shard_server *
         {"tables", "name text, kind text, bytes bigint, ready boolean, building boolean"}};
     int rc = QUERN_OK;
     for (size_t i = 0; i < QUERN__COUNT(tables) && !rc; i++) {
-        quern__pg_params params;
         char name[80];
-        int64_t there = 0;
         snprintf(name, sizeof name, "shard_%" PRId64 "_%s", v->id, tables[i].name);
-        quern__pg_params_init(&params);
-        quern__pg_text(&params, quern_str_of(p->s->schema));
-        quern__pg_text(&params, quern_str_of(name));
-        rc = quern__pg_scalar(p->s->own,
-                              "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-                              " ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
-                              &params, &there, err);
+        rc = quern__postgres_relation(p->s, name, err);
         if (rc == 0)
             rc = act(p, -1, err,
-                     "CREATE FOREIGN TABLE %s%s (%s) SERVER quern_shard_%" PRId64
+                     "CREATE FOREIGN TABLE %s%s (%s) SERVER %s_shard_%" PRId64
                      " OPTIONS (schema_name 'quern_shard', table_name '%s')",
-                     p->s->prefix, name, tables[i].columns, v->id, tables[i].name);
+                     p->s->prefix, name, tables[i].columns, p->s->tag, v->id, tables[i].name);
         else
             rc = rc < 0 ? rc : QUERN_OK;
     }
@@ -442,8 +434,7 @@ static int plan_store(quern__shard_plan *p, quern_error *err)
 {
     int rc = p->fdw ? QUERN_OK : act(p, -1, err, "CREATE EXTENSION postgres_fdw");
     if (!rc && !p->dblink) /* of the same package; it builds indexes while everybody writes */
-        rc = act(p, -1, err, "CREATE EXTENSION dblink WITH SCHEMA %.*s",
-                 (int)strlen(p->s->prefix) - 1, p->s->prefix);
+        rc = act(p, -1, err, "CREATE EXTENSION dblink WITH SCHEMA %s", p->s->quoted);
     for (size_t i = 0; i < p->n && !rc; i++) {
         rc =
             plan_options(p, &p->servers[i], false,

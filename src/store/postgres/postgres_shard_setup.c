@@ -81,7 +81,7 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
         return rc;
     out->bytes = (uint64_t)n;
     out->answer_ms = (double)(quern__now_ns() - began) / 1e6;
-    snprintf(server, sizeof server, "quern_shard_%" PRId64, out->id);
+    snprintf(server, sizeof server, "%s_shard_%" PRId64, s->tag, out->id);
     quern__pg_params_init(&p);
     quern__pg_text(&p, quern_str_of(s->schema));
     quern__pg_text(&p, quern_str_of(server));
@@ -93,7 +93,8 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
                          " WHERE n.nspname = $1 AND f.srvname = $2 AND c.relispartition",
                          &p, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
-        snprintf(sql, sizeof sql, "SELECT count(*) FROM @%.100s", quern__pg_get_text(r, i, 0).ptr);
+        const char *name = quern__pg_get_text(r, i, 0).ptr + strlen(s->base);
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM @%.100s", name);
         rc = quern__postgres_scalar(s, sql, NULL, &n, err);
         out->vectors += rc < 0 ? 0 : (uint64_t)n;
         rc = rc < 0 ? rc : QUERN_OK;

@@ -14,6 +14,9 @@
 #include "db/sql_text.h"
 #include "quern/sys/store.h"
 
+/* Of a schema that quern made; so it is known as one when nothing is in it. */
+#define QUERN__PG_SCHEMA_COMMENT "tables of quern"
+
 enum {
     QUERN__PG_SLICE_MS = 20,      /* of a write transaction, before its commit */
     QUERN__PG_LONGEST_KEY = 2600, /* bytes: an index entry has to fit a third of a page */
@@ -38,8 +41,14 @@ typedef struct quern__pg_down {
 typedef struct quern__postgres {
     quern__pg *own; /* quern's tables */
     quern__pg *src; /* the user's tables; == own in one database */
-    char *schema;   /* quern's, as it is named */
-    char *prefix;   /* the same, quoted and with its dot: "quern". */
+    /* How its tables are called: see postgres_names.c. */
+    char *schema;     /* as it is named */
+    char *quoted;     /* "schema" */
+    char *prefix;     /* of a table in a statement: "schema". or "schema".quern_ */
+    char *inside;     /* the same between the quotes of a text: '"schema".vectors_1_numbers' */
+    const char *base; /* what stands behind the dot: "", or quern_ in a schema of somebody else's */
+    char tag[20];     /* of names that are the whole database's: quern, or quern_<12 digits> */
+    bool no_schema, no_ledger; /* when it was last looked at */
     bool read_only;
     /* pgvector in the database of `own`; version 0 when it is not there. */
     int vector_version;  /* 800 for 0.8.0 */
@@ -57,13 +66,24 @@ int quern__postgres_connect(quern__postgres **out, const quern_store_options *op
                             quern_error *err);
 void quern__postgres_close(void *self);
 int quern__postgres_open(quern_store **out, const quern_store_options *opt, quern_error *err);
-/* quern__pg_query, run and scalar on `own`; every '@' in sql becomes the prefix: "SELECT key FROM @stamps". */
+/* quern__pg_query, run and scalar on `own`; every '@' in sql becomes the prefix ("SELECT
+ * key FROM @stamps"), '@@' the tag. */
 int quern__postgres_query(quern__postgres *s, const char *sql, const quern__pg_params *params,
                           int format, quern__pg_result **out, quern_error *err);
 int quern__postgres_run(quern__postgres *s, const char *sql, const quern__pg_params *params,
                         int64_t *changed, quern_error *err);
 int quern__postgres_scalar(quern__postgres *s, const char *sql, const quern__pg_params *params,
                            int64_t *out, quern_error *err);
+
+/* postgres_names.c */
+/* Looks how tables of that schema are called; NULL: quern. May be asked again: somebody may have made it since. */
+int quern__postgres_names(quern__postgres *s, const char *schema, quern_error *err);
+/* A migration's script for this schema. */
+void quern__postgres_put_script(const quern__postgres *s, const char *script, quern__buf *out);
+/* A statement's: '@' becomes the prefix, '@@' the tag. */
+int quern__postgres_put_names(quern__postgres *s, const char *sql, quern_error *err);
+/* A relation of that name (without its base) in quern's schema: 1, 0 */
+int quern__postgres_relation(quern__postgres *s, const char *name, quern_error *err);
 
 /* postgres_schema.c */
 int quern__postgres_migrate(quern__postgres *s, quern_error *err);
@@ -327,6 +347,9 @@ int quern__postgres_stage_drop(void *self, int64_t batch, quern_error *err);
 int quern__postgres_lock(void *self, const char *name, uint32_t wait_ms, void **held,
                          quern_error *err);
 void quern__postgres_unlock(void *self, void *held);
+/* What the server locks for a name: another number in another schema. */
+int quern__postgres_lock_number(quern__postgres *s, const char *name, int64_t *out,
+                                quern_error *err);
 
 /* postgres_task.c */
 int quern__postgres_task_put(void *self, const char *source, const quern_str *keys, size_t n,

@@ -109,7 +109,7 @@ static const char put_sql[] =
     " set_ms = CASE WHEN t.lease <> 0 THEN t.set_ms ELSE excluded.set_ms END,"
     " attempts = CASE WHEN t.state = 2 THEN 0 ELSE t.attempts END"
     " RETURNING t.xmax = 0 AS fresh)"
-    " SELECT (SELECT count(*) FROM put WHERE fresh), pg_catalog.pg_notify('quern_tasks', '')";
+    " SELECT (SELECT count(*) FROM put WHERE fresh), pg_catalog.pg_notify('@@_tasks', '')";
 
 int quern__postgres_task_put_now(quern__postgres *s, const char *source, const quern_str *keys,
                                  size_t n, const char *reason, uint64_t *added, quern_error *err)
@@ -216,8 +216,8 @@ static int claim_some(void *ud, quern_error *err)
     quern__pg_int(&p, CLOCK_SLACK_MS);
     int rc = quern__postgres_run(
         c->s,
-        "WITH " CLOCK ", ahead AS (SELECT id FROM @tasks, clock WHERE set_ms > now + $1"
-        " FOR UPDATE OF tasks SKIP LOCKED) UPDATE @tasks AS t SET due_ms = due_ms - set_ms + now,"
+        "WITH " CLOCK ", ahead AS (SELECT id FROM @tasks AS o, clock WHERE set_ms > now + $1"
+        " FOR UPDATE OF o SKIP LOCKED) UPDATE @tasks AS t SET due_ms = due_ms - set_ms + now,"
         " set_ms = now FROM ahead, clock WHERE t.id = ahead.id",
         &p, NULL, err);
     if (rc)

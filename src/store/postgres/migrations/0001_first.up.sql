@@ -1,8 +1,8 @@
--- quern's tables in PostgreSQL, first shape; run with the search path set to their schema. `source` and
--- `generation` are ids of the tables of that name; times are Unix milliseconds; `key` is the canonical JSON of a
+-- quern's tables in PostgreSQL, first shape; run with the search path set to their schema. What becomes of the sign
+-- in front of each name is told in postgres_names.c. `source` and `generation` are ids of the tables of that name; times are Unix milliseconds; `key` is the canonical JSON of a
 -- row's key. Text that is looked up is compared by its bytes ("C"): quick, and no locale's upgrade moves it.
 
-CREATE TABLE sources (
+CREATE TABLE @sources (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name    text COLLATE "C" NOT NULL UNIQUE,
     spec    text NOT NULL,                  -- JSON: table, query, keys, text, revision, where, meta
@@ -12,7 +12,7 @@ CREATE TABLE sources (
 -- Ids are never used twice: an identity counts on. Vectors and chunks of one are in its table vectors_<id>:
 --   id bigint (generation << 40 | a number of the table's sequence), key, chunk, byte_start, byte_end,
 --   char_start, char_end, embedding (halfvec, vector or bytea: `storage`).
-CREATE TABLE generations (
+CREATE TABLE @generations (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source           bigint NOT NULL,
     state            text COLLATE "C" NOT NULL CHECK (state IN ('building', 'active', 'retired')),
@@ -26,11 +26,11 @@ CREATE TABLE generations (
     activated_ms     bigint NOT NULL DEFAULT 0,
     chunks           bigint NOT NULL DEFAULT 0
 );
-CREATE UNIQUE INDEX one_active ON generations (source) WHERE state = 'active';
-CREATE UNIQUE INDEX one_building ON generations (source) WHERE state = 'building';
+CREATE UNIQUE INDEX @one_active ON @generations (source) WHERE state = 'active';
+CREATE UNIQUE INDEX @one_building ON @generations (source) WHERE state = 'building';
 
 -- A document is done when it has a current stamp.
-CREATE TABLE stamps (
+CREATE TABLE @stamps (
     generation    bigint NOT NULL,
     key           text COLLATE "C" NOT NULL,
     outcome       smallint NOT NULL CHECK (outcome IN (1, 2, 3)), -- ok, empty, failed
@@ -43,7 +43,7 @@ CREATE TABLE stamps (
 );
 
 -- What `quern add` brought in.
-CREATE TABLE documents (
+CREATE TABLE @documents (
     doc        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source     bigint NOT NULL,
     id         text COLLATE "C" NOT NULL,
@@ -51,16 +51,16 @@ CREATE TABLE documents (
     origin     text COLLATE "C" NOT NULL,      -- path of the input, or '-'
     updated_ms bigint NOT NULL
 );
-CREATE UNIQUE INDEX documents_of ON documents (source, id);
+CREATE UNIQUE INDEX @documents_of ON @documents (source, id);
 
 -- Documents on their way in: whole batches are checked before anything shows.
-CREATE TABLE batches (
+CREATE TABLE @batches (
     id     bigint PRIMARY KEY,
     source bigint NOT NULL,
     phase  bigint NOT NULL DEFAULT 0,
     place  bigint NOT NULL DEFAULT 0
 );
-CREATE TABLE staging (
+CREATE TABLE @staging (
     "row"  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     batch  bigint NOT NULL,
     id     text COLLATE "C" NOT NULL,
@@ -68,11 +68,11 @@ CREATE TABLE staging (
     origin text COLLATE "C" NOT NULL,
     line   bigint NOT NULL
 );
-CREATE UNIQUE INDEX staging_of ON staging (batch, id);
-CREATE INDEX staging_from ON staging (batch, md5(origin)); -- a path may be longer than an index entry
+CREATE UNIQUE INDEX @staging_of ON @staging (batch, id);
+CREATE INDEX @staging_from ON @staging (batch, md5(origin)); -- a path may be longer than an index entry
 
 -- Who holds a lock; the lock itself is the server's, and goes with its holder's connection.
-CREATE TABLE locks (
+CREATE TABLE @locks (
     name       text COLLATE "C" PRIMARY KEY,
     host       text NOT NULL,
     pid        bigint NOT NULL,

@@ -1,11 +1,10 @@
-ALTER TABLE sources DROP COLUMN rescued;
+ALTER TABLE @sources DROP COLUMN rescued;
 DO $$
-DECLARE live text;
+DECLARE source bigint;
 BEGIN
-    FOR live IN SELECT p.oid::regprocedure FROM pg_catalog.pg_proc AS p
-        WHERE p.pronamespace = current_schema()::regnamespace AND p.proname ~ '^live_[0-9]+$' LOOP
-        EXECUTE 'DROP FUNCTION ' || live || ' CASCADE';
+    FOR source IN SELECT id FROM @sources LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS @live_%s() CASCADE', source);
     END LOOP;
 END $$;
-DROP TABLE changes;
-DROP TABLE tasks;
+DROP TABLE @changes;
+DROP TABLE @tasks;

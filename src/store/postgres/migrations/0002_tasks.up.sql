@@ -3,7 +3,7 @@
 -- Times are the server's. due_ms counts from set_ms: when the clock was set back, set_ms lies ahead, and due_ms is
 -- moved with it.
 
-CREATE TABLE tasks (
+CREATE TABLE @tasks (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source     bigint NOT NULL,
     key        text COLLATE "C" NOT NULL,
@@ -18,17 +18,17 @@ CREATE TABLE tasks (
     error      text NOT NULL DEFAULT '',
     failed_ms  bigint NOT NULL DEFAULT 0
 );
-CREATE UNIQUE INDEX tasks_of ON tasks (source, key);
-CREATE INDEX tasks_due ON tasks (due_ms, id) WHERE state = 0;
-CREATE INDEX tasks_lease ON tasks (lease) WHERE lease <> 0;
-CREATE INDEX tasks_set ON tasks (set_ms);
+CREATE UNIQUE INDEX @tasks_of ON @tasks (source, key);
+CREATE INDEX @tasks_due ON @tasks (due_ms, id) WHERE state = 0;
+CREATE INDEX @tasks_lease ON @tasks (lease) WHERE lease <> 0;
+CREATE INDEX @tasks_set ON @tasks (set_ms);
 
 -- Keys that triggers on a live source's table have seen change, on their way into tasks: the key's columns as text.
-CREATE TABLE changes (
+CREATE TABLE @changes (
     id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source bigint NOT NULL,
     key    text[] NOT NULL
 );
 
 -- Claims that took over an expired lease.
-ALTER TABLE sources ADD COLUMN rescued bigint NOT NULL DEFAULT 0;
+ALTER TABLE @sources ADD COLUMN rescued bigint NOT NULL DEFAULT 0;

@@ -4,7 +4,7 @@ DO $body$
 DECLARE
     vectors regclass;
 BEGIN
-    FOR vectors IN SELECT to_regclass(format('%I.%I', current_schema(), 'vectors_' || id)) FROM generations LOOP
+    FOR vectors IN SELECT to_regclass(format('%I.%I', current_schema(), '@vectors_' || id)) FROM @generations LOOP
         CONTINUE WHEN vectors IS NULL;
         EXECUTE format('ALTER TABLE %s ADD COLUMN page bigint NOT NULL DEFAULT 0,'
             ' ADD COLUMN heading text NOT NULL DEFAULT %L', vectors, '');

@@ -1,1 +1,1 @@
-DROP TABLE texts;
+DROP TABLE @texts;

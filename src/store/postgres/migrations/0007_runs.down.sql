@@ -1,1 +1,1 @@
-DROP TABLE runs;
+DROP TABLE @runs;

@@ -1,5 +1,5 @@
 -- What fills did, the last hundred of each source.
-CREATE TABLE runs (
+CREATE TABLE @runs (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source     bigint NOT NULL,
     generation bigint NOT NULL,
@@ -14,4 +14,4 @@ CREATE TABLE runs (
     tokens     bigint NOT NULL,
     error      text NOT NULL
 );
-CREATE INDEX runs_of ON runs (source, id);
+CREATE INDEX @runs_of ON @runs (source, id);
