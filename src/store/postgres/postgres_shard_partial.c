@@ -67,21 +67,19 @@ int quern__shard_find_missing(quern__postgres *s, quern__pg_generation *g, quern
     return rc;
 }
 
-void quern__shard_put_present(const quern__postgres *s, const quern__pg_generation *g,
-                              quern__buf *sql)
+void quern__shard_put_present(const quern__pg_generation *g, quern__buf *sql)
 {
     const char *between = "";
     quern__buf_puts(sql, "(SELECT v.* FROM (");
     for (int i = 0; i < g->shards; i++) {
         if (quern__shard_misses(g, i))
             continue;
-        quern__buf_printf(sql, "%sSELECT * FROM %svectors_%" PRId64 "_p%d", between, s->prefix,
-                          g->id, i);
+        quern__buf_printf(sql, "%sSELECT * FROM @vectors_%" PRId64 "_p%d", between, g->id, i);
         between = " UNION ALL ";
     }
     quern__buf_printf(sql,
-                      ") AS v JOIN LATERAL (SELECT 1 FROM %sstamps AS s WHERE s.generation ="
+                      ") AS v JOIN LATERAL (SELECT 1 FROM @stamps AS s WHERE s.generation ="
                       " %" PRId64 " AND s.key = v.key AND s.save = v.save LIMIT 1) AS its ON true)"
                       " AS present",
-                      s->prefix, g->id);
+                      g->id);
 }

@@ -326,8 +326,7 @@ static inline bool quern__shard_misses(const quern__pg_generation *g, int partit
     return g->missing >> partition & 1;
 }
 /* What stands for the view vectors_<id> behind FROM. */
-void quern__shard_put_present(const quern__postgres *s, const quern__pg_generation *g,
-                              quern__buf *sql);
+void quern__shard_put_present(const quern__pg_generation *g, quern__buf *sql);
 /* postgres_shard_setup.c, postgres_shard_plan.c */
 int quern__postgres_shard_apply(void *self, const quern_shard_options *opt, int dry,
                                 quern_shard_step_fn fn, void *ud, quern_error *err);

@@ -717,7 +717,7 @@ static int put_table(quern__postgres *s, int64_t generation, quern__buf *sql, qu
     quern__pg_generation g = {0};
     int rc = s->n_down ? quern__postgres_generation_get(s, generation, false, &g, err) : QUERN_OK;
     if (!rc && g.missing)
-        quern__shard_put_present(s, &g, sql);
+        quern__shard_put_present(&g, sql);
     else
         quern__buf_printf(sql, "@vectors_%" PRId64, generation);
     return rc;
