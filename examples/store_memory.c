@@ -893,6 +893,7 @@ static int task_settle(void *self, int64_t lease, const quern_task_end *ends, si
         if (kind == QUERN_TASK_RETRY || given_up) {
             t->t.error = quern_str_of(text_of(m, ends[i].error));
             t->t.failed_ms = now_ms();
+            t->t.generation = ends[i].generation;
         }
         if (t->again && (kind == QUERN_TASK_DONE || given_up))
             t->t.attempts = 0;

@@ -128,6 +128,7 @@ typedef struct quern_run {
     int status;                               /* of quern/status.h */
     uint64_t processed, failed, stale, deleted, chunks, tokens;
     const char *error; /* "" or the run's, or its last document's */
+    uint64_t calls;    /* of the embedder */
 } quern_run;
 
 /* The last `limit` runs of one source, or of all (NULL), the newest first; of each source the last hundred are kept. What
@@ -136,6 +137,20 @@ typedef struct quern_run {
 QUERN_API int quern_runs_each(quern_store *s, const char *source, size_t limit,
                               int (*fn)(const quern_run *run, void *ud), void *ud,
                               quern_error *err);
+
+/* What the embedder was used for on one day (of UTC), by fills and workers. */
+typedef struct quern_usage {
+    const char *source;
+    int64_t day_ms; /* when it began, Unix milliseconds */
+    uint64_t runs, processed, failed, chunks, calls, tokens;
+} quern_usage;
+
+/* The last `days` days of one source, or of all (NULL), the newest first, days without any left out; 400 days are kept. A
+ * non-zero return of fn ends the call, which returns it. EUNSUPPORTED: the store keeps no count. ENOTFOUND: no such
+ * source. */
+QUERN_API int quern_usage_each(quern_store *s, const char *source, size_t days,
+                               int (*fn)(const quern_usage *usage, void *ud), void *ud,
+                               quern_error *err);
 
 #ifdef __cplusplus
 }

@@ -25,9 +25,10 @@ typedef struct quern_task {
     int rescued;                   /* of a claim: the lease of somebody else's had run out */
     uint32_t attempts;             /* claims that were not given back */
     int64_t created_ms;
-    int64_t due_ms;    /* when it can be claimed; of a leased one, when its lease ends */
-    quern_str error;   /* of the last attempt that failed, or "" */
-    int64_t failed_ms; /* when that was */
+    int64_t due_ms;     /* when it can be claimed; of a leased one, when its lease ends */
+    quern_str error;    /* of the last attempt that failed, or "" */
+    int64_t failed_ms;  /* when that was */
+    int64_t generation; /* and in which generation; 0: in none */
 } quern_task;
 typedef int (*quern_task_fn)(const quern_task *task, void *ud); /* non-zero ends the call */
 

@@ -294,6 +294,7 @@ static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_err
                      .deleted = p->deleted,
                      .chunks = p->chunks,
                      .tokens = p->tokens,
+                     .calls = p->calls,
                      .error = rc != QUERN_OK && err ? err->msg : p->last_error};
     quern_error ignored;
     if (r->s->table.run_put(r->s->self, &run, &ignored) != QUERN_OK)

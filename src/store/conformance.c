@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/os.h"
 #include "store/conformance_suite.h"
+#include "store/store.h"
 
 enum { DIM = 4, MOST = 64 };
 
@@ -1002,7 +1004,64 @@ static int runs_are_kept(suite *s)
     return QUERN_OK;
 }
 
+typedef struct days {
+    size_t n;
+    int64_t day_ms[8];
+    uint64_t runs[8], calls[8], tokens[8];
+} days;
+
+static int see_usage(const quern_usage *u, void *ud)
+{
+    days *d = ud;
+    if (d->n == 8 || strcmp(u->source, "items") != 0)
+        return 42;
+    d->day_ms[d->n] = u->day_ms;
+    d->runs[d->n] = u->runs;
+    d->calls[d->n] = u->calls;
+    d->tokens[d->n++] = u->tokens;
+    return 0;
+}
+
+static int usage_is_summed_by_the_day(suite *s)
+{
+    int64_t g, now = quern__wall_ms(), today = now - now % QUERN__DAY_MS;
+    days d = {0}, one = {0}, none = {0};
+    quern_run run = {.source = "items", .processed = 1, .tokens = 100, .error = ""};
+    BEGIN(1, &g);
+    if (!s->t->usage_each)
+        return QUERN_OK;
+    const int64_t began[] = {today - 3 * QUERN__DAY_MS, today - 1, today, now};
+    for (size_t i = 0; i < QUERN__COUNT(began); i++) {
+        run.started_ms = run.ended_ms = began[i];
+        run.calls = i + 1;
+        MUST(CALL(run_put, &run) == QUERN_OK);
+    }
+    MUST(CALL(usage_each, "items", 400, see_usage, &d) == QUERN_OK && d.n == 3);
+    MUST(d.day_ms[0] == today && d.runs[0] == 2 && d.calls[0] == 7 && d.tokens[0] == 200);
+    MUST(d.day_ms[1] == today - QUERN__DAY_MS && d.runs[1] == 1 && d.calls[1] == 2);
+    MUST(d.day_ms[2] == today - 3 * QUERN__DAY_MS && d.calls[2] == 1);
+    MUST(CALL(usage_each, NULL, 1, see_usage, &one) == QUERN_OK && one.n == 1);
+    MUST(CALL(source_remove, "items") == QUERN_OK);
+    MUST(CALL(usage_each, NULL, 400, see_usage, &none) == QUERN_OK && none.n == 0);
+    return QUERN_OK;
+}
+
+static int marks_are_kept(suite *s)
+{
+    int64_t value = 7;
+    if (!s->t->mark_get || !s->t->mark_put)
+        return QUERN_OK;
+    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == 0);
+    MUST(CALL(mark_put, "a", INT64_C(1795257600000)) == QUERN_OK);
+    MUST(CALL(mark_put, "b", 2) == QUERN_OK && CALL(mark_put, "b", -3) == QUERN_OK);
+    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == INT64_C(1795257600000));
+    MUST(CALL(mark_get, "b", &value) == QUERN_OK && value == -3);
+    return QUERN_OK;
+}
+
 static const suite_rule rules[] = {
+    RULE(usage_is_summed_by_the_day),
+    RULE(marks_are_kept),
     RULE(sources_are_kept),
     RULE(declarations_are_tried),
     RULE(a_scan_sees_every_row_once),

@@ -14,7 +14,7 @@ enum { MOST = 64, LONG_MS = 600000, SHORT_MS = 400 };
 
 typedef struct tasks {
     size_t n;
-    int64_t id[MOST], created[MOST], due[MOST];
+    int64_t id[MOST], created[MOST], due[MOST], generation[MOST];
     char source[MOST][32], key[MOST][32], reason[MOST][32], error[MOST][32];
     int rescued[MOST], state[MOST], attempts[MOST];
 } tasks;
@@ -32,6 +32,7 @@ static int see(const quern_task *t, void *ud)
     v->id[v->n] = t->id;
     v->created[v->n] = t->created_ms;
     v->due[v->n] = t->due_ms;
+    v->generation[v->n] = t->generation;
     copy(v->source[v->n], t->source);
     copy(v->key[v->n], t->key);
     copy(v->reason[v->n], t->reason);
@@ -69,7 +70,8 @@ static int claim(suite *s, size_t limit, uint32_t lease_ms, int64_t *lease, task
 
 static int settle(suite *s, int64_t lease, int64_t id, int kind, uint64_t delay_ms)
 {
-    quern_task_end e = {.id = id, .kind = kind, .delay_ms = delay_ms, .error = {"bad luck", 8}};
+    quern_task_end e = {
+        .id = id, .kind = kind, .delay_ms = delay_ms, .error = {"bad luck", 8}, .generation = 77};
     uint8_t settled = 9;
     int rc = CALL(task_settle, lease, &e, 1, &settled);
     return rc ? rc : settled;
@@ -82,6 +84,23 @@ static int count(suite *s, quern_task_stats *st)
 }
 
 /* ---- put and claim ---- */
+
+static int keys_with_a_task_are_known(suite *s)
+{
+    tasks v;
+    int64_t lease;
+    uint8_t known[4] = {9, 9, 9, 9};
+    static const quern_str some[] = {{"3", 1}, {"9", 1}, {"1", 1}, {"\"1\"", 3}};
+    BEGIN(3);
+    if (!s->t->task_known)
+        return QUERN_OK;
+    MUST(claim(s, 1, LONG_MS, &lease, &v) == QUERN_OK && v.n == 1);
+    MUST(settle(s, lease, v.id[0], QUERN_TASK_GIVE_UP, 0) == 1);
+    MUST(CALL(task_known, "items", some, 4, known) == QUERN_OK);
+    MUST(known[0] == 1 && known[1] == 0 && known[2] == 1 && known[3] == 0);
+    MUST(CALL(task_known, "items", some, 0, known) == QUERN_OK);
+    return QUERN_OK;
+}
 
 static int a_task_is_put_once(suite *s)
 {
@@ -212,6 +231,7 @@ static int a_retry_waits_and_counts(suite *s)
     quern__sleep_ms(2 * SHORT_MS);
     MUST(claim(s, 2, LONG_MS, &lease, &w) == QUERN_OK && w.n == 1 && w.id[0] == v.id[1]);
     MUST(w.attempts[0] == 1 && w.error[0][0] == '\0' && !w.rescued[0]);
+    MUST(w.generation[0] == 0);
     /* a put draws the other one near, and leaves its attempts */
     for (size_t i = 0; i < 2; i++)
         if (strcmp(v.key[0], numbers[i].ptr) == 0)
@@ -234,6 +254,7 @@ static int the_dead_are_listed_and_revived(suite *s)
     MUST(count(s, &st) == QUERN_OK && st.dead == 3 && st.leased == 1);
     MUST(CALL(task_list, "items", QUERN_TASK_DEAD, 0, 2, see, &w) == QUERN_OK && w.n == 2);
     MUST(strcmp(w.error[0], "bad luck") == 0 && w.state[0] == QUERN_TASK_DEAD);
+    MUST(w.generation[0] == 77);
     MUST(CALL(task_list, NULL, QUERN_TASK_DEAD, w.id[1], 9, see, &w) == QUERN_OK && w.n == 3);
     MUST(w.id[0] < w.id[1] && w.id[1] < w.id[2]);
     w.n = 0;
@@ -331,6 +352,7 @@ static int a_row_that_goes_takes_its_task(suite *s)
 }
 
 const suite_rule quern__task_rules[] = {
+    RULE(keys_with_a_task_are_known),
     RULE(a_task_is_put_once),
     RULE(a_leased_task_is_nobody_elses),
     RULE(a_claim_names_its_source),

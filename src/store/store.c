@@ -470,6 +470,18 @@ static int is_source(const quern_source_spec *spec, void *ud)
     return strcmp(spec->name, ud) == 0;
 }
 
+static int check_source(quern_store *s, const char *source, quern_error *err)
+{
+    char name[LONGEST_SOURCE_NAME + 1];
+    if (strlen(source) > LONGEST_SOURCE_NAME)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "no source %.80s", source);
+    memcpy(name, source, strlen(source) + 1);
+    int rc = s->table.source_each(s->self, is_source, name, err);
+    return rc == 1 ? QUERN_OK
+           : rc    ? rc
+                   : quern__fail(err, QUERN_ENOTFOUND, 0, "no source %s", source);
+}
+
 int quern_runs_each(quern_store *s, const char *source, size_t limit,
                     int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err)
 {
@@ -477,14 +489,17 @@ int quern_runs_each(quern_store *s, const char *source, size_t limit,
     if (!s->table.run_each)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0, "store %s keeps no log of its fills",
                            s->table.name);
-    if (source) {
-        char name[LONGEST_SOURCE_NAME + 1];
-        if (strlen(source) > LONGEST_SOURCE_NAME)
-            return quern__fail(err, QUERN_ENOTFOUND, 0, "no source %.80s", source);
-        memcpy(name, source, strlen(source) + 1);
-        int rc = s->table.source_each(s->self, is_source, name, err);
-        if (rc != 1)
-            return rc ? rc : quern__fail(err, QUERN_ENOTFOUND, 0, "no source %s", source);
-    }
-    return s->table.run_each(s->self, source, limit, fn, ud, err);
+    int rc = source ? check_source(s, source, err) : QUERN_OK;
+    return rc ? rc : s->table.run_each(s->self, source, limit, fn, ud, err);
+}
+
+int quern_usage_each(quern_store *s, const char *source, size_t days,
+                     int (*fn)(const quern_usage *usage, void *ud), void *ud, quern_error *err)
+{
+    QUERN__REQUIRE(s && fn, err);
+    if (!s->table.usage_each)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "store %s keeps no count of what is used",
+                           s->table.name);
+    int rc = source ? check_source(s, source, err) : QUERN_OK;
+    return rc ? rc : s->table.usage_each(s->self, source, days, fn, ud, err);
 }

@@ -19,7 +19,7 @@ int quern__resolve_template(quern__template *t, quern_store *s, const quern_sour
  * misses nothing. */
 enum { QUERN__INDEX_ROWS = 20000 };
 /* Runs of a source in the log of fills. */
-enum { QUERN__RUNS_KEPT = 100 };
+enum { QUERN__RUNS_KEPT = 100, QUERN__USAGE_DAYS = 400, QUERN__DAY_MS = 86400000 };
 
 /* "postgres://…" or "postgresql://…"; NULL is none. */
 bool quern__is_postgres_url(const char *db);

@@ -136,6 +136,7 @@ typedef struct quern_task_end {
     int kind;
     uint64_t delay_ms;
     quern_str error;
+    int64_t generation; /* in which it failed, 0: in none */
 } quern_task_end;
 
 /* What a generation holds. */
@@ -322,6 +323,14 @@ typedef struct quern_store_table {
     int (*run_each)(void *self, const char *source, size_t limit,
                     int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err);
 
+    /* Sums of the log by day, of one source or of all (NULL), the newest day first, `days` of them at most; kept for longer
+     * than the runs. May be NULL. */
+    int (*usage_each)(void *self, const char *source, size_t days,
+                      int (*fn)(const quern_usage *usage, void *ud), void *ud, quern_error *err);
+    /* A number under a name; 0 where none was put. Both may be NULL: a schedule is then forgotten when a worker ends. */
+    int (*mark_get)(void *self, const char *name, int64_t *value, quern_error *err);
+    int (*mark_put)(void *self, const char *name, int64_t value, quern_error *err);
+
     /* -- one worker at a time on a name ("fill:documents") ; released by unlock, close or the process's death.
      * EBUSY: holder's host, pid and start in the message. -- */
     int (*lock)(void *self, const char *name, uint32_t wait_ms, void **held, quern_error *err);
@@ -351,6 +360,10 @@ typedef struct quern_store_table {
                        uint64_t *revived, quern_error *err);
     int (*task_remove)(void *self, const char *source, const quern_str *keys, size_t n,
                        uint64_t *removed, quern_error *err);
+    /* known[i]: 1 when the key has a task, in whatever state. Keys are in their canonical spelling. May be NULL: a
+     * scheduled scan then also asks for documents again whose tasks wait. */
+    int (*task_known)(void *self, const char *source, const quern_str *keys, size_t n,
+                      uint8_t *known, quern_error *err);
     /* Live sources; a store that has tasks may lack them (all NULL). live_set puts triggers on the source's table, which
      * note the key of each row that is inserted, updated or deleted, in the transaction that does it; on = 0 takes
      * them away, as source_remove does. EINVAL: the source is a query or a view; EUNSUPPORTED: its table is in another

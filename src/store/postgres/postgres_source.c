@@ -175,6 +175,8 @@ static int sweep_one(quern__postgres *s, int64_t source, quern_error *err)
                                  &p, &went, err);
     if (!rc)
         rc = quern__postgres_run(s, "DELETE FROM @runs WHERE source = $1", &p, NULL, err);
+    if (!rc)
+        rc = quern__postgres_run(s, "DELETE FROM @usage WHERE source = $1", &p, NULL, err);
     while (!rc && batch) {
         rc = next_id(s, "SELECT id FROM @batches WHERE source = $1 LIMIT 1", source, &batch, err);
         if (!rc && batch)

@@ -159,7 +159,7 @@ int quern__postgres_task_remove(void *self, const char *source, const quern_str 
 
 /* ---- reading tasks out ---- */
 
-/* Columns id, source, key, reason, attempts, created_ms, due_ms, rescued, error, failed_ms. */
+/* Columns id, source, key, reason, attempts, created_ms, due_ms, rescued, error, failed_ms, generation. */
 static int give_tasks(const quern__pg_result *r, int state, quern_task_fn fn, void *ud)
 {
     int rc = QUERN_OK;
@@ -174,6 +174,7 @@ static int give_tasks(const quern__pg_result *r, int state, quern_task_fn fn, vo
         t.rescued = quern__pg_get_int(r, i, 7) != 0;
         t.error = quern__pg_get_text(r, i, 8);
         t.failed_ms = quern__pg_get_int(r, i, 9);
+        t.generation = quern__pg_get_int(r, i, 10);
         rc = fn(&t, ud);
     }
     return rc;
@@ -241,7 +242,7 @@ static int claim_some(void *ud, quern_error *err)
         "  set_ms = now, due_ms = now + $4 FROM picked AS p, clock WHERE t.id = p.id"
         "  RETURNING t.*, p.due_ms AS was, p.lease AS before)"
         " SELECT t.id, s.name, t.key, t.reason, t.attempts, t.created_ms, t.due_ms,"
-        " (t.before <> 0)::int, t.error, t.failed_ms FROM taken AS t"
+        " (t.before <> 0)::int, t.error, t.failed_ms, t.generation FROM taken AS t"
         " JOIN @sources AS s ON s.id = t.source ORDER BY t.was, t.id",
         &p, QUERN__PG_AS_TEXT, &c->tasks, err);
 }
@@ -306,9 +307,11 @@ typedef struct settling {
 } settling;
 
 static const char settle_sql[] =
-    "WITH " CLOCK ", ends AS (SELECT * FROM unnest($2, $3, $4, $5) AS e(id, kind, delay, said)),"
-    " mine AS (SELECT t.id, t.again, e.kind, e.delay, e.said FROM @tasks AS t JOIN ends AS e"
-    "  ON e.id = t.id WHERE t.lease = $1 FOR UPDATE OF t SKIP LOCKED),"
+    "WITH " CLOCK ", ends AS (SELECT * FROM unnest($2, $3, $4, $5, $6)"
+    "  AS e(id, kind, delay, said, generation)),"
+    " mine AS (SELECT t.id, t.again, e.kind, e.delay, e.said, e.generation"
+    "  FROM @tasks AS t JOIN ends AS e ON e.id = t.id WHERE t.lease = $1 FOR UPDATE OF t SKIP "
+    "LOCKED),"
     " gone AS (DELETE FROM @tasks AS t USING mine AS m WHERE t.id = m.id AND m.kind = 0"
     "  AND NOT m.again RETURNING t.id),"
     " kept AS (UPDATE @tasks AS t SET lease = 0, again = false, set_ms = now,"
@@ -317,7 +320,8 @@ static const char settle_sql[] =
     "  attempts = CASE WHEN m.again AND m.kind IN (0, 3) THEN 0"
     "   WHEN m.kind = 2 THEN GREATEST(t.attempts - 1, 0) ELSE t.attempts END,"
     "  error = CASE WHEN m.kind IN (1, 3) THEN m.said ELSE t.error END,"
-    "  failed_ms = CASE WHEN m.kind IN (1, 3) THEN now ELSE t.failed_ms END"
+    "  failed_ms = CASE WHEN m.kind IN (1, 3) THEN now ELSE t.failed_ms END,"
+    "  generation = CASE WHEN m.kind IN (1, 3) THEN m.generation ELSE t.generation END"
     "  FROM mine AS m, clock WHERE t.id = m.id AND (m.kind <> 0 OR m.again) RETURNING t.id)"
     " SELECT id FROM gone UNION ALL SELECT id FROM kept";
 
@@ -325,7 +329,7 @@ static const char settle_sql[] =
 static int settle_all(void *ud, quern_error *err)
 {
     settling *c = ud;
-    enum { ID, KIND, DELAY, SAID, ARRAYS };
+    enum { ID, KIND, DELAY, SAID, GENERATION, ARRAYS };
     quern__pg_array a[ARRAYS];
     quern__pg_params p;
     for (int i = 0; i < ARRAYS; i++)
@@ -337,6 +341,7 @@ static int settle_all(void *ud, quern_error *err)
         quern__pg_array_int(&a[KIND], c->ends[i].kind);
         quern__pg_array_int(&a[DELAY], (int64_t)c->ends[i].delay_ms);
         quern__pg_array_bytes(&a[SAID], c->ends[i].error.ptr, c->ends[i].error.len);
+        quern__pg_array_int(&a[GENERATION], c->ends[i].generation);
     }
     quern__pg_params_init(&p);
     quern__pg_int(&p, c->lease);
@@ -531,8 +536,8 @@ int quern__postgres_task_list(void *self, const char *source, int state, int64_t
     int rc = quern__postgres_query(
         self,
         "WITH " CLOCK " SELECT t.id, s.name, t.key, t.reason, t.attempts, t.created_ms, t.due_ms,"
-        " (t.lease <> 0 AND t.due_ms <= now)::int, t.error, t.failed_ms FROM @tasks AS t"
-        " JOIN @sources AS s ON s.id = t.source, clock"
+        " (t.lease <> 0 AND t.due_ms <= now)::int, t.error, t.failed_ms, t.generation"
+        " FROM @tasks AS t JOIN @sources AS s ON s.id = t.source, clock"
         " WHERE NOT s.dropped AND ($1 = '' OR s.name = $1) AND t.id > $2 AND CASE WHEN t.state = 2"
         " THEN 2 WHEN t.lease <> 0 AND t.due_ms > now THEN 1 ELSE 0 END = $3"
         " ORDER BY t.id LIMIT $4",
@@ -540,5 +545,31 @@ int quern__postgres_task_list(void *self, const char *source, int state, int64_t
     if (!rc)
         rc = give_tasks(r, state, fn, ud);
     quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_task_known(void *self, const char *source, const quern_str *keys, size_t n,
+                               uint8_t *known, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_array a;
+    quern__pg_result *r = NULL;
+    memset(known, 0, n);
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(source));
+    bind_keys(&p, &a, keys, n);
+    int rc = quern__postgres_query(self,
+                                   "SELECT k.place FROM unnest($2) WITH ORDINALITY AS k(key, place)"
+                                   " WHERE EXISTS (SELECT FROM @tasks AS t WHERE t.key = k.key"
+                                   " AND t.source = (SELECT id FROM @sources WHERE name = $1"
+                                   " AND NOT dropped))",
+                                   &p, QUERN__PG_AS_TEXT, &r, err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
+        int64_t place = quern__pg_get_int(r, i, 0);
+        if (place >= 1 && (uint64_t)place <= n)
+            known[place - 1] = 1;
+    }
+    quern__pg_clear(r);
+    quern__pg_array_dispose(&a);
     return rc;
 }

@@ -237,6 +237,8 @@ static int sweep_one(quern__sqlite *s, int64_t source, quern_error *err)
     if (!rc)
         rc = delete_slices(s, "DELETE FROM quern_runs WHERE source = ?1", source, err);
     if (!rc)
+        rc = delete_slices(s, "DELETE FROM quern_usage WHERE source = ?1", source, err);
+    if (!rc)
         rc = quern__sqlite_live_drop(s, source, err);
     if (!rc)
         rc = delete_slices(s,

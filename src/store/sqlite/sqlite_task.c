@@ -116,7 +116,7 @@ int quern__sqlite_task_put(void *self, const char *source, const quern_str *keys
 
 static const char task_columns[] =
     "t.id, s.name, t.key, t.reason, t.state, t.lease, t.attempts, t.created_ms, t.due_ms,"
-    " t.error, t.failed_ms";
+    " t.error, t.failed_ms, t.generation";
 
 typedef struct task_page {
     quern__arena arena;
@@ -133,6 +133,7 @@ static int read_task(quern__stmt *stmt, int64_t now, quern__arena *arena, quern_
     t->created_ms = quern__db_get_int(stmt, 7);
     t->due_ms = quern__db_get_int(stmt, 8);
     t->failed_ms = quern__db_get_int(stmt, 10);
+    t->generation = quern__db_get_int(stmt, 11);
     t->state = quern__db_get_int(stmt, 4) == QUERN_TASK_DEAD ? QUERN_TASK_DEAD
                : leased && t->due_ms > now                   ? QUERN_TASK_LEASED
                                                              : QUERN_TASK_READY;
@@ -305,7 +306,8 @@ static int settle_one(quern__sqlite *s, int64_t lease, const quern_task_end *e, 
                                " attempts = CASE WHEN again AND ?3 IN (0, 3) THEN 0"
                                "  WHEN ?3 = 2 THEN max(attempts - 1, 0) ELSE attempts END,"
                                " error = CASE WHEN ?3 IN (1, 3) THEN ?6 ELSE error END,"
-                               " failed_ms = CASE WHEN ?3 IN (1, 3) THEN ?4 ELSE failed_ms END"
+                               " failed_ms = CASE WHEN ?3 IN (1, 3) THEN ?4 ELSE failed_ms END,"
+                               " generation = CASE WHEN ?3 IN (1, 3) THEN ?7 ELSE generation END"
                                " WHERE id = ?1 AND lease = ?2",
                                &stmt, err);
         if (rc)
@@ -316,6 +318,7 @@ static int settle_one(quern__sqlite *s, int64_t lease, const quern_task_end *e, 
         quern__db_bind_int(s->own, stmt, 4, now);
         quern__db_bind_int(s->own, stmt, 5, (int64_t)e->delay_ms);
         quern__db_bind_text(s->own, stmt, 6, e->error);
+        quern__db_bind_int(s->own, stmt, 7, e->generation);
         rc = quern__db_run(s->own, stmt, err);
         changed = rc ? 0 : quern__db_changes(s->own);
     }
@@ -467,6 +470,27 @@ int quern__sqlite_task_list(void *self, const char *source, int state, int64_t a
     quern__buf_dispose(&sql);
     drop_page(&page);
     return rc;
+}
+
+int quern__sqlite_task_known(void *self, const char *source, const quern_str *keys, size_t n,
+                             uint8_t *known, quern_error *err)
+{
+    quern__sqlite *s = self;
+    int64_t id = 0;
+    int rc = quern__sqlite_source_id(s, source, &id, err);
+    for (size_t i = 0; i < n && rc >= 0; i++) {
+        quern__stmt *stmt;
+        rc = quern__db_prepare(s->own, "SELECT 1 FROM quern_tasks WHERE source = ?1 AND key = ?2",
+                               &stmt, err);
+        if (rc)
+            break;
+        quern__db_bind_int(s->own, stmt, 1, id);
+        quern__db_bind_text(s->own, stmt, 2, keys[i]);
+        rc = quern__db_step(s->own, stmt, err);
+        known[i] = rc == 1;
+        quern__db_finish(s->own, stmt);
+    }
+    return rc < 0 ? rc : QUERN_OK;
 }
 
 /* ---- revive and remove ---- */
