@@ -130,6 +130,8 @@ int cmd_status(cli *c, quern_error *err)
         rc = open_store(c, 1, &store, err);
     const char *list = quern_config_text(c->config, "list");
     const char *after = quern_config_text(c->config, "after");
+    if (strncmp(quern_config_origin(c->config, "after"), "--", 2) != 0)
+        after = NULL; /* in the file and the environment it is the command of work */
     if (rc == QUERN_OK && (list || after)) {
         rc = list ? show_documents(c, store, list, after, (uint32_t)limit, err)
                   : fail(err, QUERN_EINVAL, "status: --after goes with --list");

@@ -26,16 +26,24 @@ static void write_json(const quern_work_report *r)
         const char *key;
         uint64_t value;
     } fields[] = {
-        {"claimed", r->claimed},   {"done", r->done},           {"retried", r->retried},
-        {"released", r->released}, {"dead", r->dead},           {"lost", r->lost},
-        {"scans", r->scans},       {"processed", r->processed}, {"deleted", r->deleted},
-        {"failed", r->failed},     {"stale", r->stale},
+        {"claimed", r->claimed}, {"done", r->done},
+        {"retried", r->retried}, {"released", r->released},
+        {"dead", r->dead},       {"lost", r->lost},
+        {"scans", r->scans},     {"processed", r->processed},
+        {"deleted", r->deleted}, {"failed", r->failed},
+        {"stale", r->stale},     {"scheduled", r->scheduled},
+        {"syncs", r->syncs},     {"syncs_failed", r->syncs_failed},
     };
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
+    put_key("sync_status"); /* of the last command: its exit status, or minus a signal */
+    if (r->syncs)
+        put_real(r->sync_status);
+    else
+        put_text(NULL);
     put_key("last_error");
     put_text(r->last_error[0] ? r->last_error : NULL);
     put_end_object();
@@ -72,7 +80,13 @@ static void work_options(cli *c, quern_work_options *opt, quern_fill_options *fi
     opt->max_attempts = (uint32_t)quern_config_count(c->config, "max-attempts");
     opt->interval_ms = pause_of(quern_config_count(c->config, "interval"));
     opt->backstop_ms = pause_of(quern_config_count(c->config, "backstop-interval"));
+    opt->cron = quern_config_text(c->config, "cron");
+    opt->window_ms = pause_of(quern_config_count(c->config, "window"));
+    opt->max_per_run = pause_of(quern_config_count(c->config, "max-per-run"));
+    opt->after = quern_config_text(c->config, "after");
     opt->once = quern_config_flag(c->config, "once");
+    if (opt->once && !quern_config_is_set(c->config, "max-per-run"))
+        opt->max_per_run = -1; /* who calls it from a scheduler of his own expects all */
     opt->limit = quern_config_count(c->config, "limit");
     opt->fill = fill;
     opt->progress = on_progress;
@@ -90,10 +104,17 @@ int cmd_work(cli *c, quern_error *err)
     char **sources = NULL;
     size_t n = 0;
     QUERN_INIT(&report);
+    int64_t next = 0;
     work_options(c, &opt, &fill);
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
         rc = documents_only(c, err);
+    if (rc == QUERN_OK && opt.cron && quern_config_is_set(c->config, "interval"))
+        rc = fail(err, QUERN_EINVAL, "work: --cron and --interval exclude each other (%s, %s)",
+                  quern_config_origin(c->config, "cron"),
+                  quern_config_origin(c->config, "interval"));
+    if (rc == QUERN_OK && opt.cron)
+        rc = quern_cron_next(opt.cron, 0, &next, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)

@@ -21,6 +21,9 @@ typedef struct quern_work_report {
     uint64_t scans; /* of a source, to its end */
     uint64_t processed, deleted, failed, stale; /* documents, by tasks and scans */
     char last_error[256];
+    uint64_t scheduled;           /* tasks that limited runs have put */
+    uint64_t syncs, syncs_failed; /* runs of the command `after` */
+    int sync_status; /* of the last one: its exit status, or minus the signal that ended it */
 } quern_work_report;
 
 typedef struct quern_work_options {
@@ -34,9 +37,10 @@ typedef struct quern_work_options {
     /* From one scan to the next, a tenth of it more or less by chance; 0: 6 h, negative: no such scans. The first is
      * made at once. One worker of a store scans at a time; when it ends, another takes over and begins with a scan. */
     int64_t interval_ms;
-    int64_t
-        backstop_ms; /* a scan at the latest after this, whatever the interval; 0: 24 h, negative: off */
-    int once;        /* 1: one scan (unless both are off), all tasks that are due, and back */
+    /* a scan that takes all it finds at the latest after this, whatever the interval, a tenth more or less; 0: 24 h,
+     * negative: off */
+    int64_t backstop_ms;
+    int once;       /* 1: one scan (unless both are off), all tasks that are due, and back */
     uint64_t limit; /* at most so many tasks, then back; 0: no limit */
     /* how a source is filled that never was, and how large a document may be (its choice of documents, its progress and
      * its flag are not looked at); NULL: the defaults */
@@ -45,6 +49,23 @@ typedef struct quern_work_options {
                     void *ud); /* some times a second; non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
+    /* Scans at these times in place of the interval: five fields (minute, hour, day of the month, month, day of the week)
+     * or @hourly and such, in the time zone of the process, up to 20 s later by chance. One that was missed while no
+     * worker was there is made at the start, once. Where the clock is put forward, times in the gap come at its end; where
+     * it is put back they come once. NULL: by the interval. */
+    const char *cron;
+    /* A scan in between those of the backstop (the first one is of these as well) takes at most so many documents of each
+     * source: at least half of them the oldest that are pending, the others the newest of the window. The age is what
+     * the revision column says; without one that holds times or numbers, keys are taken to grow. Tasks are put for
+     * them, so that those that fail wait before they are tried again. 0: 100, with `once` no limit; negative: no
+     * limit. */
+    int64_t max_per_run;
+    int64_t window_ms; /* 0: 7 days, negative: all */
+    /* A line of the shell that is run before each scan, which begins when it has ended, whatever its exit status (that
+     * is told by the log and the report); what it prints goes to standard error. NULL: none. */
+    const char *after;
+    /* A lease under which nothing has been finished for so long is no longer renewed; 0: 10 min. */
+    uint32_t stall_ms;
 } quern_work_options;
 
 /* Works until it is cancelled (ECANCELLED: what was claimed is given back) or, with `once` or `limit`, until there is no
@@ -57,6 +78,11 @@ typedef struct quern_work_options {
  * once. */
 QUERN_API int quern_work(quern_store *s, quern_embedder *e, const quern_work_options *opt,
                          quern_work_report *report, quern_error *err);
+
+/* When a cron expression (as quern_work_options.cron) comes round next behind a time, both in Unix milliseconds; in the
+ * time zone of the process. EINVAL says what is wrong with it; the 30th of February is. */
+QUERN_API int quern_cron_next(const char *expression, int64_t after_ms, int64_t *next_ms,
+                              quern_error *err);
 
 #ifdef __cplusplus
 }

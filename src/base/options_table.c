@@ -155,8 +155,10 @@ static const quern_option options[] = {
      "status", 0,
      "Name the documents in that state, --limit of them (default: 100); the one source, or "
      "--source."},
-    {"after", "QUERN_AFTER", QUERN_OPTION_TEXT, "KEY", NULL, NULL, 0, 0, "status", 0,
-     "With --list: go on behind the document with this key."},
+    {"after", "QUERN_AFTER", QUERN_OPTION_TEXT, "KEY|COMMAND", NULL, NULL, 0, 0, "status work", 0,
+     "status --list: go on behind the document with this key; work: run this line of the shell "
+     "before "
+     "each scan, which begins when it has ended."},
     {"runs", "QUERN_RUNS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
      "Show what the last fills did instead."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
@@ -245,9 +247,23 @@ static const quern_option options[] = {
      "Scan once, work off the tasks that are due, and end: for cron and other schedulers."},
     {"interval", "QUERN_INTERVAL", QUERN_OPTION_DURATION, "TIME", "6h", NULL, 0, 31536000000.0,
      "work", 0, "From one scan of all rows to the next, about; the first is made at once. 0: off."},
+    {"cron", "QUERN_CRON", QUERN_OPTION_TEXT, "EXPRESSION", NULL, NULL, 0, 0, "work", 0,
+     "Scan at these times in place of --interval: five fields or @hourly and such, local time; one "
+     "that was missed is made up for at the start."},
+    {"window", "QUERN_WINDOW", QUERN_OPTION_DURATION, "TIME", "7d", NULL, 0, 315360000000.0, "work",
+     0,
+     "Which documents are new to a scan that may not take all: those whose revision is not older. "
+     "0: all."},
+    {"max-per-run", "QUERN_MAX_PER_RUN", QUERN_OPTION_COUNT, "N", "100", NULL, 0, 1000000, "work",
+     0,
+     "Documents of each source that such a scan takes, half of them at least the oldest that are "
+     "pending; the first scan and those of --backstop-interval take all, and so does --once "
+     "without "
+     "this. 0: no limit."},
     {"backstop-interval", "QUERN_BACKSTOP_INTERVAL", QUERN_OPTION_DURATION, "TIME", "24h", NULL, 0,
      31536000000.0, "work", 0,
-     "A scan at the latest after this, whatever --interval says. 0: off."},
+     "A scan that takes all it finds at the latest after about this, whatever --interval says. 0: "
+     "off."},
     {"claim", "QUERN_CLAIM", QUERN_OPTION_COUNT, "N", "250", NULL, 1, 10000, "work", 0,
      "Tasks taken at once."},
     {"lease", "QUERN_LEASE", QUERN_OPTION_DURATION, "TIME", "30s", NULL, 1000, 86400000, "work", 0,

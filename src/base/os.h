@@ -32,6 +32,7 @@ void quern__os_pages_free(void *p, size_t size);
 uint64_t quern__now_ns(void); /* monotonic */
 int64_t quern__wall_ms(void); /* Unix milliseconds, through the hook below */
 void quern__sleep_ms(uint32_t ms);
+int32_t quern__local_offset(int64_t at); /* seconds that local time is ahead of UTC then */
 /* Waits until a descriptor can be read, or the time is over, or a signal comes. */
 void quern__wait_readable(int fd, uint32_t ms);
 
@@ -96,6 +97,15 @@ int quern__lock_file(quern__lock **out, const char *path, uint32_t wait_ms, quer
 void quern__unlock_file(quern__lock *l);
 /* $HOME-style lookups; NULL when unset or empty. Only for default directories. */
 const char *quern__env(const char *name);
+
+/* ---- a command of the operator's ---- */
+typedef struct quern__child quern__child;
+/* Runs a line of the shell, without input; what it prints goes to standard error. One thread at a time. */
+int quern__child_start(quern__child **out, const char *command, quern_error *err);
+/* Has it ended? *status: its exit status, or minus the signal that ended it. */
+bool quern__child_ended(quern__child *c, int *status);
+/* Ends it and what it has started, at the latest after half a second, and frees. NULL is fine. */
+void quern__child_stop(quern__child *c);
 
 /* ---- threads ---- */
 typedef struct quern__mutex quern__mutex;

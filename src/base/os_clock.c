@@ -38,6 +38,13 @@ void quern__sleep_ms(uint32_t ms)
         ; /* what is left is in t */
 }
 
+int32_t quern__local_offset(int64_t at)
+{
+    time_t t = (time_t)at;
+    struct tm local;
+    return localtime_r(&t, &local) ? (int32_t)local.tm_gmtoff : 0;
+}
+
 /* Days to a date by the proleptic Gregorian calendar, in eras of 400 years that begin in March. */
 void quern__rfc3339(int64_t unix_ms, char out[25])
 {

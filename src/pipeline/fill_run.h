@@ -4,6 +4,7 @@
  *   fill.c        the entry; which generation; the order of things
  *   fill_aim.c    runs that build a generation, or refresh one; a generation that goes meanwhile
  *   fill_flow.c   reading, embedding and saving at the same time
+ *   fill_pick.c   which documents a scheduled run takes, when it may not take all
  *   fill_keys.c   documents that tasks name -> a batch, in place of a scan
  *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
  *   fill_build.c  the program's texts in place of the template's
@@ -17,6 +18,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/os.h"
+#include "pipeline/fill_pick.h"
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
@@ -40,7 +42,7 @@ enum fill_task_state {
 };
 typedef struct fill_task {
     quern_str key;
-    int64_t lease;
+    int64_t lease, generation;
     int state;
     char reason[200]; /* of FAILED */
 } fill_task;
@@ -55,6 +57,7 @@ typedef struct fill_aim {
     fill_task *
         tasks; /* when `refresh`: these documents alone, in the order of quern__fill_by_key; NULL: all */
     size_t n_tasks;
+    fill_pick *pick; /* nothing is embedded: what would be is offered to this; NULL */
     int (*between)(void *ud, quern_error *err); /* called between batches; NULL */
     void *ud;
 } fill_aim;

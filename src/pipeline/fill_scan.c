@@ -101,7 +101,12 @@ int quern__fill_take_row(const quern_row *row, void *ud)
     bool current = quern__is_done(row, &doc) && (doc.reason[0] || !refused_for_size(row));
     if (r->aim && r->aim->tasks && row->stamp.outcome == QUERN_OUTCOME_FAILED)
         current = false; /* who names it wants it tried again */
-    bool check = current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
+    fill_pick *pick = r->aim ? r->aim->pick : NULL;
+    if (pick && !current) {
+        r->counts.pending++;
+        return quern__pick_offer(pick, row->key, row->revision, r->err);
+    }
+    bool check = !pick && current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
     if (current && !check && !r->opt->force) {
         count_current(r, row);
         return QUERN_OK;
@@ -140,6 +145,10 @@ int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
                                   err);
         }
         quern__buf_dispose(&last);
+        if (rc == QUERN_OK && r->aim && r->aim->pick)
+            rc = quern__pick_weigh(r->aim->pick, r->s, r->recipe->spec.name, err);
+        if (rc == QUERN_OK && r->aim && r->aim->pick && r->aim->between)
+            rc = r->aim->between(r->aim->ud, err);
         if (rc == FILL_PAGE_FULL)
             return QUERN_OK;
         if (rc != QUERN_OK)

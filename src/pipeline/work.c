@@ -1,11 +1,10 @@
 /*
- * work.c — a worker's loop: tasks as they come, scans when they are due.
+ * work.c — a worker's loop: tasks as they come, scans when they are due (work_schedule.c).
  *
- * One worker of a store scans: the one that holds the lock "work", for as long as it lives; the others try for it every
- * few seconds, so that when it dies another scans soon. Each scan holds the lock of fill as well, so a fill by hand
- * and a worker never scan one source together. While a scan goes on (the first may take hours), tasks are worked on
- * between its batches: the store belongs to one thread, and nothing of the scan is open then. Rejected: a thread of its
- * own for scans, which would need a second store and a second share of memory.
+ * Each scan holds the lock of fill as well, so a fill by hand and a worker never scan one source together. While a scan
+ * goes on (the first may take hours), tasks are worked on between its batches: the store belongs to one thread, and
+ * nothing of the scan is open then. Rejected: a thread of its own for scans, which would need a second store and a second
+ * share of memory.
  */
 #include "pipeline/work_run.h"
 
@@ -23,8 +22,8 @@ enum {
     MOST_CLAIM = 10000,
     LEASE_MS = 30000,
     TICK_MS = 2000,
+    STALL_MS = 600000,
     ATTEMPTS = 10,
-    LEAD_MS = 5000, /* between tries to become the one that scans */
     TELL_MS = 200,
     NAP_MS = 50,
     WAIT_MS = 200,
@@ -32,6 +31,8 @@ enum {
 };
 static const int64_t INTERVAL_MS = 6 * 3600 * 1000;
 static const int64_t BACKSTOP_MS = 24 * 3600 * 1000;
+static const int64_t WINDOW_MS = 7 * 24 * (int64_t)3600 * 1000;
+static const int64_t MAX_PER_RUN = 100, MOST_PER_RUN = 1000000;
 
 void quern__work_count(work_run *w, const quern_fill_report *one)
 {
@@ -70,15 +71,14 @@ static int look_at(work_run *w, quern__recipe *recipe, const char *state, bool *
     quern_generation g;
     quern__fill_settings settings;
     quern_error inner;
-    int rc = w->s->table.generation_find(w->s->self, recipe->spec.name, state, &g, err);
-    if (rc == QUERN_ENOTFOUND)
+    int rc = w->s->table.generation_find(w->s->self, recipe->spec.name, state, &g, &inner);
+    if (rc == QUERN_ENOTFOUND) /* *err may hold what is wrong with another one */
         return QUERN_OK;
-    if (rc != QUERN_OK)
-        return rc;
-    rc = quern__recipe_check_generation(recipe, w->s, w->e, &g, &settings, &inner);
+    *there = *there || rc == QUERN_OK;
+    if (rc == QUERN_OK)
+        rc = quern__recipe_check_generation(recipe, w->s, w->e, &g, &settings, &inner);
     if (rc == QUERN_OK)
         ids[(*n)++] = g.id;
-    *there = true;
     if (rc != QUERN_OK && err)
         *err = inner;
     return rc == QUERN_EMISMATCH ? QUERN_OK : rc;
@@ -92,10 +92,13 @@ int quern__work_generations(work_run *w, const char *source, int64_t ids[2], siz
     bool there = false;
     *n = 0;
     int rc = quern__recipe_open(&recipe, w->s, source, err);
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK) {
         rc = look_at(w, recipe, "active", &there, ids, n, &why);
-    if (rc == QUERN_OK)
-        rc = look_at(w, recipe, "building", &there, ids, n, &why);
+        if (rc == QUERN_OK)
+            rc = look_at(w, recipe, "building", &there, ids, n, &why);
+        if (rc != QUERN_OK && err)
+            *err = why;
+    }
     if (rc == QUERN_OK && !there)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0, "source %s: not filled yet", source);
     else if (rc == QUERN_OK && *n == 0)
@@ -115,120 +118,6 @@ int quern__work_first(work_run *w, const char *source, quern_error *err)
     return rc;
 }
 
-/* ---- scans ---- */
-
-static int between(void *ud, quern_error *err)
-{
-    work_run *w = ud;
-    size_t n = 0;
-    int rc = quern__work_tell(w, false, err);
-    if (rc == QUERN_OK && quern__now_ns() - w->tasks_ns >= (uint64_t)w->opt.tick_ms * 1000000 / 2)
-        rc = quern__work_tasks(w, &n, err);
-    return rc;
-}
-
-static int told(const quern_fill_progress *p, void *ud)
-{
-    (void)p;
-    return quern__work_tell(ud, false, NULL) != QUERN_OK;
-}
-
-static int scan_generation(work_run *w, const char *source, int64_t id, quern_error *err)
-{
-    quern_fill_report one;
-    quern_fill_options o = w->fill;
-    fill_aim aim = {.refresh = true, .generation = id, .between = between, .ud = w};
-    QUERN_INIT(&one);
-    o.progress = told;
-    o.progress_ud = w;
-    int rc = quern__fill_source(w->s, w->e, &o, &aim, source, &one, err);
-    quern__work_count(w, &one);
-    w->report->failed += one.failed;
-    return rc == QUERN_EPARTIAL ? QUERN_OK : rc;
-}
-
-static int scan_source(work_run *w, const char *source, quern_error *err)
-{
-    int64_t ids[2];
-    size_t n = 0;
-    int rc = quern__work_generations(w, source, ids, &n, err);
-    if (rc == QUERN_ENOTFOUND) {
-        rc = quern__work_first(w, source, err);
-        if (rc == QUERN_OK || rc == QUERN_EPARTIAL)
-            rc = quern__work_generations(w, source, ids, &n, err);
-    }
-    for (size_t i = 0; i < n && rc == QUERN_OK; i++)
-        rc = scan_generation(w, source, ids[i], err);
-    w->report->scans += rc == QUERN_OK;
-    return rc;
-}
-
-/* What is wrong with one source, beside which the others can be scanned. */
-static bool is_source_fault(int rc)
-{
-    return rc == QUERN_ENOTFOUND || rc == QUERN_EBUSY || rc == QUERN_EMISMATCH ||
-           rc == QUERN_EINVAL || rc == QUERN_EUNSUPPORTED;
-}
-
-static int scan_all(work_run *w, quern_error *err)
-{
-    char **names = NULL;
-    size_t n = 0;
-    int rc = QUERN_OK;
-    if (!w->opt.n_sources)
-        rc = quern__source_names(w->s, &names, &n, err);
-    size_t sources = names ? n : w->opt.n_sources;
-    for (size_t i = 0; i < sources && rc == QUERN_OK; i++) {
-        const char *source = names ? names[i] : w->opt.sources[i];
-        rc = scan_source(w, source, err);
-        if (is_source_fault(rc)) {
-            quern__work_note(w, source, rc, err->msg);
-            w->report->failed += rc != QUERN_EBUSY;
-            rc = QUERN_OK;
-        }
-    }
-    quern__names_free(names, n);
-    return rc;
-}
-
-/* When the next scan is due: never, or after the shorter of the two times, a tenth of it more or less. */
-static void plan_scan(work_run *w)
-{
-    int64_t after = w->opt.interval_ms;
-    if (after < 0 || (w->opt.backstop_ms > 0 && w->opt.backstop_ms < after))
-        after = w->opt.backstop_ms;
-    w->scan_ns = UINT64_MAX;
-    if (after > 0)
-        w->scan_ns = quern__now_ns() + (uint64_t)((0.9 + 0.2 * (double)quern__rng_float(&w->rng)) *
-                                                  (double)after * 1e6);
-}
-
-/* Scans if that is our office and it is time. */
-static int scan_when_due(work_run *w, quern_error *err)
-{
-    uint64_t now = quern__now_ns();
-    if (w->opt.interval_ms < 0 && w->opt.backstop_ms < 0)
-        return QUERN_OK;
-    if (!w->leader && now >= w->lead_ns) {
-        quern_error inner;
-        int rc = w->s->table.lock(w->s->self, "work", 0, &w->leader, &inner);
-        w->lead_ns = now + (uint64_t)LEAD_MS * 1000000;
-        w->scan_ns = 0;
-        if (rc != QUERN_OK && rc != QUERN_EBUSY) {
-            *err = inner;
-            return rc;
-        }
-    }
-    if (!w->leader || now < w->scan_ns)
-        return QUERN_OK;
-    int rc = scan_all(w, err);
-    if (rc != QUERN_OK)
-        return rc;
-    w->faults = 0;
-    plan_scan(w);
-    return QUERN_OK;
-}
-
 /* ---- the loop ---- */
 
 /* lightly: a sign that there is something new ends it. */
@@ -246,7 +135,7 @@ static int nap(work_run *w, uint32_t ms, bool lightly, quern_error *err)
             quern__sleep_ms((uint32_t)QUERN__MIN(left, (uint64_t)NAP_MS));
         if (rc == QUERN_OK)
             rc = quern__work_tell(w, false, err);
-        if (woken)
+        if (woken || (w->sync && lightly)) /* its end is to be seen soon */
             break;
     }
     return rc;
@@ -272,7 +161,7 @@ static int loop(work_run *w, quern_error *err)
 {
     for (;;) {
         size_t n = 0;
-        int rc = bear(w, scan_when_due(w, err), err);
+        int rc = bear(w, quern__work_scan(w, err), err);
         if (rc == QUERN_OK) {
             rc = quern__work_tasks(w, &n, err);
             w->faults = rc == QUERN_OK && n ? 0 : w->faults;
@@ -280,9 +169,9 @@ static int loop(work_run *w, quern_error *err)
         }
         if (rc == QUERN_OK)
             rc = quern__work_tell(w, n > 0, err);
-        if (rc != QUERN_OK || limit_reached(w) || (w->opt.once && n == 0))
+        if (rc != QUERN_OK || limit_reached(w) || (w->opt.once && n == 0 && !w->sync))
             return rc;
-        if (n < w->opt.claim && !w->opt.once)
+        if (n < w->opt.claim && (!w->opt.once || w->sync))
             rc = nap(w, w->opt.tick_ms, true, err);
         if (rc != QUERN_OK)
             return rc;
@@ -305,6 +194,16 @@ static int settle_options(work_run *w, quern_error *err)
     o->max_attempts = o->max_attempts ? o->max_attempts : ATTEMPTS;
     o->interval_ms = o->interval_ms ? o->interval_ms : INTERVAL_MS;
     o->backstop_ms = o->backstop_ms ? o->backstop_ms : BACKSTOP_MS;
+    o->window_ms = o->window_ms ? o->window_ms : WINDOW_MS;
+    o->max_per_run = o->max_per_run ? o->max_per_run : o->once ? -1 : MAX_PER_RUN;
+    o->stall_ms = o->stall_ms ? o->stall_ms : STALL_MS;
+    if (o->max_per_run > MOST_PER_RUN)
+        return quern__fail(err, QUERN_EINVAL, o->max_per_run,
+                           "%lld documents in one run: at most %lld, or no limit",
+                           (long long)o->max_per_run, (long long)MOST_PER_RUN);
+    w->by_cron = o->cron && *o->cron;
+    if (w->by_cron && quern__cron_parse(&w->cron, o->cron, err) != QUERN_OK)
+        return QUERN_EINVAL;
     QUERN_INIT(&w->fill);
     if (o->fill)
         memcpy(&w->fill, o->fill, QUERN__MIN(o->fill->struct_size, sizeof w->fill));
@@ -342,9 +241,8 @@ int quern_work(quern_store *s, quern_embedder *e, const quern_work_options *opt,
     int rc = settle_options(&w, &fault);
     if (rc == QUERN_OK)
         rc = loop(&w, &fault);
-    if (w.leader)
-        s->table.unlock(s->self, w.leader);
-    if (rc == QUERN_OK && (sum.failed || sum.dead || sum.retried))
+    quern__work_retire(&w);
+    if (rc == QUERN_OK && (sum.failed || sum.dead || sum.retried || sum.syncs_failed))
         rc = quern__fail(&fault, QUERN_EPARTIAL, (int64_t)(sum.failed + sum.dead + sum.retried),
                          "%llu documents failed and %llu tasks have to be tried again: %s",
                          (unsigned long long)(sum.failed + sum.dead),

@@ -121,6 +121,7 @@ static quern_task_end end_of(work_run *w, const held_task *k, const fill_task *t
     quern_task_end e = {.id = k->id, .kind = QUERN_TASK_DONE};
     if (t->state == FILL_TASK_DONE)
         return e;
+    e.generation = t->generation;
     if (t->state == FILL_TASK_FAILED) {
         e.kind = QUERN_TASK_GIVE_UP;
         e.error = whole_characters(t->reason, 400);
@@ -185,9 +186,12 @@ static int settle(helping *h, const held_task *tasks, const fill_task *states, s
 static int keep_lease(const quern_fill_progress *p, void *ud)
 {
     work_run *w = ud;
-    (void)p;
-    uint64_t now = quern__now_ns();
-    if (now - w->renewed_ns > (uint64_t)w->opt.lease_ms * 1000000 / 3) {
+    uint64_t now = quern__now_ns(), moved = p->done + p->failed + p->chunks + p->tokens;
+    if (moved != w->moved)
+        w->moved_ns = now;
+    w->moved = moved;
+    bool stalled = now - w->moved_ns > (uint64_t)w->opt.stall_ms * 1000000;
+    if (!stalled && now - w->renewed_ns > (uint64_t)w->opt.lease_ms * 1000000 / 3) {
         uint64_t held = 0;
         quern_error inner;
         /* a renewal that fails is tried again at once; a lease that is lost is found by the fence */
@@ -250,7 +254,7 @@ static int run_source(work_run *w, const char *source, const held_task *tasks, f
     for (size_t g = 0; g < generations && rc == QUERN_OK; g++) {
         bool ended = false;
         for (size_t i = 0; i < n; i++)
-            one[i] = (fill_task){.key = tasks[i].key, .lease = w->lease};
+            one[i] = (fill_task){.key = tasks[i].key, .lease = w->lease, .generation = ids[g]};
         rc = run_generation(w, source, ids[g], one, n, &ended, err);
         for (size_t i = 0; i < n && !ended; i++)
             worse(&states[i], &one[i]);
@@ -348,7 +352,7 @@ int quern__work_tasks(work_run *w, size_t *n, quern_error *err)
         h.n = 0;
         rc = w->s->table.task_claim(w->s->self, source, most, w->opt.lease_ms, &w->lease, take_task,
                                     &h, err);
-        w->renewed_ns = quern__now_ns();
+        w->renewed_ns = w->moved_ns = quern__now_ns();
         w->report->claimed += h.n;
         *n += h.n;
         most -= h.n;

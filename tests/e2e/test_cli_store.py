@@ -338,7 +338,8 @@ class EveryFlag(TableTest):
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
-        "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "query-timeout": "9s"}
+        "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "query-timeout": "9s",
+        "cron": "@daily", "window": "2d", "max-per-run": "5"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
@@ -384,7 +385,7 @@ class EveryFlag(TableTest):
         if command.startswith("generation ") and command != "generation sql":
             given += self.generation(command, option)
         if option in ("list", "after"):
-            given += ["--source", "books"] + ["--list", "pending"] * (option == "after")
+            given += ["--source", "books"] + ["--list", "pending"] * (option == "after" and command == "status")
         if command == "migrate" and option == "down":
             given += ["--dry-run"]
         if command == "similar" and option != "source" or command == "search" and option == "where":
@@ -432,7 +433,7 @@ class EveryFlag(TableTest):
                 continue
             self.prepare(command)
             value = {"model": self.model, "format": "json" if command == "embed" else "auto",
-                     "source": "documents" if command == "add" else "books"}.get(option, self.VALUES.get(option))
+                     "source": "documents" if command == "add" else "books", "after": "1" if command == "status" else "true"}.get(option, self.VALUES.get(option))
             value = "1" if (command, option) == ("requeue", "key") else value
             words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
             if command == "source set" and option == "query":

@@ -229,12 +229,12 @@ int quern__postgres_forget(void *self, const char *source, const quern_str *keys
                            uint64_t *documents, quern_error *err);
 int quern__postgres_run_put(void *self, const quern_run *run, quern_error *err);
 int quern__postgres_usage_each(void *self, const char *source, size_t days,
-                             int (*fn)(const quern_usage *usage, void *ud), void *ud,
-                             quern_error *err);
+                               int (*fn)(const quern_usage *usage, void *ud), void *ud,
+                               quern_error *err);
 int quern__postgres_mark_get(void *self, const char *name, int64_t *value, quern_error *err);
 int quern__postgres_mark_put(void *self, const char *name, int64_t value, quern_error *err);
 int quern__postgres_task_known(void *self, const char *source, const quern_str *keys, size_t n,
-                             uint8_t *known, quern_error *err);
+                               uint8_t *known, quern_error *err);
 int quern__postgres_run_each(void *self, const char *source, size_t limit,
                              int (*fn)(const quern_run *run, void *ud), void *ud, quern_error *err);
 int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quern_error *err);

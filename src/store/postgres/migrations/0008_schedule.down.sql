@@ -1,4 +1,4 @@
-ALTER TABLE tasks DROP COLUMN generation;
-ALTER TABLE runs DROP COLUMN calls;
-DROP TABLE usage;
-DROP TABLE marks;
+ALTER TABLE @tasks DROP COLUMN generation;
+ALTER TABLE @runs DROP COLUMN calls;
+DROP TABLE @usage;
+DROP TABLE @marks;

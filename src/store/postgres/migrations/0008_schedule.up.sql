@@ -1,11 +1,11 @@
 -- When scheduled scans last began, so that one that was missed is made up for.
-CREATE TABLE marks (
+CREATE TABLE @marks (
     name  text PRIMARY KEY,
     value bigint NOT NULL
 );
 
 -- What the embedder was used for, a day (of UTC) and source; longer than the log of fills goes back.
-CREATE TABLE usage (
+CREATE TABLE @usage (
     source    bigint NOT NULL,
     day       bigint NOT NULL, -- since 1970-01-01
     runs      bigint NOT NULL,
@@ -16,7 +16,7 @@ CREATE TABLE usage (
     tokens    bigint NOT NULL,
     PRIMARY KEY (source, day)
 );
-ALTER TABLE runs ADD COLUMN calls bigint NOT NULL DEFAULT 0;
+ALTER TABLE @runs ADD COLUMN calls bigint NOT NULL DEFAULT 0;
 
 -- Which generation a task's document failed in, last.
-ALTER TABLE tasks ADD COLUMN generation bigint NOT NULL DEFAULT 0;
+ALTER TABLE @tasks ADD COLUMN generation bigint NOT NULL DEFAULT 0;
