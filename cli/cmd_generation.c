@@ -365,6 +365,29 @@ static void activate_answer(const cli *c, int64_t id, const quern_activate_repor
     }
 }
 
+/* --force is for what was missed, not for a file that is no report on this generation. */
+static int pass_gate(const cli *c, const quern_generation_row *r, int force, quern_error *err)
+{
+    const char *path = quern_config_text(c->config, "report");
+    if (!path)
+        return QUERN_OK;
+    int rc = quern_report_check_file(path, r->source, r->fingerprint, err);
+    if (rc != QUERN_OK && strcmp(quern_error_code(err), "gate_missed") == 0) {
+        char line[700];
+        snprintf(line, sizeof line, "%s; %s", err->msg,
+                 force ? "switching anyway" : "--force to switch anyway");
+        if (!force) {
+            fail(err, rc, "%s", line);
+            err->code = "gate_missed";
+            return rc;
+        }
+        if (!c->quiet)
+            out_log(QUERN_LOG_WARN, "generation", line);
+        rc = QUERN_OK;
+    }
+    return rc;
+}
+
 int cmd_generation_activate(cli *c, quern_error *err)
 {
     quern_store *store = NULL;
@@ -380,6 +403,8 @@ int cmd_generation_activate(cli *c, quern_error *err)
         rc = open_list(c, store, &id, &l, err);
     if (rc == QUERN_OK && !id)
         rc = choose_building(l, c, &id, err);
+    if (rc == QUERN_OK)
+        rc = pass_gate(c, find(l, id), force, err);
     if (rc == QUERN_OK)
         rc = quern_generation_activate(store, id, force, c->cancel, &report, err);
     if (rc == QUERN_OK)

@@ -306,18 +306,28 @@ void out_log_line(const quern_log_line *l, void *ud)
     fputs(line, stderr); /* one call, so that lines of several threads stay whole */
 }
 
+/* Where lines of the log are JSON, this is one of them, with the error as a member more. */
 void out_error(const char *code, const char *message)
 {
-    char line[5200];
+    char line[5200], record[2600] = "", time[25];
     char *clean = NULL; /* arguments that are not UTF-8 stand in messages as they came */
     quern_str text = quern_str_of(message);
     if (quern_utf8_check(text) != text.len)
         quern_utf8_replace(&clean, &text.len, text, NULL);
-    size_t used = put_member(line, sizeof line - 4, 0, "code", code);
-    used = put_member(line, sizeof line - 4, used, "message", clean ? clean : message);
+    if (log_format == OUT_LOG_JSON) {
+        term_timestamp(time);
+        size_t used = put_member(record, sizeof record - 2, 0, "time", time);
+        used = put_member(record, sizeof record - 2, used, "level", "error");
+        used = put_member(record, sizeof record - 2, used, "component", "cli");
+        used = put_member(record, sizeof record - 2, used, "message", clean ? clean : message);
+        record[used] = ','; /* the first member comes with a comma in front of it, too */
+        record[used + 1] = '\0';
+    }
+    size_t used = put_member(line, sizeof line, 0, "code", code);
+    used = put_member(line, sizeof line, used, "message", clean ? clean : message);
+    line[used] = '\0';
     quern_free(clean);
-    line[used] = '\0'; /* the first member comes with a comma in front of it */
-    fprintf(stderr, "{\"error\":{%s}}\n", line + 1);
+    fprintf(stderr, "{%s\"error\":{%s}}\n", *record ? record + 1 : "", line + 1);
 }
 
 void out_log(int level, const char *component, const char *message)

@@ -72,7 +72,7 @@ _quern()
         "forget") flags="--db --store --schema --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --schema --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --schema --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --where --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "generation activate") flags="--db --store --schema --source --force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "generation activate") flags="--db --store --schema --source --force --report --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation retire") flags="--db --store --schema --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --schema --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation sql") flags="--db --store --schema --kind --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -459,6 +459,20 @@ static int generation_retire(void *self, int64_t id, quern_error *err)
     return QUERN_OK;
 }
 
+static int generation_resume(void *self, int64_t id, quern_error *err)
+{
+    generation *g = find_generation(self, id);
+    if (!g)
+        return fail(err, QUERN_ENOTFOUND, "there is no such generation%s", "");
+    if (strcmp(g->g.state, "retired") != 0 || vectors_of(self, id) == 0)
+        return fail(err, QUERN_EMISMATCH, "nothing of it could be used again%s", "");
+    if (in_state(self, g->source, "building"))
+        return fail(err, QUERN_EEXISTS, "another one is being built%s", "");
+    set_state(g, "building");
+    g->g.activated_ms = g->g.retired_ms = 0;
+    return QUERN_OK;
+}
+
 /* ---- stamps and vectors ---- */
 
 static void forget(memory *m, int64_t g, quern_str key)
@@ -1048,6 +1062,7 @@ static const quern_store_table table = {
     .generation_purge = generation_purge,
     .generation_each = generation_each,
     .generation_retire = generation_retire,
+    .generation_resume = generation_resume,
     .requeue = requeue,
     .forget = forget_keys,
     .save = save,

@@ -18,6 +18,7 @@
 
 #include "quern/chunk.h"
 #include "quern/embedder.h"
+#include "quern/eval.h"
 #include "quern/generation.h"
 #include "quern/model.h"
 #include "quern/options.h"

@@ -221,7 +221,11 @@ static const quern_option options[] = {
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-activate",
      0,
      "fill: embed again what is current already; generation activate: switch though documents are "
-     "missing."},
+     "missing or a threshold of --report is."},
+    {"report", "QUERN_REPORT", QUERN_OPTION_TEXT, "FILE", NULL, NULL, 0, 0, "generation-activate",
+     0,
+     "Switch only when this report of an evaluation is about the generation and its thresholds are "
+     "reached."},
     {"force-active", "QUERN_FORCE_ACTIVE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "generation-retire", 0, "Retire the generation that serves searches, too."},
     {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,

@@ -53,6 +53,51 @@ static bool made_by(const quern_generation *g, const char *fingerprint)
     return strcmp(g->fingerprint, fingerprint) == 0;
 }
 
+/* ---- a retired generation of the same fingerprint: what it holds need not be embedded again ---- */
+
+typedef struct retired_one {
+    const char *fingerprint;
+    quern_generation g; /* id 0: none */
+} retired_one;
+
+static int take_retired(const char *source, const quern_generation *g, void *ud)
+{
+    retired_one *f = ud;
+    (void)source;
+    if (strcmp(g->state, "retired") == 0 && g->chunks && made_by(g, f->fingerprint) &&
+        g->retired_ms >= f->g.retired_ms)
+        f->g = *g;
+    return QUERN_OK;
+}
+
+/* Only a build takes one up: whoever retired it by hand does not get it back from a fill. One that is being purged is not
+ * used, and no fault. */
+static int resume_generation(fill_run *r, const char *fingerprint, bool *resumed, quern_error *err)
+{
+    const quern_store_table *t = &r->s->table;
+    retired_one f = {.fingerprint = fingerprint};
+    quern_error local = {0};
+    *resumed = false;
+    if (!r->aim || !t->generation_each || !t->generation_resume)
+        return QUERN_OK;
+    int rc = t->generation_each(r->s->self, r->recipe->spec.name, take_retired, &f, err);
+    if (rc != QUERN_OK || f.g.id == 0)
+        return rc;
+    rc = quern__fill_same_dimensions(r, &f.g, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (!r->opt->dry_run)
+        rc = t->generation_resume(r->s->self, f.g.id, &local);
+    *resumed = rc == QUERN_OK;
+    if (*resumed) {
+        r->generation = f.g;
+        snprintf(r->generation.state, sizeof r->generation.state, "building");
+    } else if (rc != QUERN_EMISMATCH && rc != QUERN_ENOTFOUND && err) {
+        *err = local;
+    }
+    return rc == QUERN_EMISMATCH || rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+}
+
 static int build_generation(fill_run *r, const char *fingerprint, bool activate, quern_error *err)
 {
     quern_generation g = {.dimensions = quern_embedder_dimensions(r->e)};
@@ -134,8 +179,11 @@ static int choose_generation(fill_run *r, quern_error *err)
         snprintf(r->generation.state, sizeof r->generation.state, "active");
         return r->s->table.generation_activate(r->s->self, building.id, err);
     }
-    if (r->opt->dry_run)
-        return QUERN_OK;
+    bool resumed = false;
+    if (!has_building)
+        rc = resume_generation(r, fingerprint, &resumed, err);
+    if (rc != QUERN_OK || resumed || r->opt->dry_run)
+        return rc;
     if (has_building)
         rc = quern__purge_generation(r->s, building.id, r->opt->cancel, err);
     if (rc == QUERN_OK)

@@ -265,8 +265,11 @@ static int activate(quern_store *s, int64_t id, int force, const quern_cancel *c
     int rc = quern__generation_at_id(s, id, &at, err);
     if (rc == QUERN_OK && strcmp(at.g.state, "building") != 0)
         rc = quern__fail(err, QUERN_EMISMATCH, id,
-                         "generation %" PRId64 " is %s; only a building one can be activated", id,
-                         at.g.state);
+                         "generation %" PRId64 " is %s; only a building one can be activated%s", id,
+                         at.g.state,
+                         strcmp(at.g.state, "retired") == 0
+                             ? ", and `quern generation build` under its settings makes it one"
+                             : "");
     if (rc == QUERN_OK) {
         quern_error none = {0};
         rc = s->table.generation_find(s->self, at.source, "active", &active, &none);

@@ -41,7 +41,8 @@ typedef struct quern__recipe {
     size_t *meta_column; /* their places in columns */
     /* Of built-in documents, what comes back with a hit by itself: places in columns; SIZE_MAX of others' rows. */
     size_t detail[QUERN__DETAILS];
-    quern_read read;   /* generation 0 until the caller sets it; source: &spec, or one with a longer predicate */
+    quern_read
+        read; /* generation 0 until the caller sets it; source: &spec, or one with a longer predicate */
     const char *scope; /* of the generation at hand, NULL: the whole source */
     quern__arena arena;
 } quern__recipe;

@@ -437,6 +437,39 @@ static int generations_are_listed_and_retired(suite *s)
     return QUERN_OK;
 }
 
+static int retired_ones_are_resumed(suite *s)
+{
+    int64_t first, second, empty;
+    uint8_t stored[MOST];
+    intent w = {.answer = 1};
+    quern_generation g;
+    quern_tally tally;
+    int more = 1;
+    if (!s->t->generation_retire || !s->t->generation_resume)
+        return QUERN_OK; /* a store may lack them */
+    BEGIN(2, &first);
+    MUST(save(s, first, 2, 3, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_resume, first) == QUERN_EMISMATCH); /* it is building */
+    MUST(CALL(generation_activate, first) == QUERN_OK);
+    MUST(CALL(generation_resume, first) == QUERN_EMISMATCH);
+    MUST(CALL(generation_retire, first) == QUERN_OK && build(s, &second) == QUERN_OK);
+    MUST(CALL(generation_resume, first) == QUERN_EEXISTS);
+    MUST(CALL(generation_activate, second) == QUERN_OK);
+    MUST(CALL(generation_resume, first) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "building", &g) == QUERN_OK && g.id == first);
+    MUST(g.chunks == 6 && g.activated_ms == 0 && g.retired_ms == 0);
+    MUST(CALL(tally, first, &tally) == QUERN_OK && tally.ok == 2 && tally.vectors == 6);
+    MUST(save(s, first, 1, 1, 0, &w, stored) == QUERN_OK && stored[0] == 1);
+    MUST(CALL(generation_activate, first) == QUERN_OK);
+    MUST(CALL(generation_find, "items", "retired", &g) == QUERN_OK && g.id == second);
+    MUST(CALL(generation_resume, second) == QUERN_EMISMATCH); /* there is nothing in it */
+    while (more)
+        MUST(CALL(generation_purge, second, &more) == QUERN_OK);
+    MUST(CALL(generation_resume, second) == QUERN_ENOTFOUND);
+    MUST(build(s, &empty) == QUERN_OK);
+    return QUERN_OK;
+}
+
 /* Only for a store that has indexes of its own. Documents 1..9 of two chunks, all in one direction. */
 static int near_vectors_are_the_stored_ones(suite *s)
 {
@@ -1071,6 +1104,7 @@ static const suite_rule rules[] = {
     RULE(a_purge_takes_all_of_one),
     RULE(generations_do_not_mix),
     RULE(generations_are_listed_and_retired),
+    RULE(retired_ones_are_resumed),
     RULE(near_vectors_are_the_stored_ones),
     RULE(words_are_of_the_last_save),
     RULE(a_removed_source_takes_everything),

@@ -275,6 +275,7 @@ class Tables(TableTest):
         self.assertEqual((answer.json["failed"], answer.json["done"]), (2, 1))
         records = [json.loads(line) for line in answer.message.splitlines()]  # one line for each, and the end
         self.assertEqual({record["level"] for record in records}, {"warn", "error"})
+        self.assertEqual(records[-1]["error"], {"code": "partial", "message": records[-1]["message"]})
         failed = next(record for record in records if record.get("key") == '"c"')
         self.assertEqual((failed["source"], failed["code"]), ("odd", "EFORMAT"))
         self.assertEqual(self.quern("fill", "--quiet").out, b"")
@@ -339,7 +340,7 @@ class EveryFlag(TableTest):
         "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "query-timeout": "9s",
-        "cron": "@daily", "window": "2d", "max-per-run": "5"}
+        "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
     RUNS = {
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
@@ -378,6 +379,10 @@ class EveryFlag(TableTest):
         if command == "generation list":
             return []
         given = [self.ok("generation", "build", "--json", *build, *store).json["generation"]]
+        if option == "report":
+            g = self.ok("generation", "list", "--json", *store).json["generations"][-1]
+            self.write("report.json", json.dumps({"format": "quern-eval/1", "source": "books", "fingerprint": g["fingerprint"],
+                                                  "queries": 1, "metrics": {"r": 1}, "thresholds": {"r": 1}, "passed": True}))
         return given + [a for a in ("--yes",) if option != a[2:] and command != "generation activate"]
 
     def arguments(self, command, option):

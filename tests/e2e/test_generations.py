@@ -1,4 +1,5 @@
 """generation list, build, activate, retire, purge and requeue, on SQLite and on PostgreSQL; two models, one table."""
+import json
 import os
 import shutil
 import sqlite3
@@ -152,6 +153,34 @@ class Generations(test_postgres.PostgresTest):
         for url in self.urls:
             answer = self.refused(exit_code, "", *args, "--json", "--db", url, env={"QUERN_MODEL": model})
             self.assertEqual(answer.error["code"], code)
+
+    def test_a_report_is_a_gate(self):
+        self.each("fill")
+        self.each("generation", "build", "--source", "items", model="second")
+        (_, new) = self.generations()
+        report = {"format": "quern-eval/1", "source": "items", "fingerprint": new["fingerprint"], "queries": 3,
+                  "metrics": {"recall@10": 0.5, "mrr@10": 1}, "thresholds": {"recall@10": 0.75}, "passed": False}
+        activate = ("generation", "activate", "--source", "items", "--report", "r.json")
+        self.all_refused(4, "r.json", *activate)
+        for wrong, code, saying in (({"fingerprint": "0" * 64}, 1, "about fingerprint 000000000000"), ({"passed": True}, 1, "contradicts itself"),
+                                    ({"metrics": {}}, 1, "not measured: recall@10"), ({"source": "other"}, 1, "about source other")):
+            self.write("r.json", json.dumps({**report, **wrong}))
+            self.all_refused(code, saying, *activate)
+            self.all_refused(code, saying, *activate, "--force")
+        self.write("r.json", json.dumps(report))
+        self.all_refused(1, "r.json: the report's recall@10 is 0.5000, below its threshold of 0.7500; --force", *activate)
+        self.assert_error(1, "gate_missed", *activate)
+        self.assertEqual(self.states(), ["active", "building"])
+        for answer in self.each(*activate, "--force"):
+            self.assertIn("below its threshold of 0.7500; switching anyway", answer.message)
+        self.assertEqual(self.states(), ["retired", "active"])
+        # and the way back: what was retired is built on, and switched to when its own report is good
+        for answer in self.each("generation", "build", "--source", "items", "--json"):
+            self.assertEqual((answer.json["processed"], answer.json["done"]), (0, ROWS))
+        self.write("r.json", json.dumps({**report, "fingerprint": self.generations()[0]["fingerprint"], "metrics": {"recall@10": 0.75},
+                                         "passed": True}))
+        self.each(*activate)
+        self.assertEqual(self.states(), ["active", "retired"])
 
     def test_codes_of_errors(self):
         self.assert_error(4, "not_enabled", "search", "ban")

@@ -37,7 +37,7 @@ LIBRARIES = {
     "zip.h": ("src/shelf/",),
     "openssl/": ("src/base/sha256.c",),
     "jansson.h": ("src/format/", "src/shelf/", "src/store/", "src/pipeline/", "src/embedder/",
-                  "src/text/", "src/search/"),
+                  "src/text/", "src/search/", "src/eval/"),
     "ini.h": ("src/base/",),
 }
 

@@ -226,6 +226,9 @@ typedef struct quern_store_table {
     /* Building or active becomes retired; nothing is saved into it from then on. EMISMATCH when it is retired already,
      * ENOTFOUND. May be NULL. */
     int (*generation_retire)(void *self, int64_t id, quern_error *err);
+    /* Retired becomes building again, with the stamps and vectors it has. EMISMATCH: it is not retired, holds nothing, or
+     * a purge has begun on it; EEXISTS: the source has a building one; ENOTFOUND. May be NULL. */
+    int (*generation_resume)(void *self, int64_t id, quern_error *err);
     /* Bytes in use now, of which only the difference before and after a purge means something. May be NULL. */
     int (*space)(void *self, uint64_t *bytes, quern_error *err);
 

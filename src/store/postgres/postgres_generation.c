@@ -427,6 +427,58 @@ int quern__postgres_generation_retire(void *self, int64_t id, quern_error *err)
     return quern__pg_transact(s->own, QUERN__PG_WRITE, retire, &c, err);
 }
 
+/* A purge notes that there are no chunks before it takes the first; a table that is lost can be made again for a
+ * generation in use only. */
+static int resume(void *ud, quern_error *err)
+{
+    changing *c = ud;
+    quern__pg_generation g;
+    quern__pg_params p;
+    int64_t there = 0, changed = 0;
+    /* the source's row first, as for activate */
+    int rc = run_on(c,
+                    "SELECT 1 FROM @sources WHERE id = (SELECT source FROM @generations WHERE"
+                    " id = $1) FOR UPDATE",
+                    0, NULL, err);
+    if (!rc)
+        rc = quern__postgres_generation_get(c->s, c->id, false, &g, err);
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, c->id);
+    if (!rc)
+        rc = quern__postgres_scalar(c->s,
+                                    "SELECT id FROM @generations WHERE state = 'building' AND"
+                                    " source = (SELECT source FROM @generations WHERE id = $1)",
+                                    &p, &there, err);
+    if (rc == 1 && strcmp(g.state, "retired") == 0)
+        return quern__fail(err, QUERN_EEXISTS, there, "another generation is being built already");
+    if (rc < 0)
+        return rc;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, c->id);
+    quern__pg_text(&p, quern_str_of(c->s->schema));
+    quern__pg_text(&p, quern_str_of(c->s->base));
+    rc = quern__postgres_run(
+        c->s,
+        "UPDATE @generations SET state = 'building', activated_ms = 0, retired_ms = 0 WHERE id = $1"
+        " AND state = 'retired' AND chunks <> 0 AND EXISTS (SELECT 1 FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = $2 AND c.relname = $3 || 'vectors_' || $1)",
+        &p, &changed, err);
+    if (!rc && !changed)
+        rc = quern__fail(err, QUERN_EMISMATCH, c->id,
+                         "generation %" PRId64 " is %s; only a retired one that still holds "
+                         "vectors can be built on",
+                         c->id, g.state);
+    return rc;
+}
+
+int quern__postgres_generation_resume(void *self, int64_t id, quern_error *err)
+{
+    quern__postgres *s = self;
+    changing c = {.s = s, .id = id};
+    return quern__pg_transact(s->own, QUERN__PG_WRITE, resume, &c, err);
+}
+
 static int purge(void *ud, quern_error *err)
 {
     changing *c = ud;

@@ -81,6 +81,7 @@ static const quern_store_table postgres_table = {
     .generation_purge = quern__postgres_generation_purge,
     .generation_each = quern__postgres_generation_each,
     .generation_retire = quern__postgres_generation_retire,
+    .generation_resume = quern__postgres_generation_resume,
     .space = quern__postgres_space,
     .requeue = quern__postgres_requeue,
     .save = quern__postgres_save,

@@ -197,6 +197,7 @@ int quern__postgres_generation_purge(void *self, int64_t id, int *more, quern_er
 int quern__postgres_generation_each(void *self, const char *source, quern_generation_fn fn,
                                     void *ud, quern_error *err);
 int quern__postgres_generation_retire(void *self, int64_t id, quern_error *err);
+int quern__postgres_generation_resume(void *self, int64_t id, quern_error *err);
 /* Generations in use whose table of vectors is gone (a restore that left it out) get an empty one. */
 int quern__postgres_mend(quern__postgres *s, quern_error *err);
 int quern__postgres_space(void *self, uint64_t *bytes, quern_error *err);

@@ -264,6 +264,51 @@ int quern__sqlite_generation_retire(void *self, int64_t id, quern_error *err)
     return rc;
 }
 
+/* A purge notes that there are no chunks before it takes the first. */
+int quern__sqlite_generation_resume(void *self, int64_t id, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    char state[12];
+    size_t width;
+    int rc = quern__db_begin(s->own, err);
+    if (rc)
+        return rc;
+    rc = quern__sqlite_generation_width(s, id, &width, state, err);
+    if (!rc)
+        rc = quern__db_prepare(
+            s->own,
+            "SELECT 1 FROM quern_generations WHERE state = 'building' AND source ="
+            " (SELECT source FROM quern_generations WHERE id = ?1)",
+            &stmt, err);
+    if (!rc) {
+        quern__db_bind_int(s->own, stmt, 1, id);
+        rc = quern__db_step(s->own, stmt, err);
+        quern__db_finish(s->own, stmt);
+    }
+    if (rc == 1 && strcmp(state, "retired") == 0)
+        rc = quern__fail(err, QUERN_EEXISTS, id, "another generation is being built already");
+    else if (rc >= 0)
+        rc = quern__db_prepare(
+            s->own,
+            "UPDATE quern_generations SET state = 'building', activated_ms = 0, retired_ms = 0"
+            " WHERE id = ?1 AND state = 'retired' AND chunks <> 0",
+            &stmt, err);
+    if (!rc) {
+        quern__db_bind_int(s->own, stmt, 1, id);
+        rc = quern__db_run(s->own, stmt, err);
+    }
+    if (!rc && quern__db_changes(s->own) == 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, id,
+                         "generation %" PRId64 " is %s; only a retired one that still holds "
+                         "vectors can be built on",
+                         id, state);
+    if (!rc)
+        return quern__db_commit(s->own, err);
+    quern__db_rollback(s->own);
+    return rc;
+}
+
 int quern__sqlite_generation_width(quern__sqlite *s, int64_t id, size_t *bytes, char state[12],
                                    quern_error *err)
 {

@@ -62,6 +62,7 @@ static const quern_store_table sqlite_table = {
     .generation_purge = quern__sqlite_generation_purge,
     .generation_each = quern__sqlite_generation_each,
     .generation_retire = quern__sqlite_generation_retire,
+    .generation_resume = quern__sqlite_generation_resume,
     .space = quern__sqlite_space,
     .requeue = quern__sqlite_requeue,
     .save = quern__sqlite_save,

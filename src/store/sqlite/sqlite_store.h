@@ -101,6 +101,7 @@ int quern__sqlite_generation_purge(void *self, int64_t id, int *more, quern_erro
 int quern__sqlite_generation_each(void *self, const char *source, quern_generation_fn fn, void *ud,
                                   quern_error *err);
 int quern__sqlite_generation_retire(void *self, int64_t id, quern_error *err);
+int quern__sqlite_generation_resume(void *self, int64_t id, quern_error *err);
 int quern__sqlite_space(void *self, uint64_t *bytes, quern_error *err);
 int quern__sqlite_purge_slice(quern__sqlite *s, int64_t id, int *more,
                               quern_error *err); /* any state */

@@ -272,7 +272,7 @@ static void other_dimensions_are_refused_by_name(void **state)
     o.fill.source = "items";
     assert_int_equal(quern_generation_build(w->s, other, &o, NULL, &w->err), QUERN_EMISMATCH);
     assert_non_null(strstr(w->err.msg, "holds vectors of 32 dimensions"));
-    assert_int_equal(row_of(w, built.generation).chunks, 5);
+    assert_int_equal(row_of(w, built.generation).chunks, ROWS); /* it was there already */
     quern_embedder_free(other);
 }
 
@@ -357,6 +357,63 @@ static void edits_during_a_build_reach_both(void **state)
 static void edits_during_a_scoped_build_reach_both(void **state)
 {
     edit_while_building(*state, "id % 3 <> 1 -- and no more");
+}
+
+/* ---- the way back ---- */
+
+static void a_build_takes_up_what_was_retired(void **state)
+{
+    stage *w = *state;
+    quern_build_report r;
+    fill(w, 0);
+    int64_t first = active(w);
+    int64_t second = build(w, 1).generation;
+    assert_int_equal(try_build(w, 0, 0, &r), QUERN_EEXISTS);
+    check(w, quern_generation_activate(w->s, second, 0, NULL, NULL, &w->err));
+    assert_int_equal(quern_generation_activate(w->s, first, 0, NULL, NULL, &w->err),
+                     QUERN_EMISMATCH);
+    assert_non_null(strstr(w->err.msg, "`quern generation build` under its settings"));
+    /* meanwhile a row is edited, one goes, one comes, and a vector is lost */
+    sql(w, "UPDATE items SET body = 'edited' WHERE id = 3");
+    sql(w, "DELETE FROM items WHERE id = 4");
+    sql(w, "INSERT INTO items VALUES (500, 'late', 'comer', 0)");
+    lose_vectors(w, first, "7");
+    w->fake[0].texts = 0;
+    r = build(w, 0);
+    assert_int_equal(r.generation, first);
+    assert_int_equal(r.fill.processed, 3);
+    assert_int_equal(w->fake[0].texts, 3); /* and nothing else was embedded */
+    assert_int_equal(r.fill.deleted, 1);
+    assert_string_equal(row_of(w, first).state, "building");
+    assert_int_equal(row_of(w, first).pending, 0);
+    assert_int_equal(row_of(w, first).retired_ms, 0);
+    assert_int_equal(row_of(w, first).activated_ms, 0);
+    check(w, quern_generation_activate(w->s, first, 0, NULL, NULL, &w->err));
+    assert_int_equal(active(w), first);
+    assert_true(finds(w, 0, "title3. edited", "3"));
+    quern_verify_options o;
+    quern_verify_report v;
+    QUERN_INIT(&o);
+    QUERN_INIT(&v);
+    o.sample = UINT64_MAX;
+    check(w, quern_verify(w->s, w->e[0], &o, &v, &w->err));
+    assert_int_equal(v.equal, ROWS);
+    /* a purge that was cut off leaves nothing to build on; of a scope only the same one is taken up */
+    sql(w, "UPDATE %sgenerations SET chunks = 0 WHERE id = %lld", w->prefix, (long long)second);
+    r = build(w, 1);
+    assert_int_not_equal(r.generation, second);
+    assert_int_equal(r.fill.processed, ROWS);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    w->scope = "id < 10";
+    r = build(w, 0);
+    assert_int_not_equal(r.generation, first);
+    assert_int_equal(r.fill.processed, 9);
+    /* and never by a fill */
+    w->scope = NULL;
+    check(w, quern_generation_purge(w->s, r.generation, NULL, NULL, &w->err));
+    fill(w, 0);
+    assert_int_not_equal(active(w), first);
+    assert_string_equal(row_of(w, first).state, "retired");
 }
 
 /* ---- scopes ---- */
@@ -717,6 +774,7 @@ static inline int generation_tests(const char *name)
         GENERATION_TEST(other_dimensions_are_refused_by_name),
         GENERATION_TEST(edits_during_a_build_reach_both),
         GENERATION_TEST(edits_during_a_scoped_build_reach_both),
+        GENERATION_TEST(a_build_takes_up_what_was_retired),
         GENERATION_TEST(a_scope_is_all_that_a_generation_knows),
         GENERATION_TEST(a_scope_is_checked_and_part_of_the_settings),
         GENERATION_TEST(why_nothing_can_be_searched_is_told_apart),
