@@ -30,6 +30,7 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
     spec->where = quern_config_text(c->config, "where");
     spec->meta = quern_config_text(c->config, "meta");
     spec->prepare = quern_config_text(c->config, "prepare");
+    spec->stamp_columns = quern_config_text(c->config, "stamp-columns");
     int words = quern_config_flag(c->config, "text-search");
     if (quern_config_is_set(c->config, "text-search"))
         spec->text_search = words ? "words" : "";
@@ -39,11 +40,17 @@ static void write_json(const quern_source_spec *s, int live)
 {
     const struct {
         const char *key, *text;
-    } fields[] = {{"name", s->name},       {"table", s->table},
-                  {"query", s->query},     {"key", s->keys},
-                  {"text", s->text},       {"revision", s->revision},
-                  {"where", s->where},     {"meta", s->meta},
-                  {"prepare", s->prepare}, {"text_search", s->text_search}};
+    } fields[] = {{"name", s->name},
+                  {"table", s->table},
+                  {"query", s->query},
+                  {"key", s->keys},
+                  {"text", s->text},
+                  {"revision", s->revision},
+                  {"where", s->where},
+                  {"meta", s->meta},
+                  {"prepare", s->prepare},
+                  {"text_search", s->text_search},
+                  {"stamp_columns", s->stamp_columns}};
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
@@ -58,9 +65,10 @@ static void write_text(const quern_source_spec *s, int live)
 {
     const struct {
         const char *label, *text;
-    } fields[] = {{"table", s->table}, {"query", s->query},       {"key", s->keys},
-                  {"text", s->text},   {"revision", s->revision}, {"where", s->where},
-                  {"meta", s->meta},   {"prepare", s->prepare},   {"words", s->text_search}};
+    } fields[] = {{"table", s->table},         {"query", s->query},       {"key", s->keys},
+                  {"text", s->text},           {"revision", s->revision}, {"where", s->where},
+                  {"meta", s->meta},           {"prepare", s->prepare},   {"words", s->text_search},
+                  {"stamps", s->stamp_columns}};
     out_printf("%s\n", s->name);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].text && *fields[i].text)

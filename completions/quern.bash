@@ -61,8 +61,8 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --schema --wal --text --table --query --key --revision --where --meta --prepare --text-search --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --schema --wal --text --table --query --key --revision --where --meta --prepare --text-search --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --schema --wal --text --table --query --key --revision --where --meta --prepare --text-search --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --schema --wal --text --table --query --key --revision --where --meta --prepare --text-search --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --schema --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --schema --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --schema --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -96,6 +96,9 @@ typedef struct quern_source_spec {
     const char *prepare;
     const char *
         text_search; /* "words": documents can be found by their words too (docs/search.md); NULL: not */
+    /* "generated_at=COLUMN,model=COLUMN", one or both: columns of the table that every save of vectors writes, in its own
+     * transaction (docs/sources.md); NULL: the table is only read */
+    const char *stamp_columns;
 } quern_source_spec;
 
 typedef struct quern_source_list quern_source_list;

@@ -138,6 +138,10 @@ static const quern_option options[] = {
     {"text-search", "QUERN_TEXT_SEARCH", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
      "source-add source-set", 0,
      "Keep an index of the documents' words too, for search --mode text and hybrid."},
+    {"stamp-columns", "QUERN_STAMP_COLUMNS", QUERN_OPTION_TEXT, "generated_at=COL,model=COL", NULL,
+     NULL, 0, 0, "source-add source-set", 0,
+     "Write into these columns of the table when a row's vectors were made and by which model; "
+     "one or both. Without it the table is only read."},
     {"live", "QUERN_LIVE", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, "source-add source-set",
      0,
      "Put triggers on the table that note each changed row, so that quern work knows of it at "

@@ -203,6 +203,7 @@ static int take_over(fill_run *r, quern_error *err)
     if (rc != QUERN_OK || (found && active.id == r->generation.id)) /* switched by hand */
         return rc;
     rc = r->s->table.generation_activate(r->s->self, r->generation.id, err);
+    r->columns_off = true; /* those there are tell of the one before */
     if (rc == QUERN_OK)
         snprintf(r->generation.state, sizeof r->generation.state, "active");
     if (rc == QUERN_OK && found && active.id == r->replaces)
@@ -245,6 +246,7 @@ static int prepare_run(fill_run *r, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     r->read = r->recipe->read;
+    r->read.n_columns = r->recipe->n_read;
     r->read.generation = r->generation.id;
     if (r->aim && r->aim->tasks)
         return QUERN_OK;
@@ -370,6 +372,8 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
         uint64_t filled_ns = quern__now_ns();
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_text(r, err);
+        if (rc == QUERN_OK && !r->opt->dry_run)
+            rc = quern__fill_columns(r, err);
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_index(r, err);
         r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;

@@ -282,6 +282,7 @@ typedef struct save_view {
     const fill_batch *b;
     const size_t *which; /* document of each save */
     quern__buf text;
+    uint8_t texts[FILL_DOCS][32]; /* hashes, where stamp columns are written */
     quern_error *err;
     uint64_t first_ns, last_ns; /* when the first and the last document were asked about */
 } save_view;
@@ -301,9 +302,13 @@ static int still_current(const quern_row *row, size_t i, void *ud)
     int rc = quern__recipe_document(r->recipe, row, r->max_bytes, &v->text, &now, v->err);
     if (rc != QUERN_OK)
         return rc;
-    return now.revision.len == d->revision.len &&
-           (now.revision.len == 0 ||
-            memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) == 0);
+    if (row->stamped)
+        return quern__fill_same_text(row, now.text, v->texts[i], v->err);
+    if (now.revision.len != d->revision.len ||
+        (now.revision.len && memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) != 0))
+        return 0;
+    return r->recipe->spec.stamp_columns ? quern__fill_same_text(row, now.text, v->texts[i], v->err)
+                                         : 1;
 }
 
 /* The words of every document that is saved, one list behind the other. */
@@ -337,6 +342,8 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
     save->stamp.revision = d->revision;
     save->chunks = chunks;
     save->lease = d->task ? d->task->lease : 0;
+    save->stamp_columns = quern__fill_writes_columns(b->run);
+    save->model = quern_str_of(b->run->generation.model);
     if (d->reason) {
         save->stamp.outcome = QUERN_OUTCOME_FAILED;
         save->stamp.reason = quern_str_of(d->reason);

@@ -135,6 +135,8 @@ typedef struct fill_run {
     size_t save_most;      /* documents in one transaction, 0: not yet known */
     uint64_t taken;        /* documents given to the embedder so far, for --limit */
 
+    bool columns_off; /* a row that is current has stamp columns that say something else */
+
     fill_counts counts;
     uint64_t total; /* rows when the run began */
 
@@ -193,6 +195,13 @@ uint64_t quern__fill_done(const fill_run *r);
 
 /* fill_text.c: words for the text index of documents that have none yet, for a source that is declared so. */
 int quern__fill_text(fill_run *r, quern_error *err);
+/* fill_columns.c. Does this run's generation write them? */
+bool quern__fill_writes_columns(const fill_run *r);
+bool quern__fill_columns_off(const fill_run *r, const quern_row *row);
+/* Keeps a hash of the text of a row, and compares that of the row read again behind a write (row->stamped): 1, 0. */
+int quern__fill_same_text(const quern_row *row, quern_str text, uint8_t hash[32], quern_error *err);
+/* Writes them where they are off. */
+int quern__fill_columns(fill_run *r, quern_error *err);
 /* fill_index.c: the database's index over the active generation, if one is due. ECANCELLED; any other fault of
  * building is a warning. check: EINVAL or EUNSUPPORTED before any work. */
 int quern__fill_index_check(const fill_run *r, quern_error *err);

@@ -107,6 +107,8 @@ int quern__fill_take_row(const quern_row *row, void *ud)
         return quern__pick_offer(pick, row->key, row->revision, r->err);
     }
     bool check = !pick && current && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
+    if (current && quern__fill_columns_off(r, row))
+        r->columns_off = true;
     if (current && !check && !r->opt->force) {
         count_current(r, row);
         return QUERN_OK;

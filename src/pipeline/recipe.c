@@ -20,6 +20,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "quern/text.h"
+#include "store/stamp_columns.h"
 #include "text/prepare.h"
 #include "text/utf8.h"
 
@@ -51,11 +52,17 @@ static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_erro
     const struct {
         const char *from;
         const char **to;
-    } fields[] = {{from->name, &to->name},       {from->table, &to->table},
-                  {from->query, &to->query},     {from->keys, &to->keys},
-                  {from->text, &to->text},       {from->revision, &to->revision},
-                  {from->where, &to->where},     {from->meta, &to->meta},
-                  {from->prepare, &to->prepare}, {from->text_search, &to->text_search}};
+    } fields[] = {{from->name, &to->name},
+                  {from->table, &to->table},
+                  {from->query, &to->query},
+                  {from->keys, &to->keys},
+                  {from->text, &to->text},
+                  {from->revision, &to->revision},
+                  {from->where, &to->where},
+                  {from->meta, &to->meta},
+                  {from->prepare, &to->prepare},
+                  {from->text_search, &to->text_search},
+                  {from->stamp_columns, &to->stamp_columns}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
         int rc = copy_text(&p->arena, value, fields[i].to, err);
@@ -109,7 +116,7 @@ static int gather_columns(quern__recipe *p, quern_error *err)
     static const char *const details[QUERN__DETAILS] = {"page", "section", "properties",
                                                         "references"};
     size_t n = quern__template_count(p->template);
-    size_t most = n + p->n_meta + QUERN__DETAILS + 1;
+    size_t most = n + p->n_meta + QUERN__DETAILS + 3;
     p->columns = quern__arena_alloc(&p->arena, most * sizeof *p->columns);
     if (!p->columns)
         return quern__fail_memory(err, most * sizeof *p->columns);
@@ -121,10 +128,21 @@ static int gather_columns(quern__recipe *p, quern_error *err)
     bool builtin = !p->spec.table && !p->spec.query;
     for (size_t d = 0; d < QUERN__DETAILS; d++)
         p->detail[d] = builtin ? place_column(p, details[d]) : SIZE_MAX;
+    /* behind all that a search reads: who drops such a column stops fills, not searches */
+    quern__stamp_columns stamps;
+    int rc =
+        quern__stamp_columns_parse(p->spec.stamp_columns, p->spec.name, &p->arena, &stamps, err);
+    p->n_read = p->n_columns;
+    p->generated_at = stamps.generated_at ? p->n_read : SIZE_MAX;
+    if (stamps.generated_at)
+        p->columns[p->n_read++] = stamps.generated_at;
+    p->model = stamps.model ? p->n_read : SIZE_MAX;
+    if (stamps.model)
+        p->columns[p->n_read++] = stamps.model;
     p->read.source = &p->spec;
     p->read.columns = p->columns;
     p->read.n_columns = p->n_columns;
-    return QUERN_OK;
+    return rc;
 }
 
 /* All but the columns to read, for which the store must be asked. */

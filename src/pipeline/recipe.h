@@ -36,6 +36,9 @@ typedef struct quern__recipe {
     uint32_t prepare;     /* steps, quern__prepare */
     const char **columns; /* the template's, then those that only meta names */
     size_t n_columns;
+    /* Stamp columns stand behind them: places in columns, SIZE_MAX of one that is not declared; who reads them too reads
+     * n_read columns. */
+    size_t generated_at, model, n_read;
     size_t n_meta;
     const char **meta;   /* names as declared */
     size_t *meta_column; /* their places in columns */

@@ -1153,5 +1153,8 @@ int quern_store_conformance(const quern_conformance *c, quern_error *err)
         rc = run_rule(c, &rules[i], err);
     for (const suite_rule *r = quern__task_rules; c->table->task_put && r->name && !rc; r++)
         rc = run_rule(c, r, err);
+    for (const suite_rule *r = quern__column_rules; c->table->stamp_columns_check && r->name && !rc;
+         r++)
+        rc = run_rule(c, r, err);
     return rc;
 }

@@ -37,5 +37,7 @@ typedef struct suite_rule {
 
 /* conformance_tasks.c: for stores that have tasks. Ends with a rule without a name. */
 extern const suite_rule quern__task_rules[];
+/* conformance_columns.c: for stores that write stamp columns. */
+extern const suite_rule quern__column_rules[];
 
 #endif

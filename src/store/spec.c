@@ -24,6 +24,7 @@ static const struct {
     {"meta", offsetof(quern_source_spec, meta)},
     {"prepare", offsetof(quern_source_spec, prepare)},
     {"text_search", offsetof(quern_source_spec, text_search)},
+    {"stamp_columns", offsetof(quern_source_spec, stamp_columns)},
 };
 
 static const char **field_of(quern_source_spec *spec, size_t i)

@@ -194,7 +194,6 @@ int quern__resolve_template(quern__template *t, quern_store *s, const quern_sour
     return spec->table || spec->query ? quern__template_resolve(t, has_column, &q) : QUERN_OK;
 }
 
-/* The whole declaration against rules and database. */
 static int check_text_search(const quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
     if (!spec->text_search)
@@ -209,6 +208,40 @@ static int check_text_search(const quern_store *s, const quern_source_spec *spec
     return QUERN_OK;
 }
 
+/* ---- stamp columns ---- */
+
+typedef struct neighbours {
+    const quern_source_spec *spec;
+    quern_error *err;
+} neighbours;
+
+/* Each of two such sources would take the other's writes for edits, and answer them with writes of its own. */
+static int is_no_rival(const quern_source_spec *other, void *ud)
+{
+    const neighbours *n = ud;
+    if (!other->table || !other->stamp_columns || !other->revision || !n->spec->revision ||
+        strcmp(other->name, n->spec->name) == 0 || strcmp(other->table, n->spec->table) != 0)
+        return QUERN_OK;
+    return quern__fail(n->err, QUERN_EINVAL, 0,
+                       "source '%s': source '%s' writes stamp columns of the same table, and both "
+                       "have a revision column: each would take the other's writes for edits; "
+                       "leave the stamp columns or the revision column of one away",
+                       n->spec->name, other->name);
+}
+
+static int check_stamp_columns(quern_store *s, const quern_source_spec *spec,
+                               const char *const *read, size_t n, quern_error *err)
+{
+    neighbours all = {spec, err};
+    if (!s->table.stamp_columns_check)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "source '%s': store %s writes no stamp columns", spec->name,
+                           s->table.name);
+    int rc = s->table.stamp_columns_check(s->self, spec, read, n, err);
+    return rc ? rc : s->table.source_each(s->self, is_no_rival, &all, err);
+}
+
+/* The whole declaration against rules and database. */
 static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
     quern__arena arena;
@@ -236,6 +269,8 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
         rc = list_columns(t, spec->meta, &arena, list, &n, err);
     if (!rc)
         rc = s->table.source_check(s->self, spec, list, n, err);
+    if (!rc && spec->stamp_columns)
+        rc = check_stamp_columns(s, spec, list, t ? quern__template_count(t) : 0, err);
     quern__template_free(t);
     quern__arena_dispose(&arena);
     return rc;
@@ -271,6 +306,7 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.meta = none_if_empty(spec->meta);
     t.prepare = none_if_empty(spec->prepare);
     t.text_search = none_if_empty(spec->text_search);
+    t.stamp_columns = none_if_empty(spec->stamp_columns);
     return t;
 }
 
@@ -326,6 +362,7 @@ static int collect(const quern_source_spec *spec, void *ud)
     t->meta = keep(l, spec->meta);
     t->prepare = keep(l, spec->prepare);
     t->text_search = keep(l, spec->text_search);
+    t->stamp_columns = keep(l, spec->stamp_columns);
     l->n += l->rc == 0;
     return l->rc;
 }
@@ -405,6 +442,7 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.meta = spec->meta ? spec->meta : old->meta;
         merged.prepare = spec->prepare ? spec->prepare : old->prepare;
         merged.text_search = spec->text_search ? spec->text_search : old->text_search;
+        merged.stamp_columns = spec->stamp_columns ? spec->stamp_columns : old->stamp_columns;
         merged = tidy(&merged);
         int live = 0;
         rc = check_spec(s, &merged, err);

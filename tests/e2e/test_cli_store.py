@@ -140,7 +140,7 @@ class TableTest(CommandTest):
         super().setUp()
         self.db = sqlite3.connect(os.path.join(self.cwd, "quern.db"))
         self.addCleanup(self.db.close)
-        self.sql("create table books (id integer primary key, title text, blurb text, rev int, gone int default 0)")
+        self.sql("create table books (id integer primary key, title text, blurb text, rev int, gone int default 0, stamped text)")
         self.db.executemany("insert into books (id, title, blurb, rev) values (?, ?, ?, 1)",
                             [(i, "Ban %d" % i, "gut lan " * (i % 5)) for i in range(1, 21)])
         self.db.commit()
@@ -330,6 +330,7 @@ class Tables(TableTest):
 class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
+        "stamp-columns": "generated_at=stamped",
         "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "schema": "public", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",

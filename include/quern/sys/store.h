@@ -72,6 +72,7 @@ typedef struct quern_row {
     quern_stamp stamp; /* in quern_read.generation */
     /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
     const char *fault;
+    int stamped; /* in save: 1: read again behind the writing of the stamp columns */
 } quern_row;
 typedef int (*quern_row_fn)(const quern_row *row, void *ud);
 
@@ -121,6 +122,10 @@ typedef struct quern_save {
     quern_str words;
     int text_only; /* 1: stamp and chunks stay as they are, only the words are put, unless those of this stamp's revision
                       are there; all documents of a call or none */
+    /* 1: the stamp columns of the source are written in the same transaction: the time of the stamp (that of the stamp there
+     * is, with text_only) and this, or NULL in both of a document that is not OK. read.columns names them. */
+    int stamp_columns;
+    quern_str model;
 } quern_save;
 
 /* How the holder of a lease ends one of its tasks. A task that was put again meanwhile becomes ready at once instead,
@@ -238,6 +243,11 @@ typedef struct quern_store_table {
      * reads the row again inside it and calls still(row, i, ud): 1 = save document i, 0 = the row has moved
      * on, leave everything as it is, negative = fail. A row that is gone is never saved. stored[i]: 1 or 0.
      * The generation must still be building or active, else EMISMATCH.
+     * Behind the writing of stamp columns the row is read once more and still called with row->stamped: 1 = the row
+     * says what it said, so the document's stamp is made of the revision that the row has now, and stamps of the source's
+     * other generations that have its old one move along; 0 = something else was changed with them: the stamp keeps the
+     * revision that was given. No such writing waits for a row that somebody else has locked: that one is not saved;
+     * and it is no change for live sources.
      */
     int (*save)(void *self, const quern_read *read, const quern_save *docs, size_t n,
                 int (*still)(const quern_row *row, size_t i, void *ud), void *ud, uint8_t *stored,
@@ -394,6 +404,12 @@ typedef struct quern_store_table {
 
     /* Fills name and advice of quern/store.h's quern_engine. May be NULL. */
     int (*engine)(void *self, quern_engine *out, quern_error *err);
+
+    /* Can the source's stamp columns be written? read: columns that the text is made of, of which they must be none.
+     * ENOTFOUND: no such table or column; EINVAL: of a type that cannot hold it, or something that cannot be written;
+     * EUNSUPPORTED: the table is in a database that is only read. May be NULL: then no source has any. */
+    int (*stamp_columns_check)(void *self, const quern_source_spec *spec, const char *const *read,
+                               size_t n, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

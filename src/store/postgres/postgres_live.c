@@ -62,8 +62,11 @@ static int make_function(quern__postgres *s, const quern__postgres_plan *p, int6
                       " SET \"TimeZone\" = 'UTC' SET \"DateStyle\" = 'ISO, YMD'"
                       " SET \"IntervalStyle\" = 'iso_8601' SET bytea_output = 'hex'"
                       " SET extra_float_digits = 1 SET lc_monetary = 'C' AS $quern_live$ BEGIN"
+                      " IF TG_OP = 'UPDATE' AND pg_trigger_depth() = 1"
+                      " AND current_setting('quern.stamping', true) = '%s %" PRId64 "' THEN"
+                      " RETURN NULL; END IF;" /* our own writing of stamp columns */
                       " IF TG_OP <> 'INSERT' THEN ",
-                      s->prefix, source);
+                      s->prefix, source, s->tag, source);
     size_t from = sql.len;
     put_note(&sql, s, p, source, "old_rows");
     quern__buf_puts(&sql, " END IF; IF TG_OP <> 'DELETE' THEN ");

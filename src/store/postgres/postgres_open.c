@@ -121,6 +121,7 @@ static const quern_store_table postgres_table = {
     .live_set = quern__postgres_live_set,
     .live_get = quern__postgres_live_get,
     .live_drain = quern__postgres_live_drain,
+    .stamp_columns_check = quern__postgres_stamp_columns_check,
     .task_wait = quern__postgres_task_wait,
     .sweep = quern__postgres_sweep_shards,
     .shard_apply = quern__postgres_shard_apply,

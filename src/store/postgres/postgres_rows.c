@@ -515,6 +515,16 @@ static int by_key(const void *a, const void *b)
     return order ? order : (x->key.len > y->key.len) - (x->key.len < y->key.len);
 }
 
+int quern__postgres_key_texts(const quern__postgres_plan *p, quern_str key, quern__arena *arena,
+                              quern_str *texts, quern_error *err)
+{
+    quern_value values[QUERN__PG_KEY_COLUMNS];
+    int rc = quern__key_values(key, p->n_keys, arena, values, QUERN__PG_KEY_COLUMNS, err);
+    for (size_t k = 0; k < p->n_keys && !rc; k++)
+        rc = value_text(&values[k], p->key_kinds[k], arena, &texts[k], err);
+    return rc;
+}
+
 static int want_keys(quern__postgres_plan *p, const quern_str *keys, size_t n, quern__arena *arena,
                      wanted *w, quern_error *err)
 {
@@ -593,6 +603,8 @@ static int query_wanted(quern__postgres_plan *p, const wanted *w, size_t n, quer
         quern__buf_clear(&p->sql);
         quern__buf_append(&p->sql, p->select.data, p->select.len);
         put_wanted(p, &p->sql);
+        if (p->locks)
+            quern__buf_puts(&p->sql, " FOR NO KEY UPDATE SKIP LOCKED");
         rc = quern__postgres_plan_query(p, &params, out, err);
     }
     for (size_t k = 0; k < p->n_keys; k++)

@@ -137,6 +137,8 @@ typedef struct quern__postgres_plan {
     bool builtin;  /* @documents; columns come out of its JSON */
     bool unique;   /* the database proves that keys are unique */
     bool nullable; /* some key column may be NULL */
+    bool
+        locks; /* rows that are fetched are locked for us; those that somebody has locked are not found */
     bool is_table; /* an ordinary or partitioned table: its key has to be proven */
     size_t n_keys, n_columns;
     char *keys[QUERN__PG_KEY_COLUMNS];
@@ -170,7 +172,21 @@ void quern__postgres_plan_params(const quern__postgres_plan *p, quern__pg_params
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
                                quern__pg_result **out, quern_error *err);
 
+/* postgres_stamp_columns.c */
+int quern__postgres_stamp_columns_check(void *self, const quern_source_spec *spec,
+                                        const char *const *read, size_t n, quern_error *err);
+/* Of all documents that are stored and ask for it; their rows are locked. Revisions of docs become those that the rows
+ * have afterwards. In the transaction of a save. */
+int quern__postgres_stamp_columns(quern__postgres *s, const quern_read *read, quern_save *docs,
+                                  size_t n, const quern_row *rows, const uint8_t *stored,
+                                  int64_t now_ms,
+                                  int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
+                                  quern__arena *arena, quern_error *err);
+
 /* postgres_rows.c */
+/* Values of a key as texts, one for each key column; EFORMAT when it is no key of the source. */
+int quern__postgres_key_texts(const quern__postgres_plan *p, quern_str key, quern__arena *arena,
+                              quern_str *texts, quern_error *err);
 int quern__postgres_scan(void *self, const quern_read *read, quern_str after, size_t limit,
                          quern_row_fn fn, void *ud, quern_error *err);
 int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *keys, size_t n,

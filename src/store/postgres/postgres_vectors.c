@@ -174,7 +174,8 @@ int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row 
 typedef struct saving {
     quern__postgres *s;
     const quern_read *read;
-    const quern_save *docs;
+    const quern_save *given;
+    quern_save *docs; /* the same; with stamp columns, revisions are set while they are written */
     size_t n;
     int (*still)(const quern_row *row, size_t i, void *ud);
     void *ud;
@@ -184,6 +185,7 @@ typedef struct saving {
     quern_row *rows;
     int64_t chunks; /* change of the generation's count */
     int64_t number; /* of this save, on shards; else 0 */
+    int64_t now_ms; /* of its stamps */
 } saving;
 
 /* The generation stays what it is until the transaction ends; EMISMATCH when it is not in use. */
@@ -236,7 +238,7 @@ static int lock_stamps(quern__postgres *s, int64_t generation, quern__pg_array *
 
 /* Rows of these keys as they are now; where the user's tables are in another database, in a transaction there. */
 static int read_rows(quern__postgres *s, const quern_read *read, const quern_str *keys, size_t n,
-                     quern__arena *arena, quern_row *rows, quern_error *err)
+                     bool lock, quern__arena *arena, quern_row *rows, quern_error *err)
 {
     quern__postgres_plan plan;
     bool builtin = !read->source->table && !read->source->query;
@@ -244,6 +246,7 @@ static int read_rows(quern__postgres *s, const quern_read *read, const quern_str
     int rc = elsewhere ? quern__postgres_plan_begin(&plan, s, read, err)
                        : quern__postgres_plan_make(&plan, s, read, err);
     bool begun = elsewhere && !rc;
+    plan.locks = lock;
     if (!rc)
         rc = quern__postgres_rows_of(s, &plan, read, keys, n, arena, rows, err);
     if (begun)
@@ -330,7 +333,7 @@ static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
     quern__pg_int(&params, w->g.id);
     for (size_t i = 0; i < ARRAYS; i++)
         quern__pg_bind_array(&params, &a[i]);
-    quern__pg_int(&params, quern__wall_ms());
+    quern__pg_int(&params, w->now_ms);
     quern__pg_bind_array(&params, there);
     quern__pg_int(&params, w->number);
     int rc = QUERN_OK;
@@ -503,6 +506,9 @@ static int save_all(void *ud, quern_error *err)
     quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
     quern__pg_array_init(&there, QUERN__PG_TEXT, 0);
     memset(w->stored, 0, w->n);
+    memcpy(w->docs, w->given, w->n * sizeof *w->docs);
+    w->now_ms = quern__wall_ms();
+    bool columns = w->n && w->docs[0].stamp_columns;
     for (size_t i = 0; i < w->n; i++) {
         names[i] = w->docs[i].key;
         quern__pg_array_bytes(&keys, names[i].ptr, names[i].len);
@@ -513,11 +519,14 @@ static int save_all(void *ud, quern_error *err)
     if (!rc)
         rc = lock_stamps(w->s, w->g.id, &keys, &there, err);
     if (!rc)
-        rc = read_rows(w->s, w->read, names, w->n, &arena, w->rows, err);
+        rc = read_rows(w->s, w->read, names, w->n, columns, &arena, w->rows, err);
     if (!rc)
         rc = ask(w, err);
     if (!rc)
         rc = quern__postgres_tasks_held(w->s, w->read->source->name, w->docs, w->n, w->stored, err);
+    if (!rc && columns)
+        rc = quern__postgres_stamp_columns(w->s, w->read, w->docs, w->n, w->rows, w->stored,
+                                           w->now_ms, w->still, w->ud, &arena, err);
     bool words_only = w->n && w->docs[0].text_only;
     if (!rc && w->g.shards && !words_only)
         rc = count_promised(w, err);
@@ -555,7 +564,7 @@ int quern__postgres_save(void *self, const quern_read *read, const quern_save *d
                          int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
                          uint8_t *stored, quern_error *err)
 {
-    saving w = {.s = self, .read = read, .docs = docs, .n = n, .still = still};
+    saving w = {.s = self, .read = read, .given = docs, .n = n, .still = still};
     int rc = QUERN_OK;
     w.ud = ud;
     w.stored = stored;
@@ -567,7 +576,8 @@ int quern__postgres_save(void *self, const quern_read *read, const quern_save *d
         return rc;
     w.sorted = quern__alloc_array(n + 1, sizeof *w.sorted);
     w.rows = quern__alloc_array(n + 1, sizeof *w.rows);
-    if (!w.sorted || !w.rows)
+    w.docs = quern__alloc_array(n + 1, sizeof *w.docs);
+    if (!w.sorted || !w.rows || !w.docs)
         rc = quern__fail_memory(err, n * sizeof *w.rows);
     for (size_t i = 0; i < n && !rc; i++)
         w.sorted[i] = (keyed){docs[i].key, i};
@@ -581,6 +591,7 @@ int quern__postgres_save(void *self, const quern_read *read, const quern_save *d
         memset(stored, 0, n);
     quern__free(w.sorted);
     quern__free(w.rows);
+    quern__free(w.docs);
     return quern__shard_blame(w.s, rc, err);
 }
 
@@ -618,7 +629,7 @@ static int erase_some(void *ud, quern_error *err)
     if (!rc)
         rc = quern__postgres_tasks_lock(w->s, w->read->source->name, &keys, &tasks, err);
     if (!rc)
-        rc = read_rows(w->s, &read, w->keys, w->n, &arena, rows, err);
+        rc = read_rows(w->s, &read, w->keys, w->n, false, &arena, rows, err);
     for (size_t i = 0; i < w->n && !rc; i++)
         if (!rows[i].key.ptr) {
             quern__pg_array_bytes(&gone, w->keys[i].ptr, w->keys[i].len);

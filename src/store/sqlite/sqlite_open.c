@@ -101,6 +101,7 @@ static const quern_store_table sqlite_table = {
     .live_drain = quern__sqlite_live_drain,
     .task_wait = quern__sqlite_task_wait,
     .engine = engine,
+    .stamp_columns_check = quern__sqlite_stamp_columns_check,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

@@ -387,16 +387,31 @@ int quern__sqlite_scan(void *self, const quern_read *read, quern_str after, size
 
 /* ---- by key ---- */
 
+void quern__sqlite_put_key(quern__sqlite_plan *p, quern__buf *out)
+{
+    for (size_t i = 0; i < p->n_keys; i++) {
+        quern__buf_puts(out, " AND ");
+        put_collated(p, out, i);
+        quern__buf_printf(out, " = ?%zu", i + 1);
+    }
+}
+
+int quern__sqlite_bind_key(quern__sqlite_plan *p, quern__stmt *stmt, quern_str key,
+                           quern__arena *arena, quern_error *err)
+{
+    quern_value keys[QUERN__KEY_COLUMNS];
+    int rc = quern__key_values(key, p->n_keys, arena, keys, QUERN__KEY_COLUMNS, err);
+    for (size_t i = 0; i < p->n_keys && !rc; i++)
+        bind_value(p->db, stmt, (int)i + 1, &keys[i]);
+    return rc;
+}
+
 static int prepare_one(quern__sqlite_plan *p, quern__stmt **stmt, quern_error *err)
 {
     quern__buf *q = &p->sql;
     quern__buf_clear(q);
     quern__buf_append(q, p->select.data, p->select.len);
-    for (size_t i = 0; i < p->n_keys; i++) {
-        quern__buf_puts(q, " AND ");
-        put_collated(p, q, i);
-        quern__buf_printf(q, " = ?%zu", i + 1);
-    }
+    quern__sqlite_put_key(p, q);
     /* under NOCASE a key in another case is found first, under BINARY two rows tell a duplicate */
     quern__buf_puts(q, " LIMIT 2");
     return quern__sqlite_plan_prepare(p, stmt, err);

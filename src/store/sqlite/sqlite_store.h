@@ -86,6 +86,10 @@ int quern__sqlite_scan(void *self, const quern_read *read, quern_str after, size
 int quern__sqlite_fetch(void *self, const quern_read *read, const quern_str *keys, size_t n,
                         quern_row_fn fn, void *ud, quern_error *err);
 int quern__sqlite_count(void *self, const quern_read *read, uint64_t *rows, quern_error *err);
+/* " AND k1 COLLATE c = ?1 AND …", and a key's values bound there; EFORMAT when it is no key of the source. */
+void quern__sqlite_put_key(quern__sqlite_plan *p, quern__buf *out);
+int quern__sqlite_bind_key(quern__sqlite_plan *p, quern__stmt *stmt, quern_str key,
+                           quern__arena *arena, quern_error *err);
 /* One row by key into the arena: 1 found, 0 none (gone, does not match, or no key of this source). */
 int quern__sqlite_row(quern__sqlite *s, quern__sqlite_plan *p, const quern_read *read,
                       quern_str key, quern__arena *arena, quern_row *row, quern_error *err);
@@ -141,6 +145,23 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
 /* The stamp of a key into the arena; outcome NONE when there is none. */
 int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, quern__arena *arena,
                         quern_stamp *stamp, quern_error *err);
+
+/* sqlite_stamp_columns.c */
+struct quern__stamp_columns;
+int quern__sqlite_stamp_columns_check(void *self, const quern_source_spec *spec,
+                                      const char *const *read, size_t n, quern_error *err);
+/* Writes them for a document whose row has been read, in the transaction that is open. `after`: the row as it is then, in
+ * the arena; its notes of our own writing are gone when `still` says that it is the same. *revision: of the stamp to
+ * make. */
+int quern__sqlite_stamp_columns(quern__sqlite *s, quern__sqlite_plan *p, const quern_read *read,
+                                const quern_save *doc, const quern_row *row, int64_t now_ms,
+                                quern__arena *arena, quern_row *after, quern_error *err);
+/* The row is the same: notes that our own write has made go, and its stamps move to the new revision. `mark`: from
+ * quern__sqlite_notes, taken before. */
+int quern__sqlite_stamp_settle(quern__sqlite *s, quern__sqlite_plan *p, const quern_read *read,
+                               quern_str key, quern_str old, quern_str new, int64_t mark,
+                               quern_error *err);
+int quern__sqlite_notes(quern__sqlite *s, int64_t *mark, quern_error *err);
 
 /* sqlite_requeue.c */
 int quern__sqlite_requeue(void *self, int64_t generation, int what, const quern_str *keys, size_t n,

@@ -97,6 +97,7 @@ typedef struct saving {
     quern__sqlite *s;
     int64_t generation, next; /* number of the next vector */
     int64_t chunks;           /* change of the count */
+    int64_t now_ms;           /* of the stamps that it makes */
     bool texts;               /* there is a text index */
     size_t width;
 } saving;
@@ -196,7 +197,7 @@ static int put_stamp(saving *w, const quern_save *doc, quern_error *err)
     quern__db_bind_text(db, stmt, 5, doc->stamp.reason);
     quern__db_bind_int(db, stmt, 6, doc->stamp.chunks);
     quern__db_bind_int(db, stmt, 7, (int64_t)doc->stamp.dropped_bytes);
-    quern__db_bind_int(db, stmt, 8, quern__wall_ms());
+    quern__db_bind_int(db, stmt, 8, w->now_ms);
     return quern__db_run(db, stmt, err);
 }
 
@@ -204,7 +205,8 @@ static int save_one(saving *w, const quern_save *doc, quern_error *err)
 {
     int64_t gone = 0;
     if (doc->text_only)
-        return quern__sqlite_text_replace(w->s, w->generation, doc, err);
+        return doc->words.ptr ? quern__sqlite_text_replace(w->s, w->generation, doc, err)
+                              : QUERN_OK;
     int rc = drop_chunks(w->s, w->generation, doc->key, w->texts, &gone, err);
     if (!rc && doc->words.ptr)
         rc = quern__sqlite_text_put(w->s, w->generation, doc, err);
@@ -214,11 +216,40 @@ static int save_one(saving *w, const quern_save *doc, quern_error *err)
     return rc ? rc : put_stamp(w, doc, err);
 }
 
+/* The document whose row has been found as it was, with its stamp columns where it has any. */
+static int save_stamped(saving *w, quern__sqlite_plan *plan, const quern_read *read, size_t i,
+                        const quern_save *given, const quern_row *row,
+                        int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
+                        quern__arena *arena, quern_error *err)
+{
+    quern_save doc = *given;
+    quern_row after;
+    int64_t mark = 0;
+    if (!doc.stamp_columns)
+        return save_one(w, &doc, err);
+    int rc = quern__sqlite_notes(w->s, &mark, err);
+    if (!rc)
+        rc =
+            quern__sqlite_stamp_columns(w->s, plan, read, &doc, row, w->now_ms, arena, &after, err);
+    if (rc)
+        return rc;
+    after.stamped = 1;
+    int same = still(&after, i, ud);
+    if (same < 0)
+        return same;
+    if (same == 1)
+        rc = quern__sqlite_stamp_settle(w->s, plan, read, doc.key, given->stamp.revision,
+                                        after.revision, mark, err);
+    if (same == 1 && after.revision.len)
+        doc.stamp.revision = after.revision;
+    return rc ? rc : save_one(w, &doc, err);
+}
+
 int quern__sqlite_save(void *self, const quern_read *read, const quern_save *docs, size_t n,
                        int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
                        uint8_t *stored, quern_error *err)
 {
-    saving w = {.s = self, .generation = read->generation};
+    saving w = {.s = self, .generation = read->generation, .now_ms = quern__wall_ms()};
     quern__sqlite_plan plan;
     quern__arena arena;
     quern__arena_init(&arena, 0);
@@ -248,7 +279,7 @@ int quern__sqlite_save(void *self, const quern_read *read, const quern_save *doc
         if (go == 1 && docs[i].lease)
             go = quern__sqlite_task_held(w.s, read->source->name, docs[i].key, docs[i].lease, err);
         if (go == 1)
-            rc = save_one(&w, &docs[i], err);
+            rc = save_stamped(&w, &plan, read, i, &docs[i], &row, still, ud, &arena, err);
         else if (go < 0)
             rc = go;
         stored[i] = go == 1 && !rc;

@@ -1,0 +1,216 @@
+/*
+ * fill_columns.c — stamp columns: those of a source's table that say when the vectors of a row that searches use were
+ * made, and by which model. Every save into the active generation writes them in its transaction. This pass is for rows
+ * that are current while their columns say something else: because the source was declared so after it had been
+ * filled, because another generation was switched to, or because somebody wrote there. Nothing is embedded.
+ *
+ * A write of ours must be no edit. Without a revision column it is none, as no stamp column may be part of the text. With
+ * one, a trigger of the user's may have moved it for our UPDATE too: the store reads the row once more and asks here
+ * whether its text is what it was before, told by a hash of it.
+ */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/sha256.h"
+#include "pipeline/fill_run.h"
+
+enum { PAGE_ROWS = 64 };
+
+bool quern__fill_writes_columns(const fill_run *r)
+{
+    return r->recipe->spec.stamp_columns && strcmp(r->generation.state, "active") == 0;
+}
+
+int quern__fill_same_text(const quern_row *row, quern_str text, uint8_t hash[32], quern_error *err)
+{
+    uint8_t now[32];
+    int rc = quern__sha256_of(text.ptr ? text.ptr : "", text.len, now, err);
+    if (rc != QUERN_OK)
+        return rc;
+    if (row->stamped)
+        return memcmp(now, hash, sizeof now) == 0;
+    memcpy(hash, now, sizeof now);
+    return 1;
+}
+
+/* ---- what the columns say ---- */
+
+static bool digits(const char **at, const char *end, int n, int64_t *out)
+{
+    *out = 0;
+    for (; n > 0 && *at < end && **at >= '0' && **at <= '9'; n--, ++*at)
+        *out = *out * 10 + (**at - '0');
+    return n == 0;
+}
+
+static bool skip(const char **at, const char *end, const char *any)
+{
+    bool there = *at < end && strchr(any, **at);
+    *at += there;
+    return there;
+}
+
+/* "2026-11-21T10:20:30.123Z", with or without a fraction, as databases spell it: a blank for the T, "+00" or nothing
+ * for the Z. *close: how far off it may be for the digits that it has; a column may keep whole seconds, rounded. */
+static bool read_time(quern_str s, int64_t *ms, int64_t *close)
+{
+    const char *at = s.ptr, *end = s.ptr + s.len;
+    int64_t y, m, d, h, min, sec, fraction = 0;
+    if (!s.len || !digits(&at, end, 4, &y) || !skip(&at, end, "-") || !digits(&at, end, 2, &m) ||
+        !skip(&at, end, "-") || !digits(&at, end, 2, &d) || !skip(&at, end, "T ") ||
+        !digits(&at, end, 2, &h) || !skip(&at, end, ":") || !digits(&at, end, 2, &min) ||
+        !skip(&at, end, ":") || !digits(&at, end, 2, &sec))
+        return false;
+    *close = 1000;
+    if (skip(&at, end, "."))
+        for (; at < end && *at >= '0' && *at <= '9'; at++) {
+            *close /= 10;
+            fraction += *close * (*at - '0');
+        }
+    *close = *close > 1 ? *close : 0;
+    quern_str rest = {at, (size_t)(end - at)};
+    if (rest.len && !(rest.len == 1 && *at == 'Z') &&
+        !(rest.len == 3 && memcmp(at, "+00", 3) == 0) &&
+        !(rest.len == 6 && memcmp(at, "+00:00", 6) == 0))
+        return false;
+    if (m < 1 || m > 12 || d < 1 || d > 31)
+        return false;
+    y -= m <= 2;
+    int64_t era = y / 400, yoe = y - era * 400;
+    int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+    int64_t days = era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+    *ms = ((days * 24 + h) * 60 + min) * 60000 + sec * 1000 + fraction;
+    return true;
+}
+
+static bool says_time(const quern_value *v, const quern_stamp *stamp)
+{
+    int64_t ms = 0, close = 0;
+    if (stamp->outcome != QUERN_OUTCOME_OK)
+        return v->type == QUERN_VALUE_NULL;
+    return v->type == QUERN_VALUE_TEXT && read_time(v->bytes, &ms, &close) &&
+           llabs((long long)(ms - stamp->updated_ms)) <= close;
+}
+
+static bool says_model(const quern_value *v, const quern_stamp *stamp, const char *model)
+{
+    if (stamp->outcome != QUERN_OUTCOME_OK)
+        return v->type == QUERN_VALUE_NULL;
+    return v->type == QUERN_VALUE_TEXT && v->bytes.len == strlen(model) &&
+           memcmp(v->bytes.ptr, model, v->bytes.len) == 0;
+}
+
+bool quern__fill_columns_off(const fill_run *r, const quern_row *row)
+{
+    const quern__recipe *p = r->recipe;
+    if (!p->spec.stamp_columns || row->n_columns < p->n_read)
+        return false;
+    return (p->generated_at != SIZE_MAX &&
+            !says_time(&row->columns[p->generated_at], &row->stamp)) ||
+           (p->model != SIZE_MAX &&
+            !says_model(&row->columns[p->model], &row->stamp, r->generation.model));
+}
+
+/* ---- the pass ---- */
+
+typedef struct column_pass {
+    fill_run *r;
+    quern__arena arena; /* of a page */
+    quern_save docs[PAGE_ROWS];
+    uint8_t text[PAGE_ROWS][32];
+    size_t n, rows;
+    quern_error *err;
+} column_pass;
+
+static int copy_str(column_pass *p, quern_str from, quern_str *to)
+{
+    to->ptr = quern__arena_copy(&p->arena, from.ptr ? from.ptr : "", from.len);
+    to->len = from.len;
+    return to->ptr ? QUERN_OK : quern__fail_memory(p->err, from.len);
+}
+
+/* 1: the row's stamp says what it says now, and its columns do not. */
+static int is_off(column_pass *p, const quern_row *row, quern__document_view *doc)
+{
+    if (row->fault || row->stamp.outcome == QUERN_OUTCOME_NONE)
+        return 0;
+    int rc = quern__recipe_document(p->r->recipe, row, p->r->max_bytes, &p->r->text, doc, p->err);
+    if (rc != QUERN_OK || row->stamped)
+        return rc ? rc : 1;
+    return quern__is_done(row, doc) && quern__fill_columns_off(p->r, row);
+}
+
+static int take_row(const quern_row *row, void *ud)
+{
+    column_pass *p = ud;
+    quern__document_view doc = {.bytes = 0};
+    quern__buf_clear(&p->r->after);
+    quern__buf_append(&p->r->after, row->key.ptr, row->key.len);
+    int rc = quern__buf_ok(&p->r->after, "a key", p->err);
+    p->rows++;
+    int yes = rc ? rc : is_off(p, row, &doc);
+    if (yes != 1)
+        return yes < 0 ? yes : QUERN_OK;
+    quern_save *d = &p->docs[p->n];
+    memset(d, 0, sizeof *d);
+    d->text_only = d->stamp_columns = 1;
+    d->stamp.outcome = row->stamp.outcome;
+    d->model = quern_str_of(p->r->generation.model);
+    rc = copy_str(p, row->key, &d->key);
+    if (rc == QUERN_OK)
+        rc = copy_str(p, row->stamp.revision, &d->stamp.revision);
+    p->n += rc == QUERN_OK;
+    return rc;
+}
+
+static int still_off(const quern_row *row, size_t i, void *ud)
+{
+    column_pass *p = ud;
+    quern__document_view doc = {.bytes = 0};
+    int yes = is_off(p, row, &doc);
+    return yes != 1 ? yes : quern__fill_same_text(row, doc.text, p->text[i], p->err);
+}
+
+static int run_page(column_pass *p, quern_error *err)
+{
+    fill_run *r = p->r;
+    uint8_t stored[PAGE_ROWS];
+    p->n = p->rows = 0;
+    quern__arena_dispose(&p->arena);
+    /* the key is read before the callback writes the next one into the same place */
+    char *after = quern__strndup(r->after.data ? r->after.data : "", r->after.len);
+    if (!after)
+        return quern__fail_memory(err, r->after.len);
+    int rc = r->s->table.scan(r->s->self, &r->read, (quern_str){after, r->after.len}, PAGE_ROWS,
+                              take_row, p, err);
+    quern__free(after);
+    if (rc == QUERN_OK && p->n)
+        rc = r->s->table.save(r->s->self, &r->read, p->docs, p->n, still_off, p, stored, err);
+    return rc;
+}
+
+int quern__fill_columns(fill_run *r, quern_error *err)
+{
+    if (!r->columns_off || !quern__fill_writes_columns(r) || (r->aim && r->aim->tasks))
+        return QUERN_OK;
+    column_pass *p = quern__calloc(1, sizeof *p);
+    if (!p)
+        return quern__fail_memory(err, sizeof *p);
+    p->r = r;
+    p->err = err;
+    quern__arena_init(&p->arena, 0);
+    quern__buf_clear(&r->after);
+    const char *since = r->read.since;
+    r->read.since = NULL;
+    int rc = QUERN_OK;
+    do {
+        rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc = run_page(p, err);
+    } while (rc == QUERN_OK && p->rows == PAGE_ROWS);
+    r->read.since = since;
+    quern__arena_dispose(&p->arena);
+    quern__free(p);
+    return rc;
+}

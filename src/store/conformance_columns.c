@@ -1,0 +1,205 @@
+/*
+ * conformance_columns.c — the rules of stamp columns, for stores that write any. The suite has no triggers, so it lets a
+ * write move the revision in the plainest way: the revision column is one of those that are written, which a
+ * declaration could not say.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "store/conformance_suite.h"
+
+enum { DIM = 4, ROWS = 4 };
+
+static const char *const all_columns[] = {"title", "body", "rev"};
+
+typedef struct look {
+    char title[ROWS][64], revision[ROWS][64], stamp[ROWS][64], key[ROWS][16];
+    bool has_title[ROWS], has_revision[ROWS];
+    size_t n;
+} look;
+
+static void keep(char out[64], quern_str from)
+{
+    snprintf(out, 64, "%.*s", (int)from.len, from.ptr ? from.ptr : "");
+}
+
+static int see(const quern_row *row, void *ud)
+{
+    look *v = ud;
+    if (v->n == ROWS || row->n_columns != 3)
+        return -99;
+    keep(v->key[v->n], row->key);
+    keep(v->title[v->n], row->columns[0].bytes);
+    v->has_title[v->n] = row->columns[0].type != QUERN_VALUE_NULL;
+    keep(v->revision[v->n], row->revision);
+    v->has_revision[v->n] = row->columns[2].type != QUERN_VALUE_NULL;
+    keep(v->stamp[v->n++], row->stamp.revision);
+    return QUERN_OK;
+}
+
+/* What is said of each document, before and behind the writing of its columns, and how often it was asked. */
+typedef struct answers {
+    int first[ROWS], second[ROWS];
+    int asked[ROWS], again[ROWS];
+} answers;
+
+static int still(const quern_row *row, size_t i, void *ud)
+{
+    answers *a = ud;
+    ++*(row->stamped ? &a->again[i] : &a->asked[i]);
+    return row->stamped ? a->second[i] : a->first[i];
+}
+
+/* A store beside a database that is only read writes none. */
+static bool cannot(suite *s)
+{
+    s->spec.text = "{body}";
+    s->spec.stamp_columns = "model=title";
+    return CALL(stamp_columns_check, &s->spec, all_columns + 1, 1) == QUERN_EUNSUPPORTED;
+}
+
+static int begin(suite *s, int64_t *generation)
+{
+    quern_generation g = {
+        .state = "building", .model = "m", .vector_type = "f32", .dimensions = DIM};
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 7);
+    s->spec.stamp_columns = "generated_at=rev,model=title";
+    s->read.columns = all_columns;
+    s->read.n_columns = 3;
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    for (int64_t id = 1; id <= ROWS; id++)
+        MUST(s->c->put(s->self, id, "title", "body", "r", s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(generation_build, "items", &g, "{}", generation) == QUERN_OK);
+    s->read.generation = *generation;
+    return QUERN_OK;
+}
+
+/* Saves documents 1 to n, the last of them empty if that is asked for. */
+static int save(suite *s, size_t n, bool columns, bool last_empty, answers *a, uint8_t *stored)
+{
+    static const float vector[DIM] = {1, 0, 0, 0};
+    static const char *const keys[] = {"1", "2", "3", "4"};
+    const quern_chunk chunk = {.end = 4, .vector = vector};
+    quern_save docs[ROWS];
+    for (size_t i = 0; i < n; i++) {
+        bool empty = last_empty && i + 1 == n;
+        docs[i] = (quern_save){.key = quern_str_of(keys[i]), .chunks = &chunk};
+        docs[i].stamp.outcome = empty ? QUERN_OUTCOME_EMPTY : QUERN_OUTCOME_OK;
+        docs[i].stamp.chunks = empty ? 0 : 1;
+        docs[i].stamp.revision = quern_str_of("r");
+        docs[i].stamp_columns = columns;
+        docs[i].model = quern_str_of("m'\"1");
+    }
+    return CALL(save, &s->read, docs, n, still, a, stored);
+}
+
+static int look_at(suite *s, int64_t generation, look *v)
+{
+    *v = (look){.n = 0};
+    s->read.generation = generation;
+    return CALL(scan, &s->read, (quern_str){NULL, 0}, ROWS, see, v);
+}
+
+static int stamp_columns_are_written(suite *s)
+{
+    int64_t g;
+    look v;
+    uint8_t stored[ROWS];
+    answers a = {.first = {1, 1, 0, 1}, .second = {1, 0, 1, 1}};
+    if (cannot(s))
+        return QUERN_OK;
+    int rc = begin(s, &g);
+    if (rc)
+        return rc;
+    MUST(save(s, ROWS, true, true, &a, stored) == QUERN_OK);
+    MUST(stored[0] && stored[1] && !stored[2] && stored[3]);
+    MUST(a.asked[0] == 1 && a.again[0] == 1 && a.again[1] == 1 && a.again[2] == 0);
+    MUST(look_at(s, g, &v) == QUERN_OK && v.n == ROWS);
+    for (size_t i = 0; i < ROWS; i++)
+        switch (v.key[i][0]) {
+        case '1': /* the same document: its stamp has the revision that our write gave the row */
+            MUST(strcmp(v.title[i], "m'\"1") == 0);
+            MUST(strlen(v.revision[i]) == 24 && v.revision[i][10] == 'T' &&
+                 v.revision[i][23] == 'Z');
+            MUST(strcmp(v.stamp[i], v.revision[i]) == 0);
+            break;
+        case '2': /* something else moved with it: the stamp is of what was embedded */
+            MUST(strcmp(v.title[i], "m'\"1") == 0 && strcmp(v.stamp[i], "r") == 0);
+            break;
+        case '3': /* the row had moved on before: nothing is written */
+            MUST(strcmp(v.title[i], "title") == 0 && strcmp(v.revision[i], "r") == 0);
+            MUST(v.stamp[i][0] == '\0');
+            break;
+        default: /* empty: no model, no time */
+            MUST(!v.has_title[i] && !v.has_revision[i]);
+        }
+    return QUERN_OK;
+}
+
+static int other_generations_move_along(suite *s)
+{
+    int64_t old, new;
+    look v;
+    uint8_t stored[ROWS];
+    answers a = {.first = {1, 1, 1, 1}, .second = {1, 1, 1, 1}};
+    quern_generation g = {
+        .state = "building", .model = "m", .vector_type = "f32", .dimensions = DIM};
+    if (cannot(s))
+        return QUERN_OK;
+    int rc = begin(s, &old);
+    if (rc)
+        return rc;
+    MUST(CALL(generation_activate, old) == QUERN_OK);
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 8);
+    MUST(CALL(generation_build, "items", &g, "{}", &new) == QUERN_OK);
+    s->read.generation = new;
+    MUST(save(s, 2, false, false, &a, stored) == QUERN_OK && stored[1]);
+    MUST(a.again[0] == 0); /* nothing was written: nobody is asked twice */
+    s->read.generation = old;
+    MUST(save(s, 1, true, false, &a, stored) == QUERN_OK && stored[0]);
+    MUST(look_at(s, new, &v) == QUERN_OK && v.n == ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        if (v.key[i][0] == '1')
+            MUST(strlen(v.revision[i]) == 24 && strcmp(v.stamp[i], v.revision[i]) == 0);
+        else if (v.key[i][0] == '2')
+            MUST(strcmp(v.revision[i], "r") == 0 && strcmp(v.stamp[i], "r") == 0);
+    }
+    return QUERN_OK;
+}
+
+static int stamp_columns_are_tried(suite *s)
+{
+    static const char *const body[] = {"body"};
+    static const struct {
+        const char *list;
+        int status;
+    } cases[] = {{"generated_at=title", QUERN_OK},
+                 {"model=title", QUERN_OK},
+                 {" model = title ", QUERN_OK},
+                 {"model=body", QUERN_EINVAL},       /* in the text */
+                 {"generated_at=rev", QUERN_EINVAL}, /* the revision */
+                 {"model=id", QUERN_EINVAL},         /* the key */
+                 {"model=nothing", QUERN_ENOTFOUND}, /* no such column */
+                 {"models=title", QUERN_EINVAL},     /* no such thing */
+                 {"model=title,", QUERN_EINVAL},     /* an empty one */
+                 {"model", QUERN_EINVAL},            /* no column */
+                 {"model=title,generated_at=title", QUERN_EINVAL}};
+    if (cannot(s))
+        return QUERN_OK;
+    for (size_t i = 0; i < QUERN__COUNT(cases); i++) {
+        s->spec.stamp_columns = cases[i].list;
+        MUST(CALL(stamp_columns_check, &s->spec, body, 1) == cases[i].status);
+    }
+    s->spec.stamp_columns = "model=title";
+    s->spec.table = NULL;
+    s->spec.query = "SELECT * FROM items";
+    MUST(CALL(stamp_columns_check, &s->spec, body, 1) == QUERN_EINVAL);
+    return QUERN_OK;
+}
+
+const suite_rule quern__column_rules[] = {RULE(stamp_columns_are_tried),
+                                          RULE(stamp_columns_are_written),
+                                          RULE(other_generations_move_along),
+                                          {NULL, NULL}};

@@ -1,0 +1,305 @@
+"""Sources that do more than name rows, on SQLite, on PostgreSQL with pgvector and without: stamp columns that say when and by
+which model a row was embedded."""
+import contextlib
+import os
+import re
+import sqlite3
+import subprocess
+import unittest
+
+import test_postgres
+from command import ROOT, WITHOUT_POSTGRES
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+
+
+def setUpModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.setUpModule()
+
+
+def tearDownModule():
+    if not WITHOUT_POSTGRES:
+        test_postgres.tearDownModule()
+
+
+class Both(test_postgres.PostgresTest):
+    """self.each() goes through the databases: self.db is the one at hand, self.run_sql speaks to it."""
+
+    def setUp(self):
+        self.dbs = ["file.db"]
+        if WITHOUT_POSTGRES:
+            test_postgres.CommandTest.setUp(self)
+        else:
+            for vector in False, True:
+                self.VECTOR = vector
+                super().setUp()
+                self.dbs.append(self.db)
+
+    def each(self):
+        for db in self.dbs:
+            self.db = db
+            yield db
+
+    @property
+    def sqlite(self):
+        return self.db == "file.db"
+
+    def run_sql(self, sql):
+        """Rows; values of PostgreSQL are texts, NULL an empty one."""
+        if not self.sqlite:
+            return test_postgres.psql(self.db, sql)
+        with contextlib.closing(sqlite3.connect(os.path.join(self.cwd, "file.db"), isolation_level=None)) as db:
+            if sql.lstrip().upper().startswith("SELECT"):
+                return [["" if v is None else str(v) for v in row] for row in db.execute(sql)]
+            db.executescript(sql)
+            return []
+
+    def environment(self, **env):
+        env.setdefault("QUERN_DB", self.db)
+        return super().environment(**env)
+
+    def fill(self, *args):
+        return self.ok("fill", "--json", *args).json
+
+
+class StampColumns(Both):
+    def make(self, rows=12, time="text", more=""):
+        self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text, rev integer DEFAULT 1, at %s, by text%s);" % (time, more)
+                     + "".join("INSERT INTO items (id, body) VALUES (%d, '%s');" % (i, "ban kolor gut lan zan".split()[i % 5] * (i != 3))
+                               for i in range(rows)))
+
+    def declare(self, *args, verb="add", columns="generated_at=at,model=by"):
+        given = ["--table", "items", "--key", "id", "--text", "{body}"] if verb == "add" else []
+        return self.ok("source", verb, "items", *given, "--stamp-columns", columns, *args)
+
+    def rows(self, what="id, at, by"):
+        return self.run_sql("SELECT %s FROM items ORDER BY id" % what)
+
+    def count_updates(self):
+        """Counts the UPDATEs that reach the table from here on."""
+        if self.sqlite:
+            self.run_sql("CREATE TABLE seen (n integer); CREATE TRIGGER see AFTER UPDATE ON items BEGIN INSERT INTO seen VALUES (1); END")
+        else:
+            self.run_sql("CREATE TABLE seen (n integer); CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
+                         " $$ BEGIN INSERT INTO seen VALUES (1); RETURN NULL; END $$;"
+                         " CREATE TRIGGER see AFTER UPDATE ON items FOR EACH ROW EXECUTE FUNCTION see()")
+
+    def updates(self):
+        return int(self.run_sql("SELECT count(*) FROM seen")[0][0])
+
+    def bump(self):
+        """A trigger of the user's, of the usual kind: every UPDATE of a row moves its revision."""
+        if self.sqlite:
+            self.run_sql("CREATE TRIGGER bump AFTER UPDATE ON items WHEN NEW.rev = OLD.rev BEGIN"
+                         " UPDATE items SET rev = rev + 1 WHERE id = NEW.id; END")
+        else:
+            self.run_sql("CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS"
+                         " $$ BEGIN NEW.rev := OLD.rev + 1; RETURN NEW; END $$;"
+                         " CREATE TRIGGER bump BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION bump()")
+
+    def test_what_is_written(self):
+        for _ in self.each():
+            self.make()
+            self.assertIn("generated_at=at,model=by", self.declare("--json").json["stamp_columns"])
+            self.assertEqual(self.fill()["processed"], 12)
+            for key, at, by in self.rows():
+                if key == "3":  # empty: no vectors, no model
+                    self.assertEqual((at, by), ("", ""))
+                else:
+                    self.assertRegex(at, TIME)
+                    self.assertEqual(by, "tiny-model")
+            self.count_updates()
+            before = self.rows()
+            self.assertEqual(self.fill()["processed"], 0)
+            self.assertEqual((self.updates(), self.rows()), (0, before))
+            hits = self.ok("search", "ban", "--limit", "1", "--provenance", "--json").json["hits"]
+            self.assertEqual(dict((r[0], r[1]) for r in before)[str(hits[0]["key"])], hits[0]["updated_at"])
+            # an edit, and a document that becomes empty
+            self.run_sql("UPDATE items SET body = 'por' WHERE id = 4; UPDATE items SET body = '' WHERE id = 5;")
+            self.assertEqual(self.fill()["processed"], 2)
+            self.assertGreater(self.rows()[4][1], before[4][1])
+            self.assertEqual(self.rows()[5][1:], ["", ""])
+            self.assertEqual(self.fill()["processed"], 0)
+            self.assertEqual(self.ok("verify", "--all", "--json").json["stale"], 0)
+
+    def test_times_of_the_database(self):
+        for _ in self.each():
+            for i, kind in enumerate(("datetime", "timestamp") if self.sqlite else ("timestamptz", "timestamp", "timestamp(0)")):
+                self.make(time=kind)
+                self.declare(columns="generated_at=at")
+                self.fill()
+                if not self.sqlite:
+                    self.assertEqual(self.run_sql("SELECT count(*) FROM items WHERE at >"
+                                                  " (now() - interval '1 minute') AT TIME ZONE 'UTC' AND at < (now() + interval '1 second') AT TIME ZONE 'UTC'"
+                                                  if i else "SELECT count(*) FROM items WHERE at > now() - interval '1 minute'"), [["11"]])
+                self.count_updates()
+                self.fill()
+                self.assertEqual(self.updates(), 0)
+                self.ok("source", "remove", "items", "--yes")
+                self.run_sql("DROP TABLE items; DROP TABLE seen" + ("" if self.sqlite else "; DROP FUNCTION see"))
+
+    def test_a_revision_that_every_update_moves(self):
+        for _ in self.each():
+            self.make()
+            self.bump()
+            self.declare("--revision", "rev", "--text-search", "yes")
+            self.assertEqual(self.fill()["processed"], 12)
+            self.assertEqual(self.rows("rev")[0], ["2"])
+            for _ in range(2):
+                again = self.fill()
+                self.assertEqual((again["processed"], again["pending"], again["stale"]), (0, 0, 0))
+            self.assertEqual(self.rows("rev")[0], ["2"])
+            for mode in "vector", "text":
+                self.assertEqual(len(self.ok("search", "ban", "--mode", mode, "--limit", "20", "--json").json["hits"]),
+                                 11 if mode == "vector" else 3)
+            self.run_sql("UPDATE items SET body = 'mor' WHERE id = 4")
+            self.assertEqual(self.fill()["processed"], 1)
+            self.assertEqual(self.fill()["processed"], 0)
+            self.assertEqual([h["key"] for h in self.ok("search", "mor", "--mode", "text", "--json").json["hits"]], [4])
+
+    def test_two_generations_and_a_revision_that_moves(self):
+        for _ in self.each():
+            self.make()
+            self.bump()
+            self.declare("--revision", "rev")
+            self.fill()
+            self.ok("generation", "build", "--source", "items", "--max-chunks", "3")
+            self.run_sql("UPDATE items SET body = 'vis' WHERE id < 2")
+            report = self.ok("work", "--once", "--json")
+            status = self.ok("status", "--json").json
+            self.assertEqual((status["pending"], status["stale"]), (0, 0), report.out)
+            for g in self.ok("generation", "list", "--json").json["generations"]:
+                self.assertEqual((g["done"], g["pending"], g["total"]), (12, 0, 12), g)
+            before = self.rows("id, rev")
+            self.ok("generation", "activate", "--source", "items")
+            self.assertEqual(self.fill("--max-chunks", "3")["processed"], 0)
+            self.assertEqual([r[0] for r in self.rows("id, rev")], [r[0] for r in before])
+            self.assertEqual(self.fill("--max-chunks", "3")["processed"], 0)
+
+    def test_a_live_source_does_not_hear_itself(self):
+        for _ in self.each():
+            for bump in False, True:
+                self.make()
+                if bump:
+                    self.bump()
+                self.declare("--live", "yes", *(["--revision", "rev"] if bump else []))
+                self.assertEqual(self.fill()["processed"], 12)
+                said = self.ok("work", "--once", "--json").json
+                changes = "quern_changes" if self.sqlite else "quern.changes"
+                self.assertEqual(self.run_sql("SELECT count(*) FROM " + changes), [["0"]])
+                self.run_sql("UPDATE items SET body = 'zan' WHERE id = 7")
+                self.assertGreater(int(self.run_sql("SELECT count(*) FROM " + changes)[0][0]), 0)
+                self.ok("work", "--once")
+                self.assertEqual(self.run_sql("SELECT count(*) FROM " + changes), [["0"]], said)
+                self.assertEqual(self.ok("status", "--json").json["sources"][0]["tasks"]["ready"], 0)
+                self.assertEqual(self.fill()["processed"], 0)
+                self.ok("source", "remove", "items", "--yes")
+                self.run_sql("DROP TABLE items" + (" CASCADE; DROP FUNCTION bump" if bump and not self.sqlite else ""))
+
+    def test_rows_that_were_embedded_before(self):
+        for _ in self.each():
+            self.make(rows=150)
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}")
+            self.fill()
+            self.assertEqual(self.rows()[0][1:], ["", ""])
+            self.declare(verb="set")
+            said = self.fill()
+            self.assertEqual((said["processed"], said["calls"]), (0, 0))
+            self.assertEqual(sum(r[2] == "tiny-model" for r in self.rows()), 149)
+            before = self.rows()
+            self.run_sql("UPDATE items SET by = 'mine', at = NULL WHERE id = 9; UPDATE items SET by = 'x' WHERE id = 3")
+            self.assertEqual(self.fill()["processed"], 0)
+            self.assertEqual(self.rows(), before)
+            # another generation takes over
+            self.assertEqual(self.fill("--max-chunks", "3")["processed"], 150)
+            self.assertTrue(all(a[1] < b[1] for a, b in zip(before, self.rows()) if a[1]))
+            # and the other way round
+            self.ok("source", "set", "items", "--stamp-columns", "")
+            self.run_sql("UPDATE items SET body = 'vis' WHERE id = 1")
+            before = self.rows()
+            self.assertEqual(self.fill("--max-chunks", "3")["processed"], 1)
+            self.assertEqual(self.rows(), before)
+
+    def test_names_that_need_quotes(self):
+        for _ in self.each():
+            self.run_sql('CREATE TABLE "My ""T"" ; --" ("k 1" text, k2 integer, body text, "at""; DROP" text, "Model" text, PRIMARY KEY ("k 1", k2));'
+                         + "".join("INSERT INTO \"My \"\"T\"\" ; --\" VALUES ('it''s %d', %d, 'ban %d');".replace("body", "") .replace("VALUES", '("k 1", k2, body) VALUES')
+                                   % (i, i, i) for i in range(5)))
+            self.ok("source", "add", "odd", "--table", 'My "T" ; --', "--key", "k 1,k2", "--text", "{body}",
+                    "--stamp-columns", 'generated_at=at"; DROP, model=Model')
+            self.assertEqual(self.fill()["processed"], 5)
+            self.assertEqual(self.run_sql('SELECT count(*) FROM "My ""T"" ; --" WHERE "Model" = \'tiny-model\' AND "at""; DROP" LIKE \'20%Z\''), [["5"]])
+            self.assertEqual(self.fill()["processed"], 0)
+
+    def test_what_is_refused(self):
+        for _ in self.each():
+            made = "GENERATED ALWAYS AS (body || 'x') STORED"
+            self.make(more=", n integer, must text NOT NULL DEFAULT '', made text " + made)
+            self.run_sql("CREATE VIEW seen_items AS SELECT * FROM items")
+            def no(code, saying, columns, *args, table=("--table", "items", "--key", "id", "--text", "{body} {by|unless=body}")):
+                self.refused(code, saying, "source", "add", "items", *table, "--stamp-columns", columns, *args)
+            no(2, "write generated_at=COLUMN", "at")
+            no(2, "write generated_at=COLUMN", "generated=at")
+            no(2, "write generated_at=COLUMN", "generated_at=")
+            no(2, "write generated_at=COLUMN", "generated_at=at,")
+            no(2, "twice", "generated_at=at,generated_at=by")
+            no(2, "cannot hold both", "generated_at=at,model=at")
+            no(4, "no column 'nothing'", "model=nothing")
+            no(2, "in its text", "model=by")
+            no(2, "key column", "model=id")
+            no(2, "revision column", "generated_at=at", "--revision", "at")
+            no(2, "takes text" if not self.sqlite else "takes TEXT", "model=n")
+            no(2, "takes text, timestamp" if not self.sqlite else "TEXT, DATETIME", "generated_at=n")
+            no(2, "NOT NULL", "generated_at=must")
+            no(2, "generated", "generated_at=made")
+            no(2, "no table", "generated_at=at", table=("--table", "seen_items", "--key", "id", "--text", "{body}"))
+            no(2, "a query has none", "generated_at=at", table=("--query", "SELECT * FROM items", "--key", "id", "--text", "{body}"))
+            self.write("a.txt", "ban")
+            self.ok("add", "a.txt", "--source", "docs")
+            self.refused(2, "built-in", "source", "set", "docs", "--stamp-columns", "model=by")
+            store = ["--store", "other.db" if self.sqlite else test_postgres.url]
+            self.refused(1, "only read", "source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}",
+                         "--stamp-columns", "generated_at=at", *store)
+            self.ok("source", "add", "one", "--table", "items", "--key", "id", "--text", "{body}", "--revision", "rev", "--stamp-columns", "generated_at=at")
+            self.refused(2, "source 'one'", "source", "add", "two", "--table", "items", "--key", "id", "--text", "{body}", "--revision", "rev",
+                         "--stamp-columns", "model=by")
+            self.ok("source", "add", "two", "--table", "items", "--key", "id", "--text", "{body}", "--stamp-columns", "model=by")
+
+    def test_a_write_that_fails_says_so(self):
+        for _ in self.each():
+            self.make(more=", CHECK (by IS NULL OR by = 'mine')")
+            self.declare()
+            answer = self.quern("fill")
+            self.assertEqual(answer.code, 1)
+            self.assertIn("its stamp columns", answer.message)
+            self.assertEqual(self.ok("status", "--json").json["done"], 0)
+            # a predicate over what is written
+            self.run_sql("DROP TABLE items")
+            self.make()
+            self.ok("source", "set", "items", "--where", "by IS NULL")
+            self.assertIn("leave them out of the predicate", self.quern("fill").message)
+            self.assertEqual(self.rows()[0], ["0", "", ""])
+            self.ok("source", "set", "items", "--where", "")
+            self.assertEqual(self.fill()["processed"], 12)
+
+    @unittest.skipIf(WITHOUT_POSTGRES, "no PostgreSQL")
+    def test_a_row_that_somebody_holds_is_left_for_later(self):
+        self.make()
+        self.declare()
+        tool = os.path.join(ROOT, "tools/test-postgres")
+        with subprocess.Popen([tool, "psql", "-At", self.db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+            user.stdin.write("BEGIN; SELECT 'held' FROM items WHERE id = 4 FOR UPDATE;\n")
+            user.stdin.flush()
+            while user.stdout.readline().strip() != "held":
+                pass
+            said = self.fill()
+            self.assertEqual((said["done"], said["pending"], said["stale"]), (11, 1, 1))
+            self.assertEqual(self.rows()[4][1:], ["", ""])
+            user.stdin.write("COMMIT;\n")
+            user.stdin.close()
+        self.assertEqual(self.fill()["processed"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
