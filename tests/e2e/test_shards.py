@@ -87,6 +87,30 @@ class ShardTest(CommandTest):
 
 
 class Setup(ShardTest):
+    def test_two_schemas_of_one_database(self):
+        """Servers are the whole database's: each schema has its own, and goes down with nothing but those."""
+        name = self.db.rsplit("/", 1)[1]
+        for url in urls[1:]:
+            psql(url + "postgres", "CREATE DATABASE %s_two" % name)
+        self.apply()
+        refused = self.refused(1, "holds the vectors of another store", "shard", "apply", "--schema", "public", "--shards", self.shards[0])
+        self.assertIn("a database of its own", refused.message)
+        self.ok("shard", "apply", "--schema", "public", "--shards", ",".join(shard + "_two" for shard in self.shards))
+        servers = [row[0] for row in psql(self.db, "SELECT srvname FROM pg_foreign_server ORDER BY 1")]
+        self.assertEqual(len(servers), 2 * SHARDS)
+        self.assertEqual(sum(s.startswith("quern_shard_") for s in servers), SHARDS)
+        self.documents("in.jsonl", texts(40))
+        for schema in ("public", "quern"):
+            self.ok("add", "in.jsonl", "--schema", schema)
+            self.ok("fill", "--index", "pgvector", "--schema", schema)
+            self.assertEqual(len(self.ok("shard", "status", "--json", "--schema", schema).json["shards"]), SHARDS)
+        self.assertEqual(*[self.hits("ban lan", "--schema", schema) for schema in ("public", "quern")])
+        self.ok("source", "remove", "documents", "--yes", "--schema", "public")
+        self.ok("migrate", "--down", "0", "--yes", "--schema", "public")
+        self.assertEqual(psql(self.db, "SELECT srvname FROM pg_foreign_server ORDER BY 1"), [["quern_shard_%d" % (1 + i)] for i in range(SHARDS)])
+        self.assertEqual(psql(self.db, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^quern'"), [])
+        self.assertEqual(len(self.hits("ban lan")), 10)
+
     def test_plan_apply_status(self):
         secret = [s.replace("postgres@", "postgres:geheim'\\\\x@") for s in self.shards]
         psql(self.db, "ALTER SYSTEM SET log_statement = 'all'")
