@@ -151,6 +151,7 @@ void store_options(const cli *c, int read_only, quern_store_options *opt)
     opt->db = quern_config_text(c->config, "db");
     opt->store = quern_config_text(c->config, "store");
     opt->schema = quern_config_text(c->config, "schema");
+    opt->direct_url = quern_config_text(c->config, "direct-url");
     opt->read_only = read_only;
     if (quern_option_applies(quern_option_find("wal"), c->command->name))
         opt->wal = quern_config_flag(c->config, "wal");

@@ -36,6 +36,9 @@ typedef struct quern_store_options {
      * have plain names; in one that somebody else made ("public") they are called quern_…. Several stores may be in
      * one database, a schema each. On SQLite EINVAL */
     const char *schema;
+    /* PostgreSQL: where db (or store) leads through a pooler, the URL past it, to the same database (else EINVAL);
+     * locks, notifications, migrations and builds of indexes use it. On SQLite EINVAL */
+    const char *direct_url;
 } quern_store_options;
 
 /* Opens, and brings quern's own tables up to this version. On PostgreSQL vectors are pgvector's halfvec or vector where

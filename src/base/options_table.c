@@ -36,6 +36,10 @@ static const quern_option options[] = {
      "The PostgreSQL schema of quern's own tables (default: quern). One that is not there is made; "
      "in "
      "one that is (public) they are called quern_*. Each schema is a store of its own."},
+    {"direct-url", "QUERN_DIRECT_URL", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, STORES, 0,
+     "Where --db (or --store) goes through a pooler, the URL of the same PostgreSQL database past "
+     "it; "
+     "locks, notifications, migrations and builds of indexes use it."},
     {"wal", "QUERN_WAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "add source fill", 0,
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},

@@ -31,6 +31,11 @@ int quern__only_postgres(const quern_store_options *opt, quern_error *err)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "schema '%s': only PostgreSQL has schemas, and %s is an SQLite file",
                            opt->schema, opt->db ? opt->db : "this");
+    if (opt->direct_url && *opt->direct_url)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "a direct URL goes past a pooler of PostgreSQL's, and %s is an SQLite "
+                           "file",
+                           opt->db ? opt->db : "this");
     return QUERN_OK;
 }
 

@@ -332,7 +332,7 @@ class EveryFlag(TableTest):
     VALUES = {
         "stamp-columns": "generated_at=stamped",
         "mode": "vector", "text-search": "yes", "kind": "exact",
-        "db": "quern.db", "store": "vectors.db", "schema": "public", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
+        "db": "quern.db", "store": "vectors.db", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
@@ -349,7 +349,7 @@ class EveryFlag(TableTest):
         "fill": [], "enqueue": ["1"], "forget": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
         "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
-    POSTGRES = {"schema"}
+    POSTGRES = {"schema", "direct-url"}
     built = 100
     FAILS = {"model pull"}  # nothing is published under that name
 

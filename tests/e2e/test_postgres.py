@@ -271,6 +271,68 @@ class Pooler(PostgresTest):
         self.ok("source", "remove", "s", "--yes")
 
 
+    def test_direct_url(self):
+        """Past the pooler notifications arrive: a changed row is found long before the next tick."""
+        self.table("by_integer", 20)
+        direct = ["--direct-url", self.db]
+        self.ok("source", "add", "s", "--table", "by_integer", "--key", "id", "--text", "{title} {body}", "--revision", "rev",
+                "--live", "yes", *direct)
+        self.ok("fill", "--index", "pgvector", *direct)
+        self.assertEqual(self.sql("SELECT indexname FROM pg_indexes WHERE indexname ~ 'graph'"), [["vectors_1_graph"]])
+        work = subprocess.Popen([BIN, "work", "--quiet", "--tick", "60s", "--interval", "0", "--backstop-interval", "0",
+                                 "--model", self.model, *direct], cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE)
+        self.addCleanup(work.communicate)
+        self.addCleanup(work.kill)
+        until = time.monotonic() + 10
+        while not self.sql("SELECT 1 FROM pg_stat_activity WHERE query = 'LISTEN quern_tasks'"):
+            self.assertLess(time.monotonic(), until, "nobody listens")
+            time.sleep(0.05)
+        time.sleep(0.5)
+        began = time.monotonic()
+        self.sql("UPDATE by_integer SET title = 'zan zan', body = '', rev = 2 WHERE id = 3")
+        while self.keys("zan zan", "--min-similarity", "0.999") != [3]:
+            self.assertLess(time.monotonic() - began, 10, "it was not told")
+            time.sleep(0.05)
+        work.send_signal(2)
+        self.assertEqual(work.wait(10), 130)
+        self.ok("migrate", "--down", "3", "--yes", *direct)
+        self.ok("migrate", *direct)
+        self.assertEqual(self.ok("verify", "--all", "--json", *direct).json["equal"], 20)
+        self.ok("doctor", *direct)
+
+    def test_a_direct_url_that_leads_elsewhere(self):
+        self.write("a.jsonl", '{"id": 1, "text": "ban kolor"}\n')
+        self.ok("add", "a.jsonl")
+        name = self.db.rsplit("/", 1)[1]
+        self.sql("CREATE DATABASE %s_other" % name)
+        other = tempfile.mkdtemp(prefix="quern-postgres-")
+        self.addCleanup(shutil.rmtree, other)
+        os.chmod(other, 0o755)
+        done = subprocess.run([TOOL, "start", other, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+        self.addCleanup(subprocess.run, [TOOL, "stop", other], check=True)
+        elsewhere = done.stdout.strip().rsplit("/", 1)[0] + "/" + name
+        psql(done.stdout.strip(), "CREATE DATABASE " + name)
+        for direct in (self.db + "_other", elsewhere):
+            for command in (("fill",), ("search", "ban"), ("migrate", "--check"), ("add", "a.jsonl")):
+                said = self.refused(2, "not the database of", *command, "--direct-url", direct).message
+                self.assertIn(direct.split("@")[1], said)
+                self.assertIn(self.pooler.split("@")[1] + "/" + name, said)
+        self.assertEqual(psql(elsewhere, "SELECT 1 FROM pg_namespace WHERE nspname = 'quern'"), [])
+        self.refused(2, "no PostgreSQL URL", "fill", "--direct-url", "no/url")
+        self.refused(1, "no connection", "fill", "--direct-url", "postgres://postgres@127.0.0.1:1/" + name)
+
+    def test_a_role_that_may_not_ask_for_the_servers_name(self):
+        name = self.db.rsplit("/", 1)[1]
+        self.sql("CREATE ROLE plain_%s LOGIN; GRANT CREATE ON DATABASE %s TO plain_%s; GRANT USAGE ON SCHEMA public TO plain_%s;"
+                 "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC" % (name, name, name, name))
+        plain = self.db.replace("postgres@", "plain_%s@" % name)
+        self.write("a.jsonl", '{"id": 1, "text": "ban kolor"}\n')
+        self.ok("add", "a.jsonl", "--db", self.db, "--schema", "unused")  # a superuser's
+        self.ok("add", "a.jsonl", "--db", plain, "--direct-url", plain)
+        self.ok("fill", "--db", plain, "--direct-url", plain)
+        self.refused(2, "not the database of", "fill", "--db", plain, "--direct-url", plain.rsplit("/", 1)[0] + "/postgres")
+
+
 class WithoutVector(Tables):
     VECTOR = False
 

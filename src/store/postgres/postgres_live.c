@@ -284,7 +284,7 @@ int quern__postgres_task_wait(void *self, uint32_t wait_ms, int *woken, quern_er
     char listen[60];
     *woken = 0;
     snprintf(listen, sizeof listen, "LISTEN %s_tasks", s->tag);
-    if (!s->listener && quern__pg_again(&s->listener, s->own, &inner) == QUERN_OK &&
+    if (!s->listener && quern__postgres_session(s, &s->listener, &inner) == QUERN_OK &&
         quern__pg_script(s->listener, listen, &inner) == QUERN_OK)
         *woken = 1; /* what came before we listened */
     if (s->listener && !*woken && quern__pg_hear(s->listener, wait_ms, woken, &inner) != QUERN_OK) {

@@ -127,7 +127,7 @@ int quern__postgres_lock(void *self, const char *name, uint32_t wait_ms, void **
     else
         memcpy(l->name, name, len + 1);
     if (!rc)
-        rc = quern__pg_again(&l->db, s->own, err);
+        rc = quern__postgres_session(s, &l->db, err);
     if (!rc)
         rc = quern__pg_begin(l->db, QUERN__PG_READ, err);
     if (!rc)

@@ -32,6 +32,7 @@ void quern__postgres_close(void *self)
     quern__free(s->prefix);
     quern__free(s->inside);
     quern__free(s->vector_prefix);
+    quern__free(s->direct);
     quern__free(s);
 }
 
@@ -255,6 +256,7 @@ int quern__postgres_connect(quern__postgres **out, const quern_store_options *op
     if (!s)
         return quern__fail_memory(err, sizeof *s);
     s->read_only = opt->read_only != 0;
+    s->busy_ms = busy_ms;
     quern__buf_init(&s->sql, QUERN__PG_LONGEST_SQL);
     int rc = QUERN_OK;
     if (opt->postgres_connection)
@@ -264,6 +266,8 @@ int quern__postgres_connect(quern__postgres **out, const quern_store_options *op
     s->src = s->own;
     if (!rc && opt->store)
         rc = quern__pg_open(&s->src, opt->db, busy_ms, err);
+    if (!rc)
+        rc = quern__postgres_set_direct(s, opt, err);
     if (!rc)
         rc = quern__postgres_names(s, opt->schema, err);
     if (!rc)

@@ -133,7 +133,7 @@ int quern__postgres_migrate(quern__postgres *s, quern_error *err)
     int rc = quern__postgres_schema(s, &version, err);
     if (rc || version == quern__postgres_newest())
         return rc;
-    return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate, s, err);
+    return quern__postgres_on_session(s, migrate, s, err);
 }
 
 typedef struct descent {
@@ -155,7 +155,7 @@ static int migrate_down(void *ud, quern_error *err)
 int quern__postgres_migrate_down(quern__postgres *s, int64_t to_version, quern_error *err)
 {
     descent d = {s, to_version};
-    return quern__pg_transact(s->own, QUERN__PG_WRITE, migrate_down, &d, err);
+    return quern__postgres_on_session(s, migrate_down, &d, err);
 }
 
 /* ---- from outside ---- */

@@ -120,19 +120,21 @@ int quern__postgres_index_state(void *self, int64_t generation, int way, int *st
                       : look_up(&x, state, err);
 }
 
-static int drop_index(const index_of *x, const quern_cancel *cancel, quern_error *err)
+static int drop_index(const index_of *x, quern__pg *db, const quern_cancel *cancel,
+                      quern_error *err)
 {
     quern__buf sql;
     quern__buf_init(&sql, 1024);
     quern__buf_printf(&sql, "DROP INDEX CONCURRENTLY IF EXISTS %s.%s", x->s->quoted, x->name);
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
-        rc = quern__pg_run_long(x->s->own, sql.data, cancel, err);
+        rc = quern__pg_run_long(db, sql.data, cancel, err);
     quern__buf_dispose(&sql);
     return rc;
 }
 
-static int create_index(const index_of *x, const quern_cancel *cancel, quern_error *err)
+static int create_index(const index_of *x, quern__pg *db, const quern_cancel *cancel,
+                        quern_error *err)
 {
     quern__buf sql;
     bool signs = x->way == QUERN_INDEX_TWO_STAGE;
@@ -145,7 +147,7 @@ static int create_index(const index_of *x, const quern_cancel *cancel, quern_err
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc)
         rc = x->g.shards ? quern__shard_index_build(x->s, &x->g, x->name, sql.data, cancel, err)
-                         : quern__pg_run_long(x->s->own, sql.data, cancel, err);
+                         : quern__pg_run_long(db, sql.data, cancel, err);
     quern__buf_dispose(&sql);
     return rc;
 }
@@ -163,15 +165,21 @@ int quern__postgres_index_build(void *self, int64_t generation, int way, const q
     if (no_way(&x))
         return quern__fail(err, QUERN_EUNSUPPORTED, generation, "no index: %s", no_way(&x));
     if (x.g.shards)
-        return create_index(&x, cancel, err);
+        return create_index(&x, x.s->own, cancel, err);
     rc = look_up(&x, &state, err);
     if (rc || state == QUERN_INDEX_READY)
         return rc;
     if (state == QUERN_INDEX_BUILDING)
         return quern__fail(err, QUERN_EBUSY, generation, "index %s is being built", x.name);
-    if (state == QUERN_INDEX_INVALID)
-        rc = drop_index(&x, cancel, err);
-    return rc ? rc : create_index(&x, cancel, err);
+    quern__pg *direct = NULL, *db = x.s->own;
+    if (x.s->direct && (rc = quern__postgres_session(x.s, &direct, err)) == QUERN_OK)
+        db = direct;
+    if (!rc && state == QUERN_INDEX_INVALID)
+        rc = drop_index(&x, db, cancel, err);
+    if (!rc)
+        rc = create_index(&x, db, cancel, err);
+    quern__pg_close(direct);
+    return rc;
 }
 
 /* ---- nearest ---- */

@@ -55,6 +55,8 @@ typedef struct quern__postgres {
     char *vector_prefix; /* the schema of its types, quoted and with its dot */
     uint32_t halfvec, halfvec_array, vector, vector_array; /* oids of types */
     quern__buf sql;                                        /* of quern__postgres_query */
+    char *direct; /* URL past the pooler that `own` may go through; NULL: none */
+    uint32_t busy_ms;
     quern__pg *listener; /* of task_wait; NULL: not yet, or none to be had */
     quern__pg_down down[QUERN__PG_SHARDS];
     size_t n_down; /* 0 but within a search that may be partial */
@@ -84,6 +86,16 @@ void quern__postgres_put_script(const quern__postgres *s, const char *script, qu
 int quern__postgres_put_names(quern__postgres *s, const char *sql, quern_error *err);
 /* A relation of that name (without its base) in quern's schema: 1, 0 */
 int quern__postgres_relation(quern__postgres *s, const char *name, quern_error *err);
+
+/* postgres_session.c */
+/* A connection that stays ours between transactions: by the direct URL where there is one. EUNSUPPORTED when the store's
+ * is borrowed; EINVAL when the direct URL leads to another database. */
+int quern__postgres_session(quern__postgres *s, quern__pg **out, quern_error *err);
+/* quern__pg_transact, with such a one in the place of `own` where there is a direct URL. */
+int quern__postgres_on_session(quern__postgres *s, int (*fn)(void *ud, quern_error *err), void *ud,
+                               quern_error *err);
+int quern__postgres_set_direct(quern__postgres *s, const quern_store_options *opt,
+                               quern_error *err);
 
 /* postgres_schema.c */
 int quern__postgres_migrate(quern__postgres *s, quern_error *err);

@@ -37,11 +37,14 @@ static int64_t number(const char *text)
     return n;
 }
 
+static const char *schema; /* NULL: quern's own */
+
 static int try_open(quern_store **s, int read_only, quern_error *err)
 {
     quern_store_options opt;
     QUERN_INIT(&opt);
     opt.db = db;
+    opt.schema = schema;
     opt.read_only = read_only;
     return quern_store_open(s, &opt, err);
 }
@@ -245,6 +248,58 @@ static void a_lock_tells_its_holder(void **state)
     quern_store_free(second);
 }
 
+static void a_lock_of_another_schema_is_another(void **state)
+{
+    quern_store *first = *state;
+    void *held = NULL, *other = NULL;
+    quern_error err;
+    schema = "public";
+    quern_store *second = open_one();
+    schema = NULL;
+    assert_int_equal(first->table.lock(first->self, "fill:numbers", 0, &held, &err), QUERN_OK);
+    assert_int_equal(second->table.lock(second->self, "fill:numbers", 0, &other, &err), QUERN_OK);
+    assert_int_equal(number("SELECT count(DISTINCT (classid, objid)) FROM pg_locks WHERE locktype ="
+                            " 'advisory' AND granted"),
+                     2);
+    second->table.unlock(second->self, other);
+    first->table.unlock(first->self, held);
+    quern_store_free(second);
+    sql("DO $$ DECLARE name text; BEGIN FOR name IN SELECT relname FROM pg_class WHERE relnamespace"
+        " = 'public'::regnamespace AND relkind = 'r' AND relname ~ '^quern_' LOOP"
+        " EXECUTE 'DROP TABLE ' || name; END LOOP; END $$");
+}
+
+/* A migration of one schema does not wait for one of another, and of many that make one, one does. */
+static void schemas_migrate_by_themselves(void **state)
+{
+    (void)state;
+    PGconn *slow = postgres_connect(&server, "postgres");
+    assert_non_null(slow);
+    sql("DROP SCHEMA IF EXISTS other CASCADE");
+    schema = "other";
+    worker w[MANY] = {{.rc = 0}};
+    all_at_once(w, open_in_thread);
+    for (int i = 0; i < MANY; i++) {
+        if (w[i].rc)
+            fail_msg("%s", w[i].err.msg);
+        quern_store_free(w[i].store);
+    }
+    assert_int_equal(number("SELECT count(*) - max(version) FROM other.migrations"), 0);
+    /* whoever migrates `quern` would hold its ledger so */
+    assert_int_equal(postgres_exec(slow, "BEGIN; LOCK TABLE quern.migrations"), 0);
+    quern_store_options opt;
+    quern_error err;
+    QUERN_INIT(&opt);
+    opt.db = db;
+    opt.schema = schema;
+    assert_int_equal(quern_migrate_down(&opt, 0, &err), QUERN_OK);
+    quern_store_free(open_one());
+    schema = NULL;
+    assert_int_equal(postgres_exec(slow, "ROLLBACK"), 0);
+    PQfinish(slow);
+    sql("DROP SCHEMA other CASCADE");
+}
+
 /* ---- versions ---- */
 
 static void an_unknown_version_is_left_alone(void **state)
@@ -377,6 +432,8 @@ int main(void)
         CASE(one_of_many_builds),
         CASE(many_save_into_one),
         CASE(a_lock_tells_its_holder),
+        CASE(a_lock_of_another_schema_is_another),
+        CASE(schemas_migrate_by_themselves),
         CASE(an_unknown_version_is_left_alone),
         CASE(the_schema_goes_down_and_up),
         CASE(every_finite_half_comes_back),
