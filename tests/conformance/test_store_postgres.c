@@ -247,9 +247,17 @@ static void in_public(void **state)
     run(IN_PUBLIC);
 }
 
+/* The short run has the parts of these, by themselves. */
+static void long_only(void)
+{
+    if (!getenv("QUERN_LONG"))
+        skip();
+}
+
 static void in_a_schema_of_a_hostile_name(void **state)
 {
     (void)state;
+    long_only();
     run(HOSTILE_NAME);
 }
 
@@ -272,6 +280,7 @@ static void sharded(void **state)
 static void sharded_in_public(void **state)
 {
     (void)state;
+    long_only();
     run_sharded(SHARDED_IN_PUBLIC);
 }
 
