@@ -132,18 +132,23 @@ static int render_text(const quern__input *in, const quern__shape *shape, json_t
     return rc;
 }
 
+/* "" when there is none of them. */
+static const char *usual_text(const json_t *object)
+{
+    static const char *const usual[] = {"text", "body", "content"};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (json_object_get(object, usual[i]))
+            return usual[i];
+    return "";
+}
+
 static int field_text(const quern__input *in, const quern__shape *shape, json_t *object,
                       quern__buf *text, quern_error *err)
 {
-    static const char *const usual[] = {"text", "body", "content"};
-    const char *name = shape->text_field;
-    for (size_t i = 0; !name && i < sizeof usual / sizeof *usual; i++) {
-        if (json_object_get(object, usual[i]))
-            name = usual[i];
-    }
-    const json_t *v = name ? json_object_get(object, name) : NULL;
+    const char *name = shape->text_field ? shape->text_field : usual_text(object);
+    const json_t *v = json_object_get(object, name);
     if (!v)
-        return no_text(in, object, name ? name : "text, body or content", err);
+        return no_text(in, object, *name ? name : "text, body or content", err);
     char number[NUMBER_TEXT];
     quern_str s;
     bool ok = true;
@@ -236,6 +241,60 @@ static int check_details(const quern__input *in, json_t *object, quern_error *er
     return QUERN_OK;
 }
 
+/* Is the field the document's id, its text or part of it, or one that comes back with hits by itself? Of a list or an
+ * object the text has only what the template picks out. */
+static bool is_used(const quern__shape *shape, const json_t *object, const char *name)
+{
+    static const char *const own[] = {"text", "page", "section", "properties", "references"};
+    if (strcmp(name, shape->id_field ? shape->id_field : "id") == 0)
+        return true;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(name, own[i]) == 0)
+            return true;
+    if (!shape->template)
+        return shape->text_field ? strcmp(name, shape->text_field) == 0
+                                 : strcmp(name, usual_text(object)) == 0;
+    for (size_t i = 0; i < quern__template_count(shape->template); i++)
+        if (strcmp(name, quern__template_column(shape->template, i)) == 0)
+            return !quern__template_takes_json(shape->template, i);
+    return false;
+}
+
+/* What is not used otherwise becomes properties, beside those that are given: they come back with hits. */
+static int gather_properties(const quern__input *in, const quern__shape *shape, json_t *object,
+                             quern_error *err)
+{
+    const json_t *given = json_object_get(object, "properties");
+    const char *name;
+    json_t *value;
+    if (given && !json_is_object(given) && !json_is_null(given))
+        return QUERN_OK; /* a text, as all of CSV is: it stays what it is */
+    json_t *all = json_object();
+    int bad = all ? 0 : -1;
+    json_object_foreach(object, name, value)
+    {
+        if (!bad && !is_used(shape, object, name))
+            bad = json_object_set(all, name, value);
+    }
+    json_object_foreach((json_t *)(uintptr_t)given, name, value)
+    {
+        bad = bad ? bad : json_object_set(all, name, value);
+    }
+    size_t n = bad ? 0 : json_dumpb(all, NULL, 0, JSON_COMPACT);
+    int rc = QUERN_OK;
+    if (bad)
+        rc = quern__fail_memory(err, 0);
+    else if (n > QUERN__INPUT_DETAIL)
+        rc = quern__input_fail(in, (int64_t)n, err,
+                               "the fields beside its text make properties of %zu bytes, at most "
+                               "%d; leave some out",
+                               n, QUERN__INPUT_DETAIL);
+    else if (json_object_size(all) && json_object_set(object, "properties", all))
+        rc = quern__fail_memory(err, n);
+    json_decref(all);
+    return rc;
+}
+
 int quern__shape_record(const quern__input *in, const quern__shape *shape, json_t *object,
                         quern__buf *id, quern__buf *fields, size_t *text_bytes, quern_error *err)
 {
@@ -253,6 +312,8 @@ int quern__shape_record(const quern__input *in, const quern__shape *shape, json_
                          "%s:%llu: the document's text is over %zu bytes%s", in->name,
                          (unsigned long long)in->line, shape->max_bytes,
                          text.failed ? ", or memory is out" : "");
+    if (rc == QUERN_OK)
+        rc = gather_properties(in, shape, object, &local);
     *text_bytes = text.len;
     json_t *value = rc == QUERN_OK ? json_stringn(text.data ? text.data : "", text.len) : NULL;
     if (rc == QUERN_OK && (!value || json_object_set_new(object, "text", value)))

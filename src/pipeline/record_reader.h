@@ -63,8 +63,8 @@ typedef struct quern__shape {
     size_t max_bytes; /* of the text */
 } quern__shape;
 
-/* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them. Takes nothing
- * away from the object, but sets "text" in it. The buffers are cleared first. */
+/* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them, and "properties" with
+ * copies of those that have no use of their own. Takes nothing away from the object, but sets these in it. The buffers are cleared first. */
 int quern__shape_record(const quern__input *in, const quern__shape *shape, json_t *object,
                         quern__buf *id, quern__buf *fields, size_t *text_bytes, quern_error *err);
 /* Canonical JSON of {"text": text}. */

@@ -138,9 +138,10 @@ class Documents:
         reference = {"chunk": "b", "type": "cites", "confidence": 0.5}
         lines = [{"id": "a", "text": "ban gut", "page": 7, "section": "Intro", "properties": {"k": [1, None]}, "references": [reference]},
                  {"id": "b", "text": "zan " * 80 + "\f" + "lan " * 80, "page": "3", "references": "none", "properties": None},
-                 {"id": "c", "text": "kolor", "page": "xii", "section": 5}]
+                 {"id": "c", "text": "kolor", "page": "xii", "section": 5},
+                 {"id": "d", "text": "gut zan", "lang": "en", "tags": ["x", None], "properties": {"n": 1}, "created_at": "2026-01-02"}]
         for bad, saying in (({"properties": [1]}, "properties must be a JSON object"), ({"references": {}}, "references must be a JSON array"),
-                            ({"properties": {"k": "x" * 66000}}, "at most 65536"), ({"references": [reference, 1]}, "references[1] must be"),
+                            ({"properties": {"k": "x" * 66000}}, "at most 65536"), ({"k": "x" * 66000}, "make properties of"), ({"references": [reference, 1]}, "references[1] must be"),
                             ({"references": [dict(reference, confidence=1.5)]}, "confidence must be a number from 0 to 1"),
                             ({"references": [dict(reference, confidence=None)]}, "confidence must be")):
             self.write("bad.jsonl", json.dumps(lines[0]) + "\n" + json.dumps(dict(bad, id="x", text="ban")))
@@ -158,6 +159,7 @@ class Documents:
         self.assertEqual(pages, {3, 4})
         self.assertTrue({"properties", "references", "section"}.isdisjoint(hits["b"][0]))
         self.assertTrue({"page", "section"}.isdisjoint(hits["c"][0]))
+        self.assertEqual(hits["d"][0]["properties"], {"n": 1, "lang": "en", "tags": ["x", None], "created_at": "2026-01-02"})
         lines[0]["section"] = "Outro"  # another section, the same text: nothing to embed, and known at once
         self.write("in.jsonl", "\n".join(map(json.dumps, lines)))
         self.ok("add", "in.jsonl")

@@ -72,7 +72,8 @@ static void json_lines(void **state)
     check(w, add(a, f));
     assert_int_equal(a->report.added, 2);
     assert_int_equal(a->report.files, 1);
-    holds(a, "1|{\"id\":1,\"k\":\"v\",\"text\":\"one\"}|\nb|{\"body\":\"two\",\"id\":\"b\","
+    holds(a, "1|{\"id\":1,\"k\":\"v\",\"properties\":{\"k\":\"v\"},\"text\":\"one\"}|\nb|{\"body\":"
+             "\"two\",\"id\":\"b\","
              "\"text\":\"two\"}|\n");
     check(w, add(a, f));
     assert_int_equal(a->report.unchanged, 2);

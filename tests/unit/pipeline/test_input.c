@@ -176,10 +176,11 @@ static void shapes(void **state)
     quern__shape how = {.max_bytes = 100};
     assert_int_equal(shape("{\"id\":7,\"body\":\"x\",\"n\":1.5}", &how, id, fields, 500, &err), 0);
     assert_string_equal(id, "7");
-    assert_string_equal(fields, "{\"body\":\"x\",\"id\":7,\"n\":1.5,\"text\":\"x\"}");
+    assert_string_equal(
+        fields, "{\"body\":\"x\",\"id\":7,\"n\":1.5,\"properties\":{\"n\":1.5},\"text\":\"x\"}");
     assert_int_equal(shape("{\"text\":\"t\",\"body\":\"x\"}", &how, id, fields, 500, &err), 0);
     assert_string_equal(id, "");
-    assert_string_equal(fields, "{\"body\":\"x\",\"text\":\"t\"}");
+    assert_string_equal(fields, "{\"body\":\"x\",\"properties\":{\"body\":\"x\"},\"text\":\"t\"}");
     assert_int_equal(shape("{\"title\":\"t\"}", &how, id, fields, 500, &err), QUERN_EFORMAT);
     assert_non_null(strstr(
         err.msg, "f:1: no field text, body or content for the text (this record has: title)"));
@@ -195,6 +196,52 @@ static void shapes(void **state)
     assert_int_equal(shape("{\"key\":1,\"text\":\"four\"}", &how, id, fields, 500, &err),
                      QUERN_EFORMAT);
     assert_non_null(strstr(err.msg, "f:1: the document's text is over 3 bytes"));
+}
+
+/* What has no use of its own becomes properties, beside those that are given. */
+static void properties_of(const char *record, const quern__shape *how, const char *want)
+{
+    char id[500];
+    char fields[1000];
+    quern_error err = {0};
+    assert_int_equal(shape(record, how, id, fields, 1000, &err), 0);
+    const char *got = strstr(fields, "\"properties\":");
+    assert_int_equal(got != NULL, want != NULL);
+    if (want)
+        assert_memory_equal(got + 13, want, strlen(want));
+}
+
+static void other_fields_become_properties(void **state)
+{
+    (void)state;
+    quern_error err = {0};
+    quern__template *t = NULL;
+    quern__shape how = {.max_bytes = 100};
+    properties_of("{\"id\":1,\"text\":\"t\",\"page\":2,\"section\":\"s\",\"references\":[]}", &how,
+                  NULL);
+    properties_of("{\"text\":\"t\",\"z\":null,\"a\":{\"b\":[1]},\"properties\":{\"c\":1,\"a\":2}}",
+                  &how, "{\"a\":2,\"c\":1,\"z\":null}");
+    properties_of("{\"text\":\"t\",\"z\":1,\"properties\":null}", &how, "{\"z\":1}");
+    properties_of("{\"text\":\"t\",\"z\":1,\"properties\":\"{}\"}", &how, "\"{}\"");
+    how.id_field = "key";
+    properties_of("{\"key\":\"k\",\"id\":5,\"text\":\"t\"}", &how, "{\"id\":5}");
+    how.id_field = NULL;
+    assert_int_equal(quern__template_parse(&t, "{title} {tags|join=\" \"} {a.b}", &err), 0);
+    how.template = t;
+    properties_of("{\"title\":\"T\",\"tags\":[\"x\"],\"a\":{\"b\":1,\"c\":2},\"more\":true}", &how,
+                  "{\"a\":{\"b\":1,\"c\":2},\"more\":true,\"tags\":[\"x\"]}");
+    quern__template_free(t);
+    char *record = test_malloc(70000);
+    char id[500];
+    char *fields = test_malloc(200000);
+    memset(record, 'x', 69999);
+    memcpy(record, "{\"text\":\"t\",\"z\":\"", 17);
+    memcpy(record + 69990, "\"}", 3);
+    how.template = NULL;
+    assert_int_equal(shape(record, &how, id, fields, 500, &err), QUERN_EFORMAT);
+    assert_non_null(strstr(err.msg, "at most 65536"));
+    test_free(record);
+    test_free(fields);
 }
 
 static void shapes_by_template(void **state)
@@ -220,9 +267,13 @@ static void shapes_by_template(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(jsonl_good), cmocka_unit_test(jsonl_bad),
-        cmocka_unit_test(csv_good),   cmocka_unit_test(csv_bad),
-        cmocka_unit_test(shapes),     cmocka_unit_test(shapes_by_template),
+        cmocka_unit_test(jsonl_good),
+        cmocka_unit_test(jsonl_bad),
+        cmocka_unit_test(csv_good),
+        cmocka_unit_test(csv_bad),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(shapes_by_template),
+        cmocka_unit_test(other_fields_become_properties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
