@@ -55,6 +55,8 @@ int cmd_shard_plan(cli *c, quern_error *err);
 int cmd_shard_apply(cli *c, quern_error *err);
 int cmd_shard_status(cli *c, quern_error *err);
 int cmd_forget(cli *c, quern_error *err);
+int cmd_export(cli *c, quern_error *err);
+int cmd_import(cli *c, quern_error *err);
 int cmd_verify(cli *c, quern_error *err);
 /* cmd_runs.c; source NULL: all; limit 0: 10 */
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err);

@@ -43,6 +43,8 @@ static const struct {
     {"work", cmd_work},
     {"enqueue", cmd_enqueue},
     {"forget", cmd_forget},
+    {"export", cmd_export},
+    {"import", cmd_import},
     {"generation list", cmd_generation_list},
     {"generation build", cmd_generation_build},
     {"generation activate", cmd_generation_activate},

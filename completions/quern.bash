@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget generation requeue migrate search similar status verify shard bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import generation requeue migrate search similar status verify shard bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -70,6 +70,8 @@ _quern()
         "work") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --after --index --max-chunks --overlap --headings --vector-type --max-document --once --interval --cron --window --max-per-run --backstop-interval --claim --lease --tick --max-attempts --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --schema --direct-url --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "forget") flags="--db --store --schema --direct-url --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "export") flags="--db --store --schema --direct-url --source --force --generation --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "import") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --where --index --dry-run --wait --max-chunks --overlap --headings --vector-type --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --schema --direct-url --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --where --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation activate") flags="--db --store --schema --direct-url --source --force --report --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -16,6 +16,7 @@
 #ifndef QUERN_QUERN_H
 #define QUERN_QUERN_H
 
+#include "quern/carry.h"
 #include "quern/chunk.h"
 #include "quern/embedder.h"
 #include "quern/eval.h"

@@ -15,14 +15,14 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill work enqueue forget generation requeue migrate search similar status verify " \
-    "shard "                                                                                       \
+    "add source fill work enqueue forget export import generation requeue migrate search similar " \
+    "status verify shard "                                                                         \
     "bench doctor"
 #define MODELS                                                                                     \
-    "embed similarity tokenize chunk fill work generation-build search similar status verify "     \
-    "bench doctor"
+    "embed similarity tokenize chunk fill work import generation-build search similar status "     \
+    "verify bench doctor"
 #define FILLS                                                                                      \
-    "embed similarity fill work generation-build search similar status verify bench doctor"
+    "embed similarity fill work import generation-build search similar status verify bench doctor"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -44,15 +44,14 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill work enqueue forget generation-list generation-build generation-activate "
-     "generation-purge "
-     "requeue "
+     "add fill work enqueue forget export import generation-list generation-build "
+     "generation-activate generation-purge requeue "
      "search "
      "similar status verify bench",
      1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
-     "repeated (default: all, but for generation, requeue and forget); similar: the first one "
-     "named holds "
+     "repeated (default: all, but for generation, requeue, forget and export); import: the one "
+     "that the vectors are for (default: as it was called); similar: the first one named holds "
      "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, or the path of a model folder."},
@@ -127,9 +126,10 @@ static const quern_option options[] = {
      "source-add source-set", 0,
      "A column that changes with every edit (default: a hash of the text)."},
     {"where", "QUERN_WHERE", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0,
-     "source-add source-set requeue generation-build search similar", 0,
+     "source-add source-set requeue import generation-build search similar", 0,
      "Only rows for which this holds (are documents; requeue: are embedded again; generation "
-     "build: are in the generation; search, similar: are found). Trusted: it runs as it is, "
+     "build, import: are in the generation; search, similar: are found). Trusted: it runs as it "
+     "is, "
      "read-only."},
     {"meta", "QUERN_META", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]", NULL, NULL, 0, 0,
      "source-add source-set", 0, "Columns that come back with every hit."},
@@ -194,7 +194,7 @@ static const quern_option options[] = {
      "Hits that are near the query and unlike each other (maximal marginal relevance): 1 looks at "
      "the query alone, 0 at the difference alone."},
     {"index", "QUERN_INDEX", QUERN_OPTION_CHOICE, "INDEX", "auto", "auto|exact|pgvector|two-stage",
-     0, 0, "fill work generation-build search similar", 0,
+     0, 0, "fill work import generation-build search similar", 0,
      "What finds near vectors: auto is exact up to 20,000 vectors, beyond that pgvector's HNSW "
      "index "
      "once fill has built it. fill: which index to build, whatever the number."},
@@ -214,9 +214,9 @@ static const quern_option options[] = {
     {"since", "QUERN_SINCE", QUERN_OPTION_TEXT, "REVISION", NULL, NULL, 0, 0, "fill", 0,
      "Look only at rows whose revision column is at least this."},
     {"dry-run", "QUERN_DRY_RUN", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "fill generation-build migrate", 0,
-     "Write nothing; count the documents, tokens and bytes that a fill would make; migrate: say "
-     "what would be done."},
+     "fill import generation-build migrate", 0,
+     "Write nothing; count the documents, tokens and bytes that a fill would make; import: check "
+     "all and count; migrate: say what would be done."},
     {"check", "QUERN_CHECK", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "migrate", 0,
      "Exit 1 unless quern's tables are of this version."},
     {"print", "QUERN_PRINT", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "migrate", 0,
@@ -226,14 +226,16 @@ static const quern_option options[] = {
     {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill", 0,
      "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
      "would."},
-    {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill generation-activate",
-     0,
-     "fill: embed again what is current already; generation activate: switch though documents are "
-     "missing or a threshold of --report is."},
+    {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "fill export generation-activate", 0,
+     "fill: embed again what is current already; export: write over an earlier export; generation "
+     "activate: switch though documents are missing or a threshold of --report is."},
     {"report", "QUERN_REPORT", QUERN_OPTION_TEXT, "FILE", NULL, NULL, 0, 0, "generation-activate",
      0,
      "Switch only when this report of an evaluation is about the generation and its thresholds are "
      "reached."},
+    {"generation", "QUERN_GENERATION", QUERN_OPTION_COUNT, "ID", NULL, NULL, 1, COUNT_MAX, "export",
+     0, "That generation, and not the active one."},
     {"force-active", "QUERN_FORCE_ACTIVE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "generation-retire", 0, "Retire the generation that serves searches, too."},
     {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
@@ -241,18 +243,18 @@ static const quern_option options[] = {
     {"allow-empty", "QUERN_ALLOW_EMPTY", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "fill generation-build", 0, "Let a source that has become empty lose all its vectors."},
     {"wait", "QUERN_WAIT", QUERN_OPTION_DURATION, "TIME", "0s", NULL, 0, 86400000,
-     "fill generation-build", 0,
+     "fill import generation-build", 0,
      "How long to wait for another fill of the same source to end before giving up."},
     {"max-chunks", "QUERN_MAX_CHUNKS", QUERN_OPTION_COUNT, "N", "64", NULL, 1, 1024,
-     "fill work generation-build chunk", 0,
+     "fill work import generation-build chunk", 0,
      "At most so many chunks of one document; what lies beyond is counted."},
     {"overlap", "QUERN_OVERLAP", QUERN_OPTION_COUNT, "TOKENS", "32", NULL, 1, 65536,
-     "fill work generation-build chunk", 0, "Tokens that neighbouring chunks share."},
+     "fill work import generation-build chunk", 0, "Tokens that neighbouring chunks share."},
     {"headings", "QUERN_HEADINGS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "fill work generation-build chunk", 0,
+     "fill work import generation-build chunk", 0,
      "Texts are Markdown: embed each chunk with the headings above it."},
     {"vector-type", "QUERN_VECTOR_TYPE", QUERN_OPTION_CHOICE, "TYPE", "f16", "f16|f32", 0, 0,
-     "fill work generation-build", 0, "The form in which vectors are stored."},
+     "fill work import generation-build", 0, "The form in which vectors are stored."},
     {"max-document", "QUERN_MAX_DOCUMENT", QUERN_OPTION_BYTES, "BYTES", "16M", NULL, 1,
      2147483648.0, "add fill work generation-build", 0, "Refuse a document that is larger."},
     {"once", "QUERN_ONCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "work", 0,
@@ -286,14 +288,17 @@ static const quern_option options[] = {
      "Give a task up that has failed so often."},
     {"reason", "QUERN_REASON", QUERN_OPTION_TEXT, "TEXT", NULL, NULL, 0, 0, "enqueue", 0,
      "Why, in a few words; kept with the task (default: enqueued)."},
-    {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify", 0,
-     "Documents of each source to embed again and compare."},
-    {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify requeue", 0,
-     "verify: compare every document, not a sample; requeue: embed every one again."},
+    {"sample", "QUERN_SAMPLE", QUERN_OPTION_COUNT, "N", "100", NULL, 1, COUNT_MAX, "verify import",
+     0,
+     "Documents of each source to embed again and compare (default of import: one in a hundred, "
+     "20 at least)."},
+    {"all", "QUERN_ALL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "verify import requeue", 0,
+     "verify, import: compare every document, not a sample; requeue: embed every one again."},
     {"failed", "QUERN_FAILED", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "requeue", 0,
      "Try those again that failed."},
-    {"seed", "QUERN_SEED", QUERN_OPTION_COUNT, "N", "0", NULL, 0, COUNT_MAX, "verify", 0,
-     "Chooses the sample; the same seed, the same documents."},
+    {"seed", "QUERN_SEED", QUERN_OPTION_COUNT, "N", "0", NULL, 0, COUNT_MAX, "verify import", 0,
+     "Chooses the sample; the same seed, the same documents (default of import: by chance; it is "
+     "told)."},
 
     /* ---- bench ---- */
     {"only", "QUERN_ONLY", QUERN_OPTION_TEXT, "NAME[,NAME]", NULL, NULL, 0, 0, "bench", 0,
@@ -309,10 +314,8 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill work enqueue forget generation requeue "
-     "migrate search "
-     "similar "
-     "status verify shard bench doctor",
+     "embed similarity tokenize chunk model add source fill work enqueue forget export import "
+     "generation requeue migrate search similar status verify shard bench doctor",
      0,
      "Write results as JSON: one document, or one object a line where results stream; a failure is "
      "{\"error\":{\"code\":…,\"message\":…}} on standard error."},
@@ -412,6 +415,16 @@ static const quern_command commands[] = {
      "of yours is yours: while it is there, the next fill embeds it again. A retired generation "
      "has to be purged first.",
      "quern forget --source books --yes 42 43"},
+    {"export", "DIR", "Write a source's vectors and where they come from into a folder.",
+     "vectors.npy, vectors.jsonl (a line for each row), empty.jsonl and manifest.json with the "
+     "recipe, counts and checksums: docs/export.md. Only what is current is written.",
+     "quern export --source books books-vectors"},
+    {"import", "DIR", "Take vectors in that export wrote.",
+     "Into a source that is declared with the same table, keys, text and predicate as where they "
+     "were made. Checks all of it, embeds a sample again and compares every bit before anything "
+     "is written; takes in what the rows still say, and leaves the rest to fill. Can be cut off "
+     "and run again.",
+     "quern import books-vectors"},
     {"generation list", "", "List generations: what each source is, was or will be embedded with.",
      "done and total are counted by looking at every row.", "quern generation list --json"},
     {"generation build", "", "Build another generation of a source beside the one that serves.",

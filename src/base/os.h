@@ -65,6 +65,9 @@ int quern__file_open(quern__file **out, const char *path, int mode, quern_error 
 /* Up to n bytes; *got = 0 at the end. Retries on EINTR. Reads pipes and terminals too. */
 int quern__file_read(quern__file *f, void *buf, size_t n, size_t *got, quern_error *err);
 int quern__file_write(quern__file *f, const void *buf, size_t n, quern_error *err);
+/* Over what is there; the place of the next quern__file_write stays. */
+int quern__file_write_at(quern__file *f, uint64_t offset, const void *buf, size_t n,
+                         quern_error *err);
 int quern__file_sync(quern__file *f, quern_error *err);
 int quern__file_close(quern__file *f,
                       quern_error *err); /* NULL is fine; reports a late write error */

@@ -101,6 +101,23 @@ int quern__file_write(quern__file *f, const void *buf, size_t n, quern_error *er
     return e ? quern__fail_errno(err, e, "%s: cannot write", f->path) : QUERN_OK;
 }
 
+int quern__file_write_at(quern__file *f, uint64_t offset, const void *buf, size_t n,
+                         quern_error *err)
+{
+    const char *at = buf;
+    while (n) {
+        ssize_t w = pwrite(f->fd, at, n, (off_t)offset);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return quern__fail_errno(err, errno, "%s: cannot write", f->path);
+        at += w;
+        n -= (size_t)w;
+        offset += (uint64_t)w;
+    }
+    return QUERN_OK;
+}
+
 int quern__file_sync(quern__file *f, quern_error *err)
 {
     if (fsync(f->fd) != 0)

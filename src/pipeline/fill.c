@@ -117,11 +117,11 @@ static int build_generation(fill_run *r, const char *fingerprint, bool activate,
     return rc;
 }
 
-/* A build is told its scope; a fill keeps to that of the active generation, whatever else it changes. */
+/* A build is told its scope; a fill, and an import that is not told one, keeps to that of the active generation, whatever else it changes. */
 static int settle_scope(fill_run *r, int64_t active, quern_error *err)
 {
     const char *scope = r->aim ? r->aim->scope : NULL;
-    if (!r->aim && active)
+    if ((!r->aim || (r->aim->flow && !scope)) && active)
         return quern__recipe_scope_of(r->recipe, r->s, active, err);
     int rc = scope ? quern__recipe_check_where(r->recipe, r->s, scope, err) : QUERN_OK;
     return rc == QUERN_OK ? quern__recipe_scope(r->recipe, scope, err) : rc;
@@ -158,7 +158,7 @@ static int choose_generation(fill_run *r, quern_error *err)
                                        fingerprint, err);
     if (rc != QUERN_OK)
         return rc;
-    if (has_active && made_by(&active, fingerprint) && !r->aim) {
+    if (has_active && made_by(&active, fingerprint) && !quern__fill_by_hand(r)) {
         r->generation = active;
         return quern__fill_same_dimensions(r, &active, err);
     }
@@ -166,15 +166,16 @@ static int choose_generation(fill_run *r, quern_error *err)
     if (rc == QUERN_OK && has_building && !has_active && !r->aim)
         rc = spare_scoped(r, &building, err);
     if (rc == QUERN_OK && r->aim)
-        rc = quern__fill_may_build(r, has_active ? &active : NULL, has_building ? &building : NULL,
-                                   fingerprint, err);
+        rc = quern__fill_may_build(r, has_active && !r->aim->flow ? &active : NULL,
+                                   has_building ? &building : NULL, fingerprint, err);
     if (rc != QUERN_OK)
         return rc;
     r->replaces = has_active ? active.id : 0;
     if (has_building && made_by(&building, fingerprint)) {
         r->generation = building;
         rc = quern__fill_same_dimensions(r, &building, err);
-        if (rc != QUERN_OK || r->aim || has_active || r->opt->dry_run)
+        if (rc != QUERN_OK || quern__fill_by_hand(r) || has_active || r->recipe->scope ||
+            r->opt->dry_run)
             return rc;
         snprintf(r->generation.state, sizeof r->generation.state, "active");
         return r->s->table.generation_activate(r->s->self, building.id, err);
@@ -187,7 +188,8 @@ static int choose_generation(fill_run *r, quern_error *err)
     if (has_building)
         rc = quern__purge_generation(r->s, building.id, r->opt->cancel, err);
     if (rc == QUERN_OK)
-        rc = build_generation(r, fingerprint, !has_active && !r->aim, err);
+        rc = build_generation(r, fingerprint,
+                              !has_active && !quern__fill_by_hand(r) && !r->recipe->scope, err);
     return rc;
 }
 
@@ -248,7 +250,7 @@ static int prepare_run(fill_run *r, quern_error *err)
     r->read = r->recipe->read;
     r->read.n_columns = r->recipe->n_read;
     r->read.generation = r->generation.id;
-    if (r->aim && r->aim->tasks)
+    if (r->aim && (r->aim->tasks || r->aim->flow))
         return QUERN_OK;
     rc = r->s->table.count(r->s->self, &r->read, &r->total, err);
     r->read.since = r->opt->since;
@@ -286,6 +288,8 @@ static int clean_up(fill_run *r, quern_error *err)
 
 static int run_scan(fill_run *r, quern_error *err)
 {
+    if (r->aim && r->aim->flow)
+        return r->aim->flow(r, r->aim->ud, err);
     int rc = quern__fill_flow(r, err);
     if (rc != QUERN_OK || (r->aim && r->aim->tasks))
         return rc;

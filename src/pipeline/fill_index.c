@@ -70,8 +70,10 @@ int quern__fill_index(fill_run *r, quern_error *err)
     if (r->aim && r->aim->refresh &&
         r->aim->locked) /* between other things; a worker's scan is a run of its own */
         return QUERN_OK;
-    rc = t->generation_find(r->s->self, r->recipe->spec.name,
-                            r->aim && !r->aim->refresh ? "building" : "active", &g, NULL);
+    bool built = quern__fill_by_hand(r) ? !r->aim->refresh
+                                        : r->aim && strcmp(r->generation.state, "building") == 0;
+    rc = t->generation_find(r->s->self, r->recipe->spec.name, built ? "building" : "active", &g,
+                            NULL);
     if (rc != QUERN_OK || (!named && g.chunks < QUERN__INDEX_ROWS))
         return QUERN_OK;
     rc = t->index_state(r->s->self, g.id, way, &state, &why, err);

@@ -49,6 +49,7 @@ typedef struct fill_task {
 
 /* What a run is for, when it is not quern_fill's: to build a generation and leave the switch to others, or to keep one up
  * under the settings it was made with. */
+struct fill_run;
 typedef struct fill_aim {
     bool refresh;       /* this generation; else: the source's building one, made or resumed */
     int64_t generation; /* in when `refresh`, else out */
@@ -59,6 +60,8 @@ typedef struct fill_aim {
     size_t n_tasks;
     fill_pick *pick; /* nothing is embedded: what would be is offered to this; NULL */
     int (*between)(void *ud, quern_error *err); /* called between batches; NULL */
+    /* in place of reading and embedding rows, once the generation is chosen as quern_fill does: an import; NULL */
+    int (*flow)(struct fill_run *r, void *ud, quern_error *err);
     void *ud;
 } fill_aim;
 
@@ -144,6 +147,12 @@ typedef struct fill_run {
     uint64_t rate_done, done_here;
     double rate;
 } fill_run;
+
+/* A run whose generation is an operator's to switch. */
+static inline bool quern__fill_by_hand(const fill_run *r)
+{
+    return r->aim && !r->aim->flow;
+}
 
 /* fill.c: one source; opt is complete. */
 int quern__fill_source(quern_store *s, quern_embedder *e, const quern_fill_options *opt,

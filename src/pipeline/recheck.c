@@ -13,13 +13,10 @@
 #include "base/cancel.h"
 #include "base/compiler.h"
 #include "base/rng.h"
-#include "pipeline/recipe.h"
+#include "pipeline/again.h"
 #include "quern/pipeline.h"
-#include "quern/vector.h"
-#include "text/prepare.h"
-#include "text/utf8.h"
 
-enum { PAGE = 512, KEY_BYTES = 1 << 20, TEXTS = 32, DEFAULT_SAMPLE = 100 };
+enum { PAGE = 512, KEY_BYTES = 1 << 20, DEFAULT_SAMPLE = 100 };
 
 typedef struct recheck_run {
     quern_store *s;
@@ -46,12 +43,8 @@ typedef struct recheck_run {
     quern__buf text;
     quern_str doc_text;
     bool doc_current;
-    quern__pieces pieces;
-    quern__buf built;       /* its text, when the program builds it */
-    quern__arena inputs;    /* of one call of the embedder */
-    unsigned char *vectors; /* made again */
-    float *floats;
-    size_t width, compared;
+    quern__again again;
+    size_t compared;
     bool differs;
     uint32_t different_chunk;
 } recheck_run;
@@ -143,67 +136,11 @@ static int take_row(const quern_row *row, void *ud)
     return QUERN_OK;
 }
 
-/* The text that the program builds; a fault is text of no chunk, which then differs. */
-static int take_built(const quern_built *doc, size_t i, void *ud)
-{
-    recheck_run *r = ud;
-    (void)i;
-    quern_str text = doc->fault ? (quern_str){"", 0} : doc->text;
-    if (text.len && quern__utf8_check(text.ptr, text.len) != text.len)
-        text.len = 0;
-    quern__buf_clear(&r->built);
-    quern__buf_append(&r->built, text.ptr, text.len);
-    int rc = quern__buf_ok(&r->built, "a built text", r->err);
-    if (rc == QUERN_OK)
-        r->doc_text =
-            (quern_str){r->built.data,
-                        text.len ? quern__prepare(r->recipe->prepare, r->built.data, text.len) : 0};
-    return rc;
-}
-
-static int embed_again(recheck_run *r, quern_error *err)
-{
-    size_t dim = r->generation.dimensions;
-    quern__free(r->vectors);
-    r->vectors = quern__alloc_array(r->pieces.n + 1, r->width);
-    if (!r->vectors)
-        return quern__fail_memory(err, r->pieces.n * r->width);
-    quern_embed_options o;
-    QUERN_INIT(&o);
-    o.cancel = r->opt->cancel;
-    for (size_t at = 0; at < r->pieces.n; at += TEXTS) {
-        quern_str texts[TEXTS];
-        size_t n = r->pieces.n - at < TEXTS ? r->pieces.n - at : TEXTS;
-        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
-        int rc = QUERN_OK;
-        for (size_t i = 0; rc == QUERN_OK && i < n; i++)
-            rc = quern__piece_input(&r->pieces, &r->pieces.items[at + i], r->doc_text, &r->inputs,
-                                    &texts[i], err);
-        if (rc == QUERN_OK)
-            rc = quern_embed(r->e, texts, n, &o, r->floats, TEXTS * dim, NULL, err);
-        quern__arena_dispose(&r->inputs);
-        if (rc != QUERN_OK)
-            return rc;
-        /* cppcheck-suppress knownConditionTrueFalse ; it takes the smaller of two sizes for 0 */
-        for (size_t i = 0; i < n; i++) {
-            unsigned char *to = r->vectors + (at + i) * r->width;
-            if (r->width == dim * 2)
-                quern_f32_to_f16(r->floats + i * dim, (uint16_t *)(void *)to, dim);
-            else
-                quern_vector_to_blob(r->floats + i * dim, dim, to);
-        }
-    }
-    return QUERN_OK;
-}
-
 static int compare_chunk(const quern_chunk *c, void *ud)
 {
     recheck_run *r = ud;
     size_t i = r->compared++;
-    bool same = i < r->pieces.n && c->index == i && c->start == r->pieces.items[i].start &&
-                c->end == r->pieces.items[i].end &&
-                memcmp(c->vector, r->vectors + i * r->width, r->width) == 0;
-    if (!same && !r->differs) {
+    if (!quern__again_same(&r->again, i, c) && !r->differs) {
         r->differs = true;
         r->different_chunk = c->index;
     }
@@ -229,14 +166,7 @@ static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, qu
         r->report->stale++;
         return QUERN_OK;
     }
-    if (r->settings.builder[0]) {
-        quern_built doc = {.key = key, .text = r->doc_text};
-        rc = quern__build(r->opt->builder, &doc, 1, take_built, r, err);
-    }
-    if (rc == QUERN_OK)
-        rc = quern__chunk_text(r->e, r->doc_text, &r->settings.chunking, &r->pieces, err);
-    if (rc == QUERN_OK)
-        rc = embed_again(r, err);
+    rc = quern__again_embed(&r->again, key, r->doc_text, err);
     if (rc != QUERN_OK)
         return rc;
     r->compared = 0;
@@ -245,9 +175,9 @@ static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, qu
     rc = r->s->table.chunks(r->s->self, r->generation.id, key, compare_chunk, r, err);
     if (rc != QUERN_OK)
         return rc;
-    if (r->compared < promised && r->compared < r->pieces.n)
+    if (r->compared < promised && r->compared < r->again.pieces.n)
         return QUERN_OK; /* counted as missing */
-    if (r->compared != r->pieces.n && !r->differs) {
+    if (r->compared != r->again.pieces.n && !r->differs) {
         r->differs = true;
         r->different_chunk = (uint32_t)r->compared;
     }
@@ -359,14 +289,16 @@ static int count_orphans(recheck_run *r, quern_error *err)
 
 static int recheck_generation(recheck_run *r, quern_error *err)
 {
-    size_t dim = r->generation.dimensions;
     r->read = r->recipe->read;
     r->read.generation = r->generation.id;
-    r->width = dim * quern__vector_width(r->settings.vector_type);
-    r->floats = quern__alloc_array((size_t)TEXTS * dim, sizeof *r->floats);
-    if (!r->floats)
-        return quern__fail_memory(err, (size_t)TEXTS * dim * sizeof *r->floats);
-    int rc = each_page(r, sum_page, err);
+    r->again = (quern__again){.e = r->e,
+                              .recipe = r->recipe,
+                              .settings = &r->settings,
+                              .builder = r->opt->builder,
+                              .cancel = r->opt->cancel};
+    int rc = quern__again_init(&r->again, r->generation.dimensions, err);
+    if (rc == QUERN_OK)
+        rc = each_page(r, sum_page, err);
     if (rc == QUERN_OK)
         rc = count_orphans(r, err);
     if (rc == QUERN_OK && r->promised != r->stored - QUERN__MIN(r->stored, r->orphans))
@@ -403,7 +335,6 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     quern__rng_seed(&r->rng, opt->seed);
     quern__arena_init(&r->arena, 0);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
-    quern__buf_init(&r->built, QUERN__TEXT_BUFFER);
     int rc = quern__recipe_open(&r->recipe, s, name, err);
     if (rc == QUERN_OK) {
         quern_error missing = {0};
@@ -429,10 +360,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->text);
-    quern__buf_dispose(&r->built);
-    quern__pieces_dispose(&r->pieces);
-    quern__free(r->vectors);
-    quern__free(r->floats);
+    quern__again_dispose(&r->again);
     quern__free(r);
     return rc;
 }

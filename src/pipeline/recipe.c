@@ -571,6 +571,28 @@ void quern__fingerprint_difference(const char *a, const char *b, char *out, size
         snprintf(out, size, "fingerprint");
 }
 
+int quern__recipe_declared(const quern__recipe *p, const char *json, bool *same, char *what,
+                           size_t size, quern_error *err)
+{
+    quern__fill_settings settings;
+    json_t *made = NULL;
+    what[0] = '\0';
+    int rc = quern__settings_of(json, &settings, err);
+    if (rc == QUERN_OK)
+        rc = quern__fingerprint_load(&made, json, err);
+    if (rc != QUERN_OK)
+        return rc;
+    json_t *now = json_copy(made);
+    if (!now || add_members(now, p, &settings))
+        rc = quern__fail(err, QUERN_ENOMEM, 0, "source %s: no fingerprint", p->spec.name);
+    else
+        note_differing(made, now, true, what, size);
+    *same = rc == QUERN_OK && !what[0];
+    json_decref(now);
+    json_decref(made);
+    return rc;
+}
+
 int quern__recipe_check_generation(quern__recipe *p, quern_store *s, quern_embedder *e,
                                    const quern_generation *g, quern__fill_settings *settings,
                                    quern_error *err)

@@ -109,6 +109,10 @@ int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *e
 /* A fingerprint's JSON, parsed with limits; json_decref. */
 struct json_t;
 int quern__fingerprint_load(struct json_t **out, const char *json, quern_error *err);
+/* same: a generation with this fingerprint's JSON was made from the declaration as it is now; else `what` names the
+ * members that differ. Says nothing of the model. */
+int quern__recipe_declared(const quern__recipe *p, const char *json, bool *same, char *what,
+                           size_t size, quern_error *err);
 /* Names the members in which two fingerprints differ, "template, weights"; out is never empty. */
 void quern__fingerprint_difference(const char *a, const char *b, char *out, size_t size);
 

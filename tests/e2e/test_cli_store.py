@@ -346,12 +346,13 @@ class EveryFlag(TableTest):
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
-        "fill": [], "enqueue": ["1"], "forget": ["1"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "fill": [], "enqueue": ["1"], "forget": ["1"], "export": [], "import": ["vectors"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
         "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
     POSTGRES = {"schema", "direct-url"}
     built = 100
     FAILS = {"model pull"}  # nothing is published under that name
+    OTHER = {"store", "where", "max-chunks", "overlap", "headings", "vector-type", "max-length"}  # an import under these is another fingerprint
 
     def prepare(self, command):
         """The source "new" and the models that this command makes, changes or takes away."""
@@ -394,6 +395,9 @@ class EveryFlag(TableTest):
             given += ["--source", "books"] + ["--list", "pending"] * (option == "after" and command == "status")
         if command == "migrate" and option == "down":
             given += ["--dry-run"]
+        if command == "export":
+            given = ["vectors" if option == "force" else "vectors-" + option]
+            given += [a for a in ("--source", "books") if option != "source"]
         if command == "similar" and option != "source" or command == "search" and option == "where":
             given += ["--source", "books"]
         if command == "requeue":
@@ -429,6 +433,7 @@ class EveryFlag(TableTest):
         self.ok("add", "in.jsonl")
         self.ok("fill")
         self.ok("fill", "--store", "vectors.db")
+        self.ok("export", "--source", "books", "vectors")
         self.ok("model", "import", self.model, "--name", "tiny")
         self.ok("bench", "--only", "tokenize", "--measurement-time", "1ms", "--save-baseline", "x")
         seen = 0
@@ -441,6 +446,8 @@ class EveryFlag(TableTest):
             value = {"model": self.model, "format": "json" if command == "embed" else "auto",
                      "source": "documents" if command == "add" else "books", "after": "1" if command == "status" else "true"}.get(option, self.VALUES.get(option))
             value = "1" if (command, option) == ("requeue", "key") else value
+            if option == "generation":
+                value, = [g["id"] for g in self.ok("generation", "list", "--json").json["generations"] if (g["source"], g["state"]) == ("books", "active")]
             words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
             if command == "source set" and option == "query":
                 words = [w for w in words if w not in ("--table", "")]  # one of them
@@ -449,6 +456,9 @@ class EveryFlag(TableTest):
             seen += 1
             if option in self.POSTGRES:  # of no use to SQLite: refused; doctor finds it, and bench opens no store here
                 self.assertEqual(answer.code, {"doctor": 1, "bench": 0}.get(command, 2), words)
+                continue
+            if command == "import" and option in self.OTHER:
+                self.assertEqual((answer.code, "differs" in answer.message), (1, True), words)
                 continue
             self.assertIn(answer.code, (1, 4) if command in self.FAILS else (0, 3) if command == "work" else (0,), "%s\n%s" % (words, answer.message))
             if command.startswith("source "):
