@@ -58,8 +58,9 @@ int cmd_forget(cli *c, quern_error *err);
 int cmd_export(cli *c, quern_error *err);
 int cmd_import(cli *c, quern_error *err);
 int cmd_verify(cli *c, quern_error *err);
-/* cmd_runs.c; source NULL: all; limit 0: 10 */
+/* cmd_runs.c; source NULL: all; limit 0: 10; of days 0: 30 */
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err);
+int show_usage(cli *c, quern_store *store, const char *source, size_t days, quern_error *err);
 int cmd_bench(cli *c, quern_error *err);
 int cmd_doctor(cli *c, quern_error *err);
 int cmd_help(cli *c, quern_error *err);
@@ -119,7 +120,9 @@ int one_source_name(const cli *c, const char **out, quern_error *err);
  * text too. */
 int key_from_word(const char *word, int as_text, char **json, quern_error *err);
 
-/* ---- cmd_documents.c: status --list ---- */
+/* ---- cmd_dead.c, cmd_documents.c: status --list ---- */
+int show_dead(cli *c, quern_store *store, char *const *sources, size_t n, const char *after,
+              size_t limit, quern_error *err);
 int show_documents(cli *c, quern_store *store, const char *state, const char *after, uint32_t limit,
                    quern_error *err);
 

@@ -147,5 +147,16 @@ int write_tasks_text(quern_store *s, const char *source, quern_error *err)
         "%20s tasks: %llu ready, %llu waiting, %llu leased, %llu dead; the oldest is %s old\n", "",
         (unsigned long long)st.ready, (unsigned long long)st.waiting, (unsigned long long)st.leased,
         (unsigned long long)st.dead, age);
+    int tried = 0;
+    for (size_t i = 1; i < QUERN_TASK_HISTOGRAM; i++) {
+        if (!st.attempts[i])
+            continue;
+        if (!tried++)
+            out_printf("%20s attempts:", "");
+        out_printf("%s %zu%s: %llu", tried > 1 ? "," : "", i,
+                   i + 1 < QUERN_TASK_HISTOGRAM ? "" : " or more",
+                   (unsigned long long)st.attempts[i]);
+    }
+    out_text(tried ? "\n" : "");
     return QUERN_OK;
 }

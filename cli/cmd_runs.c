@@ -1,7 +1,22 @@
-/* cmd_runs.c — quern status --runs: what the last fills did. */
+/* cmd_runs.c — quern status --runs: what the last fills did; --usage: what the embedder was used for, day by day. */
 #include "cli.h"
 
 #include <stdio.h>
+
+/* ud is the price of 1,000 tokens, 0: none is known. */
+static void cost_json(uint64_t tokens, const void *price)
+{
+    if (*(const double *)price <= 0)
+        return;
+    put_key("cost");
+    put_real((double)tokens / 1000 * *(const double *)price);
+}
+
+static void cost_text(uint64_t tokens, const void *price)
+{
+    if (*(const double *)price > 0)
+        out_printf(", $%.4f", (double)tokens / 1000 * *(const double *)price);
+}
 
 static int run_json(const quern_run *r, void *ud)
 {
@@ -14,9 +29,9 @@ static int run_json(const quern_run *r, void *ud)
                   {"stale", r->stale},
                   {"deleted", r->deleted},
                   {"chunks", r->chunks},
+                  {"calls", r->calls},
                   {"tokens", r->tokens}};
     char began[32], ended[32];
-    (void)ud;
     utc_time(r->started_ms, began);
     utc_time(r->ended_ms, ended);
     put_object();
@@ -32,6 +47,7 @@ static int run_json(const quern_run *r, void *ud)
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
+    cost_json(r->tokens, ud);
     put_key("error");
     put_text(r->error[0] ? r->error : NULL);
     put_end_object();
@@ -42,19 +58,69 @@ static int run_json(const quern_run *r, void *ud)
 static int run_text(const quern_run *r, void *ud)
 {
     char began[32], took[16];
-    (void)ud;
     utc_time(r->started_ms, began);
     human_time((double)(r->ended_ms - r->started_ms) / 1000, took);
-    out_printf(
-        "%s  %-20s %8s  %s: %llu embedded, %llu failed, %llu changed meanwhile, %llu gone%s%s\n",
-        began, r->source, took, quern_status_name(r->status), (unsigned long long)r->processed,
-        (unsigned long long)r->failed, (unsigned long long)r->stale, (unsigned long long)r->deleted,
-        r->error[0] ? "; " : "", r->error);
+    out_printf("%s  %-20s %8s  %s: %llu embedded, %llu failed, %llu changed meanwhile, %llu gone; "
+               "%llu calls, %llu tokens",
+               began, r->source, took, quern_status_name(r->status),
+               (unsigned long long)r->processed, (unsigned long long)r->failed,
+               (unsigned long long)r->stale, (unsigned long long)r->deleted,
+               (unsigned long long)r->calls, (unsigned long long)r->tokens);
+    cost_text(r->tokens, ud);
+    out_printf("%s%s\n", r->error[0] ? "; " : "", r->error);
     return 0;
 }
 
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err)
 {
-    return quern_runs_each(store, source, limit ? limit : 10, c->json ? run_json : run_text, NULL,
+    double price = quern_config_real(c->config, "price");
+    return quern_runs_each(store, source, limit ? limit : 10, c->json ? run_json : run_text, &price,
                            err);
+}
+
+/* ---- usage ---- */
+
+static int usage_json(const quern_usage *u, void *ud)
+{
+    const struct {
+        const char *key;
+        uint64_t value;
+    } fields[] = {{"runs", u->runs},     {"processed", u->processed}, {"failed", u->failed},
+                  {"chunks", u->chunks}, {"calls", u->calls},         {"tokens", u->tokens}};
+    char day[32];
+    utc_time(u->day_ms, day);
+    day[10] = '\0';
+    put_object();
+    put_key("day");
+    put_text(day);
+    put_key("source");
+    put_text(u->source);
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        put_key(fields[i].key);
+        put_whole(fields[i].value);
+    }
+    cost_json(u->tokens, ud);
+    put_end_object();
+    put_line();
+    return 0;
+}
+
+static int usage_text(const quern_usage *u, void *ud)
+{
+    char day[32];
+    utc_time(u->day_ms, day);
+    out_printf("%.10s  %-20s %llu runs: %llu embedded, %llu failed; %llu calls, %llu tokens", day,
+               u->source, (unsigned long long)u->runs, (unsigned long long)u->processed,
+               (unsigned long long)u->failed, (unsigned long long)u->calls,
+               (unsigned long long)u->tokens);
+    cost_text(u->tokens, ud);
+    out_text("\n");
+    return 0;
+}
+
+int show_usage(cli *c, quern_store *store, const char *source, size_t days, quern_error *err)
+{
+    double price = quern_config_real(c->config, "price");
+    return quern_usage_each(store, source, days ? days : 30, c->json ? usage_json : usage_text,
+                            &price, err);
 }

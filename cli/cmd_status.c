@@ -3,6 +3,7 @@
  * fingerprints are not compared, and a hint says so.
  */
 #include "cli.h"
+#include "os_term.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,11 +98,12 @@ static void row_text(const quern_status_row *r)
         out_printf("%20s %s\n", "", r->note);
 }
 
-static int one_source(cli *c, quern_store *store, quern_embedder *e, const char *name, sums *all,
+/* ---- the counts ---- */
+
+static int write_rows(cli *c, quern_store *store, const quern_status_report *r, sums *all,
                       quern_error *err)
 {
-    quern_status_report *r = NULL;
-    int rc = quern_status_open(&r, store, e, name, c->cancel, err);
+    int rc = QUERN_OK;
     for (size_t i = 0; rc == QUERN_OK && i < quern_status_count(r); i++) {
         const quern_status_row *row = quern_status_at(r, i);
         add(all, row);
@@ -110,7 +112,99 @@ static int one_source(cli *c, quern_store *store, quern_embedder *e, const char 
         if (c->json)
             put_end_object();
     }
-    quern_status_free(r);
+    return rc;
+}
+
+/* Nothing is written before everything is counted: a line that is begun is ended, even by Ctrl-C. */
+static int show_counts(cli *c, quern_store *store, quern_embedder *e, char *const *sources,
+                       size_t n, const char *before, quern_error *err)
+{
+    sums all = {0};
+    int rc = QUERN_OK;
+    size_t m = n ? n : 1;
+    quern_status_report **reports = calloc(m, sizeof(quern_status_report *));
+    if (!reports)
+        return no_memory(err);
+    for (size_t i = 0; rc == QUERN_OK && i < m; i++)
+        rc = quern_status_open(&reports[i], store, e, sources ? sources[i] : NULL, c->cancel, err);
+    if (rc == QUERN_OK)
+        out_text(before);
+    if (rc == QUERN_OK && c->json) {
+        put_object();
+        put_key("sources");
+        put_array();
+    }
+    for (size_t i = 0; rc == QUERN_OK && i < m; i++)
+        rc = write_rows(c, store, reports[i], &all, err);
+    if (rc == QUERN_OK && c->json) {
+        put_end_array();
+        counts_json(&all, percent(&all));
+        put_end_object();
+        put_line();
+    }
+    for (size_t i = 0; i < m; i++)
+        quern_status_free(reports[i]);
+    free(reports);
+    return rc;
+}
+
+/* Again and again until Ctrl-C; on a terminal each over the one before. */
+static int watch(cli *c, quern_store *store, quern_embedder *e, char *const *sources, size_t n,
+                 quern_error *err)
+{
+    int drawn = !c->json && term_is_terminal(TERM_OUT), rc = QUERN_OK;
+    while (rc == QUERN_OK && !out_broken()) {
+        uint64_t began = term_now_ns();
+        rc = show_counts(c, store, e, sources, n, drawn ? "\033[H\033[J" : "", err);
+        if (!c->json && !drawn)
+            out_text("\n");
+        out_flush();
+        while (rc == QUERN_OK && !out_broken() && term_now_ns() - began < 1000000000u) {
+            if (quern_cancel_raised(c->cancel))
+                rc = fail(err, QUERN_ECANCELLED, "stopped");
+            else
+                term_sleep_ms(50);
+        }
+    }
+    return rc;
+}
+
+/* A model that is not at hand leaves *e NULL. */
+static int embedder_if_there(cli *c, quern_embedder **e, quern_error *err)
+{
+    quern_error why;
+    int rc = open_embedder(c, e, &why);
+    if (rc == QUERN_ENOTFOUND && !c->quiet)
+        out_log(QUERN_LOG_WARN, "status", why.msg);
+    else if (rc != QUERN_OK && rc != QUERN_ENOTFOUND)
+        *err = why;
+    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+}
+
+/* What is shown in place of the counts; 1: the counts are wanted. */
+static int show_others(cli *c, quern_store *store, char *const *sources, size_t n, quern_error *err)
+{
+    size_t limit = (size_t)quern_config_count(c->config, "limit");
+    const char *list = quern_config_text(c->config, "list");
+    const char *after = quern_config_text(c->config, "after");
+    int runs = quern_config_flag(c->config, "runs"), usage = quern_config_flag(c->config, "usage");
+    if (strncmp(quern_config_origin(c->config, "after"), "--", 2) != 0)
+        after = NULL; /* in the file and the environment it is the command of work */
+    if ((list != NULL) + runs + usage + quern_config_flag(c->config, "watch") > 1)
+        return fail(err, QUERN_EINVAL, "status: one of --list, --runs, --usage and --watch");
+    if (after && !list)
+        return fail(err, QUERN_EINVAL, "status: --after goes with --list");
+    if (strncmp(quern_config_origin(c->config, "price"), "--", 2) == 0 && !runs && !usage)
+        return fail(err, QUERN_EINVAL, "status: --price goes with --runs and --usage");
+    if (list && strcmp(list, "dead") == 0)
+        return show_dead(c, store, sources, n, after, limit, err);
+    if (list)
+        return show_documents(c, store, list, after, (uint32_t)limit, err);
+    if (!runs && !usage)
+        return 1;
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++)
+        rc = (runs ? show_runs : show_usage)(c, store, sources[i], limit, err);
     return rc;
 }
 
@@ -120,51 +214,19 @@ int cmd_status(cli *c, quern_error *err)
     quern_embedder *e = NULL;
     char **sources = NULL;
     size_t n = 0;
-    sums all = {0};
-    size_t limit = (size_t)quern_config_count(c->config, "limit");
-    quern_error why;
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
         rc = list_sources(c, &sources, &n, err);
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
-    const char *list = quern_config_text(c->config, "list");
-    const char *after = quern_config_text(c->config, "after");
-    if (strncmp(quern_config_origin(c->config, "after"), "--", 2) != 0)
-        after = NULL; /* in the file and the environment it is the command of work */
-    if (rc == QUERN_OK && (list || after)) {
-        rc = list ? show_documents(c, store, list, after, (uint32_t)limit, err)
-                  : fail(err, QUERN_EINVAL, "status: --after goes with --list");
-        free(sources);
-        quern_store_free(store);
-        return rc;
-    }
-    if (rc == QUERN_OK && quern_config_flag(c->config, "runs")) {
-        for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++)
-            rc = show_runs(c, store, sources[i], limit, err);
-        free(sources);
-        quern_store_free(store);
-        return rc;
-    }
-    if (rc == QUERN_OK && (rc = open_embedder(c, &e, &why)) != QUERN_OK) {
-        if (rc == QUERN_ENOTFOUND && !c->quiet)
-            out_log(QUERN_LOG_WARN, "status", why.msg);
-        else if (rc != QUERN_ENOTFOUND)
-            *err = why;
-        rc = rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
-    }
-    if (rc == QUERN_OK && c->json) {
-        put_object();
-        put_key("sources");
-        put_array();
-    }
-    for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++)
-        rc = one_source(c, store, e, sources[i], &all, err);
-    if (rc == QUERN_OK && c->json) {
-        put_end_array();
-        counts_json(&all, percent(&all));
-        put_end_object();
-        put_line();
+    if (rc == QUERN_OK)
+        rc = show_others(c, store, sources, n, err);
+    if (rc == 1) {
+        int again = quern_config_flag(c->config, "watch");
+        rc = embedder_if_there(c, &e, err);
+        if (rc == QUERN_OK)
+            rc = again ? watch(c, store, e, sources, n, err)
+                       : show_counts(c, store, e, sources, n, "", err);
     }
     free(sources);
     quern_embedder_free(e);

@@ -28,6 +28,7 @@ int term_readable(int wait_ms);
 
 int term_pipe_closed(int error_number); /* is this errno EPIPE? */
 uint64_t term_now_ns(void);             /* monotonic */
+void term_sleep_ms(unsigned ms);        /* less when a signal comes */
 void term_timestamp(char out[25]);      /* 2026-11-21T10:20:30.123Z */
 
 /* Private memory of this process may not grow past so many bytes; 0 on success. Mapped files are not

@@ -36,7 +36,7 @@ _quern()
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
         --text-search) values="yes no" ;;
         --live) values="yes no" ;;
-        --list) values="pending failed stale empty" ;;
+        --list) values="pending failed stale empty dead" ;;
         --kind) values="exact ann two-stage" ;;
         --mode) values="vector text hybrid" ;;
         --index) values="auto exact pgvector two-stage" ;;
@@ -82,7 +82,7 @@ _quern()
         "migrate") flags="--db --store --schema --direct-url --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "search") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --where --limit --min-similarity --mode --query-timeout --filter --exclude --chunks --mmr --index --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similar") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --where --limit --min-similarity --filter --exclude --chunks --mmr --index --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "status") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --list --after --runs --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "status") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --limit --list --after --runs --usage --watch --price --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard plan") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard apply") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -158,17 +158,22 @@ static const quern_option options[] = {
      "search, similar: at most so many hits (default: 10); fill, generation build: embed at most "
      "so "
      "many documents (default: all); work: end after so many tasks (default: never); status: lines "
-     "of a list (default: 100; --runs: 10)."},
-    {"list", "QUERN_LIST", QUERN_OPTION_CHOICE, "STATE", NULL, "pending|failed|stale|empty", 0, 0,
-     "status", 0,
+     "of a list (default: 100; --runs: 10; --usage: 30 days)."},
+    {"list", "QUERN_LIST", QUERN_OPTION_CHOICE, "STATE", NULL, "pending|failed|stale|empty|dead", 0,
+     0, "status", 0,
      "Name the documents in that state, --limit of them (default: 100); the one source, or "
-     "--source."},
+     "--source. dead: tasks that were given up, of all sources."},
     {"after", "QUERN_AFTER", QUERN_OPTION_TEXT, "KEY|COMMAND", NULL, NULL, 0, 0, "status work", 0,
-     "status --list: go on behind the document with this key; work: run this line of the shell "
+     "status --list: go on behind the document with this key (dead: the task with this number); "
+     "work: run this line of the shell "
      "before "
      "each scan, which begins when it has ended."},
     {"runs", "QUERN_RUNS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
      "Show what the last fills did instead."},
+    {"usage", "QUERN_USAGE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
+     "Show day by day what was embedded instead, by how many calls and tokens."},
+    {"watch", "QUERN_WATCH", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "status", 0,
+     "Show the counts again every second, until Ctrl-C."},
     {"min-similarity", "QUERN_MIN_SIMILARITY", QUERN_OPTION_REAL, "X", NULL, NULL, -1, 1,
      "search similar", 0, "Leave out hits whose cosine is below X."},
     {"kind", "QUERN_KIND", QUERN_OPTION_CHOICE, "KIND", "exact", "exact|ann|two-stage", 0, 0,
@@ -223,9 +228,9 @@ static const quern_option options[] = {
      "Write the SQL that would be run, and run none of it."},
     {"down", "QUERN_DOWN", QUERN_OPTION_COUNT, "VERSION", NULL, NULL, 0, 1000, "migrate", 0,
      "Go down to that version; 0 removes all of quern's tables and what is in them."},
-    {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill", 0,
+    {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill status", 0,
      "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
-     "would."},
+     "would, status --runs and --usage what it has."},
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "fill export generation-activate", 0,
      "fill: embed again what is current already; export: write over an earlier export; generation "

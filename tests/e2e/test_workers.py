@@ -1,5 +1,6 @@
 """quern work: several at once on one database, killed in the middle of a lease while rows are edited; --once; Ctrl-C. On
 SQLite and on PostgreSQL."""
+import json
 import os
 import random
 import shutil
@@ -180,6 +181,163 @@ class Workers:
         self.refused(2, "only a table has triggers", "source", "set", "viewed", "--live", "yes")
         self.ok("source", "add", "asked", "--query", "SELECT * FROM items", "--key", "id", "--text", "{title}")
         self.refused(2, "has no triggers", "source", "set", "asked", "--live", "yes")
+
+    def test_dead_letters(self):
+        self.fill_items(6)
+        self.ok("fill")
+        self.sql("UPDATE items SET title = 'much too long', rev = 2 WHERE id IN (1, 3, 5)")
+        self.ok("enqueue", "--source", "items", "--reason", "edited", "1", "3", "5")
+        answer = self.quern("work", "--once", *NO_SCANS, "--max-document", "9", "--json")
+        self.assertEqual((answer.code, answer.json["dead"]), (3, 3))
+        generation = self.ok("generation", "list", "--json").json["generations"][0]["id"]
+        page = self.ok("status", "--list", "dead", "--limit", "2", "--json").json
+        self.assertEqual((page["state"], [t["key"] for t in page["tasks"]]), ("dead", [1, 3]))
+        first = page["tasks"][0]
+        self.assertEqual((first["source"], first["generation"], first["attempts"], first["reason"]), ("items", generation, 1, "edited"))
+        self.assertIn("13 bytes > 9", first["error"])
+        self.assertRegex(first["failed"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        rest = self.ok("status", "--list", "dead", "--after", page["next"], "--source", "items", "--json").json
+        self.assertEqual(([t["key"] for t in rest["tasks"]], rest["next"]), ([5], None))
+        text = self.ok("status", "--list", "dead", "--limit", "1").out.decode()
+        self.assertRegex(text, r"items +1 +1 attempts +13 bytes > 9[^\n]*\nthere may be more: --after \d+\n$")
+        self.refused(4, "other", "status", "--list", "dead", "--source", "other")
+        self.refused(2, "--after 'x'", "status", "--list", "dead", "--after", "x")
+        # by their keys, then by what they are; each lives again with no attempt counted, and is done
+        self.ok("requeue", "--source", "items", "--key", "3")
+        t = self.tasks()
+        self.assertEqual((t["ready"], t["dead"], t["attempts"][0]), (1, 2, 1))
+        self.assertEqual(self.ok("work", "--once", *NO_SCANS, "--json").json["done"], 1)
+        self.ok("requeue", "--source", "items", "--failed")
+        self.assertEqual(self.tasks()["dead"], 0)
+        self.assertEqual(self.ok("work", "--once", *NO_SCANS, "--json").json["done"], 2)
+        self.assertEqual(self.ok("status", "--list", "dead", "--json").json, {"state": "dead", "tasks": [], "next": None})
+        self.all_is_true()
+
+    def test_tasks_in_status(self):
+        self.fill_items(4)
+        self.ok("fill")
+        self.sql("ALTER TABLE items RENAME COLUMN title TO headline")
+        self.ok("enqueue", "--source", "items", "1", "2")
+        self.assertEqual(self.quern("work", "--once", *NO_SCANS).code, 3)
+        self.sql("ALTER TABLE items RENAME COLUMN headline TO title")
+        self.ok("enqueue", "--source", "items", "3")
+        t = self.tasks()
+        self.assertEqual((t["ready"], t["waiting"], t["attempts"][:3]), (1, 2, [1, 2, 0]))
+        text = self.ok("status").out.decode()
+        self.assertIn("tasks: 1 ready, 2 waiting, 0 leased, 0 dead; the oldest is", text)
+        self.assertIn("attempts: 1: 2\n", text)
+
+    def test_what_was_used(self):
+        self.fill_items(5)
+        self.ok("fill")
+        self.sql("UPDATE items SET title = 'gut', rev = 2 WHERE id = 2")
+        self.ok("work", "--once")
+        runs = self.ok("status", "--runs", "--json", "--price", "2").lines
+        self.assertEqual([(r["processed"], r["calls"]) for r in runs], [(1, 1), (5, 1)])
+        self.assertAlmostEqual(runs[0]["cost"], runs[0]["tokens"] / 500)
+        days = self.ok("status", "--usage", "--json", "--price", "2").lines
+        self.assertEqual(sum(d["processed"] for d in days), 6)
+        self.assertEqual(sum(d["tokens"] for d in days), sum(r["tokens"] for r in runs))
+        self.assertAlmostEqual(sum(d["cost"] for d in days), sum(r["cost"] for r in runs))
+        self.assertEqual((days[0]["source"], sum(d["calls"] for d in days), sum(d["runs"] for d in days)), ("items", 2, 2))
+        self.assertRegex(self.ok("status", "--usage").out.decode(), r"^\d{4}-\d\d-\d\d  items .* embedded, 0 failed; \d+ calls, \d+ tokens\n")
+        self.refused(4, "other", "status", "--usage", "--source", "other")
+        self.refused(2, "one of", "status", "--usage", "--runs")
+
+    def test_limited_scans(self):
+        self.fill_items(3)
+        limits = ["--once", "--max-per-run", "10", "--json"]
+        self.assertEqual(self.ok("work", *limits).json["processed"], 3)
+        self.sql("INSERT INTO items VALUES " + ", ".join("(%d, 'ban %d', %d)" % (i, i, i) for i in range(100, 140)))
+        self.sql("DELETE FROM items WHERE id = 0")
+        done = self.ok("work", *limits).json
+        self.assertEqual((done["scheduled"], done["done"], done["processed"], done["deleted"]), (10, 10, 10, 1))
+        pending = [d["key"] for d in self.ok("status", "--list", "pending", "--json").json["documents"]]
+        self.assertEqual(pending, list(range(105, 135)))
+        self.assertEqual(self.ok("work", *limits, "--window", "1d").json["processed"], 10)
+        self.assertEqual(self.ok("work", "--once", "--json").json["processed"], 20)
+        self.all_is_true()
+
+    def test_cron_and_a_command_before(self):
+        self.fill_items(3)
+        at = ["--once", "--cron", "0 0 29 2 *", "--after", "echo one word more; echo x >>came"]
+        done = self.quern("work", *at, "--json")
+        self.assertEqual((done.code, done.json["scans"], done.json["syncs"], done.json["sync_status"]), (0, 1, 1, 0))
+        self.assertIn("one word more", done.message)
+        self.assertEqual(self.ok("work", *at, "--json").json["scans"], 0)  # not before the next 29th of February
+        with open(os.path.join(self.cwd, "came")) as f:
+            self.assertEqual(f.read(), "x\n")
+        failed = self.quern("work", "--once", "--after", "exit 7", "--json")
+        self.assertEqual((failed.code, failed.json["scans"], failed.json["syncs_failed"], failed.json["sync_status"]), (3, 1, 1, 7))
+        self.refused(2, "never comes", "work", "--cron", "0 0 30 2 *")
+        self.refused(2, "no minute", "work", "--cron", "61 * * * *")
+        self.refused(2, "exclude each other", "work", "--cron", "@daily", "--interval", "1h")
+        self.write("quern.ini", "after = exit 0\n")
+        self.assertEqual(self.ok("work", "--once", "--json").json["syncs"], 1)
+        self.ok("status", "--list", "pending")  # there it is another word
+
+    def test_one_of_two_scans(self):
+        """Both have scans; one leads. When it is killed the other takes over, and nothing is embedded twice."""
+        self.fill_items(40)
+        scans = ["--tick", "50ms", "--interval", "1s"]
+        workers = [self.start(*scans) for _ in range(2)]
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 40)
+        self.sql("UPDATE items SET title = 'gut lan', rev = 2 WHERE id < 20")
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 40)
+        for turn in range(2):  # one of the two that are killed is the one that leads
+            workers.append(self.start(*scans))
+            time.sleep(0.5)
+            victim = workers.pop(0)
+            victim.kill()
+            victim.communicate()
+            self.running.remove(victim)
+            self.sql("UPDATE items SET title = 'zan vis', rev = %d WHERE id >= 20" % (3 + turn))
+            self.wait_for(lambda: self.ok("status", "--json").json["done"] == 40, 30)
+        time.sleep(1.5)
+        reports = [json.loads(self.stop(worker)) for worker in workers]
+        self.assertEqual(sorted(r["scans"] > 0 for r in reports), [False, True])
+        self.assertEqual(sum(r["failed"] for r in reports), 0)
+        self.all_is_true()
+        days = self.ok("status", "--usage", "--json").lines
+        self.assertEqual(sum(d["processed"] for d in days), 40 + 20 + 20 + 20)
+
+    def test_a_source_changes_under_a_worker(self):
+        self.fill_items(20)
+        worker = self.start(*QUICK, "--interval", "1s")
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 20)
+        self.ok("source", "set", "items", "--text", "Title: {title}")
+        self.sql("UPDATE items SET title = 'ban ban', rev = rev + 1 WHERE id < 5")
+        self.ok("enqueue", "--source", "items", "1", "2")
+        self.wait_for(lambda: self.tasks()["waiting"] == 2)  # refused, at a slow pace
+        time.sleep(1.5)  # scans go by as well
+        self.assertEqual(sum(d["processed"] for d in self.ok("status", "--usage", "--json").lines), 20)
+        self.assertIn("settings differ", self.ok("status", "--json").json["sources"][0]["note"])
+        self.ok("fill", "--wait", "20s")  # the generation of the new text
+        self.sql("UPDATE items SET title = 'zan', rev = rev + 1 WHERE id = 7")
+        self.ok("enqueue", "--source", "items", "7")
+        self.wait_for(lambda: self.ok("status", "--json").json["done"] == 20)
+        self.stop(worker)
+        self.ok("work", "--once")
+        self.all_is_true()
+        hit = self.ok("search", "Title: zan", "--json").json["hits"][0]
+        self.assertEqual((hit["key"], hit["excerpt"]), (7, "Title: zan"))
+
+    def test_status_is_watched(self):
+        self.fill_items(3)
+        watched = subprocess.Popen([BIN, "status", "--watch", "--json"], cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, env=self.environment(QUERN_MODEL=self.model))
+        self.addCleanup(watched.kill)
+        self.assertEqual(json.loads(watched.stdout.readline())["done"], 0)
+        self.ok("fill")
+        until = time.monotonic() + 20
+        while json.loads(watched.stdout.readline())["done"] != 3:
+            self.assertLess(time.monotonic(), until)
+        watched.send_signal(signal.SIGINT)
+        out, err = watched.communicate(timeout=5)
+        self.assertEqual(watched.returncode, 130, err)
+        for line in out.splitlines():
+            self.assertEqual(json.loads(line)["total"], 3)
+        self.refused(2, "one of", "status", "--watch", "--runs")
 
     def test_killed_while_rows_change(self):
         seed = int(os.environ.get("QUERN_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
