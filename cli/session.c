@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quern/provider.h"
 #include "quern/sys/store.h"
 
 int option_as(const cli *c, int fallback)
@@ -103,9 +104,91 @@ int open_model(const cli *c, quern_model **out, quern_error *err)
     return rc;
 }
 
+/* ---- hosted models ---- */
+
+/* The profile of "openai:text-embedding-3-small", *model behind the colon; NULL: it is on the shelf, or a path. */
+static const quern_provider_profile *provider_of(const char *name, const char **model)
+{
+    char provider[32];
+    size_t n = strcspn(name, ":");
+    if (!name[n] || n >= sizeof provider)
+        return NULL;
+    memcpy(provider, name, n);
+    provider[n] = '\0';
+    *model = name + n + 1;
+    return quern_provider_find(provider);
+}
+
+typedef struct hosted {
+    quern_provider_options provider;
+    quern_limit_options limit;
+    quern_retry_options retry;
+    quern_batching_options batching;
+} hosted;
+
+/* Read whether the model is hosted or not, as all flags of a kind are. */
+static void hosted_options(const cli *c, hosted *h)
+{
+    const quern_config *f = c->config;
+    QUERN_INIT(&h->provider);
+    QUERN_INIT(&h->limit);
+    QUERN_INIT(&h->retry);
+    QUERN_INIT(&h->batching);
+    h->provider.base_url = quern_config_text(f, "base-url");
+    h->provider.api_key = quern_config_text(f, "api-key");
+    h->provider.use_environment = 1;
+    h->provider.dimensions = (uint32_t)quern_config_count(f, "dimensions");
+    h->provider.max_inputs = (uint32_t)quern_config_count(f, "max-inputs");
+    h->provider.proxy = quern_config_text(f, "proxy");
+    h->provider.ca_file = quern_config_text(f, "ca-file");
+    uint64_t timeout = quern_config_count(f, "timeout"); /* its default is a download's */
+    h->provider.timeout_ms = quern_config_is_set(f, "timeout") ? (uint32_t)timeout : 0;
+    h->batching.concurrency = (uint32_t)quern_config_count(f, "concurrency");
+    h->provider.connections = h->batching.concurrency;
+    uint32_t requests = (uint32_t)quern_config_count(f, "requests-per-minute");
+    h->limit.requests_per_minute = requests ? requests : UINT32_MAX;
+    h->limit.tokens_per_minute = (uint32_t)quern_config_count(f, "tokens-per-minute");
+    h->retry.attempts = (uint32_t)quern_config_count(f, "attempts");
+}
+
+static int open_hosted(const cli *c, const hosted *h, const quern_provider_profile *profile,
+                       const char *model, quern_embedder **out, quern_error *err)
+{
+    quern_provider_options provider = h->provider;
+    quern_batching_options batching = h->batching;
+    quern_embedder *e = NULL, *outer = NULL;
+    provider.provider = profile->name;
+    provider.model = model;
+    if (quern_config_flag(c->config, "offline"))
+        return fail(err, QUERN_EUNSUPPORTED, "%s:%s is hosted elsewhere, and --offline is set",
+                    profile->name, model);
+    batching.max_inputs = provider.max_inputs ? provider.max_inputs : profile->max_inputs;
+    batching.max_request_tokens = profile->max_request_tokens;
+    int rc = quern_embedder_from_provider(&e, &provider, err);
+    if (rc == QUERN_OK && (rc = quern_embedder_limited(&outer, e, &h->limit, err)) == QUERN_OK)
+        e = outer;
+    if (rc == QUERN_OK && (rc = quern_embedder_retrying(&outer, e, &h->retry, err)) == QUERN_OK)
+        e = outer;
+    if (rc == QUERN_OK && (rc = quern_embedder_batching(&outer, e, &batching, err)) == QUERN_OK)
+        e = outer;
+    if (rc != QUERN_OK) {
+        quern_embedder_free(e);
+        e = NULL;
+    }
+    *out = e;
+    return rc;
+}
+
 int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
 {
     *out = NULL;
+    hosted h;
+    const char *name = NULL;
+    hosted_options(c, &h);
+    const quern_provider_profile *profile =
+        provider_of(quern_config_text(c->config, "model"), &name);
+    if (profile)
+        return open_hosted(c, &h, profile, name, out, err);
     quern_embedder_options opt;
     QUERN_INIT(&opt);
     opt.threads = (uint32_t)quern_config_count(c->config, "threads");

@@ -24,6 +24,7 @@
 #include "quern/model.h"
 #include "quern/options.h"
 #include "quern/pipeline.h"
+#include "quern/provider.h"
 #include "quern/search.h"
 #include "quern/shard.h"
 #include "quern/shelf.h"

@@ -68,7 +68,10 @@ typedef struct quern_error {
     int64_t detail;   /* errno, HTTP status, SQL code, byte offset, count: see the code's text */
     const char *code; /* a static word where a program has more to tell apart ("index_stale"), or
                          NULL: see quern_error_code */
-    char msg[488];    /* one line, NUL-terminated: the thing, the value, what to do */
+    /* after EREMOTE: the same call may succeed when it is made again after so many milliseconds (0: the server named no
+     * time); -1: it will not, for all that is known */
+    int32_t retry_ms;
+    char msg[484]; /* one line, NUL-terminated: the thing, the value, what to do */
 } quern_error;
 
 /* The word for programs, which stays what it is from version to version (docs/errors.md): err->code, or the one of

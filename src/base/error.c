@@ -48,6 +48,7 @@ int quern__vfail(quern_error *err, int status, int64_t detail, const char *fmt, 
     err->subject = -1;
     err->detail = detail;
     err->code = NULL;
+    err->retry_ms = -1;
     copy_clean(err->msg, sizeof err->msg, text, len);
     return status;
 }
@@ -91,6 +92,13 @@ int quern__code(quern_error *err, int status, const char *code)
 {
     if (err)
         err->code = code;
+    return status;
+}
+
+int quern__may_retry(quern_error *err, int status, uint32_t ms)
+{
+    if (err)
+        err->retry_ms = ms <= INT32_MAX ? (int32_t)ms : INT32_MAX;
     return status;
 }
 

@@ -29,17 +29,20 @@ int quern__blame(quern_error *err, int status, size_t subject);
 
 /* Sets err->code, a static string of docs/errors.md, on an error already written; returns status. */
 int quern__code(quern_error *err, int status, const char *code);
+/* The call may be made again after so long, on an error already written; returns status. */
+int quern__may_retry(quern_error *err, int status, uint32_t ms);
 
 /*
  * clang's analyser sees one file at a time and would have these calls return QUERN_OK: tell it that
  * they never do. The values are as good as any other that is not zero.
  */
 #if defined(__clang_analyzer__) && !defined(QUERN__DEFINES_FAIL)
-#define quern__fail(err, status, ...)    (quern__fail(err, status, __VA_ARGS__), (status))
-#define quern__fail_errno(err, ...)      (quern__fail_errno(err, __VA_ARGS__), QUERN_EIO)
-#define quern__fail_memory(err, size)    (quern__fail_memory(err, size), QUERN_ENOMEM)
-#define quern__blame(err, status, index) (quern__blame(err, status, index), (status))
-#define quern__code(err, status, code)   (quern__code(err, status, code), (status))
+#define quern__fail(err, status, ...)     (quern__fail(err, status, __VA_ARGS__), (status))
+#define quern__fail_errno(err, ...)       (quern__fail_errno(err, __VA_ARGS__), QUERN_EIO)
+#define quern__fail_memory(err, size)     (quern__fail_memory(err, size), QUERN_ENOMEM)
+#define quern__blame(err, status, index)  (quern__blame(err, status, index), (status))
+#define quern__code(err, status, code)    (quern__code(err, status, code), (status))
+#define quern__may_retry(err, status, ms) (quern__may_retry(err, status, ms), (status))
 #endif
 
 /* Public entry points: a NULL or nonsense argument is a programming error of the caller's. */

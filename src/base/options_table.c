@@ -54,7 +54,9 @@ static const quern_option options[] = {
      "that the vectors are for (default: as it was called); similar: the first one named holds "
      "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
-     "A model on the shelf, or the path of a model folder."},
+     "A model on the shelf, the path of a model folder, or PROVIDER:MODEL, a hosted one: openai, "
+     "deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama, or compatible (with "
+     "--base-url) for what speaks OpenAI's dialect."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
      "embed similarity search fill work verify bench", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "
@@ -90,7 +92,32 @@ static const quern_option options[] = {
     {"offline", "QUERN_OFFLINE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "model-pull " MODELS, 0,
      "Never touch the network, whatever else is configured."},
     {"timeout", "QUERN_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "300s", NULL, 1, 86400000,
-     "model-pull " MODELS, 0, "Give up on a download that has not moved for so long."},
+     "model-pull " MODELS, 0,
+     "Give up on a download that has not moved for so long, and on a hosted model's answer after "
+     "that time (there: 30s)."},
+    {"base-url", "QUERN_BASE_URL", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
+     "Address of a hosted model's API (default: the provider's; OPENAI_BASE_URL and OLLAMA_HOST "
+     "are honoured)."},
+    {"api-key", "QUERN_API_KEY", QUERN_OPTION_SECRET, "KEY", NULL, NULL, 0, 0, FILLS, 0,
+     "A hosted model's key; from the environment or quern.ini only (default: the provider's own "
+     "variable, as OPENAI_API_KEY)."},
+    {"dimensions", "QUERN_DIMENSIONS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 65536, FILLS, 0,
+     "Ask a hosted model for vectors of this length; 0: its own."},
+    {"concurrency", "QUERN_CONCURRENCY", QUERN_OPTION_COUNT, "N", "8", NULL, 1, 64, FILLS, 0,
+     "Calls to a hosted model that run at once."},
+    {"max-inputs", "QUERN_MAX_INPUTS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 100000, FILLS, 0,
+     "Texts in one call to a hosted model; 0: as many as the provider is known to take."},
+    {"requests-per-minute", "QUERN_REQUESTS_PER_MINUTE", QUERN_OPTION_COUNT, "N", "500", NULL, 0,
+     4000000, FILLS, 0,
+     "Calls to a hosted model in any 60 seconds, retries included; 0: no limit."},
+    {"tokens-per-minute", "QUERN_TOKENS_PER_MINUTE", QUERN_OPTION_COUNT, "N", "0", NULL, 0,
+     4294967295.0, FILLS, 0, "Tokens sent to a hosted model in any 60 seconds; 0: no limit."},
+    {"attempts", "QUERN_ATTEMPTS", QUERN_OPTION_COUNT, "N", "3", NULL, 1, 100, FILLS, 0,
+     "Tries of one call to a hosted model, where a fault may pass."},
+    {"proxy", "QUERN_PROXY", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
+     "Proxy on the way to a hosted model (default: the environment's)."},
+    {"ca-file", "QUERN_CA_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS, 0,
+     "Certificates that a hosted model's server is checked against, PEM (default: the system's)."},
     {"hf-token", "HF_TOKEN", QUERN_OPTION_SECRET, "TOKEN", NULL, NULL, 0, 0, "model-pull " MODELS,
      0, "Token sent to the model hub; from the environment or quern.ini only."},
     {"max-length", "QUERN_MAX_LENGTH", QUERN_OPTION_COUNT, "TOKENS", "0", NULL, 0, 1048576, MODELS,

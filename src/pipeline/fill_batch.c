@@ -55,9 +55,10 @@ static int set_reason(fill_batch *b, fill_doc *d, int code, const char *reason, 
 }
 
 /* A fault that belongs to one text and not to the embedder. */
-static bool is_text_fault(int rc)
+static bool is_text_fault(int rc, const quern_error *err)
 {
-    return rc == QUERN_ETOOLONG || rc == QUERN_EFORMAT || rc == QUERN_EINTERNAL;
+    return rc == QUERN_ETOOLONG || rc == QUERN_EFORMAT || rc == QUERN_EINTERNAL ||
+           (rc == QUERN_EREMOTE && err->subject >= 0 && err->retry_ms < 0);
 }
 
 /* ---- cutting ---- */
@@ -113,7 +114,7 @@ static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_e
         return QUERN_OK;
     quern_error local = {0};
     int rc = quern__chunk_text(r->e, d->text, &r->settings.chunking, found, &local);
-    if (is_text_fault(rc))
+    if (is_text_fault(rc, &local))
         return set_reason(b, d, rc, local.msg, err);
     if (rc != QUERN_OK) {
         if (err)
@@ -150,7 +151,7 @@ static bool wanted(const fill_batch *b, size_t piece)
     return !b->docs[b->pieces[piece].doc].reason;
 }
 
-/* A server that fails is asked again until it has failed too often in a row. */
+/* A server that fails, and not for good, is asked again until it has failed too often in a row. */
 static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
                            quern_embed_result *results, quern_error *err)
 {
@@ -166,7 +167,7 @@ static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
         int rc = quern_embed(b->run->e, texts, n, &opt, b->floats, room, results, err);
         b->encode_ns += quern__now_ns() - began;
         b->calls++;
-        if (rc != QUERN_EREMOTE || ++failed == DOWN_AFTER)
+        if (rc != QUERN_EREMOTE || err->retry_ms < 0 || ++failed == DOWN_AFTER)
             return rc;
         for (uint32_t pause = DOWN_PAUSE_MS << (failed - 1); pause; pause -= DOWN_PAUSE_MS) {
             quern__sleep_ms(DOWN_PAUSE_MS);
@@ -216,7 +217,7 @@ static int embed_pieces(fill_batch *b, const size_t *which, size_t n, quern_erro
     int rc = embed_call(b, live, m, &local);
     if (rc == QUERN_OK)
         return rc;
-    if (!is_text_fault(rc)) {
+    if (!is_text_fault(rc, &local)) {
         if (err)
             *err = local;
         return rc;

@@ -13,7 +13,7 @@ if os.environ.get("QUERN_SKIP_MODEL_TESTS"):
 
 class Error(c.Structure):
     _fields_ = [("status", c.c_int32), ("subject", c.c_int32), ("detail", c.c_int64), ("code", c.c_char_p),
-                ("msg", c.c_char * 488)]
+                ("retry_ms", c.c_int32), ("msg", c.c_char * 484)]
 
 
 class Str(c.Structure):

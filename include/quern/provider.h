@@ -1,0 +1,123 @@
+/*
+ * quern/provider.h — embedders behind somebody's HTTP API, and what stands in front of them. A provider is an embedder
+ * like any other: search, fill and work take one. Each wrapper below is an embedder too; it takes the one it wraps (on
+ * failure that stays the caller's) and is freed for both. From the outside in, the usual order is
+ *
+ *     batching ( retrying ( limited ( provider ) ) )
+ *
+ * so that a call of any size is cut to what the provider takes, each part is tried again by itself, and each try counts
+ * against the limit. quern_embedder_from_provider alone makes exactly one HTTP call a quern_embed, so it is
+ * the wrappers that make it patient.
+ *
+ * What comes back is trusted in nothing: number, index, dimension, finiteness and length of every vector are checked,
+ * and vectors are scaled to unit length unless no_normalize. Errors are EREMOTE, name provider and status, never
+ * hold a key or a text, and say by err->retry_ms whether the same call may succeed later.
+ */
+#ifndef QUERN_PROVIDER_H
+#define QUERN_PROVIDER_H
+
+#include "quern/embedder.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One call that is about to leave, for options.authorize. */
+typedef struct quern_provider_request quern_provider_request;
+QUERN_API const char *quern_provider_request_url(const quern_provider_request *r);
+QUERN_API size_t quern_provider_request_texts(const quern_provider_request *r);
+/* Both are copied. EINVAL: a name or value that no header can have. */
+QUERN_API int quern_provider_request_header(quern_provider_request *r, const char *name,
+                                            const char *value, quern_error *err);
+
+typedef struct quern_provider_options {
+    size_t struct_size;
+    /* A built-in profile: openai, deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama; "compatible" (or NULL):
+     * anything else that speaks OpenAI's dialect. It gives address, dialect, limits and what the key's variable is called. */
+    const char *provider;
+    /* As the provider calls it, or a canonical name that some of them call otherwise (qwen-3-embedding-4b). */
+    const char *model;
+    const char *base_url; /* NULL: the profile's, which tei and compatible lack */
+    const char *api_key;  /* NULL: no key is sent; EINVAL where the profile needs one */
+    /* 1: a key and an address that are NULL are looked for in the environment, under the profile's names */
+    int use_environment;
+    /* Asked of the provider and verified. 0: the model's own, which is known of some models, and of others found out by
+     * embedding one word when the embedder is made. */
+    uint32_t dimensions;
+    uint32_t timeout_ms, connect_ms; /* 0: 30 s, 10 s */
+    uint32_t connections;            /* at once, 0: 16 */
+    uint32_t max_inputs;             /* texts in a call; 0: the profile's */
+    const char *proxy;               /* NULL: the environment's; "": none */
+    const char *ca_file;             /* PEM, NULL: the system's */
+    const char *headers;             /* more of them, "Name: value" a line; NULL */
+    const char *query_prompt,
+        *document_prompt; /* put in front of a text; NULL: none. In the fingerprint */
+    /* Before each call leaves: may add headers, or refuse it by returning a code with err filled. Any thread. */
+    int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
+    void *authorize_ud;
+} quern_provider_options;
+
+/* Texts in one call over max_inputs: EINVAL. ETOOLONG is not told apart: a provider's 400 is EREMOTE with err->subject when
+ * the call held one text. */
+QUERN_API int quern_embedder_from_provider(quern_embedder **out, const quern_provider_options *opt,
+                                           quern_error *err);
+
+/* What is known of a provider by name; NULL: there is no such profile. Static. */
+typedef struct quern_provider_profile {
+    const char *name;
+    const char *base_url;                    /* NULL: must be given */
+    const char *key_variable, *url_variable; /* of the environment; NULL none */
+    int key_required;
+    uint32_t max_inputs, max_input_tokens, max_request_tokens; /* 0: unknown */
+} quern_provider_profile;
+QUERN_API const quern_provider_profile *quern_provider_find(const char *name);
+QUERN_API const quern_provider_profile *quern_provider_at(size_t i); /* NULL behind the last */
+
+/* ---- what stands in front of an embedder ---- */
+
+typedef struct quern_retry_options {
+    size_t struct_size;
+    uint32_t attempts; /* in all, 0: 3 */
+    uint32_t
+        base_ms; /* 0: 500. The pause before try n + 1 is a random one up to base x 2^(n-1), … */
+    uint32_t
+        cap_ms; /* … at most this, 0: 30 s; a time that the server names counts instead, up to an hour */
+    uint32_t
+        deadline_ms; /* of a call with all its tries; a pause that would go past it is not begun. 0: none */
+    /* Of all calls together: each first try earns so many hundredths of a retry, up to 100 retries in hand, so that a
+     * provider that is down is not asked three times as often. 0: 20; over 10000: no budget */
+    uint32_t budget_percent;
+} quern_retry_options;
+/* Tries again what err->retry_ms says may succeed: the network, 408, 409, 429, 5xx, an answer that makes no sense. */
+QUERN_API int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
+                                      const quern_retry_options *opt, quern_error *err);
+
+typedef struct quern_batching_options {
+    size_t struct_size;
+    uint32_t max_inputs; /* texts in a call of inner's, 0: 100 */
+    uint32_t
+        max_request_tokens; /* of all its texts, by their bytes, which are never fewer; 0: no limit */
+    uint32_t concurrency;   /* calls at once, of all callers together; 0: 8 */
+} quern_batching_options;
+/* Cuts a call into several and keeps the order. A part that is rejected (EREMOTE 400, 413, 422) is halved until the text
+ * at fault is alone, and named by err->subject; a size that was rejected and passed in halves is not tried again.
+ * After the first fault that is not mended so, no further call starts. */
+QUERN_API int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
+                                      const quern_batching_options *opt, quern_error *err);
+
+typedef struct quern_limit_options {
+    size_t struct_size;
+    uint32_t requests_per_minute; /* 0: 500; UINT32_MAX: no limit */
+    uint32_t
+        tokens_per_minute; /* by the texts' bytes / 4 before the call, as the provider counted after it; 0: no limit */
+    uint32_t
+        wait_ms; /* a call that would have to wait longer than this is EBUSY at once. 0: as long as it takes */
+} quern_limit_options;
+/* Lets calls through so that in no 60 seconds there are more than the limits; later ones wait their turn. */
+QUERN_API int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
+                                     const quern_limit_options *opt, quern_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

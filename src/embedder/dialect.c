@@ -1,0 +1,510 @@
+/*
+ * dialect.c — six shapes of one conversation. Three of them are OpenAI's with another name for a field, so one reader
+ * serves them; the rest are lists of lists.
+ *
+ * Vectors come as lists of numbers or as base64 of little-endian floats, whichever the provider likes, whatever it was
+ * asked for: both are taken. A list whose length is a quarter of the dimension is what a client library makes that reads
+ * one as the other; it has corrupted other people's stores in silence, so it gets its own words.
+ *
+ * Rejected: jansson here. A tree of a million numbers is 24 MB for an answer of 10; the pull reader needs none.
+ */
+#include "embedder/dialect.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/json.h"
+
+const char *quern__dialect_path(int dialect)
+{
+    switch (dialect) {
+    case QUERN__DIALECT_COHERE:
+        return "/v2/embed";
+    case QUERN__DIALECT_TEI:
+        return "/embed";
+    case QUERN__DIALECT_OLLAMA:
+        return "/api/embed";
+    default:
+        return "/embeddings";
+    }
+}
+
+/* ---- asking ---- */
+
+static void put_texts(quern__jsonw *w, const char *key, const quern__provider_question *q)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_array(w);
+    for (size_t i = 0; i < q->n; i++)
+        quern__jsonw_str(w, q->texts[i]);
+    quern__jsonw_end_array(w);
+}
+
+static void put_text(quern__jsonw *w, const char *key, const char *value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_cstr(w, value);
+}
+
+static void put_flag(quern__jsonw *w, const char *key, bool value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_bool(w, value);
+}
+
+static void put_dimensions(quern__jsonw *w, const char *key, const quern__provider_question *q)
+{
+    if (!q->dimensions)
+        return;
+    quern__jsonw_key(w, key);
+    quern__jsonw_u64(w, q->dimensions);
+}
+
+static void put_question(quern__jsonw *w, const quern__provider_question *q)
+{
+    if (q->dialect != QUERN__DIALECT_TEI)
+        put_text(w, "model", q->model);
+    switch (q->dialect) {
+    case QUERN__DIALECT_COHERE:
+        put_texts(w, "texts", q);
+        put_text(w, "input_type", q->query ? "search_query" : "search_document");
+        put_text(w, "truncate", q->truncate ? "END" : "NONE");
+        quern__jsonw_key(w, "embedding_types");
+        quern__jsonw_raw(w, "[\"float\"]", 9);
+        put_dimensions(w, "output_dimension", q);
+        break;
+    case QUERN__DIALECT_TEI: /* a server has one model, and that its own dimension */
+        put_texts(w, "inputs", q);
+        put_flag(w, "truncate", q->truncate);
+        put_flag(w, "normalize", false);
+        break;
+    case QUERN__DIALECT_OLLAMA:
+        put_texts(w, "input", q);
+        put_flag(w, "truncate", q->truncate);
+        put_dimensions(w, "dimensions", q);
+        break;
+    case QUERN__DIALECT_VOYAGE:
+        put_texts(w, "input", q);
+        put_text(w, "input_type", q->query ? "query" : "document");
+        put_flag(w, "truncation", q->truncate);
+        put_dimensions(w, "output_dimension", q);
+        break;
+    case QUERN__DIALECT_JINA:
+        put_texts(w, "input", q);
+        put_text(w, "task", q->query ? "retrieval.query" : "retrieval.passage");
+        put_flag(w, "truncate", q->truncate);
+        put_dimensions(w, "dimensions", q);
+        break;
+    default:
+        put_texts(w, "input", q);
+        put_dimensions(w, "dimensions", q);
+        break;
+    }
+    if (q->base64)
+        put_text(w, q->dialect == QUERN__DIALECT_JINA ? "embedding_type" : "encoding_format",
+                 "base64");
+}
+
+int quern__dialect_ask(const quern__provider_question *q, quern__buf *body, quern_error *err)
+{
+    quern__jsonw w;
+    quern__jsonw_init(&w, body);
+    quern__jsonw_object(&w);
+    put_question(&w, q);
+    quern__jsonw_end_object(&w);
+    return quern__buf_ok(body, "a call", err);
+}
+
+/* ---- one vector ---- */
+
+typedef struct reading {
+    quern__json j;
+    size_t n, found;
+    uint32_t dim;
+    float *out;
+    unsigned char *seen;
+    uint64_t tokens;
+    quern_error *err;
+} reading;
+
+static int wrong_length(const reading *r, size_t has, const char *unit)
+{
+    if (has * 4 == r->dim)
+        return quern__fail(
+            r->err, QUERN_EREMOTE, 200,
+            "a vector of %zu %s where %u were expected: a quarter, as when base64 is "
+            "read as numbers",
+            has, unit, r->dim);
+    return quern__fail(r->err, QUERN_EREMOTE, 200,
+                       "a vector of %zu %s where %u were expected: is it the right model, and does "
+                       "it know 'dimensions'?",
+                       has, unit, r->dim);
+}
+
+static int read_numbers(reading *r, float *to)
+{
+    size_t most = r->dim ? r->dim : QUERN__LARGEST_DIMENSION, n = 0;
+    int rc = quern__json_enter_array(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_item(&r->j, r->err)) == 1) {
+        double v;
+        rc = quern__json_double(&r->j, &v, r->err);
+        if (rc)
+            return rc;
+        if (n < most)
+            to[n] = (float)v;
+        if (n < most && !isfinite(to[n]))
+            return quern__fail(r->err, QUERN_EREMOTE, 200,
+                               "number %zu of a vector, %g, is no float", n, v);
+        n++;
+    }
+    if (rc)
+        return rc;
+    if (!r->dim && n <= most)
+        r->dim = (uint32_t)n;
+    return n == r->dim && n ? QUERN_OK : wrong_length(r, n, "numbers");
+}
+
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Little-endian floats, four characters for three bytes; *n: bytes. */
+static bool read_base64(quern_str s, unsigned char *to, size_t room, size_t *n)
+{
+    uint32_t bits = 0;
+    size_t have = 0, pad = 0;
+    *n = 0;
+    if (s.len % 4)
+        return false;
+    while (pad < 2 && pad < s.len && s.ptr[s.len - 1 - pad] == '=')
+        pad++;
+    for (size_t i = 0; i + pad < s.len; i++) {
+        int digit = base64_digit(s.ptr[i]);
+        if (digit < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)digit;
+        have += 6;
+        if (have < 8)
+            continue;
+        have -= 8;
+        if (*n < room)
+            to[*n] = (unsigned char)(bits >> have);
+        ++*n;
+    }
+    return true;
+}
+
+static int read_bytes(reading *r, float *to)
+{
+    quern_str s;
+    size_t most = r->dim ? r->dim : QUERN__LARGEST_DIMENSION, n = 0;
+    int rc = quern__json_string(&r->j, &s, r->err);
+    if (rc)
+        return rc;
+    unsigned char *bytes = quern__alloc(most * 4);
+    if (!bytes)
+        return quern__fail_memory(r->err, most * 4);
+    if (!read_base64(s, bytes, most * 4, &n) || n % 4)
+        rc = quern__fail(r->err, QUERN_EREMOTE, 200, "a vector that is neither numbers nor base64");
+    else if (!r->dim && n / 4 <= most)
+        r->dim = (uint32_t)(n / 4);
+    if (!rc && (n / 4 != r->dim || n == 0))
+        rc = wrong_length(r, n / 4, "floats");
+    for (size_t i = 0; !rc && i < r->dim; i++) {
+        const unsigned char *b = bytes + 4 * i;
+        uint32_t word =
+            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+        memcpy(&to[i], &word, 4);
+        if (!isfinite(to[i]))
+            rc = quern__fail(r->err, QUERN_EREMOTE, 200, "number %zu of a vector is not finite", i);
+    }
+    quern__free(bytes);
+    return rc;
+}
+
+/* The vector at the reader's place is that of text `index`. */
+static int read_vector(reading *r, uint64_t index)
+{
+    if (index >= r->n)
+        return quern__fail(r->err, QUERN_EREMOTE, 200, "a vector with index %llu for %zu texts",
+                           (unsigned long long)index, r->n);
+    if (r->seen[index])
+        return quern__fail(r->err, QUERN_EREMOTE, 200, "two vectors with index %llu",
+                           (unsigned long long)index);
+    r->seen[index] = 1;
+    r->found++;
+    float *to = r->out + index * r->dim;
+    int kind = quern__json_peek(&r->j);
+    if (kind == QUERN__JSON_ARRAY)
+        return read_numbers(r, to);
+    if (kind == QUERN__JSON_STRING)
+        return read_bytes(r, to);
+    return quern__fail(r->err, QUERN_EREMOTE, 200, "a vector that is neither numbers nor base64");
+}
+
+/* [[…],[…]]: the place is the index. */
+static int read_list(reading *r)
+{
+    int rc = quern__json_enter_array(&r->j, r->err);
+    uint64_t at = 0;
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_item(&r->j, r->err)) == 1)
+        if ((rc = read_vector(r, at++)) != QUERN_OK)
+            return rc;
+    return rc;
+}
+
+/* ---- OpenAI's list of objects ---- */
+
+/* {"index":0,"embedding":…}: the index may stand behind the vector, so the place is kept and read again. */
+static int read_entry(reading *r, uint64_t place)
+{
+    quern_str key;
+    quern__json at_vector;
+    bool has_vector = false;
+    uint64_t index = place;
+    int rc = quern__json_enter_object(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(&r->j, &key, r->err)) == 1) {
+        if (quern__str_is(key, "embedding")) {
+            at_vector = r->j;
+            has_vector = true;
+            rc = quern__json_skip(&r->j, r->err);
+        } else if (quern__str_is(key, "index")) {
+            rc = quern__json_u64(&r->j, &index, r->err);
+        } else {
+            rc = quern__json_skip(&r->j, r->err);
+        }
+        if (rc)
+            return rc;
+    }
+    if (rc)
+        return rc;
+    if (!has_vector)
+        return quern__fail(r->err, QUERN_EREMOTE, 200, "an entry without \"embedding\"");
+    quern__json behind = r->j;
+    at_vector.scratch = r->j.scratch; /* one buffer, whoever grows it */
+    r->j = at_vector;
+    rc = read_vector(r, index);
+    behind.scratch = r->j.scratch;
+    r->j = behind;
+    return rc;
+}
+
+static int read_entries(reading *r)
+{
+    int rc = quern__json_enter_array(&r->j, r->err);
+    uint64_t at = 0;
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_item(&r->j, r->err)) == 1)
+        if ((rc = read_entry(r, at++)) != QUERN_OK)
+            return rc;
+    return rc;
+}
+
+/* ---- whole answers ---- */
+
+/* The members of an object that have these names, whole numbers; the last one counts. */
+static int read_counts(reading *r, const char *const *names, size_t n)
+{
+    quern_str key;
+    if (quern__json_peek(&r->j) != QUERN__JSON_OBJECT)
+        return quern__json_skip(&r->j, r->err);
+    int rc = quern__json_enter_object(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(&r->j, &key, r->err)) == 1) {
+        bool taken = false;
+        for (size_t i = 0; i < n && !taken; i++)
+            taken = quern__str_is(key, names[i]) && quern__json_peek(&r->j) == QUERN__JSON_NUMBER;
+        double v = 0;
+        if (taken)
+            rc = quern__json_double(&r->j, &v, r->err);
+        else if (quern__str_is(key, "billed_units"))
+            rc = read_counts(r, names, n);
+        else
+            rc = quern__json_skip(&r->j, r->err);
+        if (rc)
+            return rc;
+        if (taken && v >= 0 && v < 1e15)
+            r->tokens = (uint64_t)v;
+    }
+    return rc;
+}
+
+static int read_cohere(reading *r)
+{
+    quern_str key;
+    if (quern__json_peek(&r->j) != QUERN__JSON_OBJECT)
+        return read_list(r);
+    int rc = quern__json_enter_object(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(&r->j, &key, r->err)) == 1) {
+        bool ours = quern__str_is(key, "float") || quern__str_is(key, "base64");
+        rc = ours ? read_list(r) : quern__json_skip(&r->j, r->err);
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
+/* "base_resp":{"status_code":1002,…}: an error in an answer of status 200. */
+static int read_status(reading *r)
+{
+    static const char *const code[] = {"status_code"};
+    uint64_t tokens = r->tokens;
+    r->tokens = 0;
+    int rc = read_counts(r, code, 1);
+    uint64_t status = r->tokens;
+    r->tokens = tokens;
+    if (!rc && status)
+        rc = quern__may_retry(r->err,
+                              quern__fail(r->err, QUERN_EREMOTE, 200,
+                                          "status_code %llu in an answer of status 200",
+                                          (unsigned long long)status),
+                              0);
+    return rc;
+}
+
+static int read_member(reading *r, quern_str key)
+{
+    static const char *const counts[] = {"prompt_tokens", "total_tokens", "input_tokens"};
+    if (quern__str_is(key, "data"))
+        return read_entries(r);
+    if (quern__str_is(key, "embeddings"))
+        return read_cohere(r);
+    if (quern__str_is(key, "usage") || quern__str_is(key, "meta"))
+        return read_counts(r, counts, 3);
+    if (quern__str_is(key, "base_resp"))
+        return read_status(r);
+    if (quern__str_is(key, "prompt_eval_count")) {
+        double v;
+        int rc = quern__json_double(&r->j, &v, r->err);
+        r->tokens = !rc && v >= 0 && v < 1e15 ? (uint64_t)v : 0;
+        return rc;
+    }
+    return quern__json_skip(&r->j, r->err);
+}
+
+static int read_object(reading *r, quern_str body)
+{
+    quern_str key;
+    int rc = quern__json_enter_object(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(&r->j, &key, r->err)) == 1) {
+        if (quern__str_is(key, "error") && quern__json_peek(&r->j) != QUERN__JSON_NULL) {
+            char says[300];
+            bool final;
+            quern__dialect_fault(body, says, sizeof says, &final);
+            return quern__fail(r->err, QUERN_EREMOTE, 200,
+                               "an error in an answer of status 200: %s", says);
+        }
+        if ((rc = read_member(r, key)) != QUERN_OK)
+            return rc;
+    }
+    return rc;
+}
+
+int quern__dialect_answer(int dialect, quern_str body, size_t n, uint32_t *dim, float *out,
+                          uint64_t *tokens, quern_error *err)
+{
+    quern_error inner = {0};
+    reading r = {.n = n, .dim = *dim, .out = out, .err = &inner};
+    *tokens = 0;
+    (void)dialect; /* an answer says itself what it is */
+    r.seen = quern__calloc(n + 1, 1);
+    if (!r.seen)
+        return quern__fail_memory(err, n);
+    quern__json_init(&r.j, body.ptr, body.len, "the answer");
+    int rc = quern__json_peek(&r.j) == QUERN__JSON_ARRAY ? read_list(&r) : read_object(&r, body);
+    if (!rc)
+        rc = quern__json_end(&r.j, &inner);
+    if (!rc && r.found != n)
+        rc = quern__fail(&inner, QUERN_EREMOTE, 200, "%zu vectors for %zu texts", r.found, n);
+    quern__json_dispose(&r.j);
+    quern__free(r.seen);
+    if (rc == QUERN_EFORMAT)
+        rc = quern__fail(err, QUERN_EREMOTE, 200, "%s", inner.msg);
+    else if (rc && err)
+        *err = inner;
+    if (!rc) {
+        *dim = r.dim;
+        *tokens = r.tokens;
+    }
+    return rc;
+}
+
+/* ---- error pages ---- */
+
+static void copy_line(quern_str from, char *out, size_t size)
+{
+    quern_error clean; /* its message is what a message may hold */
+    quern__fail(&clean, QUERN_EREMOTE, 0, "%.*s", (int)QUERN__MIN(from.len, sizeof clean.msg),
+                from.ptr ? from.ptr : "");
+    snprintf(out, size, "%.*s", (int)size - 1, clean.msg);
+}
+
+/* The first text under one of the usual names, from the outside in. */
+static bool find_message(quern__json *j, int depth, char *out, size_t size)
+{
+    static const char *const names[] = {"error", "message", "detail", "msg", "errors"};
+    quern_str key, text;
+    int kind = quern__json_peek(j);
+    if (kind == QUERN__JSON_STRING && depth) {
+        if (quern__json_string(j, &text, NULL) != QUERN_OK || !text.len)
+            return false;
+        copy_line(text, out, size);
+        return true;
+    }
+    if (kind == QUERN__JSON_ARRAY && depth < 4) {
+        if (quern__json_enter_array(j, NULL) != QUERN_OK)
+            return false;
+        return quern__json_next_item(j, NULL) == 1 && find_message(j, depth + 1, out, size);
+    }
+    if (kind != QUERN__JSON_OBJECT || depth >= 4 || quern__json_enter_object(j, NULL) != QUERN_OK)
+        return false;
+    while (quern__json_next_key(j, &key, NULL) == 1) {
+        bool named = false;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            named = named || quern__str_is(key, names[i]);
+        if (named && find_message(j, depth + 1, out, size))
+            return true;
+        if (!named && quern__json_skip(j, NULL) != QUERN_OK)
+            return false;
+    }
+    return false;
+}
+
+void quern__dialect_fault(quern_str body, char *out, size_t size, bool *final)
+{
+    static const char *const lasting[] = {"insufficient_quota", "billing_hard_limit",
+                                          "account_deactivated"};
+    quern__json j;
+    quern__json_init(&j, body.ptr, body.len, "an error");
+    if (!find_message(&j, 0, out, size))
+        copy_line((quern_str){body.ptr, QUERN__MIN(body.len, (size_t)200)}, out, size);
+    quern__json_dispose(&j);
+    *final = false;
+    for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++) {
+        size_t k = strlen(lasting[i]);
+        for (size_t at = 0; at + k <= body.len && !*final; at++)
+            *final = memcmp(body.ptr + at, lasting[i], k) == 0;
+    }
+}

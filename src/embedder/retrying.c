@@ -1,0 +1,124 @@
+/*
+ * retrying.c — an embedder that tries again. Which faults pass is said where they happen (err->retry_ms); here is only
+ * how often and when: a random pause up to a bound that doubles ("full jitter": callers that failed together do not come
+ * back together), or the time that the server named. A budget over all calls keeps a provider that is down from being
+ * asked three times as often as one that is up.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/compiler.h"
+#include "base/os.h"
+#include "base/rng.h"
+#include "embedder/wrap.h"
+#include "quern/provider.h"
+
+enum { IN_HAND = 100, NO_BUDGET = 10000, NAP_MS = 50, LONGEST_MS = 3600 * 1000 };
+
+typedef struct retrying {
+    quern__wrap wrap;
+    quern_retry_options opt;
+    quern__mutex *mutex;
+    /* under the mutex */
+    quern__rng rng;
+    uint64_t credit; /* in hundredths of a retry */
+} retrying;
+
+/* One more try: *ms until it, or false. */
+static bool may_go_on(retrying *r, uint32_t tried, int32_t named_ms, uint64_t began, uint32_t *ms)
+{
+    if (named_ms < 0 || tried >= r->opt.attempts)
+        return false;
+    quern__mutex_lock(r->mutex);
+    bool granted = r->opt.budget_percent > NO_BUDGET || r->credit >= 100;
+    if (granted && r->opt.budget_percent <= NO_BUDGET)
+        r->credit -= 100;
+    uint64_t bound = (uint64_t)r->opt.base_ms << QUERN__MIN(tried - 1, 20u);
+    bound = QUERN__MIN(bound, (uint64_t)QUERN__MIN(r->opt.cap_ms, (uint32_t)LONGEST_MS));
+    uint32_t jitter = quern__rng_below(&r->rng, (uint32_t)bound + 1);
+    quern__mutex_unlock(r->mutex);
+    *ms = named_ms > 0 ? (uint32_t)QUERN__MIN(named_ms, (int32_t)LONGEST_MS) : jitter;
+    uint64_t spent_ms = (quern__now_ns() - began) / 1000000;
+    return granted && (!r->opt.deadline_ms || spent_ms + *ms < r->opt.deadline_ms);
+}
+
+static int nap(uint32_t ms, const quern_cancel *cancel, quern_error *err)
+{
+    uint64_t until = quern__now_ns() + (uint64_t)ms * 1000000;
+    for (uint64_t now; (now = quern__now_ns()) < until;) {
+        int rc = quern__check_cancel(cancel, err);
+        if (rc)
+            return rc;
+        quern__sleep_ms((uint32_t)QUERN__MIN((until - now) / 1000000 + 1, (uint64_t)NAP_MS));
+    }
+    return quern__check_cancel(cancel, err);
+}
+
+static void count_try(retrying *r)
+{
+    quern__mutex_lock(r->mutex);
+    r->credit = QUERN__MIN(r->credit + r->opt.budget_percent, (uint64_t)IN_HAND * 100);
+    quern__mutex_unlock(r->mutex);
+}
+
+static int retrying_embed(void *self, const quern_str *texts, size_t n,
+                          const quern_embed_options *opt, float *out, quern_embed_result *results,
+                          quern_error *err)
+{
+    retrying *r = self;
+    quern_error inner = {0};
+    uint64_t began = quern__now_ns();
+    uint32_t ms = 0;
+    count_try(r);
+    for (uint32_t tried = 1;; tried++) {
+        int rc = quern__wrap_embed(r, texts, n, opt, out, results, &inner);
+        if (rc == QUERN_OK)
+            return rc;
+        if (!may_go_on(r, tried, inner.retry_ms, began, &ms)) {
+            if (err)
+                *err = inner;
+            if (err && rc == QUERN_EREMOTE && inner.retry_ms >= 0)
+                snprintf(err->msg, sizeof err->msg, "%.450s (attempt %u/%u)", inner.msg, tried,
+                         r->opt.attempts);
+            return rc;
+        }
+        if ((rc = nap(ms, opt->cancel, err)) != QUERN_OK)
+            return rc;
+    }
+}
+
+static void retrying_release(void *self)
+{
+    retrying *r = self;
+    quern_embedder_free(r->wrap.inner);
+    quern__mutex_free(r->mutex);
+    quern__free(r);
+}
+
+int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
+                            const quern_retry_options *opt, quern_error *err)
+{
+    QUERN__REQUIRE(out, err);
+    *out = NULL;
+    QUERN__REQUIRE(inner, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
+    retrying *r = quern__calloc(1, sizeof *r);
+    if (!r)
+        return quern__fail_memory(err, sizeof *r);
+    if (opt)
+        memcpy(&r->opt, opt, QUERN__MIN(opt->struct_size, sizeof r->opt));
+    r->opt.attempts = r->opt.attempts ? r->opt.attempts : 3;
+    r->opt.base_ms = r->opt.base_ms ? r->opt.base_ms : 500;
+    r->opt.cap_ms = r->opt.cap_ms ? r->opt.cap_ms : 30000;
+    r->opt.budget_percent = r->opt.budget_percent ? r->opt.budget_percent : 20;
+    r->credit = (uint64_t)IN_HAND * 100;
+    quern__rng_seed(&r->rng, quern__os_entropy());
+    int rc = quern__mutex_new(&r->mutex, err);
+    if (!rc)
+        rc = quern__wrap_make(out, inner, r, retrying_embed, retrying_release, err);
+    if (rc)
+        retrying_release(r);
+    return rc;
+}

@@ -1,0 +1,26 @@
+/*
+ * wrap.h — what embedders in front of another have in common: all but `embed` is the inner one's. A wrapper's struct
+ * begins with a quern__wrap.
+ */
+#ifndef QUERN_EMBEDDER_WRAP_H
+#define QUERN_EMBEDDER_WRAP_H
+
+#include "quern/sys/embedder.h"
+
+typedef struct quern__wrap {
+    quern_embedder *inner;
+} quern__wrap;
+
+/* Makes the embedder of self, a struct that begins with a quern__wrap; from then on the inner one is its own, and release
+ * frees it too. On failure both stay the caller's. */
+int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
+                     int (*embed)(void *self, const quern_str *texts, size_t n,
+                                  const quern_embed_options *opt, float *out,
+                                  quern_embed_result *results, quern_error *err),
+                     void (*release)(void *self), quern_error *err);
+/* A call of the inner embedder's. */
+int quern__wrap_embed(const void *self, const quern_str *texts, size_t n,
+                      const quern_embed_options *opt, float *out, quern_embed_result *results,
+                      quern_error *err);
+
+#endif
