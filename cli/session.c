@@ -157,6 +157,11 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
     quern_provider_options provider = h->provider;
     quern_batching_options batching = h->batching;
     quern_embedder *e = NULL, *outer = NULL;
+    /* what only asks whether vectors are this model's needs neither a key nor the network */
+    const quern_option *dry = quern_option_find("dry-run");
+    provider.describe_only =
+        strcmp(c->command->name, "status") == 0 || strcmp(c->command->name, "similar") == 0 ||
+        (quern_option_applies(dry, c->command->name) && quern_config_flag(c->config, "dry-run"));
     provider.provider = profile->name;
     provider.model = model;
     if (quern_config_flag(c->config, "offline"))

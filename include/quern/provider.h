@@ -37,6 +37,9 @@ typedef struct quern_provider_options {
     const char *provider;
     /* As the provider calls it, or a canonical name that some of them call otherwise (qwen-3-embedding-4b). */
     const char *model;
+    /* 1: it is asked for its name, dimension and fingerprint only: no key is needed, no call is made, and embedding is
+     * EUNSUPPORTED. The dimension must be given or known then (EINVAL). */
+    int describe_only;
     const char *base_url; /* NULL: the profile's, which tei and compatible lack */
     const char *api_key;  /* NULL: no key is sent; EINVAL where the profile needs one */
     /* 1: a key and an address that are NULL are looked for in the environment, under the profile's names */
@@ -85,7 +88,7 @@ typedef struct quern_retry_options {
     uint32_t
         deadline_ms; /* of a call with all its tries; a pause that would go past it is not begun. 0: none */
     /* Of all calls together: each first try earns so many hundredths of a retry, up to 100 retries in hand, so that a
-     * provider that is down is not asked three times as often. 0: 20; over 10000: no budget */
+     * provider that is down is not asked three times as often. 0: 50; over 10000: no budget */
     uint32_t budget_percent;
 } quern_retry_options;
 /* Tries again what err->retry_ms says may succeed: the network, 408, 409, 429, 5xx, an answer that makes no sense. */

@@ -112,6 +112,15 @@ static void learn(batching *b, size_t n)
     quern__mutex_unlock(b->mutex);
 }
 
+/* The largest part that may go now, of n that were too many or hold a bad text. */
+static size_t smaller(batching *b, size_t n)
+{
+    quern__mutex_lock(b->mutex);
+    size_t most = b->most;
+    quern__mutex_unlock(b->mutex);
+    return QUERN__MIN(most, (n + 1) / 2);
+}
+
 /* NOLINTNEXTLINE(misc-no-recursion): halves, so at most 32 deep */
 static int embed_part(job *j, size_t first, size_t n, quern_error *err)
 {
@@ -119,18 +128,19 @@ static int embed_part(job *j, size_t first, size_t n, quern_error *err)
     size_t dim = quern_embedder_dimensions(b->wrap.inner);
     int rc = quern__wrap_embed(b, j->texts + first, n, &j->opt, j->out + first * dim,
                                j->results + first, err);
-    if (!is_rejected(rc, err) || n < 2 || has_failed(j))
+    if (!is_rejected(rc, err) || n < 2)
         return rc;
-    size_t half = n / 2;
-    rc = embed_part(j, first, half, err);
-    if (rc == QUERN_OK) {
-        rc = has_failed(j) ? QUERN_ECANCELLED : embed_part(j, first + half, n - half, err);
-        if (rc != QUERN_OK && err->subject >= 0)
-            err->subject += (int32_t)half;
+    for (size_t at = 0, some; at < n; at += some) {
+        some = QUERN__MIN(smaller(b, n), n - at);
+        rc = has_failed(j) ? QUERN_ECANCELLED : embed_part(j, first + at, some, err);
+        if (rc != QUERN_OK) {
+            if (err->subject >= 0)
+                err->subject += (int32_t)at;
+            return rc;
+        }
     }
-    if (rc == QUERN_OK)
-        learn(b, n);
-    return rc;
+    learn(b, n);
+    return QUERN_OK;
 }
 
 static void work(void *ud)

@@ -40,7 +40,7 @@ typedef struct remote {
     char *lines[HEADERS];                                         /* into headers */
     size_t n_lines;
     uint32_t dimensions, timeout_ms, max_inputs;
-    bool asks_dimensions;
+    bool asks_dimensions, describe_only;
     int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
     void *authorize_ud;
 } remote;
@@ -296,6 +296,9 @@ static int remote_embed(void *self, const quern_str *texts, size_t n,
     wording w;
     uint64_t tokens = 0, began = quern__now_ns();
     uint32_t dim = p->dimensions;
+    if (p->describe_only)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s was opened to be described only",
+                           p->name);
     if (n > p->max_inputs)
         return quern__fail(err, QUERN_EINVAL, (int64_t)n,
                            "%s takes at most %u texts a call, not %zu", p->name, p->max_inputs, n);
@@ -416,7 +419,7 @@ static int set_headers(remote *p, const char *headers, quern_error *err)
 static int set_key(remote *p, const char *key, quern_error *err)
 {
     if (!key || !*key) {
-        if (p->profile->known.key_required)
+        if (p->profile->known.key_required && !p->describe_only)
             return quern__fail(err, QUERN_EINVAL, 0, "%s needs a key: set %s in the environment",
                                p->profile->known.name, p->profile->known.key_variable);
         return QUERN_OK;
@@ -477,6 +480,7 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
                                        .connections = o->connections,
                                        .proxy = o->proxy,
                                        .ca_file = o->ca_file};
+    p->describe_only = o->describe_only != 0;
     p->timeout_ms = o->timeout_ms;
     p->authorize = o->authorize;
     p->authorize_ud = o->authorize_ud;
@@ -486,6 +490,11 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
         rc = quern__http_client_new(&p->client, &http, err);
     p->asks_dimensions = o->dimensions != 0;
     p->dimensions = o->dimensions ? o->dimensions : quern__profile_dimensions(p->model);
+    if (!rc && !p->dimensions && p->describe_only)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "%s: how many dimensions it has is not known without asking it; give "
+                           "them",
+                           p->name);
     return rc || p->dimensions ? rc : find_dimensions(p, err);
 }
 

@@ -26,11 +26,12 @@ typedef struct retrying {
     uint64_t credit; /* in hundredths of a retry */
 } retrying;
 
-/* One more try: *ms until it, or false. */
-static bool may_go_on(retrying *r, uint32_t tried, int32_t named_ms, uint64_t began, uint32_t *ms)
+/* One more try: NULL, and *ms until it. Else why there is none; "" where the error says it all. */
+static const char *may_go_on(retrying *r, uint32_t tried, int32_t named_ms, uint64_t began,
+                             uint32_t *ms)
 {
     if (named_ms < 0 || tried >= r->opt.attempts)
-        return false;
+        return "";
     quern__mutex_lock(r->mutex);
     bool granted = r->opt.budget_percent > NO_BUDGET || r->credit >= 100;
     if (granted && r->opt.budget_percent <= NO_BUDGET)
@@ -41,7 +42,10 @@ static bool may_go_on(retrying *r, uint32_t tried, int32_t named_ms, uint64_t be
     quern__mutex_unlock(r->mutex);
     *ms = named_ms > 0 ? (uint32_t)QUERN__MIN(named_ms, (int32_t)LONGEST_MS) : jitter;
     uint64_t spent_ms = (quern__now_ns() - began) / 1000000;
-    return granted && (!r->opt.deadline_ms || spent_ms + *ms < r->opt.deadline_ms);
+    if (!granted)
+        return ", and too many calls fail for more";
+    bool in_time = !r->opt.deadline_ms || spent_ms + *ms < r->opt.deadline_ms;
+    return in_time ? NULL : ", and the next is too late";
 }
 
 static int nap(uint32_t ms, const quern_cancel *cancel, quern_error *err)
@@ -76,12 +80,13 @@ static int retrying_embed(void *self, const quern_str *texts, size_t n,
         int rc = quern__wrap_embed(r, texts, n, opt, out, results, &inner);
         if (rc == QUERN_OK)
             return rc;
-        if (!may_go_on(r, tried, inner.retry_ms, began, &ms)) {
+        const char *why = may_go_on(r, tried, inner.retry_ms, began, &ms);
+        if (why) {
             if (err)
                 *err = inner;
             if (err && rc == QUERN_EREMOTE && inner.retry_ms >= 0)
-                snprintf(err->msg, sizeof err->msg, "%.450s (attempt %u/%u)", inner.msg, tried,
-                         r->opt.attempts);
+                snprintf(err->msg, sizeof err->msg, "%.420s (attempt %u/%u%s)", inner.msg, tried,
+                         r->opt.attempts, why);
             return rc;
         }
         if ((rc = nap(ms, opt->cancel, err)) != QUERN_OK)
@@ -112,7 +117,7 @@ int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
     r->opt.attempts = r->opt.attempts ? r->opt.attempts : 3;
     r->opt.base_ms = r->opt.base_ms ? r->opt.base_ms : 500;
     r->opt.cap_ms = r->opt.cap_ms ? r->opt.cap_ms : 30000;
-    r->opt.budget_percent = r->opt.budget_percent ? r->opt.budget_percent : 20;
+    r->opt.budget_percent = r->opt.budget_percent ? r->opt.budget_percent : 50;
     r->credit = (uint64_t)IN_HAND * 100;
     quern__rng_seed(&r->rng, quern__os_entropy());
     int rc = quern__mutex_new(&r->mutex, err);

@@ -5,6 +5,8 @@
  */
 #include "embedder/window.h"
 
+#include <assert.h>
+
 #include "base/alloc.h"
 
 #define MINUTE_NS (UINT64_C(60) * 1000 * 1000 * 1000)
@@ -14,7 +16,7 @@ enum { LOG = 65536, LARGEST_LOG = 1 << 22 };
 int quern__window_init(quern__window *w, uint64_t requests, uint64_t tokens, quern_error *err)
 {
     *w = (quern__window){.requests = requests, .tokens = tokens};
-    w->room = requests && requests < LARGEST_LOG ? (size_t)requests : LOG;
+    w->room = requests && requests < LARGEST_LOG ? (size_t)requests : (size_t)LOG;
     w->grants = quern__alloc_array(w->room, sizeof *w->grants);
     return w->grants ? QUERN_OK : quern__fail_memory(err, w->room * sizeof *w->grants);
 }
@@ -32,6 +34,7 @@ static struct quern__grant *grant_at(const quern__window *w, size_t i)
 
 static void forget_old(quern__window *w, uint64_t now_ns)
 {
+    assert(w->room > 0);
     while (w->n && now_ns - grant_at(w, 0)->at_ns >= MINUTE_NS) {
         w->sum -= grant_at(w, 0)->tokens;
         w->first = (w->first + 1) % w->room;

@@ -331,6 +331,8 @@ class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
         "stamp-columns": "generated_at=stamped",
+        "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
+        "tokens-per-minute": "0", "attempts": "1", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "http/client.h"
 #include "http/http.h"
 
 static quern__http_response feed(const char *line)
@@ -64,6 +65,50 @@ static void headers(void **state)
     assert_true(quern__http_header(&r, "HTTP/2 200\r\n", 12));
     assert_string_equal(r.etag, "");
     assert_false(quern__http_header(&r, "Server: x\r\n", 11));
+}
+
+static quern__http_call note(const char *line)
+{
+    quern__http_call call;
+    memset(&call, 0, sizeof call);
+    call.retry_ms = -1;
+    quern__http_note(&call, line, strlen(line), 1792600000);
+    return call;
+}
+
+/* When to come back, as providers say it. */
+static void waiting_times(void **state)
+{
+    static const struct {
+        const char *line;
+        int32_t ms;
+    } cases[] = {
+        {"Retry-After: 2\r\n", 2000},
+        {"retry-after: 0", 0},
+        {"retry-after: 1.25", 1250},
+        {"retry-after: 99999999999999999999", 3600000},
+        {"retry-after: -1", -1},
+        {"retry-after: soon", -1},
+        {"retry-after:", -1},
+        {"retry-after: Wed, 21 Oct 2026 16:26:41 GMT", 1000},
+        {"retry-after: Wed, 21 Oct 2020 07:28:00 GMT", 0},
+        {"retry-after: Wed, 21 Oct 2099 07:28:00 GMT", 3600000},
+        {"retry-after-ms: 250", 250},
+        {"retry-after-ms: 0.5", 0},
+        {"retry-after-ms: 5000000000", 3600000},
+        {"retry-after-ms: x", -1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t ms = note(cases[i].line).retry_ms;
+        if (ms != cases[i].ms)
+            fail_msg("%s: %d ms, not %d", cases[i].line, (int)ms, (int)cases[i].ms);
+    }
+    assert_string_equal(note("Location: https://Elsewhere.example/x?y").moved_to,
+                        "elsewhere.example");
+    assert_string_equal(note("location: /login").moved_to, "another path of the same host");
+    assert_string_equal(note("content-type: text/html; charset=utf-8").content_type,
+                        "text/html; charset=utf-8");
 }
 
 static void urls(void **state)
@@ -141,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(headers),
+        cmocka_unit_test(waiting_times),
         cmocka_unit_test(urls),
         cmocka_unit_test(refusals),
     };

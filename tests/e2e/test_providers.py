@@ -1,0 +1,314 @@
+"""Hosted models, played by a stand-in in a process of its own (provider.py): every dialect's exact request, answers of every wrong shape,
+retries, limits, halving; and the whole way of a source that a hosted model embeds."""
+import json
+import os
+import subprocess
+import sys
+import time
+import unittest
+import urllib.request
+
+from command import BIN, CommandTest
+from provider import vector
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KEY = "sk-geheim-0123456789"
+
+
+class ProviderTest(CommandTest):
+    ARGS = []
+
+    def setUp(self):
+        super().setUp()
+        self.server = subprocess.Popen([sys.executable, os.path.join(HERE, "provider.py"), *self.ARGS], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+        self.addCleanup(self.stop)
+        self.url = self.server.stdout.readline().strip()
+
+    def stop(self):
+        self.server.stdin.close()
+        self.server.wait()
+        self.server.stdout.close()
+
+    def plan(self, *faults, **settings):
+        body = json.dumps(dict(settings, faults=list(faults))).encode()
+        urllib.request.urlopen(urllib.request.Request(self.url + "/plan", body, {"Content-Type": "application/json"})).read()
+
+    def told(self):
+        with urllib.request.urlopen(self.url + "/log") as answer:
+            return json.load(answer)
+
+    def environment(self, **env):
+        env.setdefault("OPENAI_API_KEY", KEY)
+        env.setdefault("QUERN_BASE_URL", self.url)
+        env["QUERN_MODEL"] = "openai:text-embedding-3-small"
+        env.setdefault("QUERN_DIMENSIONS", "24")
+        return super().environment(**env)
+
+    def embed(self, texts, *args, **how):
+        stdin = "".join(json.dumps({"text": t}) + "\n" for t in texts)
+        return self.quern("embed", "--jsonl", *args, stdin=stdin, **how)
+
+    def vectors(self, texts, *args, **how):
+        answer = self.embed(texts, *args, **how)
+        self.assertEqual(answer.code, 0, answer.message)
+        return [json.loads(line)["embedding"] for line in answer.out.splitlines()]
+
+    def right(self, texts, got, n=24):
+        self.assertEqual(len(got), len(texts))
+        for text, v in zip(texts, got):
+            self.assertEqual(len(v), n)
+            self.assertLess(max(abs(a - b) for a, b in zip(v, vector(text, n))), 1e-6, text)
+
+
+class Dialects(ProviderTest):
+    TEXTS = ["ban lan", "gut \u00fcber \u65e5\u672c \"q\" \\ \x07", "kolor"]
+
+    def ask(self, model, *args, env=None):
+        self.plan()
+        self.right(self.TEXTS, self.vectors(self.TEXTS, "--model", model, *args, env=env))
+        log = self.told()["log"]
+        self.assertEqual([(e["texts"], e["first"]) for e in log if e["texts"] == 3], [(3, "ban lan")])
+        return log[-1]
+
+    def test_openai(self):
+        call = self.ask("openai:text-embedding-3-small")
+        self.assertEqual(call["path"], "/embeddings")
+        self.assertEqual(call["body"], {"model": "text-embedding-3-small", "dimensions": 24, "encoding_format": "base64"})
+        self.assertEqual(call["headers"]["authorization"], "Bearer " + KEY)
+        self.assertEqual(call["headers"]["content-type"], "application/json")
+
+    def test_compatible(self):
+        call = self.ask("compatible:any/thing", env={"QUERN_DIMENSIONS": "0"})  # asks for the dimension first
+        self.assertEqual(call["body"], {"model": "any/thing", "encoding_format": "base64"})
+        self.assertNotIn("authorization", call["headers"])
+        self.assertEqual(len(self.told()["log"]), 2)
+        call = self.ask("compatible:any/thing", env={"QUERN_API_KEY": "own"})
+        self.assertEqual(call["headers"]["authorization"], "Bearer own")
+
+    def test_canonical_names(self):
+        for provider, name, variable in (("deepinfra", "Qwen/Qwen3-Embedding-4B", "DEEPINFRA_API_KEY"), ("dashscope", "text-embedding-v4", "DASHSCOPE_API_KEY")):
+            call = self.ask(provider + ":Qwen-3-Embedding-4B", env={variable: "k"})
+            self.assertEqual(call["body"]["model"], name)
+            self.assertEqual(call["headers"]["authorization"], "Bearer k")
+
+    def test_cohere(self):
+        call = self.ask("cohere:embed-v4.0", env={"COHERE_API_KEY": "k"})
+        self.assertEqual((call["path"], call["body"]), ("/v2/embed", {"model": "embed-v4.0", "input_type": "search_document", "truncate": "NONE",
+                                                                      "embedding_types": ["float"], "output_dimension": 24}))
+        call = self.ask("cohere:embed-v4.0", "--as", "query", env={"COHERE_API_KEY": "k"})
+        self.assertEqual(call["body"]["input_type"], "search_query")
+
+    def test_voyage(self):
+        call = self.ask("voyage:voyage-3.5", env={"VOYAGE_API_KEY": "k"})
+        self.assertEqual(call["body"], {"model": "voyage-3.5", "input_type": "document", "truncation": False, "output_dimension": 24,
+                                        "encoding_format": "base64"})
+        self.assertEqual(self.ask("voyage:voyage-3.5", "--as", "query", env={"VOYAGE_API_KEY": "k"})["body"]["input_type"], "query")
+
+    def test_jina(self):
+        call = self.ask("jina:jina-embeddings-v3", env={"JINA_API_KEY": "k"})
+        self.assertEqual(call["body"], {"model": "jina-embeddings-v3", "task": "retrieval.passage", "truncate": False, "dimensions": 24,
+                                        "embedding_type": "base64"})
+
+    def test_tei(self):
+        call = self.ask("tei:what-it-serves", env={"QUERN_DIMENSIONS": "0"})
+        self.assertEqual((call["path"], call["body"]), ("/embed", {"truncate": False, "normalize": False}))
+        self.assertNotIn("authorization", call["headers"])
+
+    def test_ollama(self):
+        call = self.ask("ollama:nomic-embed-text")
+        self.assertEqual((call["path"], call["body"]), ("/api/embed", {"model": "nomic-embed-text", "truncate": False, "dimensions": 24}))
+
+    def test_either_shape_in_any_order(self):
+        for fault in ("floats", "shuffle"):
+            self.plan(fault)
+            self.right(self.TEXTS, self.vectors(self.TEXTS))
+
+    def test_tokens_are_the_providers(self):
+        self.plan(counted=100)
+        tokens = [json.loads(line)["tokens"] for line in self.embed(self.TEXTS).out.splitlines()]
+        self.assertEqual(sum(tokens), 100)
+        self.assertTrue(all(tokens), tokens)
+
+    def test_nothing_to_do_makes_no_call(self):
+        self.plan()
+        self.assertEqual(self.embed([]).out, b"")
+        self.assertEqual(self.told()["log"], [])
+
+
+class Faults(ProviderTest):
+    def fails(self, saying, *args, texts=("ban", "lan"), calls=1, attempts=1, **how):
+        """One line that names the provider and says this; no vector; no key."""
+        answer = self.embed(texts, "--attempts", str(attempts), *args, **how)
+        self.assertEqual((answer.code, answer.out), (1, b""), answer.message)
+        self.assertEqual(len(answer.message.splitlines()), 1, answer.message)
+        self.assertIn("openai:text-embedding-3-small", answer.message)
+        self.assertRegex(answer.message, saying)
+        self.assertNotIn(KEY, answer.message)
+        self.assertEqual(len(self.told()["log"]), calls)
+        return answer.message
+
+    def test_answers_that_make_no_sense(self):
+        for fault, saying in (("twice", "two vectors with index 0"), ("short", "1 vectors for 2 texts"), ("long", "25 numbers where 24"),
+                              ("quarter", "a quarter"), ("nan", "."), ("zero", "zero"), ("html", "."), ("junk", "."), ("empty", "0 vectors for 2 texts"),
+                              ("error", "something went wrong behind a smile"), ("cut", "."), ("redirect", "redirect to elsewhere.example"),
+                              ("huge", "larger than the")):
+            with self.subTest(fault):
+                self.plan(fault)
+                self.fails(saying)
+
+    def test_slow_answers(self):
+        for fault in ("hang", "drip"):
+            self.plan(fault)
+            began = time.monotonic()
+            answer = self.embed(["ban"], "--attempts", "1", "--timeout", "700ms")
+            self.assertEqual(answer.code, 1)
+            self.assertIn("within 0.7 s", answer.message)
+            self.assertLess(time.monotonic() - began, 10)
+
+    def test_error_pages(self):
+        for status, page, saying in (
+                (400, {"error": {"message": "no such parameter"}}, "answers 400: no such parameter"), (401, {"error": "bad key"}, "401: bad key; is the key"),
+                (404, {"detail": "Not Found"}, "404: Not Found; is the address"), (422, {"detail": [{"msg": "field required"}]}, "422: field required"),
+                (413, "<html>too\nlarge</html>", "413: <html>too.large"), (500, "\x1b[31m" + "x" * 9000, "answers 500: .*x{20}"),
+                (429, {"message": "slow down"}, "429: slow down"), (503, "", "answers 503")):
+            with self.subTest(status):
+                self.plan([status, {}, page], [status, {}, page], [status, {}, page])
+                said = self.fails(saying, texts=["ban"])
+                self.assertNotIn("\x1b", said)
+
+    def test_what_is_tried_again(self):
+        for fault in (408, 409, 429, 500, 502, 503, "cut", "twice", "short", "junk", "html"):
+            with self.subTest(fault):
+                self.plan(fault)
+                self.right(["ban", "lan"], self.vectors(["ban", "lan"]))
+                self.assertEqual(len(self.told()["log"]), 2)
+        for fault in (400, 401, 403, 404, 413, 422, "redirect", "huge", [429, {}, {"error": {"message": "x", "code": "insufficient_quota"}}]):
+            with self.subTest(fault):
+                self.plan(fault, fault, fault)
+                self.fails(".", texts=["ban"], attempts=5)
+        self.plan(500, 500, 500, 500)
+        self.fails(r"answers 500: .* \(attempt 3/3\)", calls=3, attempts=3)
+
+    def test_the_time_that_the_server_names(self):
+        for headers, least in (({"Retry-After": "2"}, 2), ({"retry-after-ms": "1500", "Retry-After": "30"}, 1.5), ({"Retry-After": "0"}, 0)):
+            self.plan([429, headers])
+            began = time.monotonic()
+            self.right(["ban"], self.vectors(["ban"]))
+            took = time.monotonic() - began
+            self.assertTrue(least <= took < least + 1.5, (headers, took))
+        soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3))
+        self.plan([503, {"Retry-After": soon}])
+        began = time.monotonic()
+        self.vectors(["ban"])
+        self.assertGreater(time.monotonic() - began, 1)
+
+    def test_nobody_there(self):
+        answer = self.embed(["ban"], "--base-url", "http://127.0.0.1:1", "--attempts", "2")
+        self.assertEqual(answer.code, 1)
+        self.assertRegex(answer.message, r"openai:text-embedding-3-small: 127.0.0.1: .*connect.*\(attempt 2/2\)")
+
+    def test_refused_before_a_call(self):
+        for saying, args, env in (
+                ("needs a key: set OPENAI_API_KEY", [], {"OPENAI_API_KEY": ""}), ("holds a character", [], {"OPENAI_API_KEY": "a\nb"}),
+                ("not sent over plain http", ["--base-url", "http://example.org"], {}), ("no address to call", ["--base-url", "ftp://x"], {}),
+                ("give a base URL", ["--model", "tei:x"], {"QUERN_BASE_URL": ""}), ("--offline is set", ["--offline"], {})):
+            answer = self.embed(["ban"], *args, env=env)
+            self.assertIn(answer.code, (1, 2), answer.message)
+            self.assertIn(saying, answer.message)
+        self.assertEqual(self.told()["log"], [])
+        listed = subprocess.run([BIN, "help", "embed"], capture_output=True, text=True, env=self.environment(), check=True).stdout
+        self.assertNotIn("--api-key ", listed)
+
+
+class Batches(ProviderTest):
+    def test_parts_in_order(self):
+        texts = ["text %d" % i for i in range(107)]
+        self.plan(latency=5)
+        self.right(texts, self.vectors(texts, "--max-inputs", "4", "--batch", "107"))
+        told = self.told()
+        self.assertEqual(sorted(e["texts"] for e in told["log"]), [3] + [4] * 26)
+        self.assertTrue(2 < told["peak"] <= 8, told["peak"])
+
+    def test_too_many_in_a_call(self):
+        texts = ["text %d" % i for i in range(64)]
+        self.plan(max_inputs=8)
+        self.right(texts, self.vectors(texts, "--batch", "64", "--concurrency", "1"))
+        sizes = [e["texts"] for e in self.told()["log"]]
+        self.assertLess(sum(s > 8 for s in sizes), 5, sizes)  # it learns
+
+    def test_a_text_that_is_refused(self):
+        texts = ["text %d" % i for i in range(40)]
+        texts[23] = "poison"
+        self.plan(poison="poison")
+        answer = self.embed(texts, "--batch", "40")
+        self.assertEqual(answer.code, 1)
+        self.assertRegex(answer.message, "cannot be read")
+
+    def test_ten_thousand(self):
+        """With 100 of each kind of fault among its calls: every vector is right, and in time."""
+        texts = ["number %d of ten thousand" % i for i in range(10000)]
+        self.stop()
+        self.ARGS = ["--latency", "50", "--faults", "100", "--seed", "7"]
+        self.setUp()
+        began = time.monotonic()
+        got = self.vectors(texts, "--max-inputs", "4", "--batch", "4096", "--concurrency", "32", "--requests-per-minute", "0", "--attempts", "6")
+        took = time.monotonic() - began
+        self.right(texts, got)
+        told = self.told()
+        kinds = [str(e["fault"]) for e in told["log"] if e["fault"] is not None]
+        self.assertEqual({k: kinds.count(k) for k in set(kinds)}, {k: 100 for k in ("429", "500", "cut", "twice", "short")})
+        print("10,000 texts in %.1f s: %d calls, %d at once" % (took, len(told["log"]), told["peak"]))
+
+
+class Limits(ProviderTest):
+    def test_calls_a_minute(self):
+        texts = ["t%d" % i for i in range(20)]
+        began = time.monotonic()
+        answer = subprocess.Popen([BIN, "embed", "--max-inputs", "1", "--batch", "20", "--requests-per-minute", "10", *texts], cwd=self.cwd,
+                                  env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        time.sleep(4)
+        self.assertEqual(len(self.told()["log"]), 10)  # and not one more before a minute is over
+        answer.terminate()
+        answer.communicate(timeout=10)
+        self.assertEqual(answer.returncode, 130)
+        self.assertLess(time.monotonic() - began, 10)
+
+
+class Whole(ProviderTest):
+    def test_a_source(self):
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d about %s" % (i, "ban lan gut kolor".split()[i % 4])}) + "\n" for i in range(200)))
+        self.ok("add", "in.jsonl")
+        self.plan()
+        dry = self.ok("fill", "--dry-run", "--json", env={"OPENAI_API_KEY": ""}, model=False)
+        self.assertEqual(self.told()["log"], [])
+        self.assertEqual(dry.json["pending"], 200)
+        report = self.ok("fill", "--json").json
+        self.assertEqual((report["done"], report["failed"]), (200, 0))
+        hit = self.ok("search", "document 7 about kolor", "--json", "--limit", "1").json["hits"][0]
+        self.assertEqual(hit["key"], "7")
+        self.assertGreater(hit["similarity"], 0.999)
+        self.assertEqual(self.ok("verify", "--all", "--json").json["different"], 0)
+        # one that is refused is set aside, the rest go on
+        self.plan(poison="rotten")
+        self.write("in2.jsonl", "".join(json.dumps({"id": 1000 + i, "text": "more %d%s" % (i, " rotten" * (i == 5))}) + "\n" for i in range(10)))
+        self.ok("add", "in2.jsonl")
+        answer = self.quern("fill", "--json")
+        self.assertEqual((answer.code, answer.json["failed"], answer.json["done"]), (3, 1, 209))
+        self.assertIn("cannot be read", self.ok("status", "--list", "failed", "--json", "--source", "documents").out.decode())
+        # a key that is refused stops it at once
+        self.write("in3.jsonl", '{"id": "z", "text": "later"}\n')
+        self.ok("add", "in3.jsonl")
+        self.plan(*[401] * 20)
+        answer = self.quern("fill")
+        self.assertEqual(answer.code, 1)
+        self.assertIn("is the key the right one", answer.message)
+        self.assertEqual(len(self.told()["log"]), 1)
+        # another dimension is another generation
+        self.plan()
+        answer = self.quern("search", "later", "--dimensions", "12")
+        self.assertEqual(answer.code, 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

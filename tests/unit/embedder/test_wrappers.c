@@ -1,0 +1,329 @@
+/*
+ * test_wrappers.c — what stands in front of an embedder: cutting, halving, trying again, limits; with faults to order, from many
+ * threads, and without memory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/os.h"
+#include "quern/provider.h"
+#include "quern/sys/embedder.h"
+
+enum { DIM = 2, TEXTS = 500, THREADS = 8 };
+
+/* Gives each text "N" the direction of N; what it refuses is set by the test. */
+typedef struct inner {
+    atomic_int calls, now, peak;
+    size_t most;        /* texts in a call; more is a 400 */
+    int poison;         /* number of a text that is a 400, -1 none */
+    atomic_int outages; /* so many calls fail, to be tried again after retry_ms */
+    int retry_ms, status;
+    int fatal_at; /* the call of this number fails for good; 0 none */
+} inner;
+
+static void direction(int n, float *v)
+{
+    float x = (float)(n % 97) - 48, y = (float)(n % 89) + 1;
+    float norm = (float)__builtin_sqrt((double)(x * x + y * y));
+    v[0] = x / norm;
+    v[1] = y / norm;
+}
+
+static int inner_embed(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                       float *out, quern_embed_result *results, quern_error *err)
+{
+    inner *e = self;
+    int call = atomic_fetch_add(&e->calls, 1) + 1, now = atomic_fetch_add(&e->now, 1) + 1;
+    int peak = atomic_load(&e->peak), rc = QUERN_OK;
+    (void)opt;
+    while (now > peak && !atomic_compare_exchange_weak(&e->peak, &peak, now)) {
+    }
+    quern__sleep_ms(1);
+    if (atomic_load(&e->outages) > 0 && atomic_fetch_sub(&e->outages, 1) > 0) {
+        rc = quern__fail(err, QUERN_EREMOTE, e->status, "inner answers %d", e->status);
+        if (e->retry_ms >= 0)
+            quern__may_retry(err, rc, (uint32_t)e->retry_ms);
+    } else if (e->fatal_at == call) {
+        rc = quern__fail(err, QUERN_EREMOTE, 401, "no");
+    } else if (e->most && n > e->most) {
+        rc = quern__fail(err, QUERN_EREMOTE, 400, "too many");
+    }
+    for (size_t i = 0; i < n && !rc; i++) {
+        int number = atoi(texts[i].ptr);
+        if (number == e->poison) {
+            rc = quern__fail(err, QUERN_EREMOTE, 400, "bad text");
+            if (n == 1)
+                quern__blame(err, rc, 0);
+        }
+        direction(number, out + DIM * i);
+        results[i].tokens = 3;
+    }
+    atomic_fetch_sub(&e->now, 1);
+    return rc;
+}
+
+static int inner_fingerprint(void *self, char **json, quern_error *err)
+{
+    (void)self;
+    *json = quern_alloc(3);
+    if (!*json)
+        return quern__fail_memory(err, 3);
+    memcpy(*json, "{}", 3);
+    return QUERN_OK;
+}
+
+static quern_embedder *make_inner(inner *e)
+{
+    quern_embedder_table table = {.struct_size = sizeof table,
+                                  .name = "inner",
+                                  .dimensions = DIM,
+                                  .embed = inner_embed,
+                                  .fingerprint = inner_fingerprint};
+    quern_embedder *out = NULL;
+    assert_int_equal(quern_embedder_from_table(&out, &table, e, NULL), 0);
+    return out;
+}
+
+static quern_embedder *batched(quern_embedder *in, uint32_t most, uint32_t at_once)
+{
+    quern_batching_options o;
+    quern_embedder *out;
+    QUERN_INIT(&o);
+    o.max_inputs = most;
+    o.concurrency = at_once;
+    assert_int_equal(quern_embedder_batching(&out, in, &o, NULL), 0);
+    return out;
+}
+
+static quern_embedder *retried(quern_embedder *in, uint32_t attempts)
+{
+    quern_retry_options o;
+    quern_embedder *out;
+    QUERN_INIT(&o);
+    o.attempts = attempts;
+    o.base_ms = 2;
+    assert_int_equal(quern_embedder_retrying(&out, in, &o, NULL), 0);
+    return out;
+}
+
+typedef struct texts {
+    char bytes[TEXTS][8];
+    quern_str list[TEXTS];
+} texts;
+
+static void number_texts(texts *t)
+{
+    for (int i = 0; i < TEXTS; i++) {
+        snprintf(t->bytes[i], sizeof t->bytes[i], "%d", i);
+        t->list[i] = quern_str_of(t->bytes[i]);
+    }
+}
+
+static int embed_all(quern_embedder *e, size_t n, quern_error *err)
+{
+    static texts t;
+    static float out[TEXTS * DIM];
+    quern_embed_result results[TEXTS];
+    number_texts(&t);
+    memset(out, 0, sizeof out);
+    int rc = quern_embed(e, t.list, n, NULL, out, sizeof out / sizeof *out, results, err);
+    for (size_t i = 0; i < n && rc == QUERN_OK; i++) {
+        float want[DIM];
+        direction((int)i, want);
+        assert_memory_equal(out + DIM * i, want, sizeof want);
+        assert_int_equal(results[i].tokens, 3);
+    }
+    return rc;
+}
+
+static void cuts_in_order(void **state)
+{
+    inner e = {.poison = -1};
+    quern_embedder *b = batched(make_inner(&e), 7, 4);
+    (void)state;
+    assert_int_equal(embed_all(b, TEXTS, NULL), 0);
+    assert_int_equal(e.calls, (TEXTS + 6) / 7);
+    assert_true(e.peak > 1 && e.peak <= 4);
+    assert_int_equal(embed_all(b, 0, NULL), 0);
+    assert_int_equal(e.calls, (TEXTS + 6) / 7);
+    quern_embedder_free(b);
+}
+
+static void learns_what_is_too_many(void **state)
+{
+    inner e = {.poison = -1, .most = 10};
+    quern_embedder *b = batched(make_inner(&e), 64, 1);
+    (void)state;
+    assert_int_equal(embed_all(b, TEXTS, NULL), 0);
+    atomic_store(&e.calls, 0);
+    assert_int_equal(embed_all(b, TEXTS, NULL), 0);
+    assert_int_equal(e.calls, (TEXTS + 7) / 8); /* 64, 32, 16, 8 */
+    quern_embedder_free(b);
+}
+
+static void names_the_text_at_fault(void **state)
+{
+    (void)state;
+    for (int bad = 0; bad < 130; bad += 13) {
+        inner e = {.poison = bad};
+        quern_error err = {0};
+        quern_embedder *b = batched(make_inner(&e), 64, 3);
+        assert_int_equal(embed_all(b, 130, &err), QUERN_EREMOTE);
+        assert_int_equal(err.subject, bad);
+        assert_int_equal(err.detail, 400);
+        quern_embedder_free(b);
+    }
+}
+
+static void nothing_starts_behind_a_fault(void **state)
+{
+    inner e = {.poison = -1, .fatal_at = 5};
+    quern_embedder *b = batched(make_inner(&e), 1, 4);
+    (void)state;
+    assert_int_equal(embed_all(b, TEXTS, NULL), QUERN_EREMOTE);
+    assert_true(e.calls < 5 + 4 + 4); /* those that were under way */
+    quern_embedder_free(b);
+}
+
+static void tries_again(void **state)
+{
+    static const struct {
+        int outages, retry_ms, attempts, calls, rc;
+    } cases[] = {{2, 0, 3, 3, 0},
+                 {3, 0, 3, 3, QUERN_EREMOTE},
+                 {1, -1, 3, 1, QUERN_EREMOTE},
+                 {1, 40, 2, 2, 0},
+                 {5, 0, 1, 1, QUERN_EREMOTE}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        inner e = {.poison = -1,
+                   .outages = cases[i].outages,
+                   .retry_ms = cases[i].retry_ms,
+                   .status = 503};
+        quern_embedder *r = retried(make_inner(&e), (uint32_t)cases[i].attempts);
+        uint64_t began = quern__now_ns();
+        assert_int_equal(embed_all(r, 3, NULL), cases[i].rc);
+        assert_int_equal(e.calls, cases[i].calls);
+        assert_true(cases[i].retry_ms < 40 || quern__now_ns() - began >= 40000000);
+        quern_embedder_free(r);
+    }
+}
+
+/* A provider that is down: hundreds of calls, and at most the budget of retries. */
+static void keeps_a_budget(void **state)
+{
+    enum { CALLS = 400 };
+    inner e = {.poison = -1, .outages = 1 << 30, .status = 500};
+    quern_retry_options o;
+    quern_embedder *r;
+    quern_error err = {0};
+    (void)state;
+    QUERN_INIT(&o);
+    o.base_ms = 1;
+    o.cap_ms = 1;
+    o.budget_percent = 10;
+    assert_int_equal(quern_embedder_retrying(&r, make_inner(&e), &o, NULL), 0);
+    for (int i = 0; i < CALLS; i++)
+        assert_int_equal(embed_all(r, 1, &err), QUERN_EREMOTE);
+    assert_in_range(e.calls, CALLS + 100, CALLS + 100 + CALLS / 10);
+    assert_non_null(strstr(err.msg, "too many calls fail"));
+    quern_embedder_free(r);
+}
+
+static void run_many(void *ud)
+{
+    quern_embedder *e = ud;
+    quern_str text = quern_str_of("41");
+    float v[DIM], want[DIM];
+    direction(41, want);
+    for (int i = 0; i < 30; i++) {
+        assert_int_equal(quern_embed(e, &text, 1, NULL, v, DIM, NULL, NULL), 0);
+        assert_memory_equal(v, want, sizeof want);
+    }
+}
+
+static void from_many_threads(void **state)
+{
+    inner e = {.poison = -1, .outages = 20, .status = 429};
+    quern_limit_options limit;
+    quern_embedder *l = NULL;
+    quern__thread *threads[THREADS];
+    (void)state;
+    QUERN_INIT(&limit);
+    limit.requests_per_minute = 100000;
+    assert_int_equal(quern_embedder_limited(&l, make_inner(&e), &limit, NULL), 0);
+    quern_embedder *all = batched(retried(l, 25), 4, 5);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(quern__thread_start(&threads[i], run_many, all, NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        quern__thread_join(threads[i]);
+    assert_int_equal(e.calls, THREADS * 30 + 20);
+    assert_true(e.peak <= 5);
+    quern_embedder_free(all);
+}
+
+static void raise_soon(void *ud)
+{
+    quern__sleep_ms(60);
+    quern_cancel_raise(ud);
+}
+
+/* Whoever waits for a limit leaves when told, the first in the line and those behind it. */
+static void waits_no_longer_than_wanted(void **state)
+{
+    inner e = {.poison = -1};
+    quern_limit_options limit;
+    quern_embed_options opt;
+    quern_embedder *l = NULL;
+    quern__thread *t;
+    quern_str text = quern_str_of("1");
+    float v[DIM];
+    (void)state;
+    QUERN_INIT(&limit);
+    limit.requests_per_minute = 1;
+    assert_int_equal(quern_embedder_limited(&l, make_inner(&e), &limit, NULL), 0);
+    assert_int_equal(quern_embed(l, &text, 1, NULL, v, DIM, NULL, NULL), 0);
+    QUERN_INIT(&opt);
+    quern_cancel *cancel = NULL;
+    assert_int_equal(quern_cancel_new(&cancel, NULL), 0);
+    opt.cancel = cancel;
+    uint64_t began = quern__now_ns();
+    assert_int_equal(quern__thread_start(&t, raise_soon, cancel, NULL), 0);
+    assert_int_equal(quern_embed(l, &text, 1, &opt, v, DIM, NULL, NULL), QUERN_ECANCELLED);
+    assert_true(quern__now_ns() - began < UINT64_C(2000000000));
+    quern__thread_join(t);
+    quern_cancel_free(cancel);
+    quern_embedder_free(l);
+    limit.wait_ms = 5;
+    quern_error err = {0};
+    assert_int_equal(quern_embedder_limited(&l, make_inner(&e), &limit, NULL), 0);
+    assert_int_equal(quern_embed(l, &text, 1, NULL, v, DIM, NULL, NULL), 0);
+    assert_int_equal(quern_embed(l, &text, 1, NULL, v, DIM, NULL, &err), QUERN_EBUSY);
+    assert_true(err.retry_ms > 50000);
+    assert_int_equal(e.calls, 2);
+    quern_embedder_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cuts_in_order),
+        cmocka_unit_test(learns_what_is_too_many),
+        cmocka_unit_test(names_the_text_at_fault),
+        cmocka_unit_test(nothing_starts_behind_a_fault),
+        cmocka_unit_test(tries_again),
+        cmocka_unit_test(keeps_a_budget),
+        cmocka_unit_test(from_many_threads),
+        cmocka_unit_test(waits_no_longer_than_wanted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
