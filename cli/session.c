@@ -240,6 +240,8 @@ void store_options(const cli *c, int read_only, quern_store_options *opt)
     opt->store = quern_config_text(c->config, "store");
     opt->schema = quern_config_text(c->config, "schema");
     opt->direct_url = quern_config_text(c->config, "direct-url");
+    if (quern_option_applies(quern_option_find("shard-timeout"), c->command->name))
+        opt->shard_timeout_ms = (uint32_t)quern_config_count(c->config, "shard-timeout");
     opt->read_only = read_only;
     if (quern_option_applies(quern_option_find("wal"), c->command->name))
         opt->wal = quern_config_flag(c->config, "wal");

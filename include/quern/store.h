@@ -39,6 +39,8 @@ typedef struct quern_store_options {
     /* PostgreSQL: where db (or store) leads through a pooler, the URL past it, to the same database (else EINVAL);
      * locks, notifications, migrations and builds of indexes use it. On SQLite EINVAL */
     const char *direct_url;
+    uint32_t
+        shard_timeout_ms; /* PostgreSQL: how long a search waits for shards before EIO, 0: 60000 */
 } quern_store_options;
 
 /* Opens, and brings quern's own tables up to this version. On PostgreSQL vectors are pgvector's halfvec or vector where

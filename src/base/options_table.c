@@ -234,6 +234,9 @@ static const quern_option options[] = {
      "shard-plan shard-apply", 0,
      "All servers that vectors lie on from now on: postgres://USER:PASSWORD@HOST/DATABASE, with "
      "commas between them."},
+    {"shard-timeout", "QUERN_SHARD_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "60s", NULL, 1,
+     86400000, "search similar", 0,
+     "How long to wait for the answer of shards before giving up on them."},
     {"oversample", "QUERN_OVERSAMPLE", QUERN_OPTION_COUNT, "N", "5", NULL, 1, 1000,
      "search similar", 0, "--index two-stage: compare so many times the limit exactly."},
     {"partial", "QUERN_PARTIAL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "search similar", 0,

@@ -334,7 +334,7 @@ class EveryFlag(TableTest):
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "attempts": "1", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
-        "db": "quern.db", "store": "vectors.db", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
+        "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",

@@ -1,10 +1,12 @@
 """Vectors on three servers beside the store's own, all of them the test's: plan, apply and status; the same hits as without;
 what travels; leftovers of saves that were cut off; a shard that is killed under a fill and under searches."""
+import contextlib
 import glob
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -336,6 +338,79 @@ class Partial(ShardTest):
             subprocess.run([TOOL, "restart", folders[2]], check=True, stderr=subprocess.DEVNULL)
         again = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--json").json
         self.assertEqual((again["partial"], again["hits"]), (False, all_hits["vector"]))
+
+
+class Hanging(ShardTest):
+    """Servers that take what they are sent and say nothing; nobody closes a connection."""
+
+    def setUp(self):
+        super().setUp()
+        self.shards = [shard + "?connect_timeout=2" for shard in self.shards]
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(60)))
+        self.ok("fill", "--index", "pgvector")
+        self.all_hits = self.hits("ban kolor")
+
+    def processes(self):
+        """The first of shard 2's is the one that takes connections."""
+        with open(os.path.join(folders[2], "data", "postmaster.pid")) as f:
+            first = int(f.readline())
+        backends = psql(urls[2] + "postgres", "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        return [first] + [int(row[0]) for row in backends]
+
+    def freeze(self, pids):
+        self.addCleanup(self.thaw, pids)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self, pids):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def refused_soon(self, seconds, *args):
+        began = time.monotonic()
+        said = self.refused(1, "", *args).message
+        self.assertLess(time.monotonic() - began, seconds)
+        return said
+
+    def test_a_server_that_is_frozen(self):
+        stopped = self.processes()
+        self.freeze(stopped)
+        self.assertIn("shard 2 (", self.refused_soon(30, "search", "ban kolor"))
+        part = self.ok("search", "ban kolor", "--partial", "--json").json
+        self.assertEqual(part["partial"], True)
+        status = self.quern("shard", "status", "--json")
+        self.assertEqual((status.code, [s["reachable"] for s in status.json["shards"]]), (1, [True, False, True]))
+        self.thaw(stopped)
+        self.assertEqual(self.hits("ban kolor"), self.all_hits)
+
+    def test_a_statement_that_does_not_end(self):
+        lock = subprocess.Popen([TOOL, "psql", self.shards[1]], stdin=subprocess.PIPE, text=True)
+        self.addCleanup(lock.communicate)
+        lock.stdin.write("BEGIN; LOCK TABLE quern_shard.vectors_1 IN ACCESS EXCLUSIVE MODE;\n")
+        lock.stdin.flush()
+        waiting = "SELECT pid FROM pg_stat_activity WHERE datname = '%s' AND " % self.db.rsplit("/", 1)[1]
+        while not psql(self.shards[1], waiting + "query ~ 'LOCK' AND state = 'idle in transaction'"):
+            time.sleep(0.02)
+        for way in ("exact", "pgvector"):
+            said = self.refused_soon(10, "search", "ban kolor", "--index", way, "--shard-timeout", "1s")
+            self.assertIn("did not answer within 1000 ms", said)
+        # its process stops, too, in the middle of what it was asked
+        search = subprocess.Popen([BIN, "search", "ban kolor", "--shard-timeout", "2s", "--model", self.model], cwd=self.cwd,
+                                  env=self.environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        began = time.monotonic()
+        while not (found := psql(self.shards[1], waiting + "wait_event_type = 'Lock'")):
+            self.assertLess(time.monotonic() - began, 2)
+            time.sleep(0.02)
+        self.freeze([int(row[0]) for row in found])
+        self.assertIn("did not answer within 2000 ms", search.communicate(timeout=60)[1])
+        self.assertEqual(search.returncode, 1)
+        print("a search gave up on a stopped process after %.1f s" % (time.monotonic() - began))
+        lock.stdin.write("ROLLBACK;\n")
+        lock.stdin.close()
+        lock.wait()
+        self.assertEqual(self.hits("ban kolor"), self.all_hits)
 
 
 class Killed(ShardTest):

@@ -137,6 +137,7 @@ int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
     } else
         rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
     quern__pg_clear(r);
+    s->sharded |= !rc && out->shards;
     if (!rc && out->shards && s->n_down)
         rc = quern__shard_find_missing(s, out, err);
     return rc;

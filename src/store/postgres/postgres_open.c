@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "store/store.h"
 
-enum { BUSY_MS = 5000, OLDEST_VECTOR = 800, SOUND_VECTOR = 804 };
+enum { BUSY_MS = 5000, SHARD_MS = 60000, OLDEST_VECTOR = 800, SOUND_VECTOR = 804 };
 
 void quern__postgres_close(void *self)
 {
@@ -257,6 +257,7 @@ int quern__postgres_connect(quern__postgres **out, const quern_store_options *op
         return quern__fail_memory(err, sizeof *s);
     s->read_only = opt->read_only != 0;
     s->busy_ms = busy_ms;
+    s->shard_ms = opt->shard_timeout_ms ? opt->shard_timeout_ms : SHARD_MS;
     quern__buf_init(&s->sql, QUERN__PG_LONGEST_SQL);
     int rc = QUERN_OK;
     if (opt->postgres_connection)

@@ -270,6 +270,8 @@ static int ask(void *ud, quern_error *err)
     int rc = quern__buf_ok(&a->sql, "a statement", err);
     if (!rc)
         rc = quern__pg_script(a->x.s->own, a->sql.data, err);
+    if (!rc && a->x.g.shards)
+        rc = quern__shard_limit(a->x.s, a->x.s->shard_ms, err);
     if (rc)
         return rc;
     quern__pg_params_init(&p);
@@ -279,7 +281,7 @@ static int ask(void *ud, quern_error *err)
     rc = quern__buf_ok(&a->sql, "a statement", err);
     if (!rc)
         rc = quern__pg_query(a->x.s->own, a->sql.data, &p, QUERN__PG_AS_BINARY, &a->result, err);
-    return rc;
+    return a->x.g.shards ? quern__shard_too_long(a->x.s, a->x.s->shard_ms, rc, err) : rc;
 }
 
 static int deliver(const asking *a, quern_block_fn fn, void *ud, quern_error *err)

@@ -8,15 +8,61 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/compiler.h"
 #include "store/postgres/postgres_store.h"
+
+enum { ANSWER_MS = 5000 }; /* of a shard that is asked whether it is there */
+
+/* ---- the limit ---- */
+
+/* The store's server keeps it: it gives up on a shard though that says nothing at all. */
+int quern__shard_limit(quern__postgres *s, uint32_t wait_ms, quern_error *err)
+{
+    char sql[80];
+    snprintf(sql, sizeof sql, "SET LOCAL statement_timeout = %" PRIu32, wait_ms);
+    return quern__pg_script(s->own, sql, err);
+}
+
+int quern__shard_too_long(quern__postgres *s, uint32_t wait_ms, int rc, quern_error *err)
+{
+    if (rc != QUERN_EBUSY || strcmp(quern__pg_sqlstate(s->own), "57014") != 0)
+        return rc;
+    return quern__fail(err, QUERN_EIO, wait_ms,
+                       "%s: its shards did not answer within %" PRIu32
+                       " ms; `quern shard status` asks each of them, --shard-timeout waits longer",
+                       quern__pg_name(s->own), wait_ms);
+}
+
+int quern__shard_query(quern__postgres *s, uint32_t wait_ms, const char *sql,
+                       const quern__pg_params *params, quern__pg_result **out, quern_error *err)
+{
+    if (quern__pg_in_transaction(s->own))
+        return quern__postgres_query(s, sql, params, QUERN__PG_AS_BINARY, out, err);
+    *out = NULL;
+    int rc = quern__pg_begin(s->own, QUERN__PG_READ, err);
+    if (rc)
+        return rc;
+    rc = quern__shard_limit(s, wait_ms, err);
+    if (!rc)
+        rc = quern__postgres_query(s, sql, params, QUERN__PG_AS_BINARY, out, err);
+    rc = quern__shard_too_long(s, wait_ms, rc, err);
+    quern__pg_rollback(s->own);
+    return rc;
+}
+
+/* ---- which are down ---- */
 
 bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why)
 {
     char sql[80];
+    quern__pg_result *r = NULL;
     snprintf(sql, sizeof sql, "SELECT name FROM @shard_%" PRId64 "_tables LIMIT 1", server);
     /* any other fault is that of a shard that has been given up */
-    return quern__postgres_run(s, sql, NULL, NULL, why) != QUERN_EIO;
+    int rc = quern__shard_query(s, ANSWER_MS, sql, NULL, &r, why);
+    quern__pg_clear(r);
+    return rc != QUERN_EIO;
 }
 
 static int find_down(quern__postgres *s, quern_error *err)

@@ -157,7 +157,7 @@ static int want(quern__shard_plan *p, quern__shard_server *v, const char *name, 
 typedef struct url_part {
     quern__shard_plan *p;
     quern__shard_server *v;
-    bool host, port, base, user;
+    bool host, port, base, user, limit;
     quern_error *err;
 } url_part;
 
@@ -176,6 +176,7 @@ static int take_part(const char *name, const char *value, void *ud)
         u->base |= i == 3;
         u->user |= i == 4;
         u->v->password |= i == 5;
+        u->limit |= i == 11;
         return want(u->p, u->v, name, value, u->err);
     }
     return quern__fail(u->err, QUERN_EINVAL, 0, "a shard's URL cannot have the option '%s'", name);
@@ -186,9 +187,9 @@ static int want_options(quern__shard_plan *p, quern__shard_server *v, const char
                         quern_error *err)
 {
     static const quern__shard_option always[] = {
-        {"async_capable", "true"},   {"batch_size", "100"},     {"fetch_size", "1000"},
-        {"keepalives_idle", "30"},   {"keepalives_count", "3"}, {"keepalives_interval", "10"},
-        {"options", session_options}};
+        {"async_capable", "true"},     {"batch_size", "100"},       {"fetch_size", "1000"},
+        {"keepalives_idle", "30"},     {"keepalives_count", "3"},   {"keepalives_interval", "10"},
+        {"tcp_user_timeout", "30000"}, {"options", session_options}};
     url_part u = {.p = p, .v = v, .err = err};
     int rc = quern__pg_url_each(url, take_part, &u, err);
     if (!rc && !(u.host && u.base && u.user))
@@ -198,6 +199,9 @@ static int want_options(quern__shard_plan *p, quern__shard_server *v, const char
         rc = want(p, v, "port", "5432", err);
     if (!rc && p->vector_schema)
         rc = want(p, v, "extensions", "vector", err);
+    if (!rc &&
+        !u.limit) /* without one a server that takes connections and says nothing is waited for for ever */
+        rc = want(p, v, "connect_timeout", "10", err);
     for (size_t i = 0; i < QUERN__COUNT(always) && !rc; i++)
         rc = want(p, v, always[i].name, always[i].value, err);
     if (!rc && !v->password && !p->superuser)

@@ -76,7 +76,8 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
              "_tables WHERE kind = 'r'",
              out->id);
     int64_t n = 0;
-    int rc = quern__postgres_scalar(s, sql, NULL, &n, err);
+    int rc = quern__shard_answers(s, out->id, err) ? quern__postgres_scalar(s, sql, NULL, &n, err)
+                                                   : QUERN_EIO;
     if (rc < 0)
         return rc;
     out->bytes = (uint64_t)n;

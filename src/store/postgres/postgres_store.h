@@ -55,9 +55,10 @@ typedef struct quern__postgres {
     char *vector_prefix; /* the schema of its types, quoted and with its dot */
     uint32_t halfvec, halfvec_array, vector, vector_array; /* oids of types */
     quern__buf sql;                                        /* of quern__postgres_query */
-    char *direct; /* URL past the pooler that `own` may go through; NULL: none */
-    uint32_t busy_ms;
-    quern__pg *listener; /* of task_wait; NULL: not yet, or none to be had */
+    char *direct;               /* URL past the pooler that `own` may go through; NULL: none */
+    uint32_t busy_ms, shard_ms; /* how long for a lock, for an answer of shards */
+    bool sharded;               /* a generation was seen that lies on them */
+    quern__pg *listener;        /* of task_wait; NULL: not yet, or none to be had */
     quern__pg_down down[QUERN__PG_SHARDS];
     size_t n_down; /* 0 but within a search that may be partial */
 } quern__postgres;
@@ -361,6 +362,14 @@ static inline bool quern__shard_misses(const quern__pg_generation *g, int partit
 {
     return g->missing >> partition & 1;
 }
+/* A statement that only reads, in a transaction of its own unless one is open, that waits for shards for so long: EIO
+ * with word of it when that is over. */
+int quern__shard_query(quern__postgres *s, uint32_t wait_ms, const char *sql,
+                       const quern__pg_params *params, quern__pg_result **out, quern_error *err);
+/* For the statements of the transaction that is open. */
+int quern__shard_limit(quern__postgres *s, uint32_t wait_ms, quern_error *err);
+/* What a statement's fault is called when the limit ended it; else rc. */
+int quern__shard_too_long(quern__postgres *s, uint32_t wait_ms, int rc, quern_error *err);
 /* What stands for the view vectors_<id> behind FROM. */
 void quern__shard_put_present(const quern__pg_generation *g, quern__buf *sql);
 /* postgres_shard_setup.c, postgres_shard_plan.c */

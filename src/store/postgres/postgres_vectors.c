@@ -743,11 +743,15 @@ static int query_vectors(quern__postgres *s, int64_t generation, const char *bef
     quern_error inner;
     quern__buf_init(&sql, 1 << 16);
     quern__buf_printf(&sql, "%s ", before);
-    int rc = put_table(s, generation, &sql, err);
+    int rc = put_table(s, generation, &sql, &inner);
     quern__buf_printf(&sql, " %s", behind);
     if (!rc)
-        rc = quern__buf_ok(&sql, "a statement", err);
-    if (!rc && (rc = quern__postgres_query(s, sql.data, params, QUERN__PG_AS_BINARY, r, &inner))) {
+        rc = quern__buf_ok(&sql, "a statement", &inner);
+    if (!rc)
+        rc = s->sharded
+                 ? quern__shard_query(s, s->shard_ms, sql.data, params, r, &inner)
+                 : quern__postgres_query(s, sql.data, params, QUERN__PG_AS_BINARY, r, &inner);
+    if (rc) {
         if (strcmp(quern__pg_sqlstate(s->own), "42P01") == 0)
             rc = quern__fail(err, QUERN_ENOTFOUND, generation, "there is no generation %" PRId64,
                              generation);
