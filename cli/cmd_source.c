@@ -31,6 +31,8 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
     spec->meta = quern_config_text(c->config, "meta");
     spec->prepare = quern_config_text(c->config, "prepare");
     spec->stamp_columns = quern_config_text(c->config, "stamp-columns");
+    if (quern_config_is_set(c->config, "keep-text"))
+        spec->keep_text = quern_config_flag(c->config, "keep-text") ? "yes" : "";
     int words = quern_config_flag(c->config, "text-search");
     if (quern_config_is_set(c->config, "text-search"))
         spec->text_search = words ? "words" : "";
@@ -50,7 +52,8 @@ static void write_json(const quern_source_spec *s, int live)
                   {"meta", s->meta},
                   {"prepare", s->prepare},
                   {"text_search", s->text_search},
-                  {"stamp_columns", s->stamp_columns}};
+                  {"stamp_columns", s->stamp_columns},
+                  {"keep_text", s->keep_text}};
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
@@ -65,10 +68,12 @@ static void write_text(const quern_source_spec *s, int live)
 {
     const struct {
         const char *label, *text;
-    } fields[] = {{"table", s->table},         {"query", s->query},       {"key", s->keys},
-                  {"text", s->text},           {"revision", s->revision}, {"where", s->where},
-                  {"meta", s->meta},           {"prepare", s->prepare},   {"words", s->text_search},
-                  {"stamps", s->stamp_columns}};
+    } fields[] = {{"table", s->table},        {"query", s->query},
+                  {"key", s->keys},           {"text", s->text},
+                  {"revision", s->revision},  {"where", s->where},
+                  {"meta", s->meta},          {"prepare", s->prepare},
+                  {"words", s->text_search},  {"stamps", s->stamp_columns},
+                  {"keep text", s->keep_text}};
     out_printf("%s\n", s->name);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].text && *fields[i].text)

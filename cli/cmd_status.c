@@ -65,6 +65,10 @@ static void row_json(const quern_status_row *r)
     put_whole(r->dimensions);
     put_key("last_24h");
     put_whole(r->recent);
+    if (r->kept_bytes) {
+        put_key("kept_bytes");
+        put_whole(r->kept_bytes);
+    }
     char when[32];
     if (r->oldest_stale_ms)
         utc_time(r->oldest_stale_ms, when);
@@ -93,6 +97,11 @@ static void row_text(const quern_status_row *r)
         char when[32];
         utc_time(r->oldest_stale_ms, when);
         out_printf("%20s the oldest stale vectors are of %s\n", "", when);
+    }
+    if (r->kept_bytes) {
+        char size[16];
+        human_bytes(r->kept_bytes, size);
+        out_printf("%20s %s of texts kept\n", "", size);
     }
     if (r->note && *r->note)
         out_printf("%20s %s\n", "", r->note);

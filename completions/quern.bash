@@ -35,6 +35,7 @@ _quern()
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
         --text-search) values="yes no" ;;
+        --keep-text) values="yes no" ;;
         --live) values="yes no" ;;
         --list) values="pending failed stale empty dead" ;;
         --kind) values="exact ann two-stage" ;;
@@ -61,8 +62,8 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --direct-url --wal --source --format --id-field --text --sync --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --schema --direct-url --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -78,7 +78,8 @@ typedef struct quern_fill_progress {
  * about to be embedded, between statements and transactions of quern's, on the thread that called. What is
  * current is still decided by the source's revision column, or by the template's text: one of them must change when the
  * built text would. Steps of `prepare` clean the built text.
- * Searches need no builder: they find such documents, with offsets into the built text and an empty excerpt.
+ * Searches need no builder: they find such documents, with offsets into the built text and an empty excerpt,
+ * unless the source keeps its texts.
  */
 typedef struct quern_built {
     quern_str key;     /* JSON, as hits show it */
@@ -157,6 +158,8 @@ typedef struct quern_status_row {
     /* Unix milliseconds: when the oldest of the vectors that are stale now were made; 0: none are */
     int64_t oldest_stale_ms;
     uint64_t dropped_bytes; /* of text that no chunk has, of documents with more than the cap */
+    uint64_t
+        kept_bytes; /* of texts that are kept beside the vectors that searches use (keep_text) */
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */

@@ -104,6 +104,8 @@ typedef struct quern_source_spec {
     /* "generated_at=COLUMN,model=COLUMN", one or both: columns of the table that every save of vectors writes, in its own
      * transaction (docs/sources.md); NULL: the table is only read */
     const char *stamp_columns;
+    /* "yes": the text that was embedded is kept in the store, and excerpts are of it (docs/sources.md); NULL: not */
+    const char *keep_text;
 } quern_source_spec;
 
 typedef struct quern_source_list quern_source_list;

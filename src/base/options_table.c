@@ -169,6 +169,10 @@ static const quern_option options[] = {
     {"text-search", "QUERN_TEXT_SEARCH", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
      "source-add source-set", 0,
      "Keep an index of the documents' words too, for search --mode text and hybrid."},
+    {"keep-text", "QUERN_KEEP_TEXT", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
+     "source-add source-set", 0,
+     "Keep each text that was embedded beside its vectors; excerpts are then of it, else of the "
+     "row as it is. Documents that add took in are always kept."},
     {"stamp-columns", "QUERN_STAMP_COLUMNS", QUERN_OPTION_TEXT, "generated_at=COL,model=COL", NULL,
      NULL, 0, 0, "source-add source-set", 0,
      "Write into these columns of the table when a row's vectors were made and by which model; "

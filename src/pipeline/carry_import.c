@@ -70,7 +70,8 @@ static int hold_row(const quern_row *row, void *ud)
         w->state[i] = DOC_CURRENT;
     else
         w->state[i] = DOC_WANTED;
-    if (w->state[i] != DOC_WANTED || !w->run || !recipe->spec.text_search)
+    if (w->state[i] != DOC_WANTED || !w->run ||
+        !(recipe->spec.text_search || recipe->spec.keep_text))
         return QUERN_OK;
     d->text.ptr =
         quern__arena_copy(&w->b->arena, view.text.ptr ? view.text.ptr : "", view.text.len);
@@ -160,7 +161,7 @@ static int save(import_pass *w, quern_error *err)
             b->docs[i].reason = "not wanted"; /* nor is its text, then */
         b->docs[i].ready = b->docs[i].n;
     }
-    if (recipe->spec.text_search)
+    if (recipe->spec.text_search || recipe->spec.keep_text)
         rc = quern__fill_build(b, err);
     for (size_t i = 0; i < b->n_docs; i++) {
         b->docs[i].drop = b->docs[i].reason != NULL;

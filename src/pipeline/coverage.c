@@ -171,6 +171,9 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
         rc = write_note(s, e, recipe, &g, found, note, &fault);
     if (rc == QUERN_OK)
         rc = quern__coverage(s, recipe, found ? g.id : 0, row, cancel, &fault);
+    uint64_t kept = 0;
+    if (rc == QUERN_OK && found && s->table.kept_size)
+        rc = s->table.kept_size(s->self, g.id, &kept, &row->kept_bytes, &fault);
     quern__recipe_free(recipe);
     if (rc != QUERN_OK && !(among && is_source_fault(rc))) {
         if (err)

@@ -343,6 +343,8 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
     save->stamp.revision = d->revision;
     save->chunks = chunks;
     save->lease = d->task ? d->task->lease : 0;
+    if (b->run->recipe->spec.keep_text && d->n)
+        save->text = d->text;
     save->stamp_columns = quern__fill_writes_columns(b->run);
     save->model = quern_str_of(b->run->generation.model);
     if (d->reason) {

@@ -1,7 +1,7 @@
 /*
- * fill_text.c — words of documents that were embedded before their source was declared for text search. A save puts words
- * and vectors together; this pass is for what lacks them, and runs only when there are fewer documents with words
- * than with vectors. Nothing is embedded: rows whose stamp is current are read, and their words put by the same
+ * fill_text.c — words, and texts to be kept, of documents that were embedded before their source was declared for text
+ * search or to keep texts. A save puts them and vectors together; this pass is for what lacks them, and runs only when there
+ * are fewer documents with words or texts than with vectors. Nothing is embedded: rows whose stamp is current are read, and their words put by the same
  * compare-and-swap as a save.
  */
 #include "base/alloc.h"
@@ -17,6 +17,8 @@ typedef struct text_pass {
     quern__buf words;
     quern_save docs[PAGE_ROWS];
     size_t n, rows;
+    bool
+        texts; /* to be kept; not those that a program has made, which is not asked for them again */
     quern_error *err;
 } text_pass;
 
@@ -54,11 +56,13 @@ static int take_row(const quern_row *row, void *ud)
     quern__buf_clear(&p->words);
     quern__words(doc.text, &p->words);
     rc = quern__buf_ok(&p->words, "the words of a document", p->err);
+    if (rc == QUERN_OK && p->texts)
+        rc = copy_str(p, doc.text, &d->text);
     if (rc == QUERN_OK)
         rc = copy_str(p, row->key, &d->key);
     if (rc == QUERN_OK)
         rc = copy_str(p, row->stamp.revision, &d->stamp.revision);
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK && p->r->recipe->spec.text_search)
         rc = copy_str(p, (quern_str){p->words.data, p->words.len}, &d->words);
     p->n += rc == QUERN_OK;
     return rc;
@@ -93,18 +97,37 @@ static int run_page(text_pass *p, quern_error *err)
     return rc;
 }
 
+/* Do some of the documents with vectors lack words, or texts? */
+static int is_due(const fill_run *r, bool *words, bool *texts, quern_error *err)
+{
+    uint64_t there = 0, bytes = 0, all = r->counts.ok + r->counts.old_ok;
+    int rc = QUERN_OK;
+    *words = *texts = false;
+    if (!r->generation.id)
+        return QUERN_OK;
+    if (r->recipe->spec.text_search && r->s->table.text_count) {
+        rc = r->s->table.text_count(r->s->self, r->generation.id, &there, err);
+        *words = there < all;
+    }
+    if (rc == QUERN_OK && r->recipe->spec.keep_text && r->s->table.kept_size &&
+        !r->settings.builder[0]) {
+        rc = r->s->table.kept_size(r->s->self, r->generation.id, &there, &bytes, err);
+        *texts = there < all;
+    }
+    return rc;
+}
+
 int quern__fill_text(fill_run *r, quern_error *err)
 {
-    uint64_t there = 0;
-    if (!r->recipe->spec.text_search || !r->s->table.text_count || !r->generation.id)
-        return QUERN_OK;
-    int rc = r->s->table.text_count(r->s->self, r->generation.id, &there, err);
-    if (rc != QUERN_OK || there >= r->counts.ok + r->counts.old_ok)
+    bool words = false, texts = false;
+    int rc = is_due(r, &words, &texts, err);
+    if (rc != QUERN_OK || !(words || texts))
         return rc;
     text_pass *p = quern__calloc(1, sizeof *p);
     if (!p)
         return quern__fail_memory(err, sizeof *p);
     p->r = r;
+    p->texts = texts;
     p->err = err;
     quern__arena_init(&p->arena, 0);
     quern__buf_init(&p->words, QUERN__WORDS_BYTES);

@@ -62,7 +62,8 @@ static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_erro
                   {from->meta, &to->meta},
                   {from->prepare, &to->prepare},
                   {from->text_search, &to->text_search},
-                  {from->stamp_columns, &to->stamp_columns}};
+                  {from->stamp_columns, &to->stamp_columns},
+                  {from->keep_text, &to->keep_text}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
         int rc = copy_text(&p->arena, value, fields[i].to, err);

@@ -332,6 +332,12 @@ static int take_hit_row(const quern_row *row, void *ud)
         c->live = rc == QUERN_OK && c->drop == QUERN__DROP_NOT;
         if (c->live)
             rc = describe_hit(r, c, row, text);
+        if (c->live && rc == QUERN_OK && r->parts[r->part].recipe->spec.keep_text) {
+            const quern_str *of = &row->stamp.revision;
+            c->revision.len = of->len;
+            c->revision.ptr = quern__arena_copy(&r->arena, of->ptr ? of->ptr : "", of->len);
+            rc = c->revision.ptr ? QUERN_OK : quern__fail_memory(r->err, of->len);
+        }
         if (c->live && rc == QUERN_OK) {
             c->more.page = c->at_page;
             rc = quern__hit_describe(r, r->parts[r->part].recipe, row, &c->more);

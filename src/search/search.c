@@ -323,6 +323,8 @@ int quern__search_answer(quern_results **out, quern__search_run *r, quern_error 
                                          : quern__search_find(r, err);
     if (rc == QUERN_OK && r->opt->has_mmr)
         rc = quern__search_diversify(r, err);
+    if (rc == QUERN_OK)
+        rc = quern__search_kept(r, err);
     return rc == QUERN_OK ? make_results(out, r, err) : rc;
 }
 

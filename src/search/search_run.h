@@ -89,7 +89,7 @@ typedef struct quern__candidate {
     const char *excerpt, *meta;
     quern__hit_details more;
     bool by_words;
-    quern_str revision; /* of the words */
+    quern_str revision; /* of the words; of a hit its stamp's, where texts are kept */
     quern__span *spans;
     size_t n_spans;
 } quern__candidate;
@@ -196,6 +196,9 @@ int quern__search_exclude(quern__search_run *r, quern_error *err);
 void quern__search_admit(quern__search_run *r);
 /* Of list[from, n_list), whose keys are known, what is no hit by its key falls out. */
 void quern__search_leave_out(quern__search_run *r, size_t from);
+
+/* kept.c: excerpts of the hits from the texts that their sources keep. */
+int quern__search_kept(quern__search_run *r, quern_error *err);
 
 /* search_mmr.c: of r->list the wanted number of hits that differ. */
 int quern__search_diversify(quern__search_run *r, quern_error *err);

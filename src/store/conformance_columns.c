@@ -1,5 +1,5 @@
 /*
- * conformance_columns.c — the rules of stamp columns, for stores that write any. The suite has no triggers, so it lets a
+ * conformance_columns.c — the rules of kept texts and of stamp columns, for stores that have them. The suite has no triggers, so it lets a
  * write move the revision in the plainest way: the revision column is one of those that are written, which a
  * declaration could not say.
  */
@@ -199,7 +199,87 @@ static int stamp_columns_are_tried(suite *s)
     return QUERN_OK;
 }
 
+/* ---- kept texts ---- */
+
+typedef struct kept {
+    char key[ROWS][16], revision[ROWS][64], text[ROWS][64];
+    size_t n;
+} kept;
+
+static int see_text(quern_str key, quern_str revision, quern_str text, void *ud)
+{
+    kept *v = ud;
+    if (v->n == ROWS)
+        return -99;
+    snprintf(v->key[v->n], 16, "%.*s", (int)key.len, key.ptr);
+    keep(v->revision[v->n], revision);
+    keep(v->text[v->n++], text);
+    return QUERN_OK;
+}
+
+static int save_texts(suite *s, const char *const *texts, size_t n, bool only, uint8_t *stored)
+{
+    static const float vector[DIM] = {1, 0, 0, 0};
+    static const char *const keys[] = {"1", "2", "3", "4"};
+    const quern_chunk chunk = {.end = 4, .vector = vector};
+    answers a = {.first = {1, 1, 1, 1}};
+    quern_save docs[ROWS];
+    for (size_t i = 0; i < n; i++) {
+        docs[i] = (quern_save){.key = quern_str_of(keys[i]), .chunks = &chunk, .text_only = only};
+        docs[i].stamp.outcome = QUERN_OUTCOME_OK;
+        docs[i].stamp.chunks = 1;
+        docs[i].stamp.revision = quern_str_of("r");
+        docs[i].text = texts[i] ? quern_str_of(texts[i]) : (quern_str){NULL, 0};
+    }
+    return CALL(save, &s->read, docs, n, still, &a, stored);
+}
+
+static int kept_texts_are_of_the_last_save(suite *s)
+{
+    static const char *const first[] = {"one", "zw\xC3\xB6lf 'x' \"y\"", NULL, "four"};
+    static const char *const second[] = {NULL, "again"};
+    static const char *const later[] = {"put later"};
+    const quern_str keys[] = {quern_str_of("1"), quern_str_of("2"), quern_str_of("3"),
+                              quern_str_of("4")};
+    uint64_t documents = 0, bytes = 0, removed = 0;
+    int64_t g;
+    kept v = {.n = 0};
+    uint8_t stored[ROWS];
+    if (!s->t->kept_each)
+        return QUERN_OK;
+    int rc = begin(s, &g);
+    if (rc)
+        return rc;
+    s->spec.stamp_columns = NULL;
+    MUST(save_texts(s, first, ROWS, false, stored) == QUERN_OK && stored[0] && stored[3]);
+    MUST(CALL(kept_size, g, &documents, &bytes) == QUERN_OK && documents == 3);
+    MUST(bytes == 3 + strlen(first[1]) + 4);
+    MUST(CALL(kept_each, g, keys, ROWS, see_text, &v) == QUERN_OK && v.n == 3);
+    for (size_t i = 0; i < v.n; i++)
+        MUST(strcmp(v.text[i], first[v.key[i][0] - '1']) == 0 && strcmp(v.revision[i], "r") == 0);
+    MUST(save_texts(s, second, 2, false, stored) ==
+         QUERN_OK); /* nothing kept: the old one goes too */
+    MUST(save_texts(s, later, 1, true, stored) == QUERN_OK && stored[0]);
+    v.n = 0;
+    MUST(CALL(kept_each, g, keys, 2, see_text, &v) == QUERN_OK && v.n == 2);
+    for (size_t i = 0; i < v.n; i++)
+        MUST(strcmp(v.text[i], v.key[i][0] == '1' ? "put later" : "again") == 0);
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, keys, ROWS, &removed) == QUERN_OK && removed == 1);
+    v.n = 0;
+    MUST(CALL(kept_each, g, keys, ROWS, see_text, &v) == QUERN_OK && v.n == 2);
+    for (int more = 1; more;)
+        MUST(CALL(kept_drop, g, &more) == QUERN_OK);
+    MUST(CALL(kept_size, g, &documents, &bytes) == QUERN_OK && documents == 0 && bytes == 0);
+    MUST(save_texts(s, later, 1, false, stored) == QUERN_OK);
+    for (int more = 1; more;)
+        MUST(CALL(generation_purge, g, &more) == QUERN_OK);
+    MUST(CALL(kept_size, g, &documents, &bytes) == QUERN_OK && documents == 0);
+    return QUERN_OK;
+}
+
 const suite_rule quern__column_rules[] = {RULE(stamp_columns_are_tried),
                                           RULE(stamp_columns_are_written),
                                           RULE(other_generations_move_along),
+                                          RULE(kept_texts_are_of_the_last_save),
                                           {NULL, NULL}};

@@ -25,6 +25,7 @@ static const struct {
     {"prepare", offsetof(quern_source_spec, prepare)},
     {"text_search", offsetof(quern_source_spec, text_search)},
     {"stamp_columns", offsetof(quern_source_spec, stamp_columns)},
+    {"keep_text", offsetof(quern_source_spec, keep_text)},
 };
 
 static const char **field_of(quern_source_spec *spec, size_t i)

@@ -213,6 +213,51 @@ static int check_text_search(const quern_store *s, const quern_source_spec *spec
     return QUERN_OK;
 }
 
+/* ---- kept texts ---- */
+
+static int check_keep_text(const quern_store *s, const quern_source_spec *spec, quern_error *err)
+{
+    if (!spec->keep_text)
+        return QUERN_OK;
+    if (strcmp(spec->keep_text, "yes") != 0)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "source '%s': keep text '%.40s': \"yes\" or nothing", spec->name,
+                           spec->keep_text);
+    if (!spec->table && !spec->query)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "source '%s': built-in documents are kept by themselves", spec->name);
+    if (!s->table.kept_each || !s->table.kept_size || !s->table.kept_drop)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "source '%s': store %s keeps no texts",
+                           spec->name, s->table.name);
+    return QUERN_OK;
+}
+
+typedef struct generation_ids {
+    int64_t ids[64];
+    size_t n;
+} generation_ids;
+
+static int note_id(const char *source, const quern_generation *g, void *ud)
+{
+    generation_ids *l = ud;
+    (void)source;
+    if (l->n < QUERN__COUNT(l->ids))
+        l->ids[l->n++] = g->id;
+    return QUERN_OK;
+}
+
+/* What is no longer to be kept goes now, not with the next fill. */
+static int drop_kept(quern_store *s, const char *source, quern_error *err)
+{
+    generation_ids l = {.n = 0};
+    int rc = s->table.generation_each ? s->table.generation_each(s->self, source, note_id, &l, err)
+                                      : QUERN_OK;
+    for (size_t i = 0; i < l.n && !rc; i++)
+        for (int more = 1; more && !rc;)
+            rc = s->table.kept_drop(s->self, l.ids[i], &more, err);
+    return rc;
+}
+
 /* ---- stamp columns ---- */
 
 typedef struct neighbours {
@@ -266,6 +311,8 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
         rc = quern__prepare_parse(spec->prepare, &steps, err);
     if (!rc)
         rc = check_text_search(s, spec, err);
+    if (!rc)
+        rc = check_keep_text(s, spec, err);
     if (!rc && spec->text)
         rc = quern__template_parse(&t, spec->text, err);
     if (!rc && t)
@@ -312,6 +359,7 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.prepare = none_if_empty(spec->prepare);
     t.text_search = none_if_empty(spec->text_search);
     t.stamp_columns = none_if_empty(spec->stamp_columns);
+    t.keep_text = none_if_empty(spec->keep_text);
     return t;
 }
 
@@ -368,6 +416,7 @@ static int collect(const quern_source_spec *spec, void *ud)
     t->prepare = keep(l, spec->prepare);
     t->text_search = keep(l, spec->text_search);
     t->stamp_columns = keep(l, spec->stamp_columns);
+    t->keep_text = keep(l, spec->keep_text);
     l->n += l->rc == 0;
     return l->rc;
 }
@@ -448,6 +497,7 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.prepare = spec->prepare ? spec->prepare : old->prepare;
         merged.text_search = spec->text_search ? spec->text_search : old->text_search;
         merged.stamp_columns = spec->stamp_columns ? spec->stamp_columns : old->stamp_columns;
+        merged.keep_text = spec->keep_text ? spec->keep_text : old->keep_text;
         merged = tidy(&merged);
         int live = 0;
         rc = check_spec(s, &merged, err);
@@ -457,6 +507,8 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
             rc = s->table.live_set(s->self, old, 0, err);
         if (!rc)
             rc = s->table.source_put(s->self, &merged, 1, err);
+        if (!rc && old->keep_text && !merged.keep_text)
+            rc = drop_kept(s, spec->name, err);
         if (!rc && live && !merged.query)
             rc = s->table.live_set(s->self, &merged, 1, err);
     }

@@ -330,7 +330,7 @@ class Tables(TableTest):
 class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
-        "stamp-columns": "generated_at=stamped",
+        "stamp-columns": "generated_at=stamped", "keep-text": "yes",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "attempts": "1", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",

@@ -1,5 +1,5 @@
-"""Sources that do more than name rows, on SQLite, on PostgreSQL with pgvector and without: stamp columns that say when and by
-which model a row was embedded."""
+"""Sources that do more than name rows, on SQLite, on PostgreSQL with pgvector and without: kept texts, and stamp columns that
+say when and by which model a row was embedded."""
 import contextlib
 import os
 import re
@@ -61,6 +61,96 @@ class Both(test_postgres.PostgresTest):
 
     def fill(self, *args):
         return self.ok("fill", "--json", *args).json
+
+
+class KeptText(Both):
+    def kept(self):
+        return self.run_sql("SELECT key, body FROM %s ORDER BY key" % ("quern_kept" if self.sqlite else "quern.kept"))
+
+    def excerpts(self, *args):
+        hits = self.ok("search", "ban", "--limit", "50", "--json", *args).json["hits"]
+        return {h["key"]: h["excerpt"] for h in hits}
+
+    def test_excerpts_are_of_what_was_embedded(self):
+        for _ in self.each():
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text, shown integer DEFAULT 0);"
+                         + "".join("INSERT INTO items (id, body) VALUES (%d, 'ban %d <b>gut</b>');" % (i, i) for i in range(70)))
+            declare = ["source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--prepare", "html"]
+            self.ok(*declare)
+            self.fill()
+            live = self.excerpts()
+            self.assertEqual((self.kept(), "kept_bytes" in self.ok("status", "--json").json["sources"][0]), ([], False))
+            self.assertEqual(self.ok("source", "set", "items", "--keep-text", "yes", "--json").json["keep_text"], "yes")
+            said = self.fill()  # those that were embedded before
+            self.assertEqual((said["processed"], said["calls"], len(self.kept())), (0, 0, 70))
+            self.assertEqual(self.kept()[0], ["0", "ban 0 gut"])
+            self.assertEqual(self.ok("status", "--json").json["sources"][0]["kept_bytes"], sum(len("ban %d gut" % i) for i in range(70)))
+            self.assertIn("of texts kept", self.ok("status").out.decode())
+            self.assertEqual(self.excerpts(), live)
+            # it is the kept one that is shown: of a stamp that is current, and of no other
+            table = "quern_kept" if self.sqlite else "quern.kept"
+            self.run_sql("UPDATE %s SET body = 'KEPT' WHERE key = '7'; UPDATE %s SET body = 'OLD', revision = 'x' WHERE key = '8'" % (table, table))
+            self.assertEqual(self.excerpts(), {**live, 7: "KEPT"})
+            self.run_sql("UPDATE items SET body = 'ban new' WHERE id = 7; UPDATE items SET body = '' WHERE id = 9; DELETE FROM items WHERE id = 10")
+            self.fill()
+            keys = dict(self.kept())
+            self.assertEqual((keys["7"], "9" in keys, "10" in keys, len(keys)), ("ban new", False, False, 68))
+            # another generation keeps its own, and purging takes them
+            self.fill("--max-chunks", "3")
+            self.assertEqual(len(self.kept()), 68)
+            self.run_sql("DELETE FROM items WHERE id = 11")
+            self.ok("forget", "11", "--source", "items", "--yes")
+            self.assertNotIn("11", dict(self.kept()))
+            self.ok("source", "set", "items", "--keep-text", "no")  # gone at once
+            self.assertEqual(self.kept(), [])
+            self.ok("source", "set", "items", "--keep-text", "yes")
+            self.fill("--max-chunks", "3")
+            self.assertEqual(len(self.kept()), 67)
+            self.ok("source", "remove", "items", "--yes")
+            self.assertEqual(self.kept(), [])
+
+    def test_a_forgotten_text_leaves_the_file(self):
+        self.db = "file.db"
+        self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text)")
+        self.run_sql("INSERT INTO items VALUES (1, 'ban gut'), (2, 'wordthatwillbeforgotten')")
+        self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--keep-text", "yes")
+        self.fill()
+        self.run_sql("PRAGMA secure_delete = 1; DELETE FROM items WHERE id = 2; VACUUM")
+
+        def read():
+            data = b""
+            for name in os.listdir(self.cwd):
+                if name.startswith("file.db"):
+                    with open(os.path.join(self.cwd, name), "rb") as file:
+                        data += file.read()
+            return data
+
+        self.assertIn(b"wordthatwillbeforgotten", read())
+        self.ok("forget", "2", "--source", "items", "--yes")
+        self.run_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.assertNotIn(b"wordthatwillbeforgotten", read())
+
+    def test_an_import_keeps_and_stamps_too(self):
+        for i, _ in enumerate(self.each()):
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text, at %s, by text);" % ("text" if self.sqlite else "timestamptz")
+                         + "".join("INSERT INTO items (id, body) VALUES (%d, 'ban %d');" % (k, k) for k in range(5)))
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}")
+            self.fill()
+            self.ok("export", "out%d" % i, "--source", "items")
+            self.ok("source", "remove", "items", "--yes")
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--keep-text", "yes",
+                    "--stamp-columns", "generated_at=at,model=by")
+            self.ok("import", "out%d" % i, "--source", "items")
+            self.assertEqual(self.kept()[4], ["4", "ban 4"])
+            self.assertEqual(self.run_sql("SELECT count(*) FROM items WHERE by = 'tiny-model' AND at IS NOT NULL"), [["5"]])
+            self.assertEqual(self.fill()["processed"], 0)
+
+    def test_what_is_refused(self):
+        for _ in self.each():
+            self.write("a.txt", "ban")
+            self.ok("add", "a.txt")
+            self.refused(2, "kept by themselves", "source", "set", "documents", "--keep-text", "yes")
+            self.refused(2, "keep-text", "source", "set", "documents", "--keep-text", "perhaps")
 
 
 class StampColumns(Both):

@@ -126,6 +126,9 @@ typedef struct quern_save {
      * is, with text_only) and this, or NULL in both of a document that is not OK. read.columns names them. */
     int stamp_columns;
     quern_str model;
+    quern_str
+        text; /* for a store with kept_each: to be kept as long as these chunks; ptr NULL: nothing is kept. With
+                       text_only it is put too */
 } quern_save;
 
 /* How the holder of a lease ends one of its tasks. A task that was put again meanwhile becomes ready at once instead,
@@ -410,6 +413,15 @@ typedef struct quern_store_table {
      * EUNSUPPORTED: the table is in a database that is only read. May be NULL: then no source has any. */
     int (*stamp_columns_check)(void *self, const quern_source_spec *spec, const char *const *read,
                                size_t n, quern_error *err);
+
+    /* -- texts that saves have left to be kept; all may be NULL: then no source keeps any. drop: a slice of a generation's,
+     * its space overwritten where the database can; *more: call again. -- */
+    int (*kept_each)(void *self, int64_t generation, const quern_str *keys, size_t n,
+                     int (*fn)(quern_str key, quern_str revision, quern_str text, void *ud),
+                     void *ud, quern_error *err);
+    int (*kept_size)(void *self, int64_t generation, uint64_t *documents, uint64_t *bytes,
+                     quern_error *err);
+    int (*kept_drop)(void *self, int64_t generation, int *more, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

@@ -297,6 +297,10 @@ static int move_stamps(writing *w, int64_t generation, quern_error *err)
         "UPDATE @texts AS t SET revision = d.new FROM unnest($2, $3, $4) AS d(key, old, new)"
         " WHERE t.key = d.key AND t.revision = d.old AND t.generation IN (SELECT b.id FROM"
         " @generations AS a JOIN @generations AS b ON b.source = a.source"
+        " WHERE a.id = $1 AND b.state <> 'retired')",
+        "UPDATE @kept AS t SET revision = d.new FROM unnest($2, $3, $4) AS d(key, old, new)"
+        " WHERE t.key = d.key AND t.revision = d.old AND t.generation IN (SELECT b.id FROM"
+        " @generations AS a JOIN @generations AS b ON b.source = a.source"
         " WHERE a.id = $1 AND b.state <> 'retired')"};
     quern__pg_params params;
     int rc = QUERN_OK;

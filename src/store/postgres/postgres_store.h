@@ -185,6 +185,17 @@ void quern__postgres_plan_params(const quern__postgres_plan *p, quern__pg_params
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
                                quern__pg_result **out, quern_error *err);
 
+/* postgres_kept.c */
+int quern__postgres_kept_put(quern__postgres *s, int64_t generation, const quern_save *docs,
+                             const uint8_t *stored, size_t n, quern_error *err);
+int quern__postgres_kept_each(void *self, int64_t generation, const quern_str *keys, size_t n,
+                              int (*fn)(quern_str key, quern_str revision, quern_str text,
+                                        void *ud),
+                              void *ud, quern_error *err);
+int quern__postgres_kept_size(void *self, int64_t generation, uint64_t *documents, uint64_t *bytes,
+                              quern_error *err);
+int quern__postgres_kept_drop(void *self, int64_t generation, int *more, quern_error *err);
+
 /* postgres_stamp_columns.c */
 int quern__postgres_stamp_columns_check(void *self, const quern_source_spec *spec,
                                         const char *const *read, size_t n, quern_error *err);

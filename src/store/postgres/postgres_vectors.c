@@ -368,7 +368,8 @@ static int drop_chunks(quern__postgres *s, const quern__pg_generation *g, quern_
     quern__pg_int(&params, g->id);
     quern__buf_init(&sql, 4096);
     quern__buf_printf(&sql,
-                      "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1))"
+                      "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1)),"
+                      " kept AS (DELETE FROM @kept WHERE generation = $2 AND key = ANY ($1))"
                       " DELETE FROM @vectors_%" PRId64 "%s WHERE key = ANY ($1)",
                       g->id, g->shards ? "_all" : "");
     int rc = quern__buf_ok(&sql, "a statement", err);
@@ -536,6 +537,8 @@ static int save_all(void *ud, quern_error *err)
         rc = replace_chunks(w, err);
     if (!rc)
         rc = quern__postgres_text_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
+    if (!rc)
+        rc = quern__postgres_kept_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
     if (!rc)
         rc = add_chunks(w->s, w->g.id, w->chunks, err);
     quern__pg_array_dispose(&keys);

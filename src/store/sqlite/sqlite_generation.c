@@ -372,6 +372,12 @@ static int purge_some(quern__sqlite *s, int64_t id, int64_t *left, quern_error *
                          " (SELECT key FROM quern_stamps WHERE generation = ?1 LIMIT 200)",
                          id, 0, &went, err);
     *left += went;
+    if (!rc)
+        rc = delete_some(s,
+                         "DELETE FROM quern_kept WHERE generation = ?1 AND key IN"
+                         " (SELECT key FROM quern_kept WHERE generation = ?1 LIMIT 50)",
+                         id, 0, &went, err);
+    *left += went;
     bool texts = false;
     if (!rc)
         rc = quern__sqlite_text_there(s, &texts, err);

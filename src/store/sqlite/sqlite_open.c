@@ -102,6 +102,9 @@ static const quern_store_table sqlite_table = {
     .task_wait = quern__sqlite_task_wait,
     .engine = engine,
     .stamp_columns_check = quern__sqlite_stamp_columns_check,
+    .kept_each = quern__sqlite_kept_each,
+    .kept_size = quern__sqlite_kept_size,
+    .kept_drop = quern__sqlite_kept_drop,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "store/stamp_columns.h"
 
 /* ---- declaring ---- */
@@ -271,9 +272,12 @@ static int move_stamps(quern__sqlite *s, int64_t generation, quern_str key, quer
         " ON b.source = a.source WHERE a.id = ?1 AND b.state <> 'retired')",
         "UPDATE quern_texts SET revision = ?4 WHERE key = ?2 AND revision = ?3 AND generation IN"
         " (SELECT b.id FROM quern_generations AS a JOIN quern_generations AS b"
+        " ON b.source = a.source WHERE a.id = ?1 AND b.state <> 'retired')",
+        "UPDATE quern_kept SET revision = ?4 WHERE key = ?2 AND revision = ?3 AND generation IN"
+        " (SELECT b.id FROM quern_generations AS a JOIN quern_generations AS b"
         " ON b.source = a.source WHERE a.id = ?1 AND b.state <> 'retired')"};
     int rc = QUERN_OK;
-    for (size_t i = 0; i < 2 && !rc; i++) {
+    for (size_t i = 0; i < QUERN__COUNT(statements) && !rc; i++) {
         quern__stmt *stmt;
         rc = quern__db_prepare(s->own, statements[i], &stmt, err);
         if (rc)

@@ -146,6 +146,16 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
 int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, quern__arena *arena,
                         quern_stamp *stamp, quern_error *err);
 
+/* sqlite_kept.c */
+int quern__sqlite_kept_put(quern__sqlite *s, int64_t generation, const quern_save *doc,
+                           quern_error *err);
+int quern__sqlite_kept_each(void *self, int64_t generation, const quern_str *keys, size_t n,
+                            int (*fn)(quern_str key, quern_str revision, quern_str text, void *ud),
+                            void *ud, quern_error *err);
+int quern__sqlite_kept_size(void *self, int64_t generation, uint64_t *documents, uint64_t *bytes,
+                            quern_error *err);
+int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_error *err);
+
 /* sqlite_stamp_columns.c */
 struct quern__stamp_columns;
 int quern__sqlite_stamp_columns_check(void *self, const quern_source_spec *spec,

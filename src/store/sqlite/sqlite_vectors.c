@@ -75,12 +75,15 @@ static int run_for_key(quern__sqlite *s, const char *sql, int64_t generation, qu
     return rc;
 }
 
-/* Chunks, vectors and words of a key go; *gone: how many chunks. */
+/* Chunks, vectors, words and kept text of a key go; *gone: how many chunks. */
 static int drop_chunks(quern__sqlite *s, int64_t generation, quern_str key, bool texts,
                        int64_t *gone, quern_error *err)
 {
     *gone = 0;
     int rc = texts ? quern__sqlite_text_drop(s, generation, key, err) : QUERN_OK;
+    if (!rc)
+        rc = run_for_key(s, "DELETE FROM quern_kept WHERE generation = ?1 AND key = ?2", generation,
+                         key, NULL, err);
     if (!rc)
         rc = run_for_key(s,
                          "DELETE FROM quern_vectors WHERE id IN"
@@ -204,12 +207,15 @@ static int put_stamp(saving *w, const quern_save *doc, quern_error *err)
 static int save_one(saving *w, const quern_save *doc, quern_error *err)
 {
     int64_t gone = 0;
-    if (doc->text_only)
-        return doc->words.ptr ? quern__sqlite_text_replace(w->s, w->generation, doc, err)
-                              : QUERN_OK;
-    int rc = drop_chunks(w->s, w->generation, doc->key, w->texts, &gone, err);
+    int rc = doc->text_only ? QUERN_OK
+                            : drop_chunks(w->s, w->generation, doc->key, w->texts, &gone, err);
+    if (!rc && doc->text.ptr)
+        rc = quern__sqlite_kept_put(w->s, w->generation, doc, err);
     if (!rc && doc->words.ptr)
-        rc = quern__sqlite_text_put(w->s, w->generation, doc, err);
+        rc = (doc->text_only ? quern__sqlite_text_replace
+                             : quern__sqlite_text_put)(w->s, w->generation, doc, err);
+    if (rc || doc->text_only)
+        return rc;
     for (uint32_t i = 0; i < doc->stamp.chunks && !rc; i++)
         rc = put_chunk(w, doc->key, &doc->chunks[i], err);
     w->chunks += (int64_t)doc->stamp.chunks - gone;

@@ -658,6 +658,24 @@ static void the_program_builds_documents(void **state)
     log.stop = 0;
     assert_int_equal(fill(w), QUERN_EPARTIAL);
     assert_int_equal(w->report.processed, 3);
+    /* A source that keeps its texts has one to show. */
+    quern_source_spec spec;
+    QUERN_INIT(&spec);
+    spec.name = "items";
+    spec.keep_text = "yes";
+    check(w, quern_source_set(w->s, &spec, &w->err));
+    assert_int_equal(fill(w), QUERN_EPARTIAL); /* a built text is not made again for that */
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_kept"), 0);
+    w->opt.force = 1;
+    assert_int_equal(fill(w), QUERN_EPARTIAL);
+    check(w, quern_search(&r, w->s, w->e, quern_str_of("one. x one. x"), NULL, &w->err));
+    assert_string_equal(quern_results_at(r, 0)->excerpt, "one. x one. x");
+    quern_results_free(r);
+    spec.keep_text = "";
+    check(w, quern_source_set(w->s, &spec, &w->err));
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_kept"), 0);
+    spec.keep_text = "maybe";
+    assert_int_equal(quern_source_set(w->s, &spec, &w->err), QUERN_EINVAL);
 }
 
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

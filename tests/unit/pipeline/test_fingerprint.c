@@ -93,6 +93,7 @@ static void what_decides_no_vector_is_not_in_it(void **state)
     spec.meta = NULL;
     spec.text_search = "words";
     spec.stamp_columns = "model=by";
+    spec.keep_text = "yes";
     fingerprint(&spec, b, NULL);
     assert_string_equal(a, b);
 }
@@ -107,7 +108,8 @@ static void every_field_counts(void **state)
     fingerprint(&spec, seen[n++], NULL);
     /* a field that is new: does it decide a vector? Then it is tried below. */
     assert_int_equal(sizeof spec,
-                     12 * sizeof(char *)); /* text_search and stamp_columns decide none */
+                     13 *
+                         sizeof(char *)); /* text_search, stamp_columns and keep_text decide none */
     const char **fields[] = {&spec.table,    &spec.keys,  &spec.text,
                              &spec.revision, &spec.where, &spec.prepare};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {

@@ -1,0 +1,1 @@
+DROP TABLE quern_kept;
