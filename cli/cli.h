@@ -107,6 +107,8 @@ int open_embedder(const cli *c, quern_embedder **out, quern_error *err);
 /* A model of the shelf other than --model's; nothing is downloaded for it. max_length 0: the model's own. */
 int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
                         quern_error *err);
+/* The longest text that a generation's model read, out of its settings; 0: not said. */
+uint32_t longest_text(const char *settings);
 void store_options(const cli *c, int read_only, quern_store_options *opt);
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
 int open_existing_store(const cli *c, quern_store **out, quern_error *err);

@@ -130,15 +130,6 @@ int cmd_generation_list(cli *c, quern_error *err)
 
 /* ---- build ---- */
 
-/* The longest text that the generation's model read, out of its settings. */
-static uint32_t longest_of(const quern_generation_row *r)
-{
-    json_t *settings = json_loads(r->settings, 0, NULL);
-    json_int_t n = json_integer_value(json_object_get(settings, "max_length"));
-    json_decref(settings);
-    return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
-}
-
 /* The model behind the active generation, for edits meanwhile; without it the build goes on, and says so. */
 static void open_active(cli *c, quern_store *store, const char *source, quern_embedder **out)
 {
@@ -150,7 +141,7 @@ static void open_active(cli *c, quern_store *store, const char *source, quern_em
     for (size_t i = 0; rc == QUERN_OK && i < quern_generation_list_count(l); i++) {
         const quern_generation_row *r = quern_generation_list_at(l, i);
         if (strcmp(r->state, "active") == 0)
-            rc = open_other_embedder(c, r->model, longest_of(r), out, &why);
+            rc = open_other_embedder(c, r->model, longest_text(r->settings), out, &why);
     }
     quern_generation_list_free(l);
     if (rc == QUERN_OK || c->quiet)

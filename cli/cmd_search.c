@@ -83,7 +83,8 @@ void write_results_json(const cli *c, const quern_results *r)
     put_key("model");
     put_text(quern_results_model(r));
     put_key("fingerprint");
-    put_text(quern_results_fingerprint(r));
+    const char *fingerprint = quern_results_fingerprint(r);
+    put_text(*fingerprint ? fingerprint : NULL); /* no model had a part in it */
     if (quern_config_flag(c->config, "explain")) {
         const char *explain = quern_results_explain(r);
         put_key("explain");
@@ -187,6 +188,63 @@ int search_options(const cli *c, quern_search_options *opt, quern_str **keys, qu
     return QUERN_OK;
 }
 
+/* ---- the way out when the active generation cannot answer ---- */
+
+static int open_previous(quern_embedder **out, const char *model, const char *settings, void *ud,
+                         quern_error *err)
+{
+    return open_other_embedder(ud, model, longest_text(settings), out, err);
+}
+
+static void fallback_options(cli *c, quern_search_options *opt)
+{
+    const char *how = quern_config_text(c->config, "fallback");
+    opt->fallback = strcmp(how, "text") == 0       ? QUERN_FALLBACK_TEXT
+                    : strcmp(how, "previous") == 0 ? QUERN_FALLBACK_PREVIOUS
+                                                   : QUERN_FALLBACK_NONE;
+    opt->open_previous = open_previous;
+    opt->open_previous_ud = c;
+}
+
+/* missing: why the model could not be opened, "" when it was. */
+static void tell_fallback(const cli *c, const quern_results *r, const char *missing)
+{
+    int used = quern_results_fallback(r);
+    const char *why = *missing ? missing : quern_results_fallback_reason(r);
+    char line[700];
+    if (c->json && strcmp(quern_config_text(c->config, "fallback"), "none") != 0) {
+        put_key("fallback");
+        put_text(used == QUERN_FALLBACK_TEXT       ? "text"
+                 : used == QUERN_FALLBACK_PREVIOUS ? "previous"
+                                                   : NULL);
+        put_key("fallback_reason");
+        put_text(used ? why : NULL);
+    } else if (!c->json && used) {
+        snprintf(line, sizeof line, "%s answers: %s",
+                 used == QUERN_FALLBACK_TEXT ? "text search" : "the generation before", why);
+        out_log(QUERN_LOG_WARN, "search", line);
+    }
+}
+
+/* With a fallback a model that cannot be opened ends nothing; why goes into `missing`. */
+static int open_or_fall_back(cli *c, const quern_search_options *opt, quern_embedder **e,
+                             quern_error *missing, quern_error *err)
+{
+    int rc = open_embedder(c, e, err);
+    if (rc == QUERN_OK || !opt->fallback || rc == QUERN_EINVAL || rc == QUERN_ECANCELLED)
+        return rc;
+    *missing = *err;
+    return QUERN_OK;
+}
+
+/* Neither model nor fallback: the model's fault comes first. */
+static int neither(quern_error *missing, quern_error *err)
+{
+    char text[sizeof err->msg];
+    snprintf(text, sizeof text, "%.280s; and no fallback: %.180s", missing->msg, err->msg);
+    return fail(err, missing->status, "%s", text);
+}
+
 int cmd_search(cli *c, quern_error *err)
 {
     quern_search_options opt;
@@ -196,11 +254,13 @@ int cmd_search(cli *c, quern_error *err)
     char **sources = NULL, *query = NULL;
     size_t n = 0;
     quern_str *keys = NULL;
+    quern_error missing = {0};
     int rc = search_options(c, &opt, &keys, err);
     const char *mode = quern_config_text(c->config, "mode");
     opt.mode = strcmp(mode, "text") == 0     ? QUERN_MODE_TEXT
                : strcmp(mode, "hybrid") == 0 ? QUERN_MODE_HYBRID
                                              : QUERN_MODE_VECTOR;
+    fallback_options(c, &opt);
     opt.embed_ms = (uint32_t)quern_config_count(c->config, "query-timeout");
     opt.as_document = option_as(c, QUERN_AS_QUERY) == QUERN_AS_DOCUMENT;
     if (rc == QUERN_OK)
@@ -212,21 +272,26 @@ int cmd_search(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_or_fall_back(c, &opt, &e, &missing, err);
     if (rc == QUERN_OK) {
         opt.sources = n ? (const char *const *)sources : NULL;
         opt.n_sources = n;
         rc = quern_search(&r, store, e, quern_str_of(query), &opt, err);
+        if (rc != QUERN_OK && rc != QUERN_ECANCELLED && missing.msg[0])
+            rc = neither(&missing, err);
     }
     if (rc == QUERN_OK && c->json) {
         put_object();
         put_key("query");
         put_text(query);
+        tell_fallback(c, r, missing.msg);
         write_results_json(c, r);
         put_end_object();
         put_line();
-    } else if (rc == QUERN_OK)
+    } else if (rc == QUERN_OK) {
+        tell_fallback(c, r, missing.msg);
         write_results_text(c, r);
+    }
     quern_results_free(r);
     free(keys);
     free(query);

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,14 @@ int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
         rc = quern_embedder_from_model(out, model, &opt, err);
     quern_model_free(model); /* the embedder has its own hold */
     return rc;
+}
+
+uint32_t longest_text(const char *settings)
+{
+    json_t *root = json_loads(settings, 0, NULL);
+    json_int_t n = json_integer_value(json_object_get(root, "max_length"));
+    json_decref(root);
+    return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
 }
 
 int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,

@@ -40,6 +40,7 @@ _quern()
         --list) values="pending failed stale empty dead" ;;
         --kind) values="exact ann two-stage" ;;
         --mode) values="vector text hybrid" ;;
+        --fallback) values="text previous none" ;;
         --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
@@ -81,7 +82,7 @@ _quern()
         "generation sql") flags="--db --store --schema --direct-url --kind --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --schema --direct-url --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "migrate") flags="--db --store --schema --direct-url --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --min-similarity --mode --query-timeout --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --min-similarity --mode --fallback --query-timeout --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "similar") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --min-similarity --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "status") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --limit --list --after --runs --usage --watch --price --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "verify") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -50,6 +50,14 @@ enum quern_search_index {
     QUERN_SEARCH_TWO_STAGE /* pgvector: by the signs of the elements, the best of those exactly */
 };
 
+/* What answers when the active generation cannot: its model is missing or fails or takes too long, other settings
+ * than its own are in force, or the first generation is still being built. */
+enum quern_search_fallback {
+    QUERN_FALLBACK_NONE,
+    QUERN_FALLBACK_TEXT, /* words, as mode text; of the building generation where none is active */
+    QUERN_FALLBACK_PREVIOUS /* the generation that was retired last, by its own model */
+};
+
 typedef struct quern_search_options {
     size_t struct_size;
     const char *const *sources; /* NULL: all that have an active generation */
@@ -77,11 +85,19 @@ typedef struct quern_search_options {
     /* Only rows for which this holds (trusted SQL over the one source that is searched); NULL: all */
     const char *where;
     uint32_t embed_ms; /* for embedding the query, before ETIMEOUT; 0: no limit */
+    int fallback;      /* enum quern_search_fallback; quern_results_fallback tells what was used */
+    /* PREVIOUS: opens the model of the retired generation, unless the embedder at hand is that one; settings: its
+     * fingerprint's JSON, with "max_length". The search frees what it gives. NULL: there is no other model */
+    int (*open_previous)(quern_embedder **out, const char *model, const char *settings, void *ud,
+                         quern_error *err);
+    void *open_previous_ud;
 } quern_search_options;
 
 /* An empty result is QUERN_OK with count 0. ENOTFOUND: an unknown source, or none that has been filled;
  * EMISMATCH: the store was filled under another fingerprint of the embedder (both named). A query over the
- * model's length is ETOOLONG. EMISMATCH too when the active generation has a scope (quern/generation.h)
+ * model's length is ETOOLONG. With a fallback e may be NULL: the model cannot be opened. When neither answers, the error is the
+ * first one's. Hits of a fallback are joined back like all others: their rows exist, match, and are current in the generation
+ * that answers. EMISMATCH too when the active generation has a scope (quern/generation.h)
  * and the search asks for a row outside of it; with `where` it asks for those only for which that holds. Programs
  * tell these apart by quern_error_code: not_enabled, index_building, index_stale, index_scope_mismatch (docs/errors.md). */
 QUERN_API int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_str query,
@@ -105,6 +121,9 @@ QUERN_API const char *quern_results_model(const quern_results *r);
 QUERN_API const char *quern_results_fingerprint(const quern_results *r);
 /* Servers that did not answer and were left out (options.partial): what lies on them was not looked at. */
 QUERN_API uint32_t quern_results_missed(const quern_results *r);
+/* QUERN_FALLBACK_NONE: the active generation answered; and why it did not, "" when it did. */
+QUERN_API int quern_results_fallback(const quern_results *r);
+QUERN_API const char *quern_results_fallback_reason(const quern_results *r);
 QUERN_API uint64_t quern_results_scanned(const quern_results *r); /* vectors compared */
 /* JSON object: which index answered, how many candidates were looked at, kept and dropped, and why. */
 QUERN_API const char *quern_results_explain(const quern_results *r);

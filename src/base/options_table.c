@@ -217,6 +217,12 @@ static const quern_option options[] = {
      "How documents are found: by meaning, by their words, or by both (reciprocal rank fusion). "
      "Words "
      "need a source that is declared with --text-search."},
+    {"fallback", "QUERN_FALLBACK", QUERN_OPTION_CHOICE, "HOW", "none", "text|previous|none", 0, 0,
+     "search", 0,
+     "What answers when the active generation cannot (its model is missing, fails or takes too "
+     "long; "
+     "other settings are in force; the first generation is being built): words, the generation "
+     "before, or an error."},
     {"query-timeout", "QUERN_QUERY_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "0s", NULL, 0, 86400000,
      "search", 0, "Give up on embedding the query after so long (0s: never)."},
     {"filter", "QUERN_FILTER", QUERN_OPTION_TEXT, "JSON", NULL, NULL, 0, 0, "search similar", 0,

@@ -122,6 +122,10 @@ int quern__recipe_check_generation(quern__recipe *p, quern_store *s, quern_embed
                                    const quern_generation *g, quern__fill_settings *settings,
                                    quern_error *err);
 
+/* The same of everything but the model and the chunker: which rows there are, and what their texts say. */
+int quern__recipe_check_rows(quern__recipe *p, quern_store *s, const quern_generation *g,
+                             quern__fill_settings *settings, quern_error *err);
+
 /* Tokens that the prompt in front of every document takes of what the model reads. */
 int quern__prompt_tokens(quern_embedder *e, uint32_t *n, quern_error *err);
 

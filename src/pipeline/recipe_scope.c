@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "pipeline/recipe.h"
+#include "text/prepare.h"
 
 /* Without the blanks around it; NULL when nothing is left. */
 static int copy_predicate(quern__arena *a, const char *from, const char **to, quern_error *err)
@@ -147,4 +148,48 @@ int quern__recipe_search_where(quern__recipe *p, quern_store *s, const char *whe
             return outside(p, asked, err);
     }
     return rc == QUERN_OK && asked ? narrow(p, asked, err) : rc;
+}
+
+/* ---- are the rows and their texts those that a generation was made of? ---- */
+
+static bool same_text(json_t *object, const char *member, const char *now)
+{
+    const char *then = json_string_value(json_object_get(object, member));
+    return strcmp(then ? then : "", now ? now : "") == 0;
+}
+
+static bool same_rows(const quern__recipe *p, json_t *root)
+{
+    json_t *scope = json_object_get(root, "scope");
+    char prepared[QUERN__PREPARE_NAMES];
+    quern__prepare_names(p->prepare, prepared);
+    return same_text(scope, "keys", p->spec.keys) && same_text(scope, "query", p->spec.query) &&
+           same_text(scope, "revision", p->spec.revision) &&
+           same_text(scope, "table", p->spec.table) && same_text(scope, "where", p->spec.where) &&
+           same_text(root, "template", p->spec.text ? p->spec.text : "{text}") &&
+           same_text(root, "preprocessing", prepared);
+}
+
+int quern__recipe_check_rows(quern__recipe *p, quern_store *s, const quern_generation *g,
+                             quern__fill_settings *settings, quern_error *err)
+{
+    char *json = NULL;
+    json_t *root = NULL;
+    int rc = quern__recipe_scope_of(p, s, g->id, err);
+    if (rc == QUERN_OK)
+        rc = s->table.generation_json(s->self, g->id, &json, err);
+    if (rc == QUERN_OK)
+        rc = quern__settings_of(json, settings, err);
+    if (rc == QUERN_OK)
+        rc = quern__fingerprint_load(&root, json, err);
+    if (rc == QUERN_OK && !same_rows(p, root))
+        rc = quern__code(err,
+                         quern__fail(err, QUERN_EMISMATCH, g->id,
+                                     "source %s was declared otherwise when generation %lld was "
+                                     "made; run `quern fill`",
+                                     p->spec.name, (long long)g->id),
+                         "index_stale");
+    json_decref(root);
+    quern__free(json);
+    return rc;
 }

@@ -35,7 +35,8 @@ struct quern_results {
     uint64_t scanned;
     uint32_t missed;
     char fingerprint[65];
-    char *model, *explain;
+    char *model, *explain, *why;
+    int fallback;
     quern__arena arena;
 };
 
@@ -103,17 +104,21 @@ static int add_part(quern__search_run *r, const char *name, bool named, quern_er
     if (rc != QUERN_OK)
         return rc;
     quern_error missing = {0};
-    rc = r->s->table.generation_find(r->s->self, name, "active", &p->generation, &missing);
-    if (rc == QUERN_ENOTFOUND) {
+    quern__fill_settings settings;
+    bool stand_in = r->question->fallback != QUERN_FALLBACK_NONE;
+    if (stand_in)
+        rc = quern__search_stand_in(r, p, &settings, &missing);
+    else
+        rc = r->s->table.generation_find(r->s->self, name, "active", &p->generation, &missing);
+    if (rc == QUERN_ENOTFOUND && !p->generation.id) {
         quern__recipe_free(p->recipe);
         p->recipe = NULL;
         return nothing_active(r, name, named, err);
     }
     r->n_parts++;
-    quern__fill_settings settings;
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK && !stand_in)
         rc = quern__recipe_check_generation(p->recipe, r->s, r->e, &p->generation, &settings, err);
-    else if (err)
+    else if (rc != QUERN_OK && err)
         *err = missing;
     if (rc != QUERN_OK)
         return rc;
@@ -233,10 +238,11 @@ static int make_results(quern_results **out, quern__search_run *r, quern_error *
     quern__arena_init(&res->arena, 0);
     res->scanned = r->scanned;
     res->hits = quern__calloc(r->n_list + 1, sizeof *res->hits);
-    res->model = quern__strdup(quern_embedder_name(r->e));
+    bool words = r->question->fallback == QUERN_FALLBACK_TEXT; /* no model had a part in it */
+    res->model = quern__strdup(words ? r->parts[0].generation.model : quern_embedder_name(r->e));
     int rc = res->hits && res->model ? QUERN_OK : quern__fail_memory(err, 0);
     char *json = NULL;
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK && !words)
         rc = quern_embedder_fingerprint(r->e, &json, res->fingerprint, err);
     quern__free(json);
     for (size_t i = 0; rc == QUERN_OK && i < r->n_list; i++)
@@ -276,6 +282,9 @@ static int check_options(const quern_search_options *o, quern_error *err)
     if (o->mode == QUERN_MODE_TEXT && o->has_min_similarity)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "min-similarity: words have no similarity; mode vector or hybrid has");
+    if (o->fallback < QUERN_FALLBACK_NONE || o->fallback > QUERN_FALLBACK_PREVIOUS)
+        return quern__fail(err, QUERN_EINVAL, o->fallback,
+                           "fallback %d: there is none of that number", o->fallback);
     if (o->oversample > 1000)
         return quern__fail(err, QUERN_EINVAL, o->oversample, "oversample %u: at most 1000",
                            o->oversample);
@@ -293,6 +302,10 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
     if (given)
         memcpy(&r->options, given, QUERN__MIN(given->struct_size, sizeof r->options));
     r->opt = &r->options;
+    if (r->question->fallback == QUERN_FALLBACK_TEXT) { /* what belongs to vectors goes with them */
+        r->options.mode = QUERN_MODE_TEXT;
+        r->options.chunks = r->options.has_mmr = r->options.has_min_similarity = 0;
+    }
     int rc = check_options(r->opt, err);
     if (rc == QUERN_OK)
         rc = quern__search_exclude(r, err);
@@ -306,11 +319,12 @@ int quern__search_begin(quern__search_run *r, const quern_search_options *given,
     if (r->opt->has_mmr && r->limit < MMR_POOL)
         r->limit = QUERN__MIN(QUERN__MAX(5 * r->limit, (size_t)100), (size_t)MMR_POOL);
     r->kernels = quern__kernels_pick(quern__cpu_allowed());
-    r->dim = quern_embedder_dimensions(r->e);
-    r->query = quern__calloc(r->dim, sizeof *r->query);
-    if (!r->query)
-        return quern__fail_memory(err, r->dim * sizeof *r->query);
-    return choose_parts(r, err);
+    rc = choose_parts(r, err);
+    if (rc != QUERN_OK)
+        return rc;
+    r->dim = r->e ? quern_embedder_dimensions(r->e) : 0;
+    r->query = quern__calloc(r->dim + 1, sizeof *r->query);
+    return r->query ? QUERN_OK : quern__fail_memory(err, r->dim * sizeof *r->query);
 }
 
 int quern__search_answer(quern_results **out, quern__search_run *r, quern_error *err)
@@ -369,11 +383,17 @@ int quern__search_ask(quern_results **out, quern__question *q,
 
 static int search_once(quern_results **out, quern__question *q, quern_error *err)
 {
-    quern__search_run r = {.s = q->s, .e = q->e};
+    quern__search_run r = {.s = q->s, .e = q->e, .question = q};
     int rc = quern__search_begin(&r, q->opt, err);
     q->partial = r.options.partial != 0;
-    if (rc == QUERN_OK)
+    q->unanswered =
+        rc != QUERN_OK && err->code &&
+        (strcmp(err->code, "index_stale") == 0 || strcmp(err->code, "index_building") == 0);
+    if (rc == QUERN_OK) {
         rc = embed_query(&r, q->words, err);
+        q->unanswered =
+            rc != QUERN_OK && rc != QUERN_EINVAL && rc != QUERN_ETOOLONG && rc != QUERN_ECANCELLED;
+    }
     if (rc == QUERN_OK && r.opt->mode != QUERN_MODE_VECTOR)
         rc = quern__search_words(&r, q->words, err);
     if (rc == QUERN_OK)
@@ -387,9 +407,22 @@ int quern_search(quern_results **out, quern_store *s, quern_embedder *e, quern_s
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
-    QUERN__REQUIRE(s && e && (query.ptr || query.len == 0), err);
-    quern__question q = {.s = s, .e = e, .words = query, .opt = opt};
-    return quern__search_ask(out, &q, search_once, err);
+    QUERN__REQUIRE(s && (query.ptr || query.len == 0), err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
+    quern_search_options o;
+    QUERN_INIT(&o);
+    if (opt)
+        memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
+    o.struct_size = sizeof o;
+    QUERN__REQUIRE(e || o.fallback, err);
+    quern__question q = {.s = s, .e = e, .words = query, .opt = &o, .unanswered = !e};
+    quern_error first = {0};
+    int rc = e ? quern__search_ask(out, &q, search_once, &first) : QUERN_ENOTFOUND;
+    if (rc != QUERN_OK && o.fallback && q.unanswered)
+        rc = quern__search_fall_back(out, &q, search_once, rc, &first);
+    if (rc != QUERN_OK && err)
+        *err = first;
+    return rc;
 }
 
 size_t quern_results_count(const quern_results *r)
@@ -417,6 +450,23 @@ uint32_t quern_results_missed(const quern_results *r)
     return r->missed;
 }
 
+int quern__results_note(quern_results *r, int fallback, const char *why, quern_error *err)
+{
+    r->fallback = fallback;
+    r->why = quern__strdup(why);
+    return r->why ? QUERN_OK : quern__fail_memory(err, strlen(why));
+}
+
+int quern_results_fallback(const quern_results *r)
+{
+    return r->fallback;
+}
+
+const char *quern_results_fallback_reason(const quern_results *r)
+{
+    return r->why ? r->why : "";
+}
+
 uint64_t quern_results_scanned(const quern_results *r)
 {
     return r->scanned;
@@ -435,5 +485,6 @@ void quern_results_free(quern_results *r)
     quern__free(r->hits);
     quern__free(r->model);
     quern__free(r->explain);
+    quern__free(r->why);
     quern__free(r);
 }

@@ -96,6 +96,7 @@ typedef struct quern__candidate {
 
 typedef struct quern__search_run {
     quern_store *s;
+    struct quern__question *question;
     quern_embedder *e;
     quern_search_options options;
     const quern_search_options *opt; /* the same */
@@ -140,17 +141,31 @@ void quern__search_end(quern__search_run *r);
 
 /* A whole search by `once`, and where options.partial allows it and a server of the store does not answer, another one
  * without that server. */
-typedef struct quern__question {
+typedef struct quern__question quern__question;
+struct quern__question {
     quern_store *s;
     quern_embedder *e;
     const char *source; /* of a stored document */
     quern_str words;    /* the query, or the key of the stored document */
     const quern_search_options *opt;
-    bool partial; /* set by `once` from the options */
-} quern__question;
+    bool partial;           /* set by `once` from the options */
+    bool unanswered;        /* set by `once`: it failed, and a fallback may stand in */
+    int fallback;           /* enum quern_search_fallback: what this one is */
+    quern_embedder *opened; /* for it */
+};
 int quern__search_ask(quern_results **out, quern__question *q,
                       int (*once)(quern_results **out, quern__question *q, quern_error *err),
                       quern_error *err);
+
+/* search_fallback.c: the generation that stands in for the active one, with the recipe narrowed to it. ENOTFOUND. */
+int quern__search_stand_in(quern__search_run *r, quern__search_part *p,
+                           quern__fill_settings *settings, quern_error *err);
+/* After `first`, by which the search failed with rc: another one by the fallback that the options name. Where that fails, too,
+ * `first` says both. */
+int quern__search_fall_back(quern_results **out, quern__question *q,
+                            int (*once)(quern_results **out, quern__question *q, quern_error *err),
+                            int rc, quern_error *first);
+int quern__results_note(quern_results *r, int fallback, const char *why, quern_error *err);
 
 /* gather.c: how each part will be searched. EUNSUPPORTED. */
 int quern__search_choose(quern__search_run *r, quern_error *err);

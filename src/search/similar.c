@@ -131,7 +131,7 @@ static int mean_of_seed(seed *s, quern_error *err)
 
 static int similar_once(quern_results **out, quern__question *q, quern_error *err)
 {
-    quern__search_run r = {.s = q->s, .e = q->e};
+    quern__search_run r = {.s = q->s, .e = q->e, .question = q};
     seed d = {.r = &r};
     quern__buf_init(&d.row_text, QUERN__TEXT_BUFFER);
     char *shown = quern__strndup(q->words.ptr, q->words.len);

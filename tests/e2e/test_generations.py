@@ -182,6 +182,43 @@ class Generations(test_postgres.PostgresTest):
         self.each(*activate)
         self.assertEqual(self.states(), ["active", "retired"])
 
+    def test_a_fallback(self):
+        self.each("source", "set", "items", "--text-search", "yes")
+        self.each("generation", "build", "--source", "items", "--limit", "5")
+        self.assert_error(4, "index_building", "search", "ban", "--fallback", "previous")
+        for answer in self.each("search", "ban", "--fallback", "text", "--json"):
+            self.assertEqual((answer.json["fallback"], len(answer.json["hits"]), answer.json["fingerprint"]), ("text", 5, None))
+            self.assertIn("is being built", answer.json["fallback_reason"])
+            self.assertEqual({h["similarity"] for h in answer.json["hits"]}, {None})
+        self.each("generation", "build", "--source", "items")
+        self.each("generation", "activate", "--source", "items")
+        for answer in self.each("search", "ban", "--fallback", "text", "--json"):
+            self.assertEqual((answer.json["fallback"], answer.json["fallback_reason"]), (None, None))
+        for answer in self.each("search", "ban", "--json"):
+            self.assertNotIn("fallback", answer.json)
+        self.each("generation", "build", "--source", "items", model="second")
+        self.each("generation", "activate", "--source", "items")
+        self.edit("UPDATE items SET title = 'Mor' WHERE id = 3; DELETE FROM items WHERE id = 4")
+        expected = sorted(set(range(ROWS)) - {3, 4})
+        # programs that still ask with the old model
+        self.all_refused(1, "run `quern fill`", "search", "ban")
+        for answer in self.each("search", "ban", "--fallback", "previous", "--limit", "50"):
+            self.assertIn("quern: warn: search: the generation before answers: source items was filled with second", answer.message)
+        for answer in self.each("search", "ban", "--fallback", "previous", "--limit", "50", "--json"):
+            self.assertEqual((answer.json["fallback"], sorted(h["key"] for h in answer.json["hits"])), ("previous", expected))
+        # a model that is gone: the old one is found on the shelf by its name
+        self.ok("model", "remove", "second", "--yes")
+        self.assert_error(4, "not_found", "search", "ban", model="second")
+        for how in ("previous", "text"):
+            for answer in self.each("search", "ban", "--fallback", how, "--limit", "50", "--json", model="second"):
+                self.assertEqual((answer.json["fallback"], sorted(h["key"] for h in answer.json["hits"])), (how, expected))
+                self.assertIn("second", answer.json["fallback_reason"])
+            for answer in self.each("search", "ban", "--fallback", how, model="second"):
+                self.assertEqual(answer.message.count("\n"), 1)
+        self.ok("model", "remove", "first", "--yes")
+        self.all_refused(4, "; and no fallback: ", "search", "ban", "--fallback", "previous", model="second")
+        self.all_refused(2, "--fallback", "search", "ban", "--fallback", "prayer", model="second")
+
     def test_codes_of_errors(self):
         self.assert_error(4, "not_enabled", "search", "ban")
         self.assert_error(4, "not_enabled", "search", "ban", "--source", "items")

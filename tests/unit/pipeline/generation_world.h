@@ -760,6 +760,141 @@ static void what_is_asked_for_again_is_served_meanwhile(void **state)
     assert_true(w->fake[0].texts > 0); /* it was tried again */
 }
 
+/* ---- what answers when the active generation cannot ---- */
+
+typedef struct asked {
+    int rc, used;
+    size_t hits;
+    char model[40], why[500];
+    int has3; /* is document 3 among the hits? */
+} asked;
+
+static inline int open_old(quern_embedder **out, const char *model, const char *settings, void *ud,
+                           quern_error *err)
+{
+    stage *w = ud;
+    assert_non_null(strstr(settings, "\"max_length\":"));
+    if (strcmp(model, "fake") != 0 && strcmp(model, w->fake[0].name) != 0)
+        return fake_fail(err, QUERN_ENOTFOUND, -1, "no such model on the shelf");
+    w->act++;
+    *out = fake_open(&w->fake[0]);
+    return *out ? QUERN_OK : QUERN_ENOMEM;
+}
+
+static inline asked ask_for(stage *w, quern_embedder *e, int fallback, const char *words)
+{
+    asked a = {0};
+    quern_search_options o;
+    quern_results *r = NULL;
+    QUERN_INIT(&o);
+    o.limit = 2 * ROWS;
+    o.embed_ms = 50;
+    o.fallback = fallback;
+    o.open_previous = open_old;
+    o.open_previous_ud = w;
+    memset(&w->err, 0, sizeof w->err);
+    a.rc = quern_search(&r, w->s, e, quern_str_of(words), &o, &w->err);
+    if (a.rc != QUERN_OK)
+        return a;
+    a.used = quern_results_fallback(r);
+    a.hits = quern_results_count(r);
+    snprintf(a.model, sizeof a.model, "%s", quern_results_model(r));
+    snprintf(a.why, sizeof a.why, "%s", quern_results_fallback_reason(r));
+    for (size_t i = 0; i < a.hits; i++)
+        a.has3 |= strcmp(quern_results_at(r, i)->key, "3") == 0;
+    quern_results_free(r);
+    return a;
+}
+
+static void words_answer_for_a_model(void **state)
+{
+    stage *w = *state;
+    quern_build_report r;
+    quern_source_spec spec;
+    check(w, try_build(w, 0, 5, &r));
+    asked a = ask_for(w, w->e[0], QUERN_FALLBACK_TEXT, "body");
+    assert_int_equal(a.rc, QUERN_ENOTFOUND); /* the first fault, and why there is no way out */
+    assert_string_equal(quern_error_code(&w->err), "index_building");
+    assert_non_null(strstr(w->err.msg, "; and no fallback to text: source items is not declared"));
+    QUERN_INIT(&spec);
+    spec.name = "items";
+    spec.text_search = "words";
+    check(w, quern_source_set(w->s, &spec, &w->err));
+    check(w, try_build(w, 0, 5, &r));
+    a = ask_for(w, w->e[0], QUERN_FALLBACK_NONE, "body");
+    assert_int_equal(a.rc, QUERN_ENOTFOUND);
+    a = ask_for(w, w->e[0], QUERN_FALLBACK_TEXT, "body");
+    assert_int_equal(a.rc, QUERN_OK); /* of what has been built so far */
+    assert_int_equal(a.used, QUERN_FALLBACK_TEXT);
+    assert_int_equal(a.hits, row_of(w, r.generation).chunks);
+    build(w, 0);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    a = ask_for(w, w->e[0], QUERN_FALLBACK_TEXT, "body");
+    assert_int_equal(a.used, QUERN_FALLBACK_NONE); /* it can answer, and does */
+    assert_string_equal(a.why, "");
+    a = ask_for(w, w->e[1], QUERN_FALLBACK_TEXT, "word3"); /* other settings in force */
+    assert_int_equal(a.used, QUERN_FALLBACK_TEXT);
+    assert_true(a.has3);
+    assert_non_null(strstr(a.why, "run `quern fill`"));
+    a = ask_for(w, NULL, QUERN_FALLBACK_TEXT, "word3"); /* no model */
+    assert_int_equal(a.used, QUERN_FALLBACK_TEXT);
+    quern_embedder *silent = silent_embedder(w);
+    a = ask_for(w, silent, QUERN_FALLBACK_TEXT, "word3"); /* too slow */
+    assert_int_equal(a.used, QUERN_FALLBACK_TEXT);
+    assert_non_null(strstr(a.why, "within 50 ms"));
+    a = ask_for(w, silent, QUERN_FALLBACK_TEXT, "  "); /* the asker's own slip */
+    assert_int_equal(a.rc, QUERN_EINVAL);
+    quern_embedder_free(silent);
+    assert_int_equal(ask_for(w, NULL, QUERN_FALLBACK_NONE, "word3").rc, QUERN_EINVAL);
+    /* joined back like all hits, and never under another declaration */
+    sql(w, "UPDATE items SET body = 'edited word3' WHERE id = 3");
+    a = ask_for(w, NULL, QUERN_FALLBACK_TEXT, "word3");
+    assert_true(a.rc == QUERN_OK && a.hits > 0 && !a.has3);
+    spec.text_search = NULL;
+    spec.text = "{body}";
+    check(w, quern_source_set(w->s, &spec, &w->err));
+    a = ask_for(w, NULL, QUERN_FALLBACK_TEXT, "word3");
+    assert_int_equal(a.rc, QUERN_EMISMATCH);
+    assert_string_equal(quern_error_code(&w->err), "index_stale");
+}
+
+static void the_generation_before_answers(void **state)
+{
+    stage *w = *state;
+    fill(w, 0);
+    int64_t first = active(w);
+    quern_build_report r = build(w, 1);
+    check(w, quern_generation_activate(w->s, r.generation, 0, NULL, NULL, &w->err));
+    sql(w, "UPDATE items SET body = 'edited word3' WHERE id = 3");
+    sql(w, "DELETE FROM items WHERE id = 4");
+    w->act = 0;
+    w->fake[1].outages = 1; /* the model's server is down */
+    asked a = ask_for(w, w->e[1], QUERN_FALLBACK_PREVIOUS, "body of word");
+    assert_int_equal(a.rc, QUERN_OK);
+    assert_int_equal(a.used, QUERN_FALLBACK_PREVIOUS);
+    assert_int_equal(w->act, 1); /* its own model was opened */
+    assert_int_equal(a.hits, ROWS - 2);
+    assert_false(a.has3);
+    assert_true(a.why[0] != '\0');
+    a = ask_for(w, w->e[1], QUERN_FALLBACK_PREVIOUS, "body of word");
+    assert_int_equal(a.used, QUERN_FALLBACK_NONE);
+    /* who still asks with the old model, or with none */
+    a = ask_for(w, w->e[0], QUERN_FALLBACK_PREVIOUS, "body of word");
+    assert_int_equal(a.used, QUERN_FALLBACK_PREVIOUS);
+    assert_int_equal(w->act, 1); /* it is the one at hand */
+    a = ask_for(w, NULL, QUERN_FALLBACK_PREVIOUS, "body of word");
+    assert_int_equal(a.used, QUERN_FALLBACK_PREVIOUS);
+    assert_int_equal(w->act, 2);
+    /* a purged one cannot */
+    check(w, quern_generation_purge(w->s, first, NULL, NULL, &w->err));
+    a = ask_for(w, w->e[0], QUERN_FALLBACK_PREVIOUS, "body of word");
+    assert_int_equal(a.rc, QUERN_EMISMATCH);
+    assert_string_equal(quern_error_code(&w->err), "index_stale");
+    assert_non_null(strstr(w->err.msg, "and no fallback to previous: source items has no "
+                                       "generation before this one"));
+    w->act = 0;
+}
+
 static int enter(void **state);
 static int leave(void **state);
 
@@ -779,6 +914,8 @@ static inline int generation_tests(const char *name)
         GENERATION_TEST(a_scope_is_checked_and_part_of_the_settings),
         GENERATION_TEST(why_nothing_can_be_searched_is_told_apart),
         GENERATION_TEST(a_query_has_its_time),
+        GENERATION_TEST(words_answer_for_a_model),
+        GENERATION_TEST(the_generation_before_answers),
         GENERATION_TEST(a_run_ends_with_its_generation),
         GENERATION_TEST(fill_removes_only_what_it_replaced),
         GENERATION_TEST(a_switch_needs_everything),
