@@ -701,7 +701,8 @@ static int join(quern__pg *db, quern_error *err)
             db,
             "SELECT 'SELECT ' || pg_catalog.string_agg(pg_catalog.format("
             "'pg_catalog.set_config(%L, %L, true)', n, pg_catalog.current_setting(n)), ', ')"
-            " FROM unnest(ARRAY['lock_timeout', 'TimeZone', 'DateStyle', 'IntervalStyle',"
+            " FROM unnest(ARRAY['lock_timeout', 'statement_timeout', 'TimeZone', 'DateStyle', "
+            "'IntervalStyle',"
             " 'bytea_output', 'extra_float_digits', 'lc_monetary', 'standard_conforming_strings',"
             " 'search_path']) AS n",
             NULL, QUERN__PG_AS_TEXT, &r, err);

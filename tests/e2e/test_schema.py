@@ -1,5 +1,6 @@
 """--schema: quern's tables in a schema that it makes, in one of the user's (`public`), and several applications' side by
 side in one database, where nothing of one may touch the other."""
+import json
 import signal
 import subprocess
 import time
@@ -113,6 +114,8 @@ class OneSchema(SchemaTest):
                     answer = self.refused(2, "schema 'public' holds something that is not quern's", *command, "--schema", "public",
                                           stdin='{"id": 1, "text": "ban"}')
                     self.assertIn(table, answer.message)
+                code = self.quern("migrate", "--schema", "public", "--json").err.splitlines()[-1]
+                self.assertEqual(json.loads(code)["error"]["code"], "name_taken")
                 self.refused(4, "no table of quern's", "search", "ban", "--schema", "public")
                 self.ok("migrate", "--down", "0", "--yes", "--schema", "public")
                 self.assertEqual(self.sql(OBJECTS), before)

@@ -91,12 +91,13 @@ static int run_step(quern__postgres *s, const struct quern__migration *m, bool u
     if (!rc && (rc = quern__pg_script(s->own, sql.data, &why)) != QUERN_OK) {
         const char *state = quern__pg_sqlstate(s->own);
         /* a relation, another object: its name is taken */
-        if (up && (strcmp(state, "42P07") == 0 || strcmp(state, "42710") == 0))
+        if (up && (strcmp(state, "42P07") == 0 || strcmp(state, "42710") == 0)) {
             rc = quern__fail(err, QUERN_EINVAL, m->version,
                              "schema '%s' holds something that is not quern's under a name that "
                              "quern needs (%s); name another schema (--schema)",
                              s->schema, why.msg);
-        else if (err)
+            rc = quern__code(err, rc, "name_taken");
+        } else if (err)
             *err = why;
     }
     quern__buf_dispose(&sql);

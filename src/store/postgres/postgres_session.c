@@ -42,11 +42,14 @@ static int check_same(quern__postgres *s, quern__pg *direct, quern_error *err)
     int rc = QUERN_EINVAL;
     for (size_t i = 0; i < QUERN__COUNT(identities) && rc == QUERN_EINVAL; i++)
         rc = same_by(s->own, direct, identities[i], err);
-    if (rc == 0)
-        return quern__fail(err, QUERN_EINVAL, 0,
-                           "the direct URL leads to %s, which is not the database of %s; it has to "
-                           "be the same one, past the pooler",
-                           quern__pg_name(direct), quern__pg_name(s->own));
+    if (rc == 0) {
+        rc =
+            quern__fail(err, QUERN_EINVAL, 0,
+                        "the direct URL leads to %s, which is not the database of %s; it has to be "
+                        "the same one, past the pooler",
+                        quern__pg_name(direct), quern__pg_name(s->own));
+        return quern__code(err, rc, "other_database");
+    }
     return rc < 0 ? rc : QUERN_OK;
 }
 

@@ -29,10 +29,11 @@ int quern__shard_too_long(quern__postgres *s, uint32_t wait_ms, int rc, quern_er
 {
     if (rc != QUERN_EBUSY || strcmp(quern__pg_sqlstate(s->own), "57014") != 0)
         return rc;
-    return quern__fail(err, QUERN_EIO, wait_ms,
-                       "%s: its shards did not answer within %" PRIu32
-                       " ms; `quern shard status` asks each of them, --shard-timeout waits longer",
-                       quern__pg_name(s->own), wait_ms);
+    rc = quern__fail(err, QUERN_EIO, wait_ms,
+                     "%s: its shards did not answer within %" PRIu32
+                     " ms; `quern shard status` asks each of them, --shard-timeout waits longer",
+                     quern__pg_name(s->own), wait_ms);
+    return quern__code(err, rc, "shard_timeout");
 }
 
 int quern__shard_query(quern__postgres *s, uint32_t wait_ms, const char *sql,
