@@ -70,6 +70,17 @@ static int64_t pause_of(uint64_t ms)
     return ms ? (int64_t)ms : -1;
 }
 
+/* Longer than a hosted model may take with all its tries, and at least ten minutes. */
+static uint32_t stall_of(const cli *c)
+{
+    uint64_t timeout = quern_config_is_set(c->config, "timeout")
+                           ? quern_config_count(c->config, "timeout")
+                           : 30000;
+    uint64_t tries = quern_config_count(c->config, "attempts"), least = 600000;
+    uint64_t ms = 2 * timeout * (tries ? tries : 1);
+    return ms < least ? (uint32_t)least : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
 static void work_options(cli *c, quern_work_options *opt, quern_fill_options *fill)
 {
     QUERN_INIT(opt);
@@ -84,6 +95,7 @@ static void work_options(cli *c, quern_work_options *opt, quern_fill_options *fi
     opt->window_ms = pause_of(quern_config_count(c->config, "window"));
     opt->max_per_run = pause_of(quern_config_count(c->config, "max-per-run"));
     opt->after = quern_config_text(c->config, "after");
+    opt->stall_ms = stall_of(c);
     opt->once = quern_config_flag(c->config, "once");
     if (opt->once && !quern_config_is_set(c->config, "max-per-run"))
         opt->max_per_run = -1; /* who calls it from a scheduler of his own expects all */

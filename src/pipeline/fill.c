@@ -356,6 +356,21 @@ static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_err
                    ignored.msg);
 }
 
+/* What the caller of a fill may do about an embedder's server that is down. */
+static void say_how_to_go_on(const fill_run *r, int rc, quern_error *err)
+{
+    char first[360];
+    if (rc != QUERN_EREMOTE || r->aim || r->opt->dry_run || !err)
+        return;
+    int32_t retry_ms = err->retry_ms;
+    snprintf(first, sizeof first, "%.350s", err->msg);
+    quern__fail(err, rc, err->detail,
+                "%s; what is done is saved, %" PRIu64
+                " documents are left: `quern fill --source %s` goes on",
+                first, r->report->pending, r->recipe->spec.name);
+    err->retry_ms = retry_ms;
+}
+
 static int run_source(fill_run *r, const char *name, quern_error *err)
 {
     void *held = NULL;
@@ -382,6 +397,7 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
             rc = quern__fill_index(r, err);
         r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;
         log_run(r, began_ms, rc, err);
+        say_how_to_go_on(r, rc, err);
     }
     if (held)
         r->s->table.unlock(r->s->self, held);

@@ -296,6 +296,8 @@ static int work_source(helping *h, size_t from, size_t to, quern_error *err)
         n > worn ? run_source(w, source, tasks + worn, states + worn, n - worn, &fault) : QUERN_OK;
     if (rc == QUERN_EPARTIAL)
         rc = QUERN_OK;
+    if (rc == QUERN_EREMOTE && fault.retry_ms < 0)
+        rc = QUERN_EUNSUPPORTED; /* no pause will mend a wrong key, or a model that is not served */
     if (rc != QUERN_OK && rc != QUERN_ECANCELLED)
         quern__work_note(w, source, rc, fault.msg);
     int settled = settle(h, tasks, states, n, rc, fault.msg, true, err);

@@ -254,6 +254,10 @@ class Workers:
         self.assertEqual((done["scheduled"], done["done"], done["processed"], done["deleted"]), (10, 10, 10, 1))
         pending = [d["key"] for d in self.ok("status", "--list", "pending", "--json").json["documents"]]
         self.assertEqual(pending, list(range(105, 135)))
+        some = self.ok("status", "--list", "pending", "--key", "104", "--key", "105", "--key", "134", "--key", "999", "--json").json
+        self.assertEqual(([d["key"] for d in some["documents"]], some["next"]), ([105, 134], None))
+        self.refused(2, "exclude each other", "status", "--list", "pending", "--key", "1", "--after", "2")
+        self.refused(2, "--key goes with --list", "status", "--key", "1")
         self.assertEqual(self.ok("work", *limits, "--window", "1d").json["processed"], 10)
         self.assertEqual(self.ok("work", "--once", "--json").json["processed"], 20)
         self.all_is_true()
@@ -275,6 +279,23 @@ class Workers:
         self.write("quern.ini", "after = exit 0\n")
         self.assertEqual(self.ok("work", "--once", "--json").json["syncs"], 1)
         self.ok("status", "--list", "pending")  # there it is another word
+
+    def test_clock_set_back_by_an_hour(self):
+        """As if it had been an hour ahead until now: leases of workers that died, tasks that wait, scans that were made."""
+        self.fill_items(6)
+        self.ok("work", "--once", "--cron", "@hourly")
+        self.sql("UPDATE items SET title = 'gut lan', rev = 2 WHERE id < 4")
+        self.ok("enqueue", "--source", "items", "0", "1", "2", "3")
+        tasks, marks = self.TASKS
+        self.sql("UPDATE %s SET due_ms = due_ms + 3600000, set_ms = set_ms + 3600000;"
+                 "UPDATE %s SET lease = 4711, due_ms = due_ms + 400, attempts = 1 WHERE key IN ('0', '1');"
+                 "UPDATE %s SET value = value + 3600000" % (tasks, tasks, marks))
+        worker = self.start("--tick", "50ms", "--lease", "1s", *NO_SCANS)
+        self.wait_for(self.nothing_left, 10)
+        self.stop(worker)
+        self.assertEqual(self.tasks()["rescued"], 2)
+        self.assertEqual(self.ok("work", "--once", "--cron", "@hourly", "--json").json["scans"], 1)
+        self.all_is_true()
 
     def test_one_of_two_scans(self):
         """Both have scans; one leads. When it is killed the other takes over, and nothing is embedded twice."""
@@ -377,6 +398,7 @@ class Workers:
 
 
 class OnSqlite(Workers, CommandTest):
+    TASKS = ("quern_tasks", "quern_marks")
     KINDS = [
         ("text keys", "id text", ["'it''s \"a\"'", "'ümlaut, x'", "''", "'42'"]),
         ("blobs", "id blob", ["x'00ff'", "x''"]),
@@ -395,6 +417,7 @@ class OnSqlite(Workers, CommandTest):
 
 @unittest.skipIf(WITHOUT_POSTGRES, "QUERN_TEST_POSTGRES=0")
 class OnPostgres(Workers, CommandTest):
+    TASKS = ("quern.tasks", "quern.marks")
     KINDS = [
         ("text keys", "id text", ["'it''s \"a\"'", "'ümlaut, x'", "''", "'42'"]),
         ("uuids", "id uuid", ["'00000000-0000-4000-8000-00000000000a'"]),

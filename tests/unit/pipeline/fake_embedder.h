@@ -139,6 +139,12 @@ static inline int fake_embed(void *self, const quern_str *texts, size_t n,
             return fake_fail(err, QUERN_ETOOLONG, (int)i, "too many tokens");
         if (fake_has(texts[i], "POISON"))
             return fake_fail(err, QUERN_EINTERNAL, f->no_subject ? -1 : (int)i, "not finite");
+        if (fake_has(texts[i], "REFUSED")) {
+            int rc = fake_fail(err, QUERN_EREMOTE, -1, "the endpoint answers 401");
+            if (err)
+                err->retry_ms = -1;
+            return rc;
+        }
         if (fake_has(texts[i], "OUTAGE"))
             return fake_fail(err, QUERN_EREMOTE, -1, "the endpoint is down");
         fake_vector(texts[i], out + i * FAKE_DIM);

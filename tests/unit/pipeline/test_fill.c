@@ -173,6 +173,8 @@ static void after_an_outage_nothing_more_is_started(void **state)
     assert_int_equal(fill(w), QUERN_EREMOTE);
     assert_int_equal(w->fake.calls, 1 + 5); /* five times in a row is down */
     assert_non_null(strstr(w->err.msg, "endpoint is down"));
+    assert_non_null(
+        strstr(w->err.msg, "444 documents are left: `quern fill --source items` goes on"));
     assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps"), 256);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE outcome <> 1"), 0);
     sql(w, "UPDATE items SET body = 'up again' WHERE id = 300");

@@ -269,6 +269,30 @@ static void an_endpoint_that_is_down_costs_no_attempt(void **state)
     free_world(w);
 }
 
+static void an_endpoint_that_refuses_is_asked_slowly(void **state)
+{
+    (void)state;
+    world *w = make_world();
+    quern_work_options o = options();
+    declare(w, "things", "rev", NULL);
+    put_rows(w, 1, 5);
+    check(w, fill(w));
+    sql(w, "UPDATE items SET body = 'REFUSED', rev = 'r2' WHERE id = 2");
+    put(w, "things", "2");
+    o.max_attempts = 2;
+    assert_int_equal(work(w, &o), QUERN_EPARTIAL);
+    assert_int_equal(w->fake.calls, 1);
+    assert_int_equal(did.retried, 1);
+    assert_int_equal(number(w, "SELECT attempts FROM quern_tasks"), 1);
+    assert_true(number(w, "SELECT due_ms - set_ms FROM quern_tasks") >= 15 * 60000);
+    sql(w, "UPDATE quern_tasks SET due_ms = 1");
+    assert_int_equal(work(w, &o), QUERN_EPARTIAL);
+    assert_int_equal(did.dead, 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_tasks WHERE error LIKE '%answers 401%'"),
+                     1);
+    free_world(w);
+}
+
 /* ---- leases ---- */
 
 typedef struct meddling {
@@ -459,6 +483,7 @@ int main(void)
         cmocka_unit_test(a_settings_fault_is_tried_at_a_slow_pace),
         cmocka_unit_test(a_worker_that_dies_counts),
         cmocka_unit_test(an_endpoint_that_is_down_costs_no_attempt),
+        cmocka_unit_test(an_endpoint_that_refuses_is_asked_slowly),
         cmocka_unit_test(what_was_lost_is_not_saved),
         cmocka_unit_test(an_edit_meanwhile_runs_again),
         cmocka_unit_test(a_lease_is_renewed_while_it_is_worked_on),
