@@ -3,6 +3,7 @@
  */
 #include "cli.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int state_of(const char *word)
@@ -49,6 +50,25 @@ static int choose_source(const cli *c, quern_store *store, quern_source_list **l
     return rc == QUERN_OK && !*name ? one_source_name(c, name, err) : rc;
 }
 
+/* Each --key; *keys is one allocation, NULL for none. */
+static int list_keys(const cli *c, const char *after, quern_str **keys, size_t *n, quern_error *err)
+{
+    const char *all = quern_config_text(c->config, "key");
+    size_t most = 1;
+    *n = 0;
+    if (!all || strncmp(quern_config_origin(c->config, "key"), "--", 2) != 0)
+        return QUERN_OK;
+    if (after)
+        return fail(err, QUERN_EINVAL, "status --list: --key and --after exclude each other");
+    for (const char *at = all; *at; at++)
+        most += *at == '\n';
+    if (!(*keys = calloc(most, sizeof **keys)))
+        return no_memory(err);
+    for (const char *at = all; *n < most; at += (*keys)[(*n)++].len + 1)
+        (*keys)[*n] = (quern_str){at, strcspn(at, "\n")};
+    return QUERN_OK;
+}
+
 int show_documents(cli *c, quern_store *store, const char *state, const char *after, uint32_t limit,
                    quern_error *err)
 {
@@ -60,7 +80,11 @@ int show_documents(cli *c, quern_store *store, const char *state, const char *af
     opt.state = state_of(state);
     opt.limit = limit;
     opt.cancel = c->cancel;
-    int rc = choose_source(c, store, &sources, &opt.source, err);
+    quern_str *keys = NULL;
+    int rc = list_keys(c, after, &keys, &opt.n_keys, err);
+    opt.keys = keys;
+    if (rc == QUERN_OK)
+        rc = choose_source(c, store, &sources, &opt.source, err);
     if (rc == QUERN_OK && after)
         rc = key_from_word(after, 0, &key, err);
     opt.after = quern_str_of(key);
@@ -90,6 +114,7 @@ int show_documents(cli *c, quern_store *store, const char *state, const char *af
     } else if (rc == QUERN_OK && next && !c->quiet) {
         out_printf("there may be more: --after '%s'\n", next);
     }
+    free(keys);
     quern_document_list_free(l);
     quern_source_list_free(sources);
     quern_free(key);

@@ -205,6 +205,9 @@ static int show_others(cli *c, quern_store *store, char *const *sources, size_t 
         return fail(err, QUERN_EINVAL, "status: --after goes with --list");
     if (strncmp(quern_config_origin(c->config, "price"), "--", 2) == 0 && !runs && !usage)
         return fail(err, QUERN_EINVAL, "status: --price goes with --runs and --usage");
+    if (strncmp(quern_config_origin(c->config, "key"), "--", 2) == 0 &&
+        (!list || strcmp(list, "dead") == 0))
+        return fail(err, QUERN_EINVAL, "status: --key goes with --list, but not of the dead");
     if (list && strcmp(list, "dead") == 0)
         return show_dead(c, store, sources, n, after, limit, err);
     if (list)

@@ -189,6 +189,9 @@ typedef struct quern_document_options {
     uint32_t limit;     /* 0: 100 */
     quern_str after;    /* the key that the page before ended with; empty: from the start */
     const quern_cancel *cancel;
+    const quern_str
+        *keys; /* only of these (as quern_enqueue takes them), all in one page; NULL: of all rows */
+    size_t n_keys;
 } quern_document_options;
 /* Rows of the source in that state now, in the store's order, under the active generation (the building one, where
  * there is none yet). */

@@ -146,8 +146,9 @@ static const quern_option options[] = {
     {"query", "QUERN_QUERY", QUERN_OPTION_TEXT, "SQL", NULL, NULL, 0, 0, "source-add source-set", 0,
      "A SELECT in place of a table. Trusted: it runs as it is, read-only."},
     {"key", "QUERN_KEY", QUERN_OPTION_TEXT, "COLUMN[,COLUMN]|KEY", NULL, NULL, 0, 0,
-     "source-add source-set requeue", 1,
-     "The column or columns that tell rows apart; requeue: a document's key, as hits show it. May "
+     "source-add source-set requeue status", 1,
+     "The column or columns that tell rows apart; requeue: a document's key, as hits show it. "
+     "status --list: only these documents. May "
      "be repeated."},
     {"revision", "QUERN_REVISION", QUERN_OPTION_TEXT, "COLUMN", NULL, NULL, 0, 0,
      "source-add source-set", 0,

@@ -9,7 +9,7 @@
 #include "pipeline/recipe.h"
 #include "quern/pipeline.h"
 
-enum { PAGE = 1024, KEY_BYTES = 1 << 20, LIMIT = 100, LIMIT_MAX = 1000000 };
+enum { PAGE = 1024, KEY_BYTES = 1 << 20, LIMIT = 100, LIMIT_MAX = 1000000, FETCH = 256 };
 
 struct quern_document_list {
     quern_document_row *rows;
@@ -114,6 +114,29 @@ static int scan(listing *w, quern_store *s, const quern_read *read, const quern_
     return rc == FULL ? QUERN_OK : rc;
 }
 
+/* Of the keys that were asked for, some at a time. */
+static int fetch(listing *w, quern_store *s, const quern_read *read,
+                 const quern_document_options *opt, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t at = 0; rc == QUERN_OK && at < opt->n_keys; at += FETCH) {
+        quern_str keys[FETCH];
+        size_t n = 0;
+        rc = quern__check_cancel(opt->cancel, err);
+        for (size_t i = at; rc == QUERN_OK && i < opt->n_keys && n < FETCH; i++) {
+            char *key = NULL;
+            rc = quern__source_key(s, opt->source, opt->keys[i], &key, err);
+            if (rc == QUERN_OK)
+                keys[n++] = quern_str_of(key);
+        }
+        if (rc == QUERN_OK)
+            rc = s->table.fetch(s->self, read, keys, n, look_at, w, err);
+        for (size_t i = 0; i < n; i++)
+            quern_free((char *)(uintptr_t)keys[i].ptr);
+    }
+    return rc;
+}
+
 /* Whose stamps count: 0 where nothing has been filled. */
 static int find_generation(quern_store *s, const char *source, int64_t *id, quern_error *err)
 {
@@ -145,7 +168,7 @@ static int fill_list(listing *w, quern_store *s, const quern_document_options *o
         read.generation = generation;
         w->recipe = recipe;
         quern__buf_append(&w->after, opt->after.ptr, opt->after.len);
-        rc = scan(w, s, &read, opt->cancel, err);
+        rc = opt->keys ? fetch(w, s, &read, opt, err) : scan(w, s, &read, opt->cancel, err);
     }
     if (rc == QUERN_OK && w->full) {
         w->l->next = quern__arena_copy(&w->l->arena, w->after.data, w->after.len);
@@ -163,12 +186,15 @@ int quern_document_list_open(quern_document_list **out, quern_store *s,
     QUERN__REQUIRE(s && opt && opt->struct_size >= sizeof *opt && opt->source, err);
     QUERN__REQUIRE(opt->state >= QUERN_DOCUMENT_PENDING && opt->state <= QUERN_DOCUMENT_EMPTY, err);
     QUERN__REQUIRE(opt->after.ptr || opt->after.len == 0, err);
+    QUERN__REQUIRE(!opt->keys || (opt->n_keys && opt->after.len == 0), err);
     if (opt->limit > LIMIT_MAX)
         return quern__code(err,
                            quern__fail(err, QUERN_EINVAL, opt->limit, "limit %u: at most %d",
                                        opt->limit, LIMIT_MAX),
                            "pagination_limit");
     listing w = {.state = opt->state, .limit = opt->limit ? opt->limit : LIMIT, .err = err};
+    if (opt->keys)
+        w.limit = SIZE_MAX;
     w.l = quern__calloc(1, sizeof *w.l);
     if (!w.l)
         return quern__fail_memory(err, sizeof *w.l);

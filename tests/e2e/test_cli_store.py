@@ -393,8 +393,8 @@ class EveryFlag(TableTest):
         given = [a.replace("{model}", self.model) for a in self.RUNS[command]]
         if command.startswith("generation ") and command != "generation sql":
             given += self.generation(command, option)
-        if option in ("list", "after"):
-            given += ["--source", "books"] + ["--list", "pending"] * (option == "after" and command == "status")
+        if option in ("list", "after") or (command, option) == ("status", "key"):
+            given += ["--source", "books"] + ["--list", "pending"] * (option != "list" and command == "status")
         if command == "status" and option == "price":
             given += ["--usage"]
         if command == "migrate" and option == "down":
