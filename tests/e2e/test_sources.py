@@ -9,6 +9,7 @@ import unittest
 
 import test_postgres
 from command import ROOT, WITHOUT_POSTGRES
+from folders import tiny
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 
@@ -151,6 +152,57 @@ class KeptText(Both):
             self.ok("add", "a.txt")
             self.refused(2, "kept by themselves", "source", "set", "documents", "--keep-text", "yes")
             self.refused(2, "keep-text", "source", "set", "documents", "--keep-text", "perhaps")
+
+
+class States(Both):
+    def test_which_of_these_lack_vectors(self):
+        for _ in self.each():
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text);"
+                         + "".join("INSERT INTO items VALUES (%d, 'ban %d');" % (i, i) for i in range(9)))
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}")
+            ask = ["status", "--list", "pending", "--json", "--source", "items"]
+            keys = [a for k in (7, 2, 5, 99, "word", 2) for a in ("--key", str(k))]
+            def listed(*args):
+                return sorted({d["key"] for d in self.ok(*args).json["documents"]})
+            self.assertEqual(listed(*ask, *keys), [2, 5, 7])  # nothing has been filled yet
+            self.fill()
+            self.assertEqual(listed(*ask, *keys), [])
+            self.run_sql("UPDATE items SET body = 'gut' WHERE id = 5; UPDATE items SET body = 'lan' WHERE id = 1; INSERT INTO items VALUES (99, 'new')")
+            self.assertEqual(listed(*ask, *keys), [5, 99])
+            self.assertEqual(listed("status", "--list", "stale", "--json", *keys), [5])
+            self.run_sql("UPDATE items SET body = '' WHERE id = 7")
+            self.fill()
+            self.assertEqual(listed("status", "--list", "empty", "--json", *keys), [7])
+            self.refused(2, "key", *ask, "--key", "{no")
+
+    def test_one_table_under_two_names_and_models(self):
+        other = os.path.join(self.folder, "other-model")
+        if not os.path.exists(other):
+            tiny(other, "--seed", "8")
+        for _ in self.each():
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text);"
+                         + "".join("INSERT INTO items VALUES (%d, '%s');" % (i, "ban kolor gut lan zan".split()[i % 5] * (1 + i // 5)) for i in range(15)))
+            for name in "one", "two":
+                self.ok("source", "add", name, "--table", "items", "--key", "id", "--text", "{body}")
+            models = {"one": self.model, "two": other}
+            for name, model in models.items():
+                self.assertEqual(self.fill("--source", name, "--model", model)["processed"], 15)
+            self.run_sql("UPDATE items SET body = 'mor' WHERE id = 3; DELETE FROM items WHERE id = 4")
+            prints = set()
+            for name, model in models.items():
+                ask = ["search", "mor", "--source", name, "--model", model, "--limit", "20", "--json"]
+                self.assertNotIn(3, [h["key"] for h in self.ok(*ask).json["hits"]])  # stale in both, at once
+                self.assertEqual(self.fill("--source", name, "--model", model)["processed"], 1)
+                answer = self.ok(*ask).json
+                self.assertEqual((answer["hits"][0]["key"], len(answer["hits"])), (3, 14))
+                self.assertEqual({h["source"] for h in answer["hits"]}, {name})
+                prints.add(answer["fingerprint"])
+                self.ok("similar", "3", "--source", name, "--model", model)
+                self.assertEqual(self.ok("verify", "--all", "--source", name, "--model", model, "--json").json["equal"], 14)
+            self.assertEqual(len(prints), 2)
+            states = [(g["source"], g["state"]) for g in self.ok("generation", "list", "--json").json["generations"]]
+            self.assertEqual(states, [("one", "active"), ("two", "active")])
+            self.refused(1, "source two was filled with", "search", "mor", "--model", self.model)  # never mixed, never left out
 
 
 class StampColumns(Both):
