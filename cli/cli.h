@@ -18,6 +18,7 @@ typedef struct cli {
     size_t n_args;
     quern_cancel *cancel;
     int json, quiet;
+    quern_cache *cache; /* open_cache's; freed behind the command, when no embedder is left */
 } cli;
 
 typedef int (*cli_command_fn)(cli *c, quern_error *err);
@@ -51,6 +52,12 @@ int cmd_migrate(cli *c, quern_error *err);
 int cmd_search(cli *c, quern_error *err);
 int cmd_similar(cli *c, quern_error *err);
 int cmd_status(cli *c, quern_error *err);
+int cmd_cache_stats(cli *c, quern_error *err);
+int cmd_cache_keys(cli *c, quern_error *err);
+int cmd_cache_contains(cli *c, quern_error *err);
+int cmd_cache_remove(cli *c, quern_error *err);
+int cmd_cache_expire(cli *c, quern_error *err);
+int cmd_cache_clear(cli *c, quern_error *err);
 int cmd_shard_plan(cli *c, quern_error *err);
 int cmd_shard_apply(cli *c, quern_error *err);
 int cmd_shard_status(cli *c, quern_error *err);
@@ -103,7 +110,9 @@ int documents_only(const cli *c,
 void shelf_options(const cli *c, quern_shelf_options *opt);
 void shelf_done(void); /* takes the progress bar of a download away */
 int open_model(const cli *c, quern_model **out, quern_error *err);
-int open_embedder(const cli *c, quern_embedder **out, quern_error *err);
+int open_embedder(cli *c, quern_embedder **out, quern_error *err);
+/* What --cache-file and its kin say, into c->cache; does nothing when it is open. */
+int open_cache(cli *c, quern_error *err);
 /* A model of the shelf other than --model's; nothing is downloaded for it. max_length 0: the model's own. */
 int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
                         quern_error *err);

@@ -57,6 +57,12 @@ static const struct {
     {"similar", cmd_similar},
     {"status", cmd_status},
     {"verify", cmd_verify},
+    {"cache stats", cmd_cache_stats},
+    {"cache keys", cmd_cache_keys},
+    {"cache contains", cmd_cache_contains},
+    {"cache remove", cmd_cache_remove},
+    {"cache expire", cmd_cache_expire},
+    {"cache clear", cmd_cache_clear},
     {"shard plan", cmd_shard_plan},
     {"shard apply", cmd_shard_apply},
     {"shard status", cmd_shard_status},
@@ -73,6 +79,7 @@ int fail(quern_error *err, int status, const char *fmt, ...)
     err->subject = -1;
     err->detail = 0;
     err->code = NULL;
+    err->retry_ms = -1;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
     for (char *c = err->msg; *c; c++)
@@ -288,6 +295,7 @@ int main(int argc, char **argv)
     }
     if (rc != QUERN_OK)
         report(&c, asked_for_json(&c, argc, argv), rc, &err);
+    quern_cache_free(c.cache);
     quern_config_free(c.config);
     free(args);
     return exit_code(rc); /* c.cancel stays: a signal may still come */

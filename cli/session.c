@@ -162,6 +162,7 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
     const quern_option *dry = quern_option_find("dry-run");
     provider.describe_only =
         strcmp(c->command->name, "status") == 0 || strcmp(c->command->name, "similar") == 0 ||
+        strncmp(c->command->name, "cache ", 6) == 0 ||
         (quern_option_applies(dry, c->command->name) && quern_config_flag(c->config, "dry-run"));
     provider.provider = profile->name;
     provider.model = model;
@@ -185,7 +186,7 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
     return rc;
 }
 
-int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
+static int open_bare(const cli *c, int *is_hosted, quern_embedder **out, quern_error *err)
 {
     *out = NULL;
     hosted h;
@@ -193,6 +194,7 @@ int open_embedder(const cli *c, quern_embedder **out, quern_error *err)
     hosted_options(c, &h);
     const quern_provider_profile *profile =
         provider_of(quern_config_text(c->config, "model"), &name);
+    *is_hosted = profile != NULL;
     if (profile)
         return open_hosted(c, &h, profile, name, out, err);
     quern_embedder_options opt;
@@ -213,6 +215,49 @@ uint32_t longest_text(const char *settings)
     json_int_t n = json_integer_value(json_object_get(root, "max_length"));
     json_decref(root);
     return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
+}
+
+/* Read whether there is to be a cache or not. */
+static void cache_options(const cli *c, quern_cache_options *opt)
+{
+    QUERN_INIT(opt);
+    opt->path = quern_config_text(c->config, "cache-file");
+    opt->entries = quern_config_count(c->config, "cache-entries");
+    opt->no_memory = opt->entries == 0;
+    opt->bytes = quern_config_count(c->config, "cache-bytes");
+    opt->disk_bytes = quern_config_count(c->config, "cache-file-bytes");
+    opt->ttl_s = opt->disk_ttl_s = quern_config_count(c->config, "cache-ttl") / 1000;
+}
+
+int open_cache(cli *c, quern_error *err)
+{
+    quern_cache_options opt;
+    cache_options(c, &opt);
+    return c->cache ? QUERN_OK : quern_cache_open(&c->cache, &opt, err);
+}
+
+int open_embedder(cli *c, quern_embedder **out, quern_error *err)
+{
+    int is_hosted = 0;
+    quern_embedder *bare = NULL;
+    quern_cache_options opt;
+    cache_options(c, &opt);
+    const char *cache = quern_config_text(c->config, "cache");
+    int rc = open_bare(c, &is_hosted, &bare, err);
+    /* a hosted model is paid for; a local one is faster than most files */
+    int wanted =
+        strcmp(cache, "yes") == 0 || (strcmp(cache, "auto") == 0 && (is_hosted || opt.path));
+    *out = bare;
+    if (rc == QUERN_OK && wanted) {
+        rc = open_cache(c, err);
+        if (rc == QUERN_OK)
+            rc = quern_embedder_cached(out, bare, c->cache, err);
+        if (rc != QUERN_OK) {
+            quern_embedder_free(bare);
+            *out = NULL;
+        }
+    }
+    return rc;
 }
 
 int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,

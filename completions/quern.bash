@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import generation requeue migrate search similar status verify shard bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import generation requeue migrate search similar status verify cache shard bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -27,6 +27,18 @@ _quern()
                 return
             fi
             command="$command ${COMP_WORDS[2]}" ;;
+        cache)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "stats keys contains remove expire clear" -- "$word"))
+                return
+            fi
+            command="$command ${COMP_WORDS[2]}" ;;
+        shard)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "plan apply status" -- "$word"))
+                return
+            fi
+            command="$command ${COMP_WORDS[2]}" ;;
     esac
     case $before in
         --as) values="query document" ;;
@@ -34,6 +46,7 @@ _quern()
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
+        --cache) values="auto yes no" ;;
         --text-search) values="yes no" ;;
         --keep-text) values="yes no" ;;
         --live) values="yes no" ;;
@@ -45,15 +58,15 @@ _quern()
         --vector-type) values="f16 f32" ;;
         --log-level) values="error warn info debug" ;;
         --log-format) values="text json" ;;
-        --ca-file|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --ca-file|--cache-file|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
     esac
     if [ -n "$values" ]; then
         COMPREPLY=($(compgen -W "$values" -- "$word"))
         return
     fi
     case $command in
-        "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "embed") flags="--model --as --format --jsonl --truncate --no-normalize --invalid-utf8 --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similarity") flags="--model --as --truncate --invalid-utf8 --matrix --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "tokenize") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "chunk") flags="--model --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --max-length --precision --prepare --max-chunks --overlap --headings --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -68,29 +81,35 @@ _quern()
         "source list") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --schema --direct-url --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "fill") flags="--db --store --schema --direct-url --wal --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --limit --index --since --dry-run --price --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "work") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --limit --after --index --max-chunks --overlap --headings --vector-type --max-document --once --interval --cron --window --max-per-run --backstop-interval --claim --lease --tick --max-attempts --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "fill") flags="--db --store --schema --direct-url --wal --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --limit --index --since --dry-run --price --force --full --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "work") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --limit --after --index --max-chunks --overlap --headings --vector-type --max-document --once --interval --cron --window --max-per-run --backstop-interval --claim --lease --tick --max-attempts --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "enqueue") flags="--db --store --schema --direct-url --source --reason --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "forget") flags="--db --store --schema --direct-url --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "export") flags="--db --store --schema --direct-url --source --force --generation --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "import") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --index --dry-run --wait --max-chunks --overlap --headings --vector-type --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "import") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --index --dry-run --wait --max-chunks --overlap --headings --vector-type --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --schema --direct-url --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "generation build") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "generation build") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation activate") flags="--db --store --schema --direct-url --source --force --report --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation retire") flags="--db --store --schema --direct-url --force-active --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation purge") flags="--db --store --schema --direct-url --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation sql") flags="--db --store --schema --direct-url --kind --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "requeue") flags="--db --store --schema --direct-url --source --key --where --all --failed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "migrate") flags="--db --store --schema --direct-url --dry-run --check --print --down --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "search") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --min-similarity --mode --fallback --query-timeout --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "similar") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --where --limit --min-similarity --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "status") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --key --limit --list --after --runs --usage --watch --price --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "verify") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "search") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --limit --min-similarity --mode --fallback --query-timeout --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "similar") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --limit --min-similarity --filter --exclude --chunks --mmr --index --shard-timeout --oversample --partial --provenance --explain --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "status") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --key --limit --list --after --runs --usage --watch --price --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "verify") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache stats") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache keys") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache contains") flags="--model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache remove") flags="--model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache expire") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache clear") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard plan") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard apply") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard status") flags="--db --store --schema --direct-url --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "bench") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "doctor") flags="--db --store --schema --direct-url --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "bench") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "doctor") flags="--db --store --schema --direct-url --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "help") flags="--quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
     esac
     case $word in

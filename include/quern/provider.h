@@ -3,10 +3,11 @@
  * like any other: search, fill and work take one. Each wrapper below is an embedder too; it takes the one it wraps (on
  * failure that stays the caller's) and is freed for both. From the outside in, the usual order is
  *
- *     batching ( retrying ( limited ( provider ) ) )
+ *     cached ( batching ( retrying ( limited ( provider ) ) ) )
  *
  * so that a call of any size is cut to what the provider takes, each part is tried again by itself, and each try counts
- * against the limit. quern_embedder_from_provider alone makes exactly one HTTP call a quern_embed, so it is
+ * against the limit, and what was paid for once is not asked for again (cache.h; a local model may stand behind a cache too).
+ * quern_embedder_from_provider alone makes exactly one HTTP call a quern_embed, so it is
  * the wrappers that make it patient.
  *
  * What comes back is trusted in nothing: number, index, dimension, finiteness and length of every vector are checked,
@@ -16,6 +17,7 @@
 #ifndef QUERN_PROVIDER_H
 #define QUERN_PROVIDER_H
 
+#include "quern/cache.h"
 #include "quern/embedder.h"
 
 #ifdef __cplusplus
@@ -119,6 +121,11 @@ typedef struct quern_limit_options {
 /* Lets calls through so that in no 60 seconds there are more than the limits; later ones wait their turn. */
 QUERN_API int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
                                      const quern_limit_options *opt, quern_error *err);
+
+/* An embedder that asks the cache first; only what is missing travels, each text once, and comes back in its place. Takes
+ * inner (on failure that stays the caller's); the cache is borrowed and lives longer. */
+QUERN_API int quern_embedder_cached(quern_embedder **out, quern_embedder *inner, quern_cache *cache,
+                                    quern_error *err);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@
 #define QUERN_QUERN_H
 
 #include "quern/carry.h"
+#include "quern/cache.h"
 #include "quern/chunk.h"
 #include "quern/embedder.h"
 #include "quern/eval.h"

@@ -20,9 +20,12 @@
     "bench doctor"
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work import generation-build search similar status "     \
+    "cache-contains cache-remove "                                                                 \
     "verify bench doctor"
 #define FILLS                                                                                      \
-    "embed similarity fill work import generation-build search similar status verify bench doctor"
+    "embed similarity fill work import generation-build search similar status verify bench "       \
+    "doctor "                                                                                      \
+    "cache-contains cache-remove"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -58,7 +61,7 @@ static const quern_option options[] = {
      "deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama, or compatible (with "
      "--base-url) for what speaks OpenAI's dialect."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
-     "embed similarity search fill work verify bench", 0,
+     "embed similarity search fill work verify bench cache-contains cache-remove", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "
      "elsewhere)."},
 
@@ -127,6 +130,19 @@ static const quern_option options[] = {
      "Arithmetic of the encoder; this version computes fp32 only, which is what auto means."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
+    {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,
+     "Keep vectors of texts, so that none is paid for twice: auto is yes for hosted models and "
+     "with --cache-file."},
+    {"cache-file", "QUERN_CACHE_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS " cache",
+     0, "Keep them in this file (SQLite), too, for other runs and other processes."},
+    {"cache-entries", "QUERN_CACHE_ENTRIES", QUERN_OPTION_COUNT, "N", "10000", NULL, 0, COUNT_MAX,
+     FILLS " cache", 0, "So many in memory at most; 0: none."},
+    {"cache-bytes", "QUERN_CACHE_BYTES", QUERN_OPTION_BYTES, "BYTES", "64M", NULL, 1, COUNT_MAX,
+     FILLS " cache", 0, "And so many bytes of them."},
+    {"cache-file-bytes", "QUERN_CACHE_FILE_BYTES", QUERN_OPTION_BYTES, "BYTES", "1G", NULL, 1,
+     COUNT_MAX, FILLS " cache", 0, "Bytes of vectors in the file at most."},
+    {"cache-ttl", "QUERN_CACHE_TTL", QUERN_OPTION_DURATION, "TIME", "0", NULL, 0, COUNT_MAX,
+     FILLS " cache", 0, "Forget a vector so long after it was made; 0: never."},
     {"threads", "QUERN_THREADS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 1024, FILLS, 0,
      "Threads that encode; 0: the cores this process may use."},
 
@@ -360,13 +376,14 @@ static const quern_option options[] = {
 
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "embed similarity tokenize chunk model add source fill work enqueue forget export import "
+     "embed similarity tokenize chunk model cache add source fill work enqueue forget export "
+     "import "
      "generation requeue migrate search similar status verify shard bench doctor",
      0,
      "Write results as JSON: one document, or one object a line where results stream; a failure is "
      "{\"error\":{\"code\":…,\"message\":…}} on standard error."},
     {"yes", "QUERN_YES", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "model-remove source-remove forget generation-retire generation-purge migrate", 0,
+     "model-remove source-remove forget generation-retire generation-purge migrate cache-clear", 0,
      "Do not ask before removing."},
     {"quiet", "QUERN_QUIET", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "*", 0,
      "No progress, hints or summaries; errors and data only."},
@@ -516,6 +533,22 @@ static const quern_command commands[] = {
     {"verify", "", "Embed a sample again and compare with what is stored, bit for bit.",
      "Exit 1 when anything differs, is orphaned or lacks its vectors.",
      "quern verify --sample 500"},
+    {"cache stats", "", "Say how full the cache in a file is.", "",
+     "quern cache stats --cache-file vectors.cache"},
+    {"cache keys", "", "List the keys in the cache, the ones used last first.",
+     "Each with its vector's length and when that was made. A key is a hash: no text is in a "
+     "cache.",
+     "quern cache keys --cache-file vectors.cache"},
+    {"cache contains", "TEXT…", "Say whether the cache has a model's vectors of these texts.",
+     "Exit 4 unless it has all of them. A hosted model is not called.",
+     "quern cache contains 'a text' --cache-file vectors.cache"},
+    {"cache remove", "TEXT…", "Take a model's vectors of these texts out of the cache.",
+     "Exit 4 unless all of them were there.",
+     "quern cache remove 'a text' --cache-file vectors.cache"},
+    {"cache expire", "", "Remove what is older than it was to become.", "",
+     "quern cache expire --cache-file vectors.cache"},
+    {"cache clear", "", "Remove everything from the cache.", "",
+     "quern cache clear --cache-file vectors.cache --yes"},
     {"shard plan", "", "Show what putting vectors on several PostgreSQL servers would do.",
      "Looks at all of them and prints the SQL, changing nothing but quern's own tables, which are "
      "brought up to this version first.",

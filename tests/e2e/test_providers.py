@@ -35,7 +35,7 @@ class ProviderTest(CommandTest):
         urllib.request.urlopen(urllib.request.Request(self.url + "/plan", body, {"Content-Type": "application/json"})).read()
 
     def told(self):
-        with urllib.request.urlopen(self.url + "/log") as answer:
+        with urllib.request.urlopen(self.url + "/log", timeout=30) as answer:
             return json.load(answer)
 
     def environment(self, **env):
@@ -259,6 +259,66 @@ class Batches(ProviderTest):
         kinds = [str(e["fault"]) for e in told["log"] if e["fault"] is not None]
         self.assertEqual({k: kinds.count(k) for k in set(kinds)}, {k: 100 for k in ("429", "500", "cut", "twice", "short")})
         print("10,000 texts in %.1f s: %d calls, %d at once" % (took, len(told["log"]), told["peak"]))
+
+
+class Cache(ProviderTest):
+    def test_paid_for_once(self):
+        texts = ["text %d" % (i % 50) for i in range(120)]
+        self.plan()
+        self.right(texts, self.vectors(texts, "--batch", "120", "--cache-file", "v.cache"))
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 50)  # each once, in one run too
+        self.plan()
+        self.right(texts, self.vectors(texts, "--cache-file", "v.cache"))
+        self.right(texts[:1], self.vectors(texts[:1], "--cache-file", "v.cache", "--cache-entries", "0"))
+        self.assertEqual(self.told()["log"], [])
+        self.assertEqual(self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json["entries"], 50)
+        self.assertEqual(len(self.ok("cache", "keys", "--cache-file", "v.cache").out.splitlines()), 50)
+        self.ok("cache", "contains", "text 7", "--cache-file", "v.cache", env={"OPENAI_API_KEY": ""})
+        self.assertEqual(self.quern("cache", "contains", "text 7", "--dimensions", "12", "--cache-file", "v.cache").code, 4)
+        self.ok("cache", "remove", "text 7", "--cache-file", "v.cache")
+        self.assertEqual(self.quern("cache", "contains", "text 7", "--cache-file", "v.cache").code, 4)
+        # another dimension, a query, none wanted: each travels
+        for more, n in ((["--dimensions", "12"], 12), (["--as", "query"], 24), (["--cache", "no"], 24)):
+            self.plan()
+            self.right(["text 8"], self.vectors(["text 8"], "--cache-file", "v.cache", *more), n)
+            self.assertEqual(len(self.told()["log"]), 1)
+        self.ok("cache", "clear", "--cache-file", "v.cache", "--yes")
+        self.assertEqual(self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json["entries"], 0)
+        self.refused(2, "--cache-file names the cache", "cache", "stats")
+
+    def test_a_file_that_is_no_cache(self):
+        self.plan()
+        self.write("v.cache", "text of somebody's, and long enough to tell that it is no database at all\n")
+        self.assertEqual(self.quern("embed", "ban", "--cache-file", "v.cache").code, 1)
+        self.assertEqual(self.told()["log"], [])
+
+    def test_killed_while_it_is_written(self):
+        """At most what was not yet committed is paid for again; nothing is wrong."""
+        texts = ["text %d" % i for i in range(6000)]
+        self.plan()
+        paid = 0
+        for after in (0.15, 0.3, 0.45, 0.6, None):
+            process = subprocess.Popen([BIN, "embed", "--jsonl", "--batch", "64", "--max-inputs", "64", "--requests-per-minute", "0", "--cache-file", "v.cache"],
+                                       cwd=self.cwd, env=self.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            feed = "".join(json.dumps({"text": t}) + "\n" for t in texts).encode()
+            try:
+                out, err = process.communicate(feed, timeout=after)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        self.right(texts, [json.loads(line)["embedding"] for line in out.splitlines()])
+        paid = sum(e["texts"] for e in self.told()["log"])
+        self.assertLess(paid, 6000 + 4 * (512 + 64 * 9))
+        print("%d texts paid for, 6000 wanted, 4 kills" % paid)
+
+    def test_local_models_when_asked(self):
+        tiny = ["--model", self.model]
+        env = {"QUERN_DIMENSIONS": "", "QUERN_BASE_URL": ""}
+        first = self.ok("embed", "ban gut", *tiny, env=env).out
+        for _ in range(2):
+            self.assertEqual(self.ok("embed", "ban gut", "--cache-file", "t.cache", *tiny, env=env).out, first)
+        self.assertEqual(self.ok("cache", "stats", "--cache-file", "t.cache", "--json", env=env).json["entries"], 1)
 
 
 class Limits(ProviderTest):

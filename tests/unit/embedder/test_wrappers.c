@@ -313,6 +313,63 @@ static void waits_no_longer_than_wanted(void **state)
     quern_embedder_free(l);
 }
 
+/* ---- a cache in front ---- */
+
+static void pays_once(void **state)
+{
+    inner e = {.poison = -1};
+    quern_cache *cache = NULL;
+    quern_embedder *c = NULL;
+    quern_embed_options opt;
+    quern_str list[6] = {quern_str_of("7"), quern_str_of("8"), quern_str_of("7"),
+                         quern_str_of("9"), quern_str_of("8"), quern_str_of("7")};
+    float v[6 * DIM], want[DIM];
+    quern_embed_result r[6];
+    (void)state;
+    assert_int_equal(quern_cache_open(&cache, NULL, NULL), 0);
+    assert_int_equal(quern_embedder_cached(&c, batched(make_inner(&e), 2, 1), cache, NULL), 0);
+    for (int round = 0; round < 3; round++) {
+        memset(v, 0, sizeof v);
+        assert_int_equal(quern_embed(c, list, 6, NULL, v, 6 * DIM, r, NULL), 0);
+        for (int i = 0; i < 6; i++) {
+            direction(atoi(list[i].ptr), want);
+            assert_memory_equal(v + i * DIM, want, sizeof want);
+            assert_int_equal(r[i].tokens, 3);
+        }
+        assert_int_equal(e.calls, 2); /* 7, 8, 9 in two parts, once */
+    }
+    QUERN_INIT(&opt);
+    opt.as = QUERN_AS_QUERY; /* another vector, for all that is known */
+    assert_int_equal(quern_embed(c, list, 1, &opt, v, DIM, NULL, NULL), 0);
+    assert_int_equal(e.calls, 3);
+    assert_int_equal(quern_embed(c, list, 0, NULL, v, DIM, NULL, NULL), 0);
+    assert_int_equal(embed_all(c, TEXTS, NULL), 0);
+    int calls = e.calls;
+    assert_int_equal(embed_all(c, TEXTS, NULL), 0);
+    assert_int_equal(e.calls, calls);
+    quern_embedder_free(c);
+    quern_cache_free(cache);
+}
+
+/* The text at fault is named by its place in the call, not among those that travelled; what was right before stays. */
+static void names_the_text_behind_a_cache(void **state)
+{
+    inner e = {.poison = 61};
+    quern_cache *cache = NULL;
+    quern_embedder *c = NULL;
+    quern_error err = {0};
+    (void)state;
+    assert_int_equal(quern_cache_open(&cache, NULL, NULL), 0);
+    assert_int_equal(quern_embedder_cached(&c, batched(make_inner(&e), 4, 1), cache, NULL), 0);
+    assert_int_equal(embed_all(c, 50, &err), 0);
+    assert_int_equal(embed_all(c, 70, &err), QUERN_EREMOTE);
+    assert_int_equal(err.subject, 61);
+    e.poison = -1;
+    assert_int_equal(embed_all(c, 70, &err), 0);
+    quern_embedder_free(c);
+    quern_cache_free(cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +381,8 @@ int main(void)
         cmocka_unit_test(keeps_a_budget),
         cmocka_unit_test(from_many_threads),
         cmocka_unit_test(waits_no_longer_than_wanted),
+        cmocka_unit_test(pays_once),
+        cmocka_unit_test(names_the_text_behind_a_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,493 @@
+/*
+ * disk.c — the tier that survives: one table in an SQLite file of quern's own, which several processes may share. A put only
+ * goes into a list; the list becomes one transaction when it is long or old, so a vector costs a fraction of a commit
+ * and a kill loses at most that much, which is then paid for again. What stands in the list is found, too.
+ *
+ * `used` numbers the order of use; a hit moves its row to the front with the next transaction. The file is bounded by the
+ * bytes of its values: past that, the ones not used for longest go, in the transaction that brought the new ones.
+ *
+ * WAL with synchronous NORMAL: power that fails may lose the last transactions and never mixes them. A value is believed
+ * only with its checksum (value.c), so a damaged page is a miss.
+ */
+#include "cache/tiers.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "db/sqlite_db.h"
+
+enum { LONGEST_LIST = 512, OLDEST_LIST_S = 300, BUSY_MS = 2000, VERSION = 1, MOST_USED = 1024 };
+
+typedef struct waiting {
+    quern_cache_key key;
+    quern__entry entry; /* its key and vector point into this struct and its own block */
+    float *vector;
+} waiting;
+
+struct quern__disk {
+    quern__mutex *mutex;
+    quern__db *db;
+    uint64_t capacity_bytes;
+    waiting *list; /* [LONGEST_LIST] */
+    size_t n_list;
+    uint64_t since_ns;     /* when the list began */
+    quern_cache_key *used; /* [MOST_USED] hits since the last transaction */
+    size_t n_used;
+    uint64_t hits, misses, evictions, expired, damaged, failures;
+};
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS cache (key BLOB PRIMARY KEY, dim INTEGER NOT NULL, used INTEGER "
+    "NOT NULL,"
+    " created_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL, value BLOB NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS cache_used ON cache (used);"
+    "CREATE TABLE IF NOT EXISTS cache_size (bytes INTEGER NOT NULL);"
+    "INSERT INTO cache_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM cache_size);"
+    "PRAGMA user_version = 1";
+
+/* A tier that fails is a tier that has nothing; why is in the log, once in a while. */
+static void failed(quern__disk *d, const quern_error *err)
+{
+    if (d->failures++ % 1000 == 0)
+        quern__log(QUERN_LOG_WARN, "cache", "%s: %s", quern__db_path(d->db), err->msg);
+}
+
+static int prepare_file(quern__disk *d, quern_error *err)
+{
+    int64_t version = 0, foreign = 0;
+    int rc = quern__db_int(d->db, "PRAGMA user_version", &version, err);
+    if (rc >= 0)
+        rc = quern__db_int(d->db,
+                           "SELECT count(*) FROM sqlite_master WHERE name NOT LIKE 'cache%'"
+                           " AND name NOT LIKE 'sqlite%'",
+                           &foreign, err);
+    if (rc < 0)
+        return rc;
+    if (version > VERSION)
+        return quern__fail(err, QUERN_EUNSUPPORTED, version,
+                           "%s: a cache of a newer quern (form %lld, this one's is %d)",
+                           quern__db_path(d->db), (long long)version, (int)VERSION);
+    if (foreign)
+        return quern__fail(err, QUERN_EFORMAT, foreign,
+                           "%s: holds other tables than a cache's; give it a file of its own",
+                           quern__db_path(d->db));
+    rc = quern__db_exec(d->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL", err);
+    if (!rc && version < VERSION) {
+        rc = quern__db_begin(d->db, err);
+        if (!rc && (rc = quern__db_exec(d->db, schema, err)) != QUERN_OK)
+            quern__db_rollback(d->db);
+        else if (!rc)
+            rc = quern__db_commit(d->db, err);
+    }
+    return rc;
+}
+
+int quern__disk_open(quern__disk **out, const char *path, uint64_t bytes, quern_error *err)
+{
+    quern__disk *d = quern__calloc(1, sizeof *d);
+    *out = NULL;
+    if (!d)
+        return quern__fail_memory(err, sizeof *d);
+    d->capacity_bytes = bytes;
+    d->list = quern__alloc_array(LONGEST_LIST, sizeof *d->list);
+    d->used = quern__alloc_array(MOST_USED, sizeof *d->used);
+    int rc = d->list && d->used ? QUERN_OK : quern__fail_memory(err, 0);
+    if (!rc)
+        rc = quern__mutex_new(&d->mutex, err);
+    if (!rc)
+        rc = quern__db_open(&d->db, path, QUERN__DB_CREATE, BUSY_MS, err);
+    if (!rc)
+        rc = prepare_file(d, err);
+    if (rc) {
+        quern__disk_close(d);
+        return rc;
+    }
+    *out = d;
+    return QUERN_OK;
+}
+
+/* ---- writing ---- */
+
+static void forget_list(quern__disk *d)
+{
+    for (size_t i = 0; i < d->n_list; i++)
+        quern__free(d->list[i].vector);
+    d->n_list = d->n_used = 0;
+}
+
+static int run_key(quern__disk *d, const char *sql, const quern_cache_key *key, quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_prepare(d->db, sql, &q, err);
+    if (rc)
+        return rc;
+    quern__db_bind_blob(d->db, q, 1, key->bytes, sizeof key->bytes);
+    return quern__db_run(d->db, q, err);
+}
+
+static int remove_row(quern__disk *d, const quern_cache_key *key, quern_error *err)
+{
+    int rc = run_key(d,
+                     "UPDATE cache_size SET bytes = bytes - coalesce((SELECT length(value) FROM"
+                     " cache WHERE key = ?1), 0)",
+                     key, err);
+    return rc ? rc : run_key(d, "DELETE FROM cache WHERE key = ?1", key, err);
+}
+
+static int write_entry(quern__disk *d, const waiting *w, quern_error *err)
+{
+    size_t n = quern__value_size(w->entry.dim);
+    quern__stmt *q = NULL;
+    unsigned char *value = quern__alloc(n);
+    int rc = value ? quern__value_write(&w->entry, value, err) : quern__fail_memory(err, n);
+    if (!rc)
+        rc = remove_row(d, &w->key, err);
+    if (!rc)
+        rc = quern__db_prepare(
+            d->db,
+            "INSERT INTO cache (key, dim, used, created_ms, ends_ms, value) SELECT"
+            " ?1, ?2, coalesce(max(used), 0) + 1, ?3, ?4, ?5 FROM cache",
+            &q, err);
+    if (!rc) {
+        quern__db_bind_blob(d->db, q, 1, w->key.bytes, sizeof w->key.bytes);
+        quern__db_bind_int(d->db, q, 2, w->entry.dim);
+        quern__db_bind_int(d->db, q, 3, w->entry.created_ms);
+        quern__db_bind_int(d->db, q, 4, w->entry.ends_ms);
+        quern__db_bind_blob(d->db, q, 5, value, n);
+        rc = quern__db_run(d->db, q, err);
+    }
+    if (!rc &&
+        !(rc = quern__db_prepare(d->db, "UPDATE cache_size SET bytes = bytes + ?1", &q, err))) {
+        quern__db_bind_int(d->db, q, 1, (int64_t)n);
+        rc = quern__db_run(d->db, q, err);
+    }
+    quern__free(value);
+    return rc;
+}
+
+/* The one not used for longest, until the rest fits. */
+static int evict(quern__disk *d, uint64_t *gone, quern_error *err)
+{
+    int64_t bytes = 0;
+    int rc;
+    *gone = 0;
+    while ((rc = quern__db_int(d->db, "SELECT bytes FROM cache_size", &bytes, err)) == 1 &&
+           bytes > 0 && (uint64_t)bytes > d->capacity_bytes) {
+        rc = quern__db_exec(
+            d->db,
+            "UPDATE cache_size SET bytes = bytes - (SELECT length(value) FROM cache"
+            " ORDER BY used LIMIT 1);"
+            "DELETE FROM cache WHERE used = (SELECT used FROM cache ORDER BY used LIMIT 1)",
+            err);
+        if (rc)
+            return rc;
+        if (quern__db_changes(d->db) == 0)
+            break;
+        ++*gone;
+    }
+    return rc < 0 ? rc : QUERN_OK;
+}
+
+static int write_list(quern__disk *d, quern_error *err)
+{
+    uint64_t gone = 0;
+    if (!d->n_list && !d->n_used)
+        return QUERN_OK;
+    int rc = quern__db_begin(d->db, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < d->n_used && !rc; i++)
+        rc = run_key(d, "UPDATE cache SET used = (SELECT max(used) + 1 FROM cache) WHERE key = ?1",
+                     &d->used[i], err);
+    for (size_t i = 0; i < d->n_list && !rc; i++)
+        rc = write_entry(d, &d->list[i], err);
+    if (!rc)
+        rc = evict(d, &gone, err);
+    if (rc)
+        quern__db_rollback(d->db);
+    else
+        rc = quern__db_commit(d->db, err);
+    if (!rc)
+        d->evictions += gone;
+    return rc;
+}
+
+/* Under the mutex. What cannot be written is given up: it would be in the way of all that follows. */
+static int flush(quern__disk *d, quern_error *err)
+{
+    quern_error inner = {0};
+    int rc = write_list(d, &inner);
+    if (rc) {
+        failed(d, &inner);
+        if (err)
+            *err = inner;
+    }
+    forget_list(d);
+    return rc;
+}
+
+int quern__disk_flush(quern__disk *d, quern_error *err)
+{
+    quern__mutex_lock(d->mutex);
+    int rc = flush(d, err);
+    quern__mutex_unlock(d->mutex);
+    return rc;
+}
+
+void quern__disk_close(quern__disk *d)
+{
+    if (!d)
+        return;
+    if (d->db && d->list)
+        flush(d, NULL);
+    quern__db_close(d->db);
+    quern__mutex_free(d->mutex);
+    quern__free(d->list);
+    quern__free(d->used);
+    quern__free(d);
+}
+
+void quern__disk_put(quern__disk *d, const quern__entry *e)
+{
+    float *vector = quern__alloc_array(e->dim, sizeof *vector);
+    if (!vector)
+        return;
+    memcpy(vector, e->vector, (size_t)e->dim * sizeof *vector);
+    quern__mutex_lock(d->mutex);
+    if (!d->n_list)
+        d->since_ns = quern__now_ns();
+    waiting *w = &d->list[d->n_list++];
+    *w = (waiting){.key = *e->key, .entry = *e, .vector = vector};
+    w->entry.key = &w->key;
+    w->entry.vector = vector;
+    if (d->n_list == LONGEST_LIST ||
+        quern__now_ns() - d->since_ns > (uint64_t)OLDEST_LIST_S * 1000000000u)
+        flush(d, NULL);
+    quern__mutex_unlock(d->mutex);
+}
+
+/* ---- reading ---- */
+
+static const waiting *in_list(const quern__disk *d, const quern_cache_key *key)
+{
+    for (size_t i = d->n_list; i-- > 0;)
+        if (memcmp(d->list[i].key.bytes, key->bytes, sizeof key->bytes) == 0)
+            return &d->list[i];
+    return NULL;
+}
+
+static bool is_over(int64_t ends_ms, int64_t now_ms)
+{
+    return ends_ms && now_ms >= ends_ms;
+}
+
+/* 1 found. A value that is damaged or too old is as good as none; the next put replaces it. */
+static int read_row(quern__disk *d, quern__lookup *l, size_t at, quern__stmt *q, quern_error *err)
+{
+    quern__entry e;
+    int rc = quern__db_step(d->db, q, err);
+    if (rc != 1)
+        return rc;
+    quern_str value = quern__db_get_blob(q, 0);
+    quern__value_is is = quern__value_read(&l->keys[at], value, l->dim, l->out + at * l->dim, &e);
+    d->damaged += is == QUERN__VALUE_DAMAGED;
+    if (is != QUERN__VALUE_GOOD)
+        return 0;
+    if (is_over(e.ends_ms, l->now_ms)) {
+        d->expired++;
+        return 0;
+    }
+    l->tokens[at] = e.tokens;
+    l->created_ms[at] = e.created_ms;
+    l->ends_ms[at] = e.ends_ms;
+    return 1;
+}
+
+static int get_row(quern__disk *d, quern__lookup *l, size_t at, quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_prepare(d->db, "SELECT value FROM cache WHERE key = ?1", &q, err);
+    if (rc)
+        return rc;
+    quern__db_bind_blob(d->db, q, 1, l->keys[at].bytes, sizeof l->keys[at].bytes);
+    rc = read_row(d, l, at, q, err);
+    quern__db_finish(d->db, q);
+    if (rc == 1 && d->n_used < MOST_USED)
+        d->used[d->n_used++] = l->keys[at];
+    return rc;
+}
+
+static int get_one(quern__disk *d, quern__lookup *l, size_t at, quern_error *err)
+{
+    const waiting *w = in_list(d, &l->keys[at]);
+    if (!w)
+        return get_row(d, l, at, err);
+    if (w->entry.dim != l->dim || is_over(w->entry.ends_ms, l->now_ms))
+        return 0;
+    memcpy(l->out + at * l->dim, w->vector, (size_t)l->dim * sizeof(float));
+    l->tokens[at] = w->entry.tokens;
+    l->created_ms[at] = w->entry.created_ms;
+    l->ends_ms[at] = w->entry.ends_ms;
+    return 1;
+}
+
+size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark)
+{
+    size_t found = 0;
+    quern_error err = {0};
+    quern__mutex_lock(d->mutex);
+    bool reading = quern__db_read_begin(d->db);
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->found[i])
+            continue;
+        int rc = get_one(d, l, i, &err);
+        if (rc < 0)
+            failed(d, &err);
+        d->hits += rc == 1;
+        d->misses += rc != 1;
+        if (rc == 1) {
+            l->found[i] = mark;
+            found++;
+        }
+    }
+    quern__db_read_end(d->db, reading);
+    quern__mutex_unlock(d->mutex);
+    return found;
+}
+
+/* ---- looking after it ---- */
+
+bool quern__disk_has(quern__disk *d, const quern_cache_key *key, int64_t now_ms)
+{
+    quern__stmt *q;
+    quern_error err = {0};
+    bool there = false;
+    quern__mutex_lock(d->mutex);
+    const waiting *w = in_list(d, key);
+    if (w)
+        there = !is_over(w->entry.ends_ms, now_ms);
+    else if (quern__db_prepare(d->db, "SELECT ends_ms FROM cache WHERE key = ?1", &q, &err) == 0) {
+        quern__db_bind_blob(d->db, q, 1, key->bytes, sizeof key->bytes);
+        there = quern__db_step(d->db, q, &err) == 1 && !is_over(quern__db_get_int(q, 0), now_ms);
+        quern__db_finish(d->db, q);
+    }
+    if (err.status)
+        failed(d, &err);
+    quern__mutex_unlock(d->mutex);
+    return there;
+}
+
+bool quern__disk_remove(quern__disk *d, const quern_cache_key *key)
+{
+    quern_error err = {0};
+    bool there = quern__disk_has(d, key, 0);
+    quern__mutex_lock(d->mutex);
+    flush(d, NULL);
+    int rc = quern__db_begin(d->db, &err);
+    if (!rc && (rc = remove_row(d, key, &err)) != QUERN_OK)
+        quern__db_rollback(d->db);
+    else if (!rc)
+        rc = quern__db_commit(d->db, &err);
+    if (rc)
+        failed(d, &err);
+    quern__mutex_unlock(d->mutex);
+    return there && !rc;
+}
+
+static int change(quern__disk *d, const char *sql, int64_t now_ms, uint64_t *changed,
+                  quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_begin(d->db, err);
+    if (rc)
+        return rc;
+    rc = quern__db_prepare(d->db, sql, &q, err);
+    if (!rc) {
+        if (now_ms)
+            quern__db_bind_int(d->db, q, 1, now_ms);
+        rc = quern__db_run(d->db, q, err);
+    }
+    *changed = rc ? 0 : (uint64_t)quern__db_changes(d->db);
+    if (!rc)
+        rc = quern__db_exec(
+            d->db,
+            "UPDATE cache_size SET bytes = (SELECT coalesce(sum(length(value)), 0) FROM cache)",
+            err);
+    if (!rc)
+        return quern__db_commit(d->db, err);
+    quern__db_rollback(d->db);
+    return rc;
+}
+
+uint64_t quern__disk_expire(quern__disk *d, int64_t now_ms)
+{
+    quern_error err = {0};
+    uint64_t gone = 0;
+    quern__mutex_lock(d->mutex);
+    flush(d, NULL);
+    if (change(d, "DELETE FROM cache WHERE ends_ms <> 0 AND ends_ms <= ?1", now_ms, &gone, &err))
+        failed(d, &err);
+    d->expired += gone;
+    quern__mutex_unlock(d->mutex);
+    return gone;
+}
+
+int quern__disk_clear(quern__disk *d, quern_error *err)
+{
+    uint64_t gone;
+    quern__mutex_lock(d->mutex);
+    forget_list(d);
+    int rc = change(d, "DELETE FROM cache", 0, &gone, err);
+    quern__mutex_unlock(d->mutex);
+    return rc;
+}
+
+void quern__disk_stats(quern__disk *d, quern_cache_stats *out)
+{
+    int64_t n = 0, bytes = 0;
+    memset(out, 0, sizeof *out);
+    quern__mutex_lock(d->mutex);
+    flush(d, NULL);
+    quern__db_int(d->db, "SELECT count(*) FROM cache", &n, NULL);
+    quern__db_int(d->db, "SELECT bytes FROM cache_size", &bytes, NULL);
+    out->there = 1;
+    out->entries = (uint64_t)n;
+    out->bytes = (uint64_t)bytes;
+    out->capacity_bytes = d->capacity_bytes;
+    out->hits = d->hits;
+    out->misses = d->misses;
+    out->evictions = d->evictions;
+    out->expired = d->expired;
+    out->damaged = d->damaged;
+    out->failures = d->failures;
+    quern__mutex_unlock(d->mutex);
+}
+
+int quern__disk_each(quern__disk *d,
+                     int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
+                               void *ud),
+                     void *ud, quern_error *err)
+{
+    quern__stmt *q;
+    quern__mutex_lock(d->mutex);
+    flush(d, NULL);
+    int rc = quern__db_prepare(d->db, "SELECT key, dim, created_ms FROM cache ORDER BY used DESC",
+                               &q, err);
+    int step = 0;
+    while (!rc && (step = quern__db_step(d->db, q, err)) == 1) {
+        quern_cache_key key;
+        quern_str bytes = quern__db_get_blob(q, 0);
+        if (bytes.len != sizeof key.bytes)
+            continue;
+        memcpy(key.bytes, bytes.ptr, sizeof key.bytes);
+        rc = fn(&key, (uint32_t)quern__db_get_int(q, 1), quern__db_get_int(q, 2), ud);
+    }
+    if (rc != QUERN_OK || step < 0)
+        rc = rc ? rc : step;
+    quern__db_finish(d->db, q);
+    quern__mutex_unlock(d->mutex);
+    return rc;
+}
