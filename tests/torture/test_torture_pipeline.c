@@ -1,9 +1,10 @@
 /*
- * test_torture_pipeline.c — every allocation of add, fill, search, status and verify fails in turn: ENOMEM, nothing
+ * test_torture_pipeline.c — every allocation of add, fill, search, status, verify, export and import fails in turn: ENOMEM, nothing
  * lost, and afterwards the store is as good as new.
  */
 #include "torture/torture.h"
 
+#include "quern/carry.h"
 #include "unit/pipeline/fill_world.h"
 
 static long stride(long short_form)
@@ -75,6 +76,60 @@ static int search_body(void *ud, quern_error *err)
     return rc;
 }
 
+static int export_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    char out[200];
+    snprintf(out, sizeof out, "%s/out", w->dir);
+    quern_export_options o;
+    QUERN_INIT(&o);
+    o.source = "items";
+    o.force = 1;
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_export(s, out, &o, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+/* Into a store whose stamps are asked for again each time, so that there is something to save. */
+static int import_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    char out[200];
+    snprintf(out, sizeof out, "%s/out", w->dir);
+    sql(w, "UPDATE quern_stamps SET redo = 1");
+    quern_import_options o;
+    QUERN_INIT(&o);
+    o.seed = 7;
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_import(s, w->e, out, &o, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+static void carrying(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    sql(w, "INSERT INTO items (id) VALUES (9)");
+    assert_int_equal(fill_body(w, &w->err), QUERN_OK);
+    char *whole = state_of(w);
+    assert_true(torture_run_strided(export_body, w, stride(3)) > 50);
+    assert_int_equal(export_body(w, &w->err), QUERN_OK);
+    assert_true(torture_run_strided(import_body, w, stride(5)) > 50);
+    assert_int_equal(import_body(w, &w->err), QUERN_OK);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE redo"), 0);
+    char *after = state_of(w);
+    assert_string_equal(whole, after);
+    free(whole);
+    free(after);
+}
+
 static void adding(void **state)
 {
     world *w = *state;
@@ -125,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(adding, set_up, tear_down),
         cmocka_unit_test_setup_teardown(filling_and_searching, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(carrying, set_up, tear_down),
     };
     torture_install();
     return cmocka_run_group_tests(tests, NULL, NULL);
