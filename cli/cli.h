@@ -64,6 +64,9 @@ int cmd_shard_status(cli *c, quern_error *err);
 int cmd_forget(cli *c, quern_error *err);
 int cmd_export(cli *c, quern_error *err);
 int cmd_import(cli *c, quern_error *err);
+int cmd_vector_get(cli *c, quern_error *err);
+int cmd_vector_put(cli *c, quern_error *err);
+int cmd_vector_delete(cli *c, quern_error *err);
 int cmd_verify(cli *c, quern_error *err);
 /* cmd_runs.c; source NULL: all; limit 0: 10; of days 0: 30 */
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err);

@@ -50,19 +50,6 @@ static enum format chosen_format(const cli *c)
 
 /* ---- writing ---- */
 
-static void write_base64(const unsigned char *p, size_t n)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < n; i += 3) {
-        unsigned left = (unsigned)(n - i), v = (unsigned)p[i] << 16;
-        v |= left > 1 ? (unsigned)p[i + 1] << 8 : 0;
-        v |= left > 2 ? p[i + 2] : 0;
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
-                        left > 2 ? digits[v & 63] : '='};
-        out_bytes(four, 4);
-    }
-}
-
 static void write_object(const work *w, size_t i)
 {
     const float *v = w->vectors + i * w->dim;
@@ -74,7 +61,7 @@ static void write_object(const work *w, size_t i)
     if (w->format == FORMAT_BASE64) {
         quern_vector_to_blob(v, w->dim, w->row);
         put_raw("\"", 1);
-        write_base64(w->row, (size_t)w->dim * 4);
+        out_base64(w->row, (size_t)w->dim * 4);
         out_text("\"");
     } else {
         put_array();
@@ -101,20 +88,6 @@ static int write_row(work *w, size_t i, quern_error *err)
     else if (fwrite(w->row, 4, w->dim, w->aside) != w->dim)
         return fail(err, QUERN_EIO, "temporary file: cannot write");
     return QUERN_OK;
-}
-
-static void write_npy_header(uint32_t dim, uint64_t rows)
-{
-    char text[128];
-    int n = snprintf(text, sizeof text,
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %u), }",
-                     (unsigned long long)rows, dim);
-    unsigned char header[128]; /* a multiple of 64, as the format asks */
-    memset(header, ' ', sizeof header);
-    memcpy(header, "\x93NUMPY\x01\x00\x76\x00", 10); /* version 1.0; 118 bytes follow */
-    memcpy(header + 10, text, (size_t)n);
-    header[127] = '\n';
-    out_bytes(header, sizeof header);
 }
 
 static int write_batch(work *w, size_t n, quern_error *err)
@@ -215,7 +188,7 @@ static int copy_aside(work *w, quern_error *err)
     char block[1 << 14];
     size_t n;
     rewind(w->aside);
-    write_npy_header(w->dim, w->done);
+    out_npy_header("<f4", w->done, w->dim);
     while ((n = fread(block, 1, sizeof block, w->aside)) > 0)
         out_bytes(block, n);
     return ferror(w->aside) ? fail(err, QUERN_EIO, "temporary file: cannot read") : QUERN_OK;

@@ -429,7 +429,8 @@ void help_bash(void)
              "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W \"");
     bash_words(NULL);
     out_text(" --help --version\" -- \"$word\"))\n        return\n    fi\n");
-    static const char *const families[] = {"model", "source", "generation", "cache", "shard"};
+    static const char *const families[] = {"model",  "source", "generation",
+                                           "vector", "cache",  "shard"};
     out_text("    case $command in\n");
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         out_printf("        %s)\n            if [ \"$COMP_CWORD\" -eq 2 ]; then\n"

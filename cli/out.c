@@ -70,6 +70,33 @@ int out_finish(quern_error *err)
     return QUERN_EIO;
 }
 
+void out_base64(const unsigned char *p, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        unsigned left = (unsigned)(n - i), v = (unsigned)p[i] << 16;
+        v |= left > 1 ? (unsigned)p[i + 1] << 8 : 0;
+        v |= left > 2 ? p[i + 2] : 0;
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
+                        left > 2 ? digits[v & 63] : '='};
+        out_bytes(four, 4);
+    }
+}
+
+void out_npy_header(const char *element, uint64_t rows, uint32_t dim)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (%llu, %u), }", element,
+                     (unsigned long long)rows, dim);
+    unsigned char header[128]; /* a multiple of 64, as the format asks */
+    memset(header, ' ', sizeof header);
+    memcpy(header, "\x93NUMPY\x01\x00\x76\x00", 10); /* version 1.0; 118 bytes follow */
+    memcpy(header + 10, text, (size_t)n);
+    header[127] = '\n';
+    out_bytes(header, sizeof header);
+}
+
 /* ---- JSON ---- */
 
 static struct {
@@ -203,6 +230,10 @@ void put_signed(int64_t v)
 void put_real(double v)
 {
     char text[40] = "null";
+    if (v == 0 && signbit(v)) { /* "-0" is an integer to many a reader, and then without its sign */
+        put_raw("-0.0", 4);
+        return;
+    }
     for (int digits = 6; isfinite(v) && digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, v);
         if (strtod(text, NULL) == v)
@@ -214,6 +245,10 @@ void put_real(double v)
 void put_float(float v)
 {
     char text[40] = "null";
+    if (v == 0 && signbit(v)) { /* "-0" is an integer to many a reader, and then without its sign */
+        put_raw("-0.0", 4);
+        return;
+    }
     for (int digits = 6; isfinite(v) && digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)v);
         if (strtof(text, NULL) == v)

@@ -13,6 +13,9 @@
 void out_bytes(const void *data, size_t n);
 void out_text(const char *text);
 void out_printf(const char *fmt, ...) QUERN_PRINTF(1, 2);
+void out_base64(const unsigned char *p, size_t n);
+/* Of numpy's format 1.0; element: "<f2" or "<f4". */
+void out_npy_header(const char *element, uint64_t rows, uint32_t dim);
 void out_flush(void);
 int out_broken(void); /* 1: nothing that is written arrives any more */
 /* Flushes. QUERN_OK, or EIO; a reader that has gone away is no error, it had what it wanted. */

@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import generation requeue migrate search similar status verify cache shard bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import vector generation requeue migrate search similar status verify cache shard bench doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -24,6 +24,12 @@ _quern()
         generation)
             if [ "$COMP_CWORD" -eq 2 ]; then
                 COMPREPLY=($(compgen -W "list build activate retire purge sql" -- "$word"))
+                return
+            fi
+            command="$command ${COMP_WORDS[2]}" ;;
+        vector)
+            if [ "$COMP_CWORD" -eq 2 ]; then
+                COMPREPLY=($(compgen -W "get put delete" -- "$word"))
                 return
             fi
             command="$command ${COMP_WORDS[2]}" ;;
@@ -87,6 +93,9 @@ _quern()
         "forget") flags="--db --store --schema --direct-url --source --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "export") flags="--db --store --schema --direct-url --source --force --generation --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "import") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --index --dry-run --wait --max-chunks --overlap --headings --vector-type --sample --all --seed --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "vector get") flags="--db --store --schema --direct-url --source --format --generation --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "vector put") flags="--db --store --schema --direct-url --source --format --fingerprint --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "vector delete") flags="--db --store --schema --direct-url --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation list") flags="--db --store --schema --direct-url --source --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation build") flags="--db --store --schema --direct-url --source --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-ttl --threads --where --limit --index --dry-run --allow-empty --wait --max-chunks --overlap --headings --vector-type --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "generation activate") flags="--db --store --schema --direct-url --source --force --report --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

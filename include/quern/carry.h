@@ -1,6 +1,7 @@
 /*
  * quern/carry.h — vectors out of a store and into one: a folder with what they are and where they come from, which another
- * store of either kind takes in once it has seen that they are right. docs/export.md has the format.
+ * store of either kind takes in once it has seen that they are right (docs/export.md has the format); and the
+ * vectors of a single document by hand.
  */
 #ifndef QUERN_CARRY_H
 #define QUERN_CARRY_H
@@ -89,6 +90,55 @@ typedef struct quern_import_report {
 QUERN_API int quern_import(quern_store *s, quern_embedder *e, const char *dir,
                            const quern_import_options *opt, quern_import_report *report,
                            quern_error *err);
+
+/* ---- one document's vectors ---- */
+typedef struct quern_stored quern_stored;
+typedef struct quern_stored_info {
+    const char *source, *key; /* key: JSON, as hits show it */
+    const char *model, *fingerprint, *vector_type;
+    const char *outcome; /* ok, empty, failed, none (not embedded yet) */
+    const char *reason, *revision;
+    int64_t generation, created_ms, updated_ms;
+    uint32_t dimensions;
+    int current; /* 1: the row still is what was embedded */
+} quern_stored_info;
+typedef struct quern_stored_chunk {
+    uint32_t index, page; /* page 0: unknown */
+    uint64_t start, end, char_start, char_end;
+    const char *heading;  /* "" none */
+    const float *vector;  /* dimensions of them */
+    const void *elements; /* the same as stored, little-endian */
+} quern_stored_chunk;
+
+/* key: as quern_enqueue takes it. generation 0: the active one (the building one, where there is none yet). ENOTFOUND: no
+ * such source or generation, or no row with that key. */
+QUERN_API int quern_stored_open(quern_stored **out, quern_store *s, const char *source,
+                                quern_str key, int64_t generation, quern_error *err);
+QUERN_API const quern_stored_info *quern_stored_about(const quern_stored *v);
+QUERN_API size_t quern_stored_count(const quern_stored *v);
+QUERN_API const quern_stored_chunk *quern_stored_at(const quern_stored *v, size_t i);
+QUERN_API void quern_stored_free(quern_stored *v);
+
+typedef struct quern_stored_vector {
+    const float *vector; /* of unit length */
+    size_t dimensions;
+    uint64_t start, end; /* bytes of the document's text; both 0 in a single one: all of it */
+    uint32_t page;
+    const char *heading; /* NULL: none */
+} quern_stored_vector;
+/*
+ * Replaces the vectors of a document, one per chunk in order, and stamps it with the revision that its row has now: made
+ * elsewhere, by whoever vouches that they are what `fingerprint` says. Into the active generation (the
+ * building one, where there is none). EMISMATCH: that has another fingerprint (both are named), or the row changes meanwhile.
+ * EINVAL: wrong dimension, not finite, not of unit length, a chunk out of the text. ENOTFOUND: no such row.
+ */
+QUERN_API int quern_stored_put(quern_store *s, const char *source, quern_str key,
+                               const char *fingerprint, const quern_stored_vector *vectors,
+                               size_t n, quern_error *err);
+/* Removes vectors and stamp of a document from the active and the building generation: it is pending again. *removed: in
+ * how many it was. ENOTFOUND: neither a row nor a stamp has that key. */
+QUERN_API int quern_stored_delete(quern_store *s, const char *source, quern_str key,
+                                  uint64_t *removed, quern_error *err);
 
 #ifdef __cplusplus
 }

@@ -15,7 +15,8 @@
 #include "base/compiler.h"
 
 #define STORES                                                                                     \
-    "add source fill work enqueue forget export import generation requeue migrate search similar " \
+    "add source fill work enqueue forget export import vector generation requeue migrate search "  \
+    "similar "                                                                                     \
     "status verify shard "                                                                         \
     "bench doctor"
 #define MODELS                                                                                     \
@@ -47,13 +48,14 @@ static const quern_option options[] = {
      "Switch the database of --db to write-ahead logging; without it the journal mode stays as it "
      "is."},
     {"source", "QUERN_SOURCE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0,
-     "add fill work enqueue forget export import generation-list generation-build "
+     "add fill work enqueue forget export import vector generation-list generation-build "
      "generation-activate generation-purge requeue "
      "search "
      "similar status verify bench",
      1,
      "The source to use; add: the one documents go into (default: documents); elsewhere may be "
-     "repeated (default: all, but for generation, requeue, forget and export); import: the one "
+     "repeated (default: all, but for generation, requeue, forget, export and vector); import: the "
+     "one "
      "that the vectors are for (default: as it was called); similar: the first one named holds "
      "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
@@ -67,9 +69,10 @@ static const quern_option options[] = {
 
     /* ---- embed, similarity, tokenize, chunk ---- */
     {"format", "QUERN_FORMAT", QUERN_OPTION_CHOICE, "FORMAT", NULL,
-     "jsonl|json|npy|f32|base64|auto|text|csv", 0, 0, "embed add", 0,
+     "jsonl|json|npy|f32|base64|auto|text|csv", 0, 0, "embed add vector-get vector-put", 0,
      "embed: how vectors are written (default: jsonl; f32 is raw little-endian rows, base64 the "
-     "same inside JSON Lines); add: what the inputs are (default: auto, by file name)."},
+     "same inside JSON Lines); vector get, put: json (default), base64 of little-endian f32; add: "
+     "what the inputs are (default: auto, by file name)."},
     {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed tokenize chunk", 0,
      "Standard input holds one JSON object a line; its \"text\" is used, its other fields pass "
      "through to the result."},
@@ -296,8 +299,11 @@ static const quern_option options[] = {
      0,
      "Switch only when this report of an evaluation is about the generation and its thresholds are "
      "reached."},
-    {"generation", "QUERN_GENERATION", QUERN_OPTION_COUNT, "ID", NULL, NULL, 1, COUNT_MAX, "export",
-     0, "That generation, and not the active one."},
+    {"generation", "QUERN_GENERATION", QUERN_OPTION_COUNT, "ID", NULL, NULL, 1, COUNT_MAX,
+     "export vector-get", 0, "That generation, and not the active one."},
+    {"fingerprint", "QUERN_FINGERPRINT", QUERN_OPTION_TEXT, "SHA256", NULL, NULL, 0, 0,
+     "vector-put", 0,
+     "What the vectors were made with; it has to be the generation's (all 64 digits)."},
     {"force-active", "QUERN_FORCE_ACTIVE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "generation-retire", 0, "Retire the generation that serves searches, too."},
     {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
@@ -377,8 +383,7 @@ static const quern_option options[] = {
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "embed similarity tokenize chunk model cache add source fill work enqueue forget export "
-     "import "
-     "generation requeue migrate search similar status verify shard bench doctor",
+     "import vector generation requeue migrate search similar status verify shard bench doctor",
      0,
      "Write results as JSON: one document, or one object a line where results stream; a failure is "
      "{\"error\":{\"code\":…,\"message\":…}} on standard error."},
@@ -488,6 +493,18 @@ static const quern_command commands[] = {
      "is written; takes in what the rows still say, and leaves the rest to fill. Can be cut off "
      "and run again.",
      "quern import books-vectors"},
+    {"vector get", "KEY", "Show the stored vectors of a document.",
+     "All chunks with their places in the text, the model, the fingerprint, when they were made, "
+     "and whether the row still is what was embedded. KEY is as hits show it.",
+     "quern vector get 42 --source books"},
+    {"vector put", "KEY", "Store vectors of a document that were made elsewhere.",
+     "From standard input: what vector get writes, or one vector [0.1,…] (or its base64) for the "
+     "whole text. Dimension, length and places are checked; that they are what the fingerprint "
+     "says is for who puts them. The document is current then, as its row is now.",
+     "quern vector put 42 --source books --fingerprint $F <vector.json"},
+    {"vector delete", "KEY", "Remove the stored vectors of a document.",
+     "From the active and the building generation; the next fill embeds it again.",
+     "quern vector delete 42 --source books"},
     {"generation list", "", "List generations: what each source is, was or will be embedded with.",
      "done and total are counted by looking at every row.", "quern generation list --json"},
     {"generation build", "", "Build another generation of a source beside the one that serves.",
@@ -580,6 +597,8 @@ static const struct {
 } narrowed[] = {
     {"format", "embed", "jsonl|json|npy|f32|base64"},
     {"format", "add", "auto|text|jsonl|csv"},
+    {"format", "vector get", "json|base64|npy"},
+    {"format", "vector put", "json|base64"},
 };
 
 const quern_option *quern_option_at(size_t i)

@@ -7,6 +7,7 @@
  *   carry_read.c      a folder -> documents, everything about them checked that can be without a model
  *   carry_import.c    documents -> a generation, by way of fill's own saving
  *   carry_sample.c    some of them embedded again
+ *   stored.c          the vectors of one document
  */
 #ifndef QUERN_PIPELINE_CARRY_H
 #define QUERN_PIPELINE_CARRY_H

@@ -300,11 +300,14 @@ static int look_through(quern__carry_import *im, const char *dir, quern_error *e
     if (rc == QUERN_OK && p->sampled == p->equal && seen.compared < sample_of(im->opt, seen.wanted))
         rc = look_once(im, dir, true, seen.wanted, &seen, err);
     if (rc == QUERN_OK && p->sampled != p->equal)
-        rc = quern__fail(err, QUERN_EMISMATCH, (int64_t)(p->sampled - p->equal),
-                         "%s: %" PRIu64 " of %" PRIu64
-                         " documents came out otherwise when they were embedded again (seed "
-                         "%" PRIu64 "); the first: %s; nothing was written",
-                         dir, p->sampled - p->equal, p->sampled, p->seed, p->first_difference);
+        rc = quern__code(
+            err,
+            quern__fail(err, QUERN_EMISMATCH, (int64_t)(p->sampled - p->equal),
+                        "%s: %" PRIu64 " of %" PRIu64
+                        " documents came out otherwise when they were embedded again (seed "
+                        "%" PRIu64 "); the first: %s; nothing was written",
+                        dir, p->sampled - p->equal, p->sampled, p->seed, p->first_difference),
+            "sample_mismatch");
     return rc;
 }
 
@@ -319,11 +322,14 @@ static int check_fingerprint(quern__carry_import *im, quern_embedder *e, const c
     int rc = quern__recipe_fingerprint(im->recipe, e, &im->settings, &now, hash, err);
     if (rc == QUERN_OK && strcmp(hash, im->p.fingerprint) != 0) {
         quern__fingerprint_difference(im->p.recipe, now, what, sizeof what);
-        rc = quern__fail(err, QUERN_EMISMATCH, 0,
-                         "%s was made by %s under fingerprint %.12s, a fill of source %s would be "
-                         "by %s under %.12s: %s differs; nothing was written",
-                         dir, im->p.model, im->p.fingerprint, im->recipe->spec.name,
-                         quern_embedder_name(e), hash, what);
+        rc = quern__code(
+            err,
+            quern__fail(err, QUERN_EMISMATCH, 0,
+                        "%s was made by %s under fingerprint %.12s, a fill of source %s would be "
+                        "by %s under %.12s: %s differs; nothing was written",
+                        dir, im->p.model, im->p.fingerprint, im->recipe->spec.name,
+                        quern_embedder_name(e), hash, what),
+            "fingerprint_mismatch");
     } else if (rc == QUERN_OK && im->p.dimensions != quern_embedder_dimensions(e)) {
         rc = quern__fail(err, QUERN_EMISMATCH, im->p.dimensions,
                          "%s holds vectors of %u dimensions, %s makes %u under the same "

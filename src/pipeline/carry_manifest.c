@@ -53,11 +53,12 @@ static json_t *declaration(const quern_source_spec *spec)
 {
     const struct {
         const char *key, *value;
-    } fields[] = {{"name", spec->name},       {"table", spec->table},
-                  {"query", spec->query},     {"keys", spec->keys},
-                  {"text", spec->text},       {"revision", spec->revision},
-                  {"where", spec->where},     {"meta", spec->meta},
-                  {"prepare", spec->prepare}, {"text_search", spec->text_search}};
+    } fields[] = {{"name", spec->name},           {"table", spec->table},
+                  {"query", spec->query},         {"keys", spec->keys},
+                  {"text", spec->text},           {"revision", spec->revision},
+                  {"where", spec->where},         {"meta", spec->meta},
+                  {"prepare", spec->prepare},     {"text_search", spec->text_search},
+                  {"keep_text", spec->keep_text}, {"stamp_columns", spec->stamp_columns}};
     json_t *o = json_object();
     int bad = 0;
     for (size_t i = 0; i < QUERN__COUNT(fields); i++)
@@ -176,10 +177,11 @@ static int take_recipe(const json_t *root, const char *name, quern__provenance *
     quern__buf b;
     quern__buf_init(&b, QUERN__CARRY_MANIFEST);
     int rc = take_hash(root, "fingerprint", name, p->fingerprint, err);
-    if (rc == QUERN_OK &&
-        (!json_is_object(recipe) ||
-         json_dump_callback(recipe, append_json, &b, JSON_COMPACT | JSON_SORT_KEYS)))
+    if (rc == QUERN_OK && !json_is_object(recipe))
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: recipe is not an object", name);
+    if (rc == QUERN_OK &&
+        json_dump_callback(recipe, append_json, &b, JSON_COMPACT | JSON_SORT_KEYS) && !b.failed)
+        rc = quern__fail_memory(err, b.len);
     if (rc == QUERN_OK)
         rc = quern__buf_ok(&b, "a recipe", err);
     if (rc == QUERN_OK)

@@ -480,11 +480,14 @@ static int check_end(carry_reader *r, size_t which, quern_error *err)
         return rc;
     quern__hex32(digest, hash);
     if (in->bytes != r->p->files[which].bytes || strcmp(hash, r->p->files[which].sha256) != 0)
-        return quern__fail(err, QUERN_EMISMATCH, (int64_t)in->bytes,
-                           "%s: %" PRIu64 " bytes with SHA-256 %.12s; the manifest says %" PRIu64
-                           " with %.12s: the file is damaged or another",
-                           in->path, in->bytes, hash, r->p->files[which].bytes,
-                           r->p->files[which].sha256);
+        return quern__code(err,
+                           quern__fail(err, QUERN_EMISMATCH, (int64_t)in->bytes,
+                                       "%s: %" PRIu64
+                                       " bytes with SHA-256 %.12s; the manifest says %" PRIu64
+                                       " with %.12s: the file is damaged or another",
+                                       in->path, in->bytes, hash, r->p->files[which].bytes,
+                                       r->p->files[which].sha256),
+                           "checksum_mismatch");
     return QUERN_OK;
 }
 

@@ -239,6 +239,17 @@ class Refused(Carry):
         self.check("", "empty.jsonl", lambda d: d + d, True)
         self.check("more bytes", "vectors.npy", lambda d: d + b"x", True)
 
+    def test_words_for_programs(self):
+        def code(*args):
+            answer = self.quern("import", "--db", self.target, *args, "--json")
+            return answer.code, json.loads(answer.message.splitlines()[-1])["error"]["code"]
+        self.assertEqual(code(self.out, "--max-chunks", "3"), (1, "fingerprint_mismatch"))
+        out = self.copy()
+        edit(out, "vectors.npy", lambda d: d[:128] + bytes([d[128] ^ 1]) + d[129:])
+        self.assertEqual(code(out), (1, "checksum_mismatch"))
+        remake(out)
+        self.assertEqual(code(out, "--all"), (1, "sample_mismatch"))
+
     def test_blank_that_is_not(self):
         """A document with a text that the export says is blank."""
         out = self.copy()
@@ -402,6 +413,141 @@ class Rows(Carry):
         self.refused(4, "no generation 99", "export", "--db", db, "--source", "books", "--generation", "99", "x")
         self.ok("source", "set", "books", "--db", db, "--text", "{title}")
         self.refused(1, "template differs", "export", "--db", db, "--source", "books", os.path.join(self.cwd, "third"))
+
+
+class Vectors(Carry):
+    """vector get, put and delete."""
+
+    def both(self, test):
+        for kind in ("sqlite",) if WITHOUT_POSTGRES else ("sqlite", "pgvector", "bytea"):
+            with self.subTest(kind):
+                test(self.filled(kind))
+
+    def get(self, db, key, *more, **how):
+        return self.ok("vector", "get", key, "--db", db, "--source", "books", *more, **how)
+
+    def put(self, db, key, fingerprint, text, *more):
+        return ("vector", "put", key, "--db", db, "--source", "books", "--fingerprint", fingerprint, *more), text
+
+    def test_what_is_read_can_be_put(self):
+        def test(db):
+            before = self.get(db, 4).json
+            self.assertEqual((before["key"], before["outcome"], before["current"], before["vector_type"]), (4, "ok", True, "f16"))
+            self.assertRegex(before["created_at"], r"^20\d\d-\d\d-\d\dT[0-9:.]+Z$")
+            hits = self.hits(db)
+            self.assertEqual(self.ok("vector", "delete", 4, "--db", db, "--source", "books", "--json").json, {"removed": 1})
+            gone = self.get(db, 4).json
+            self.assertEqual((gone["outcome"], gone["chunks"], gone["current"], gone["updated_at"]), ("none", [], False, None))
+            self.assertEqual(self.status(db)["pending"], 1)
+            self.assertNotIn(4, {hit["key"] for hit in self.hits(db)[0]})
+            args, text = self.put(db, 4, before["fingerprint"], json.dumps(before))
+            self.assertEqual(self.ok(*args, "--json", stdin=text).json, {"stored": len(before["chunks"])})
+            after = self.get(db, 4).json
+            for name in ("created_at", "updated_at"):
+                after[name] = before[name]
+            self.assertEqual(after, before)
+            self.assertEqual((self.status(db)["pending"], self.hits(db)), (0, hits))
+            self.assertEqual(self.ok("verify", "--db", db, "--all", "--json").json["different"], 0)
+            self.ok("vector", "delete", 4, "--db", db, "--source", "books")
+            self.assertEqual(self.ok("fill", "--db", db, "--json").json["processed"], 1)
+            self.assertEqual(self.hits(db), hits)
+        self.both(test)
+
+    def test_formats(self):
+        import base64
+        import io
+        import numpy
+        db = self.filled()
+        shown = self.get(db, 3).json
+        raw = self.get(db, 3, "--format", "base64").out
+        rows = [numpy.frombuffer(base64.b64decode(line), "<f4") for line in raw.split()]
+        array = numpy.load(io.BytesIO(self.get(db, 3, "--format", "npy").out))
+        self.assertEqual(array.dtype, numpy.dtype("<f2"))
+        self.assertEqual([r.tolist() for r in rows], array.astype("f4").tolist())
+        numpy.testing.assert_array_equal(numpy.array([c["vector"] for c in shown["chunks"]], "f4").view("u4"), array.astype("f4").view("u4"))
+        for text, more in ((raw.split()[0], ("--format", "base64")), (json.dumps(shown["chunks"][0]["vector"]), ())):
+            args, text = self.put(db, 12, shown["fingerprint"], text, *more)  # one vector for the whole text
+            self.ok(*args, stdin=text)
+            (chunk,) = self.get(db, 12).json["chunks"]
+            self.assertEqual((chunk["start"], chunk["end"], chunk["characters"]), (0, 6, [0, 6]))
+            self.assertEqual(chunk["vector"], shown["chunks"][0]["vector"])
+
+    def test_what_a_save_brings_along(self):
+        """Words, texts that are kept and stamp columns, as after a fill."""
+        def test(db):
+            self.sql(db, "alter table books add column made_at text; alter table books add column made_by text;")
+            self.ok("source", "set", "books", "--db", db, "--keep-text", "yes", "--stamp-columns", "generated_at=made_at,model=made_by")
+            self.ok("fill", "--db", db)
+            out, _ = self.exported(db, "along-%d" % self.made)
+            shown = self.get(db, 3).json
+            self.ok("vector", "delete", 3, "--db", db, "--source", "books")
+            self.sql(db, "update books set made_at = null, made_by = null where id = 3;")
+            args, text = self.put(db, 3, shown["fingerprint"], json.dumps(shown))
+            self.ok(*args, stdin=text)
+            columns = lambda: self.sql(db, "select made_by from books where id = 3")
+            self.assertEqual(columns(), [(shown["model"],)])
+            self.assertEqual(self.ok("fill", "--db", db, "--json").json["processed"], 0)
+            self.ok("vector", "delete", 3, "--db", db, "--source", "books")
+            self.sql(db, "update books set made_at = null, made_by = null where id = 3;")
+            self.assertEqual(self.ok("import", "--db", db, out, "--json").json["imported"], 1)
+            self.assertEqual(columns(), [(shown["model"],)])
+            self.assertEqual(self.status(db)["pending"], 0)
+            self.assertIn(3, {hit["key"] for hit in self.ok("search", "--db", db, "--mode", "text", "3", "--json").json["hits"]})
+        self.both(test)
+
+    def test_refused(self):
+        def test(db):
+            shown = self.get(db, 3).json
+            good, fingerprint = shown["chunks"][0]["vector"], shown["fingerprint"]
+            nine = [dict(c) for c in shown["chunks"]]
+            for text, saying, code in (
+                    ("", "not JSON", 1), ("[]", "0 dimensions", 2), ("{}", "neither", 1), ("[[", "not JSON", 1), ("[" * 99, "too deep", 1),
+                    (json.dumps(good[:-1]), "79 dimensions", 2), (json.dumps(good + [0]), "81 dimensions", 2),
+                    (json.dumps([0] * 80), "unit length", 2), (json.dumps([2 * x for x in good]), "unit length", 2),
+                    (json.dumps([1e300] * 80), "is 1e+300", 2), (json.dumps(["x"] * 80), "no number", 1), ("[NaN]", "not JSON", 1),
+                    ('{"chunks": [{"start": 0, "end": 10000, "vector": %s}]}' % good, "no piece of its text", 2),
+                    ('{"chunks": [{"start": 3, "end": 3, "vector": %s}]}' % good, "no piece of its text", 2),
+                    ('{"chunks": [{"start": -1, "end": 3, "vector": %s}]}' % good, "no whole number", 1),
+                    ('{"chunks": [{"start": 0.5, "end": 3, "vector": %s}]}' % good, "no whole number", 1),
+                    ('{"chunks": [%s, %s]}' % (('{"vector": %s}' % good,) * 2), "no piece of its text", 2),
+                    ('{"chunks": [1]}', "a chunk is", 1), (json.dumps({"chunks": nine * 100}), "at most 64", 2)):
+                args, text = self.put(db, 3, fingerprint, text)
+                self.refused(code, saying, *args, stdin=text)
+            for text in ("x", "AAAA", "A" * 427 + "!", "====", "A" * 424 + "=A=="):
+                args, text = self.put(db, 3, fingerprint, text, "--format", "base64")
+                self.refused(1 if text != "A" * 428 else 2, "standard input", *args, stdin=text)
+            for other in ("0" * 64, fingerprint[:-1], "x"):
+                args, text = self.put(db, 3, other, json.dumps(shown))
+                self.assertIn(fingerprint, self.refused(1, other, *args, stdin=text).message)
+            self.refused(2, "--fingerprint", "vector", "put", "3", "--db", db, "--source", "books", stdin=json.dumps(shown))
+            args, text = self.put(db, 99, fingerprint, json.dumps(shown))
+            self.refused(4, "no document with the key 99", *args, stdin=text)
+            for command in ("get", "delete"):
+                self.refused(4, "no document with the key 99", "vector", command, "99", "--db", db, "--source", "books")
+                self.refused(4, "no source other", "vector", command, "3", "--db", db, "--source", "other")
+                self.refused(2, "which source", "vector", command, "3", "--db", db)
+            self.refused(4, "no generation 77", "vector", "get", "3", "--db", db, "--source", "books", "--generation", "77")
+            self.assertEqual(self.get(db, 3).json, shown)
+            self.ok("source", "set", "books", "--db", db, "--text", "{title}")
+            args, text = self.put(db, 3, fingerprint, json.dumps(shown))
+            self.refused(1, "template differs", *args, stdin=text)
+            self.assertFalse(self.get(db, 3).json["current"])
+        self.both(test)
+
+    def test_stale_gone_and_blank(self):
+        def test(db):
+            self.assertEqual((self.get(db, 8).json["outcome"], self.get(db, 8).json["chunks"]), ("empty", []))
+            self.sql(db, "update books set title = 'Zan' where id = 3;")
+            shown = self.get(db, 3).json
+            self.assertEqual((shown["current"], shown["outcome"]), (False, "ok"))
+            args, text = self.put(db, 3, shown["fingerprint"], json.dumps(shown["chunks"][0]["vector"]))
+            self.ok(*args, stdin=text)  # vouched for: it is of the row as it is now
+            self.assertTrue(self.get(db, 3).json["current"])
+            self.sql(db, "delete from books where id = 5;")
+            self.refused(4, "no document", "vector", "get", "5", "--db", db, "--source", "books")
+            self.assertEqual(self.ok("vector", "delete", "5", "--db", db, "--source", "books", "--json").json, {"removed": 1})
+            self.refused(4, "no document", "vector", "delete", "5", "--db", db, "--source", "books")
+        self.both(test)
 
 
 class Folder(Carry):

@@ -24,7 +24,7 @@ def table():
 
 def commands():
     out = subprocess.run([BIN, "--help"], capture_output=True, text=True, check=True).stdout
-    return re.findall(r"^  (shard status|cache [a-z]+|[a-z]+(?: (?:pull|import|list|info|verify|remove|add|set|show|build|activate|retire|purge|sql|plan|apply))?)\b", out.split("Commands:")[1].split("Exit codes")[0], re.M)
+    return re.findall(r"^  (shard status|cache [a-z]+|vector [a-z]+|[a-z]+(?: (?:pull|import|list|info|verify|remove|add|set|show|build|activate|retire|purge|sql|plan|apply))?)\b", out.split("Commands:")[1].split("Exit codes")[0], re.M)
 
 
 class Help(CommandTest):

@@ -350,7 +350,8 @@ class EveryFlag(TableTest):
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],
-        "fill": [], "enqueue": ["1"], "forget": ["1"], "export": [], "import": ["vectors"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
+        "fill": [], "enqueue": ["1"], "forget": ["1"], "export": [], "import": ["vectors"],
+        "vector get": ["2"], "vector put": ["2"], "vector delete": ["3"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
         "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
     POSTGRES = {"schema", "direct-url"}
@@ -405,6 +406,10 @@ class EveryFlag(TableTest):
         if command == "export":
             given = ["vectors" if option == "force" else "vectors-" + option]
             given += [a for a in ("--source", "books") if option != "source"]
+        if command.startswith("vector "):
+            given += [a for a in ("--source", "books") if option != "source"]
+        if command == "vector put" and option != "fingerprint":
+            given += ["--fingerprint", self.stored.json["fingerprint"]]
         if command == "similar" and option != "source" or command == "search" and option == "where":
             given += ["--source", "books"]
         if command == "requeue":
@@ -459,17 +464,22 @@ class EveryFlag(TableTest):
             value = "1" if (command, option) == ("requeue", "key") else value
             if option == "generation":
                 value, = [g["id"] for g in self.ok("generation", "list", "--json").json["generations"] if (g["source"], g["state"]) == ("books", "active")]
+            value = {"vector get": "json", "vector put": "json"}.get(command, value) if option == "format" else value
+            if command == "vector put":
+                self.stored = self.ok("vector", "get", "2", "--source", "books")
+            value = self.stored.json["fingerprint"] if option == "fingerprint" else value
             words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
             if command == "source set" and option == "query":
                 words = [w for w in words if w not in ("--table", "")]  # one of them
-            answer = self.quern(*words, stdin='{"text": "ban"}' if option == "jsonl" else "", model=option != "model")
+            answer = self.quern(*words, stdin='{"text": "ban"}' if option == "jsonl" else self.stored.out if command == "vector put" else "", model=option != "model")
             self.assertNotIn("ignored", answer.message, words)
             seen += 1
             if option in self.POSTGRES:  # of no use to SQLite: refused; doctor finds it, and bench opens no store here
                 self.assertEqual(answer.code, {"doctor": 1, "bench": 0}.get(command, 2), words)
                 continue
-            if command == "import" and option in self.OTHER:
-                self.assertEqual((answer.code, "differs" in answer.message), (1, True), words)
+            if command in ("import", "vector put") and option in self.OTHER:
+                self.assertEqual(answer.code, 1, words)
+                self.assertIn("differs" if command == "import" else "of fingerprint", answer.message, words)
                 continue
             self.assertIn(answer.code, self.FAILS.get(command, (0,)), "%s\n%s" % (words, answer.message))
             if command.startswith("source "):

@@ -111,6 +111,39 @@ static int import_body(void *ud, quern_error *err)
     return rc;
 }
 
+static int stored_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    quern_stored *v = NULL;
+    quern_stored_vector given = {.vector = NULL};
+    quern_str key = {"3", 1};
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_stored_open(&v, s, "items", key, 0, err);
+    if (rc == QUERN_OK && quern_stored_count(v) == 1) {
+        const quern_stored_chunk *c = quern_stored_at(v, 0);
+        given = (quern_stored_vector){
+            c->vector, quern_stored_about(v)->dimensions, c->start, c->end, c->page, c->heading};
+        rc = quern_stored_put(s, "items", key, quern_stored_about(v)->fingerprint, &given, 1, err);
+    }
+    quern_stored_free(v);
+    quern_store_free(s);
+    return rc;
+}
+
+static int delete_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    quern_str key = {"4", 1};
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_stored_delete(s, "items", key, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
 static void carrying(void **state)
 {
     world *w = *state;
@@ -124,10 +157,14 @@ static void carrying(void **state)
     assert_true(torture_run_strided(import_body, w, stride(5)) > 50);
     assert_int_equal(import_body(w, &w->err), QUERN_OK);
     assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE redo"), 0);
+    assert_true(torture_run_strided(stored_body, w, stride(3)) > 20);
+    assert_int_equal(stored_body(w, &w->err), QUERN_OK);
     char *after = state_of(w);
     assert_string_equal(whole, after);
     free(whole);
     free(after);
+    assert_true(torture_run_strided(delete_body, w, stride(3)) > 10);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_stamps WHERE key = '4'"), 0);
 }
 
 static void adding(void **state)
