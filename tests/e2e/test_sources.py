@@ -1,14 +1,18 @@
 """Sources that do more than name rows, on SQLite, on PostgreSQL with pgvector and without: kept texts, and stamp columns that
 say when and by which model a row was embedded."""
 import contextlib
+import json
 import os
+import random
 import re
+import signal
 import sqlite3
 import subprocess
+import time
 import unittest
 
 import test_postgres
-from command import ROOT, WITHOUT_POSTGRES
+from command import BIN, LONG, ROOT, WITHOUT_POSTGRES
 from folders import tiny
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -424,6 +428,51 @@ class StampColumns(Both):
             self.assertEqual(self.rows()[0], ["0", "", ""])
             self.ok("source", "set", "items", "--where", "")
             self.assertEqual(self.fill()["processed"], 12)
+
+    def test_workers_beside_an_editor(self):
+        """Everything at once: triggers of ours and of the user's, two workers, an editor. Every save writes its row once and no
+        write makes another save: the revisions, which each UPDATE moves by one, tell."""
+        for _ in self.each():
+            self.make(rows=100)
+            self.bump()
+            self.declare("--revision", "rev", "--live", "yes", "--keep-text", "yes", "--text-search", "yes")
+            saved = self.fill()["processed"]  # a generation that is not active yet writes nothing
+            workers = [subprocess.Popen([BIN, "work", "--tick", "200ms", "--json"], cwd=self.cwd, env=self.environment(QUERN_MODEL=self.model),
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+            rng, edits, end = random.Random(3), 0, time.monotonic() + (30 if LONG else 3)
+            while time.monotonic() < end:
+                self.run_sql("UPDATE items SET body = 'ban %d' WHERE id = %d" % (edits, rng.randrange(100)))
+                edits += 1
+            until = time.monotonic() + 60
+            while self.ok("status", "--json").json["pending"]:
+                self.assertLess(time.monotonic(), until)
+            for worker in workers:
+                worker.send_signal(signal.SIGINT)
+                out, err = worker.communicate(timeout=60)
+                self.assertEqual(worker.returncode, 130, err)
+                saved += json.loads(out.decode().splitlines()[0])["processed"]
+            rows = self.rows("id, by, rev, body")
+            self.assertEqual(sum(int(r[2]) for r in rows), 100 + edits + saved)
+            self.assertEqual(self.fill()["processed"], 0)
+            verified = self.ok("verify", "--all", "--json").json
+            self.assertEqual((verified["different"], verified["stale"], verified["orphans"]), (0, 0, 0))
+            self.assertEqual({r[0] for r in rows if r[1] == "tiny-model"}, {r[0] for r in rows if r[3]})
+            kept = self.run_sql("SELECT key, body FROM " + ("quern_kept" if self.sqlite else "quern.kept"))
+            self.assertEqual(dict(kept), {r[0]: r[3] for r in rows if r[3]})
+
+    @unittest.skipIf(WITHOUT_POSTGRES, "no PostgreSQL")
+    def test_in_a_schema_of_somebody_else(self):
+        self.make()
+        self.bump()
+        for schema in "public", "second":
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--live", "yes", "--keep-text", "yes",
+                    "--schema", schema, *(["--revision", "rev", "--stamp-columns", "generated_at=at,model=by"] if schema == "public" else []))
+        self.assertEqual(self.fill("--schema", "public")["processed"], 12)
+        self.assertEqual(self.run_sql("SELECT count(*) FROM quern_changes"), [["0"]])
+        self.assertEqual(self.run_sql("SELECT count(DISTINCT key) FROM second.changes"), [["12"]])  # to that store it is a change of a row
+        self.assertEqual(self.run_sql("SELECT count(*) FROM quern_kept"), [["11"]])
+        self.assertEqual(self.fill("--schema", "second")["processed"], 12)
+        self.assertEqual(self.fill("--schema", "public")["processed"], 0)
 
     @unittest.skipIf(WITHOUT_POSTGRES, "no PostgreSQL")
     def test_a_row_that_somebody_holds_is_left_for_later(self):
