@@ -45,7 +45,14 @@ class Workers:
         self.running.append(worker)
         return worker
 
+    def catches(self, worker):
+        """Has it begun? Until then Ctrl-C ends it as any program."""
+        with open("/proc/%d/status" % worker.pid) as f:
+            caught = next(line.split()[1] for line in f if line.startswith("SigCgt:"))
+        return int(caught, 16) >> (signal.SIGINT - 1) & 1
+
     def stop(self, worker):
+        self.wait_for(lambda: self.catches(worker), 20)
         began = time.monotonic()
         worker.send_signal(signal.SIGINT)
         out, err = worker.communicate(timeout=20)
