@@ -1,5 +1,5 @@
 /*
- * cmd_cache.c — looking after the cache in a file (--cache-file): what is in it, whether it has a text, and taking things out.
+ * cmd_cache.c — looking after the cache in a file or a Redis: what is in it, whether it has a text, and taking things out.
  * A text's key needs the model's fingerprint, for which a hosted model is not called.
  */
 #include "cli.h"
@@ -8,6 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 
+static int open_lasting(cli *c, quern_error *err)
+{
+    const char *file = quern_config_text(c->config, "cache-file");
+    const char *redis = quern_config_text(c->config, "cache-redis");
+    if (!file && !redis)
+        return fail(err, QUERN_EINVAL, "%s: --cache-file or --cache-redis names the cache",
+                    c->command->name);
+    return open_cache(c, err);
+}
+
+/* What a Redis holds it does not say: --cache-file is needed. */
 static int open_file(cli *c, quern_error *err)
 {
     if (!quern_config_text(c->config, "cache-file"))
@@ -90,7 +101,7 @@ static int for_texts(cli *c, int take, quern_error *err)
     int query = option_as(c, QUERN_AS_DOCUMENT) == QUERN_AS_QUERY;
     int rc = args_need(c, 1, SIZE_MAX, err);
     if (rc == QUERN_OK)
-        rc = open_file(c, err);
+        rc = open_lasting(c, err);
     if (rc == QUERN_OK)
         rc = open_embedder(c, &e, err);
     if (rc == QUERN_OK)
@@ -135,7 +146,7 @@ int cmd_cache_expire(cli *c, quern_error *err)
 {
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
-        rc = open_file(c, err);
+        rc = open_lasting(c, err);
     if (rc != QUERN_OK)
         return rc;
     uint64_t gone = quern_cache_expire(c->cache);
@@ -153,7 +164,7 @@ int cmd_cache_clear(cli *c, quern_error *err)
 {
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
-        rc = open_file(c, err);
+        rc = open_lasting(c, err);
     if (rc == QUERN_OK)
         rc = confirm(c, "Remove every vector from the cache?", err);
     return rc == QUERN_OK ? quern_cache_clear(c->cache, err) : rc;

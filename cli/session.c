@@ -226,7 +226,10 @@ static void cache_options(const cli *c, quern_cache_options *opt)
     opt->no_memory = opt->entries == 0;
     opt->bytes = quern_config_count(c->config, "cache-bytes");
     opt->disk_bytes = quern_config_count(c->config, "cache-file-bytes");
-    opt->ttl_s = opt->disk_ttl_s = quern_config_count(c->config, "cache-ttl") / 1000;
+    opt->redis_url = quern_config_text(c->config, "cache-redis");
+    opt->redis_timeout_ms = (uint32_t)quern_config_count(c->config, "cache-redis-timeout");
+    opt->ttl_s = opt->disk_ttl_s = opt->redis_ttl_s =
+        quern_config_count(c->config, "cache-ttl") / 1000;
 }
 
 int open_cache(cli *c, quern_error *err)
@@ -245,8 +248,8 @@ int open_embedder(cli *c, quern_embedder **out, quern_error *err)
     const char *cache = quern_config_text(c->config, "cache");
     int rc = open_bare(c, &is_hosted, &bare, err);
     /* a hosted model is paid for; a local one is faster than most files */
-    int wanted =
-        strcmp(cache, "yes") == 0 || (strcmp(cache, "auto") == 0 && (is_hosted || opt.path));
+    int wanted = strcmp(cache, "yes") == 0 ||
+                 (strcmp(cache, "auto") == 0 && (is_hosted || opt.path || opt.redis_url));
     *out = bare;
     if (rc == QUERN_OK && wanted) {
         rc = open_cache(c, err);

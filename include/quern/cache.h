@@ -29,9 +29,14 @@ typedef struct quern_cache_options {
     const char *path;    /* NULL: none. Made when absent */
     uint64_t disk_bytes; /* of vectors, the ones used last; 0: 1 GiB */
     uint64_t disk_ttl_s; /* 0: for ever */
+    /* a Redis, shared by machines: */
+    const char *redis_url;     /* redis://[:password@]host[:port][/db], unix:///path; NULL: none */
+    uint64_t redis_ttl_s;      /* 0: 30 days */
+    uint32_t redis_timeout_ms; /* 0: 250 */
 } quern_cache_options;
 
-/* EFORMAT, EIO, EUNSUPPORTED (a file of a newer quern): the file, by name. */
+/* EFORMAT, EIO, EUNSUPPORTED (a file of a newer quern): the file, by name. EINVAL: no such URL of a Redis; one that does not
+ * answer is no fault, now or later. EUNSUPPORTED: built without Redis. */
 QUERN_API int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_error *err);
 /* Writes what is left to write. NULL is fine; no embedder may be using it. */
 QUERN_API void quern_cache_free(quern_cache *c);
@@ -62,10 +67,16 @@ QUERN_API int quern_cache_clear(quern_cache *c, quern_error *err);
 /* The memory tier's size from now on; what is too much goes at once, the ones not used for longest first. */
 QUERN_API void quern_cache_resize(quern_cache *c, uint64_t entries, uint64_t bytes);
 
-enum quern_cache_tier { QUERN_CACHE_MEMORY, QUERN_CACHE_DISK, QUERN_CACHE_TIERS };
+enum quern_cache_tier {
+    QUERN_CACHE_MEMORY,
+    QUERN_CACHE_DISK,
+    QUERN_CACHE_REDIS,
+    QUERN_CACHE_TIERS
+};
 typedef struct quern_cache_stats {
     int there; /* 0: there is no such tier, and all else is 0 */
-    uint64_t entries, capacity, bytes, capacity_bytes; /* capacity 0: bounded by bytes only */
+    uint64_t entries, capacity, bytes,
+        capacity_bytes; /* capacity 0: bounded by bytes only; Redis: all 0 */
     /* since it was opened: look-ups that this tier was asked for, and what went out of it */
     uint64_t hits, misses, evictions, expired;
     uint64_t damaged, failures; /* entries that were not believed; calls that it could not answer */

@@ -135,7 +135,7 @@ static const quern_option options[] = {
      "Texts encoded in one step; bounds memory, never changes a vector."},
     {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,
      "Keep vectors of texts, so that none is paid for twice: auto is yes for hosted models and "
-     "with --cache-file."},
+     "with --cache-file or --cache-redis."},
     {"cache-file", "QUERN_CACHE_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS " cache",
      0, "Keep them in this file (SQLite), too, for other runs and other processes."},
     {"cache-entries", "QUERN_CACHE_ENTRIES", QUERN_OPTION_COUNT, "N", "10000", NULL, 0, COUNT_MAX,
@@ -144,8 +144,15 @@ static const quern_option options[] = {
      FILLS " cache", 0, "And so many bytes of them."},
     {"cache-file-bytes", "QUERN_CACHE_FILE_BYTES", QUERN_OPTION_BYTES, "BYTES", "1G", NULL, 1,
      COUNT_MAX, FILLS " cache", 0, "Bytes of vectors in the file at most."},
+    {"cache-redis", "QUERN_CACHE_REDIS", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS " cache",
+     0,
+     "Keep them in a Redis, too, for other machines: redis://[:PASSWORD@]HOST[:PORT][/DB] or "
+     "unix:///PATH; one that does not answer is done without."},
+    {"cache-redis-timeout", "QUERN_CACHE_REDIS_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "250ms",
+     NULL, 1, 60000, FILLS " cache", 0, "Wait so long for it at most."},
     {"cache-ttl", "QUERN_CACHE_TTL", QUERN_OPTION_DURATION, "TIME", "0", NULL, 0, COUNT_MAX,
-     FILLS " cache", 0, "Forget a vector so long after it was made; 0: never."},
+     FILLS " cache", 0,
+     "Forget a vector so long after it was made; 0: never, but in Redis after 30 days."},
     {"threads", "QUERN_THREADS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 1024, FILLS, 0,
      "Threads that encode; 0: the cores this process may use."},
 

@@ -15,12 +15,13 @@
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
 #define DISK_BYTES   (UINT64_C(1) << 30)
-enum { MEMORY_ENTRIES = 10000 };
+enum { MEMORY_ENTRIES = 10000, REDIS_MS = 250, REDIS_DAYS = 30 };
 
 struct quern_cache {
     quern__memory *memory; /* NULL: none */
     quern__disk *disk;
-    uint64_t ttl_s, disk_ttl_s;
+    quern__redis *redis;
+    uint64_t ttl_s, disk_ttl_s, redis_ttl_s;
 };
 
 int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_error *err)
@@ -37,12 +38,16 @@ int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_er
         return quern__fail_memory(err, sizeof *c);
     c->ttl_s = o.ttl_s;
     c->disk_ttl_s = o.disk_ttl_s;
+    c->redis_ttl_s = o.redis_ttl_s ? o.redis_ttl_s : (uint64_t)REDIS_DAYS * 86400;
     int rc = QUERN_OK;
     if (!o.no_memory)
         rc = quern__memory_new(&c->memory, o.entries ? o.entries : MEMORY_ENTRIES,
                                o.bytes ? o.bytes : MEMORY_BYTES, err);
     if (!rc && o.path)
         rc = quern__disk_open(&c->disk, o.path, o.disk_bytes ? o.disk_bytes : DISK_BYTES, err);
+    if (!rc && o.redis_url)
+        rc = quern__redis_open(&c->redis, o.redis_url,
+                               o.redis_timeout_ms ? o.redis_timeout_ms : REDIS_MS, err);
     if (rc) {
         quern_cache_free(c);
         return rc;
@@ -57,6 +62,7 @@ void quern_cache_free(quern_cache *c)
         return;
     quern__memory_free(c->memory);
     quern__disk_close(c->disk);
+    quern__redis_close(c->redis);
     quern__free(c);
 }
 
@@ -117,28 +123,37 @@ static bool make_columns(columns *c, size_t n)
     return c->block != NULL;
 }
 
-static void give_to_memory(const quern_cache *c, const quern__lookup *l, uint8_t mark)
+/* The sooner of an entry's own end and that of a tier. */
+static int64_t end_of(int64_t created_ms, int64_t ends_ms, uint64_t ttl_s)
 {
-    for (size_t i = 0; c->memory && i < l->n; i++) {
+    int64_t ends = ttl_s ? created_ms + (int64_t)ttl_s * 1000 : 0;
+    return ends && (!ends_ms || ends < ends_ms) ? ends : ends_ms;
+}
+
+/* What a later tier had, the earlier ones keep. */
+static void give_to_earlier(const quern_cache *c, const quern__lookup *l, uint8_t mark, bool disk)
+{
+    for (size_t i = 0; i < l->n; i++) {
         if (l->found[i] != mark)
             continue;
         quern__entry e = {.key = &l->keys[i],
                           .dim = l->dim,
                           .tokens = l->tokens[i],
                           .created_ms = l->created_ms[i],
-                          .ends_ms = l->ends_ms[i],
                           .vector = l->out + i * l->dim};
-        int64_t ends = c->ttl_s ? e.created_ms + (int64_t)c->ttl_s * 1000 : 0;
-        if (ends && (!e.ends_ms || ends < e.ends_ms))
-            e.ends_ms = ends;
-        quern__memory_put(c->memory, &e);
+        e.ends_ms = end_of(e.created_ms, l->ends_ms[i], c->ttl_s);
+        if (c->memory)
+            quern__memory_put(c->memory, &e);
+        e.ends_ms = end_of(e.created_ms, l->ends_ms[i], c->disk_ttl_s);
+        if (disk && c->disk)
+            quern__disk_put(c->disk, &e);
     }
 }
 
 size_t quern_cache_get(quern_cache *c, const quern_cache_key *keys, size_t n, uint32_t dim,
                        float *out, uint32_t *tokens, uint8_t *found)
 {
-    enum { BY_MEMORY = 1, BY_DISK };
+    enum { BY_MEMORY = 1, BY_DISK, BY_REDIS };
     columns more;
     size_t count = 0;
     memset(found, 0, n);
@@ -157,7 +172,11 @@ size_t quern_cache_get(quern_cache *c, const quern_cache_key *keys, size_t n, ui
         count = quern__memory_get(c->memory, &l, BY_MEMORY);
     if (c->disk && count < n) {
         count += quern__disk_get(c->disk, &l, BY_DISK);
-        give_to_memory(c, &l, BY_DISK);
+        give_to_earlier(c, &l, BY_DISK, false);
+    }
+    if (c->redis && count < n) {
+        count += quern__redis_get(c->redis, &l, BY_REDIS);
+        give_to_earlier(c, &l, BY_REDIS, true);
     }
     for (size_t i = 0; i < n; i++)
         found[i] = found[i] != 0;
@@ -173,27 +192,47 @@ static bool is_finite(const float *v, uint32_t dim)
     return isfinite(sum) && sum > 0;
 }
 
+/* Those that are to be kept, into `list`. */
+static size_t list_entries(const quern_cache_key *keys, size_t n, uint32_t dim,
+                           const float *vectors, const uint32_t *tokens, const uint8_t *skip,
+                           quern__entry *list)
+{
+    int64_t now = quern__wall_ms();
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(skip && skip[i]) && is_finite(vectors + i * dim, dim))
+            list[kept++] = (quern__entry){.key = &keys[i],
+                                          .dim = dim,
+                                          .tokens = tokens ? tokens[i] : 0,
+                                          .created_ms = now,
+                                          .vector = vectors + i * dim};
+    return kept;
+}
+
+static void set_ends(quern__entry *list, size_t n, uint64_t ttl_s, uint64_t tiers_s)
+{
+    for (size_t i = 0; i < n; i++)
+        list[i].ends_ms = end_of(list[i].created_ms, 0, ttl_s ? ttl_s : tiers_s);
+}
+
 void quern_cache_put(quern_cache *c, const quern_cache_key *keys, size_t n, uint32_t dim,
                      const float *vectors, const uint32_t *tokens, const uint8_t *skip,
                      uint64_t ttl_s)
 {
-    int64_t now = quern__wall_ms();
-    for (size_t i = 0; i < n; i++) {
-        if ((skip && skip[i]) || !dim || !is_finite(vectors + i * dim, dim))
-            continue;
-        quern__entry e = {.key = &keys[i],
-                          .dim = dim,
-                          .tokens = tokens ? tokens[i] : 0,
-                          .created_ms = now,
-                          .vector = vectors + i * dim};
-        uint64_t memory_s = ttl_s ? ttl_s : c->ttl_s, disk_s = ttl_s ? ttl_s : c->disk_ttl_s;
-        e.ends_ms = memory_s ? now + (int64_t)memory_s * 1000 : 0;
-        if (c->memory)
-            quern__memory_put(c->memory, &e);
-        e.ends_ms = disk_s ? now + (int64_t)disk_s * 1000 : 0;
-        if (c->disk)
-            quern__disk_put(c->disk, &e);
-    }
+    quern__entry *list = dim ? quern__alloc_array(n, sizeof *list) : NULL;
+    if (!list)
+        return; /* not kept */
+    size_t kept = list_entries(keys, n, dim, vectors, tokens, skip, list);
+    set_ends(list, kept, ttl_s, c->ttl_s);
+    for (size_t i = 0; c->memory && i < kept; i++)
+        quern__memory_put(c->memory, &list[i]);
+    set_ends(list, kept, ttl_s, c->disk_ttl_s);
+    for (size_t i = 0; c->disk && i < kept; i++)
+        quern__disk_put(c->disk, &list[i]);
+    set_ends(list, kept, ttl_s, c->redis_ttl_s);
+    if (c->redis)
+        quern__redis_put(c->redis, list, kept, quern__wall_ms());
+    quern__free(list);
 }
 
 /* ---- looking after it ---- */
@@ -202,7 +241,8 @@ int quern_cache_contains(quern_cache *c, const quern_cache_key *key)
 {
     int64_t now = quern__wall_ms();
     return (c->memory && quern__memory_has(c->memory, key, now)) ||
-           (c->disk && quern__disk_has(c->disk, key, now));
+           (c->disk && quern__disk_has(c->disk, key, now)) ||
+           (c->redis && quern__redis_has(c->redis, key));
 }
 
 int quern_cache_remove(quern_cache *c, const quern_cache_key *key)
@@ -210,6 +250,8 @@ int quern_cache_remove(quern_cache *c, const quern_cache_key *key)
     bool there = c->memory && quern__memory_remove(c->memory, key);
     if (c->disk)
         there = quern__disk_remove(c->disk, key) || there;
+    if (c->redis)
+        there = quern__redis_remove(c->redis, key) || there;
     return there;
 }
 
@@ -226,7 +268,8 @@ int quern_cache_clear(quern_cache *c, quern_error *err)
     QUERN__REQUIRE(c, err);
     if (c->memory)
         quern__memory_clear(c->memory);
-    return c->disk ? quern__disk_clear(c->disk, err) : QUERN_OK;
+    int rc = c->disk ? quern__disk_clear(c->disk, err) : QUERN_OK;
+    return rc || !c->redis ? rc : quern__redis_clear(c->redis, err);
 }
 
 void quern_cache_resize(quern_cache *c, uint64_t entries, uint64_t bytes)
@@ -242,6 +285,8 @@ void quern_cache_get_stats(quern_cache *c, int tier, quern_cache_stats *out)
         quern__memory_stats(c->memory, out);
     if (tier == QUERN_CACHE_DISK && c->disk)
         quern__disk_stats(c->disk, out);
+    if (tier == QUERN_CACHE_REDIS && c->redis)
+        quern__redis_stats(c->redis, out);
 }
 
 int quern_cache_each(quern_cache *c,

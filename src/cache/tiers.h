@@ -65,6 +65,17 @@ int quern__disk_each(quern__disk *d,
                                void *ud),
                      void *ud, quern_error *err);
 
+/* redis.c. Without it (QUERN_REDIS off) only open is missing: it says so in cache.c. */
+typedef struct quern__redis quern__redis;
+int quern__redis_open(quern__redis **out, const char *url, uint32_t timeout_ms, quern_error *err);
+void quern__redis_close(quern__redis *r);
+size_t quern__redis_get(quern__redis *r, quern__lookup *l, uint8_t mark);
+void quern__redis_put(quern__redis *r, const quern__entry *entries, size_t n, int64_t now_ms);
+bool quern__redis_has(quern__redis *r, const quern_cache_key *key);
+bool quern__redis_remove(quern__redis *r, const quern_cache_key *key);
+int quern__redis_clear(quern__redis *r, quern_error *err);
+void quern__redis_stats(quern__redis *r, quern_cache_stats *out);
+
 /* value.c: "qv1" | dim | tokens | created | ends | floats, little-endian, and the first 8 bytes of the SHA-256 of key and all
  * that: a value that stands under another key is damaged too. */
 enum { QUERN__VALUE_HEAD = 28, QUERN__VALUE_SUM = 8 };

@@ -19,14 +19,15 @@ typedef struct cached {
 } cached;
 
 typedef struct call {
-    quern_cache_key *keys; /* [n] */
-    uint8_t *found;        /* [n] */
-    uint32_t *tokens;      /* [n] */
-    size_t *asked;         /* [missing] index of each text that travels */
-    size_t *place;         /* [n] where a missing one stands among those */
-    quern_str *texts;      /* [missing] */
-    quern_embed_result *results;
-    float *vectors; /* [missing, dim] */
+    quern_cache_key *keys;       /* [n] */
+    uint8_t *found;              /* [n] */
+    uint32_t *tokens;            /* [n] */
+    size_t *asked;               /* [missing] index of each text that travels */
+    size_t *place;               /* [n] where a missing one stands among those */
+    quern_str *texts;            /* [missing] */
+    quern_embed_result *results; /* [missing] */
+    uint32_t *paid;              /* [missing] their tokens */
+    float *vectors;              /* [missing, dim] */
     size_t missing;
 } call;
 
@@ -39,6 +40,7 @@ static void dispose(call *c)
     quern__free(c->place);
     quern__free(c->texts);
     quern__free(c->results);
+    quern__free(c->paid);
     quern__free(c->vectors);
 }
 
@@ -87,7 +89,8 @@ static int list_missing(call *c, const quern_str *texts, size_t n, quern_error *
     quern__free(table);
     c->texts = quern__alloc_array(c->missing + 1, sizeof *c->texts);
     c->results = quern__calloc(c->missing + 1, sizeof *c->results);
-    if (!c->texts || !c->results)
+    c->paid = quern__alloc_array(c->missing + 1, sizeof *c->paid);
+    if (!c->texts || !c->results || !c->paid)
         return quern__fail_memory(err, c->missing * sizeof *c->texts);
     for (size_t k = 0; k < c->missing; k++)
         c->texts[k] = texts[c->asked[k]];
@@ -104,10 +107,11 @@ static int embed_missing(const cached *e, call *c, const quern_embed_options *op
     if (rc != QUERN_OK && err && err->subject >= 0 && (size_t)err->subject < c->missing)
         err->subject = (int32_t)c->asked[err->subject];
     for (size_t k = 0; k < c->missing && rc == QUERN_OK; k++) {
-        uint32_t tokens = c->results[k].tokens;
-        quern_cache_put(e->cache, &c->keys[c->asked[k]], 1, dim, c->vectors + k * dim, &tokens,
-                        NULL, 0);
+        c->keys[k] = c->keys[c->asked[k]]; /* asked[k] >= k, and nobody needs the others any more */
+        c->paid[k] = c->results[k].tokens;
     }
+    if (rc == QUERN_OK)
+        quern_cache_put(e->cache, c->keys, c->missing, dim, c->vectors, c->paid, NULL, 0);
     return rc;
 }
 

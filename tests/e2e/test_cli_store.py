@@ -332,6 +332,7 @@ class EveryFlag(TableTest):
     VALUES = {
         "stamp-columns": "generated_at=stamped", "keep-text": "yes",
         "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-ttl": "1h",
+        "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "attempts": "1", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
