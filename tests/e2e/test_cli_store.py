@@ -46,7 +46,11 @@ class Documents(CommandTest):
         answer = self.ok("search", "ban", "kolor gut", "--json").json
         self.assertEqual(list(answer), ["query", "model", "fingerprint", "hits"])
         self.assertEqual(answer["query"], "ban kolor gut")
-        self.assertEqual([list(hit) for hit in answer["hits"]], [HIT] * 3)
+        more = {"a": ({"n": 1}, ["properties"])}  # a field without a use of its own
+        for hit in answer["hits"]:
+            properties, members = more.get(hit["key"], (None, []))
+            self.assertEqual((list(hit), hit.get("properties")), (HIT + members, properties))
+        self.assertEqual(len(answer["hits"]), 3)
         best = answer["hits"][0]
         self.assertEqual((best["key"], best["excerpt"]), ("one.txt", "ban kolor gut"))
         self.assertGreater(best["similarity"], 0.999)
