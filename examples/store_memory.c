@@ -551,6 +551,10 @@ static int erase(void *self, const quern_read *read, const quern_str *keys, size
         if (!find_row(m, read, keys[i])) {
             const task *t = find_task(m, read->source->name, keys[i]);
             forget(m, read->generation, keys[i]);
+            for (size_t k = 0; k < m->generations.n; k++)
+                if (strcmp(m->generations.at[k].g.state, "retired") == 0 &&
+                    strcmp(m->generations.at[k].source, read->source->name) == 0)
+                    forget(m, m->generations.at[k].g.id, keys[i]);
             if (t)
                 DROP(m->tasks, (size_t)(t - m->tasks.at));
             ++*removed;

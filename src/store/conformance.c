@@ -868,6 +868,28 @@ static int stamps_come_in_pages(suite *s)
     return QUERN_OK;
 }
 
+/* A row that comes back under its old key and revision is another one: no generation may take it for what it embedded. */
+static int erase_ends_it_in_retired_ones(suite *s)
+{
+    int64_t first, second;
+    uint8_t stored[MOST];
+    uint64_t removed = 0;
+    intent w = {.answer = 1};
+    seen v = {0};
+    static const quern_str keys[] = {{"1", 1}, {"2", 1}};
+    BEGIN(2, &first);
+    MUST(save(s, first, 2, 2, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_activate, first) == QUERN_OK && build(s, &second) == QUERN_OK);
+    MUST(save(s, second, 2, 2, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(generation_activate, second) == QUERN_OK);
+    s->read.generation = second;
+    MUST(s->c->remove(s->self, 2, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, keys, 2, &removed) == QUERN_OK && removed == 1);
+    MUST(CALL(stamps, first, quern_str_of(NULL), MOST, see_stamp, &v) == QUERN_OK && v.n == 1);
+    MUST(strcmp(v.key[0], "1") == 0);
+    return QUERN_OK;
+}
+
 static int erase_takes_only_what_is_gone(suite *s)
 {
     int64_t g;
@@ -1118,6 +1140,7 @@ static const suite_rule rules[] = {
     RULE(what_is_asked_for_again_keeps_its_vectors),
     RULE(stamps_come_in_pages),
     RULE(erase_takes_only_what_is_gone),
+    RULE(erase_ends_it_in_retired_ones),
     RULE(staged_documents_show_when_published),
     RULE(given_ids_are_given_once),
     RULE(runs_are_kept),

@@ -260,7 +260,7 @@ typedef struct quern_store_table {
                   int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud,
                   quern_error *err);
     /* Removes stamp and vectors of those keys whose row is (still, checked in the transaction) gone or
-     * no longer matches; *removed counts. */
+     * no longer matches, and their stamps in the source's retired generations; *removed counts keys. */
     int (*erase)(void *self, const quern_read *read, const quern_str *keys, size_t n,
                  uint64_t *removed, quern_error *err);
     /* Sets stamp.redo: of these keys (those without a stamp are passed over), of the failed ones, or of all. *marked

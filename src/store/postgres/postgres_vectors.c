@@ -643,9 +643,14 @@ static int erase_some(void *ud, quern_error *err)
     quern__pg_params_init(&params);
     quern__pg_int(&params, w->read->generation);
     quern__pg_bind_array(&params, &gone);
+    /* in retired generations too: nobody looks after those, and a new row of that key may well begin with the same
+     * revision; their vectors are orphans then, which a build that takes the generation up again removes */
     if (!rc && w->removed)
         rc = quern__postgres_run(w->s,
-                                 "DELETE FROM @stamps WHERE generation = $1 AND key = ANY ($2)",
+                                 "DELETE FROM @stamps WHERE key = ANY ($2) AND generation = ANY"
+                                 " (ARRAY(SELECT $1 UNION ALL SELECT b.id FROM @generations AS a"
+                                 " JOIN @generations AS b ON b.source = a.source"
+                                 " WHERE a.id = $1 AND b.state = 'retired'))",
                                  &params, NULL, err);
     if (!rc && w->removed)
         rc = drop_chunks(w->s, &g, &gone, &chunks, err);

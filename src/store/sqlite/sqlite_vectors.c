@@ -305,13 +305,19 @@ int quern__sqlite_save(void *self, const quern_read *read, const quern_save *doc
 
 /* ---- erase ---- */
 
+/* Stamps in retired generations too: nobody looks after those, and a new row of that key may well begin with the same
+ * revision. Their vectors are orphans then, which a build that takes the generation up again removes. */
 static int erase_one(saving *w, quern_str key, quern_error *err)
 {
     int64_t gone = 0;
     int rc = drop_chunks(w->s, w->generation, key, w->texts, &gone, err);
     w->chunks -= gone;
     return rc ? rc
-              : run_for_key(w->s, "DELETE FROM quern_stamps WHERE generation = ?1 AND key = ?2",
+              : run_for_key(w->s,
+                            "DELETE FROM quern_stamps WHERE key = ?2 AND generation IN"
+                            " (SELECT ?1 UNION ALL SELECT b.id FROM quern_generations AS a"
+                            " JOIN quern_generations AS b ON b.source = a.source"
+                            " WHERE a.id = ?1 AND b.state = 'retired')",
                             w->generation, key, NULL, err);
 }
 
