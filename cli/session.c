@@ -144,8 +144,10 @@ static void hosted_options(const cli *c, hosted *h)
     h->provider.ca_file = quern_config_text(f, "ca-file");
     uint64_t timeout = quern_config_count(f, "timeout"); /* its default is a download's */
     h->provider.timeout_ms = quern_config_is_set(f, "timeout") ? (uint32_t)timeout : 0;
-    h->batching.concurrency = (uint32_t)quern_config_count(f, "concurrency");
-    h->provider.connections = h->batching.concurrency;
+    h->limit.concurrency = (uint32_t)quern_config_count(f, "concurrency");
+    h->provider.connections = h->limit.concurrency;
+    h->batching.concurrency =
+        2 * h->limit.concurrency + 8; /* some will be pausing before another try */
     uint32_t requests = (uint32_t)quern_config_count(f, "requests-per-minute");
     h->limit.requests_per_minute = requests ? requests : UINT32_MAX;
     h->limit.tokens_per_minute = (uint32_t)quern_config_count(f, "tokens-per-minute");

@@ -116,6 +116,8 @@ typedef struct quern_limit_options {
     uint32_t
         tokens_per_minute; /* by the texts' bytes / 4 before the call, as the provider counted after it; 0: no limit */
     uint32_t
+        concurrency; /* calls at once; 0: no limit. A pause before another try takes no place */
+    uint32_t
         wait_ms; /* a call that would have to wait longer than this is EBUSY at once. 0: as long as it takes */
 } quern_limit_options;
 /* Lets calls through so that in no 60 seconds there are more than the limits; later ones wait their turn. */

@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "base/compiler.h"
 #include "base/os.h"
+#include "embedder/embedder.h"
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
@@ -203,11 +204,15 @@ int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
     b->opt.concurrency = b->opt.concurrency ? b->opt.concurrency : 8;
     b->opt.concurrency = QUERN__MIN(b->opt.concurrency, (uint32_t)MOST_AT_ONCE);
     b->most = b->opt.max_inputs;
+    uint32_t parallel =
+        quern__embedder_parallel(inner); /* a limit inside says how many are let through */
+    parallel = parallel > 1 ? parallel : b->opt.concurrency;
     int rc = quern__mutex_new(&b->mutex, err);
     if (!rc)
         rc = quern__cond_new(&b->slot_free, err);
     if (!rc)
-        rc = quern__wrap_make(out, inner, b, batching_embed, batching_release, err);
+        rc = quern__wrap_make_parallel(out, inner, b, parallel, batching_embed, batching_release,
+                                       err);
     if (rc)
         batching_release(b);
     return rc;

@@ -76,6 +76,12 @@ const char *quern_embedder_name(const quern_embedder *e)
     return e->table.name;
 }
 
+uint32_t quern__embedder_parallel(const quern_embedder *e)
+{
+    enum { MOST = 64 };
+    return QUERN__MAX(QUERN__MIN(e->table.parallel, (uint32_t)MOST), 1u);
+}
+
 int quern_embedder_fingerprint(quern_embedder *e, char **json, char hash[65], quern_error *err)
 {
     QUERN__REQUIRE(json, err);

@@ -15,4 +15,7 @@ const quern__model_config *quern__model_settings(const quern_model *m);
 const char *quern__model_name(const quern_model *m);
 quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
 
+/* Calls worth having under way at once, 1 to 64. */
+uint32_t quern__embedder_parallel(const quern_embedder *e);
+
 #endif

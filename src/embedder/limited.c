@@ -17,11 +17,12 @@ enum { REQUESTS = 500, BYTES_A_TOKEN = 4, NAP_MS = 50 };
 
 typedef struct limited {
     quern__wrap wrap;
-    uint32_t wait_ms;
+    uint32_t wait_ms, concurrency; /* 0: no limit */
     quern__mutex *mutex;
     quern__cond *turn;
     /* under the mutex */
     quern__window window;
+    uint32_t busy;       /* calls under way */
     struct waiter *line; /* in the order of coming; the first one asks the window */
 } limited;
 
@@ -51,9 +52,10 @@ static int look(limited *l, const waiter *me, uint64_t tokens, uint64_t began, u
                 quern_error *err)
 {
     uint64_t now = quern__now_ns();
-    uint64_t wait = l->line == me ? quern__window_ask(&l->window, now, tokens) : 1;
+    bool turn = l->line == me && (!l->concurrency || l->busy < l->concurrency);
+    uint64_t wait = turn ? quern__window_ask(&l->window, now, tokens) : 1;
     *nap_ms = wait ? (uint32_t)QUERN__MIN(wait / 1000000 + 1, (uint64_t)NAP_MS) : 0;
-    if (wait == 1 && l->line != me)
+    if (!turn)
         *nap_ms = NAP_MS; /* or until the line moves */
     uint64_t in_all_ms = (now - began + wait) / 1000000;
     if (wait && l->wait_ms && in_all_ms > l->wait_ms)
@@ -83,6 +85,7 @@ static int wait_turn(limited *l, uint64_t tokens, const quern_cancel *cancel, ui
             quern__cond_wait_ms(l->turn, l->mutex, nap_ms);
     }
     *number = l->window.number - 1;
+    l->busy += rc == QUERN_OK;
     leave_line(l, &me);
     quern__mutex_unlock(l->mutex);
     return rc;
@@ -102,11 +105,12 @@ static int limited_embed(void *self, const quern_str *texts, size_t n,
     rc = quern__wrap_embed(l, texts, n, opt, out, results, err);
     for (size_t i = 0; i < n && !rc; i++)
         tokens += results[i].tokens;
-    if (tokens) {
-        quern__mutex_lock(l->mutex);
+    quern__mutex_lock(l->mutex);
+    if (tokens)
         quern__window_correct(&l->window, number, tokens);
-        quern__mutex_unlock(l->mutex);
-    }
+    l->busy--;
+    quern__cond_broadcast(l->turn);
+    quern__mutex_unlock(l->mutex);
     return rc;
 }
 
@@ -136,6 +140,7 @@ int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
     if (!l)
         return quern__fail_memory(err, sizeof *l);
     l->wait_ms = o.wait_ms;
+    l->concurrency = o.concurrency;
     int rc = quern__window_init(&l->window, requests == UINT32_MAX ? 0 : requests,
                                 o.tokens_per_minute, err);
     if (!rc)
@@ -143,7 +148,8 @@ int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
     if (!rc)
         rc = quern__cond_new(&l->turn, err);
     if (!rc)
-        rc = quern__wrap_make(out, inner, l, limited_embed, limited_release, err);
+        rc = quern__wrap_make_parallel(out, inner, l, l->concurrency, limited_embed,
+                                       limited_release, err);
     if (rc)
         limited_release(l);
     return rc;

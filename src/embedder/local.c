@@ -290,9 +290,14 @@ int quern_embedder_from_model(quern_embedder **out, quern_model *m,
     l->encoder = quern__model_encoder(m);
     l->dimensions = quern_model_dimensions(m);
     l->max_length = quern_model_max_length(m);
-    quern_embedder_table table = {sizeof table,   quern__model_name(m), l->dimensions,
-                                  l->max_length,  local_embed,          local_fingerprint,
-                                  local_tokenize, local_release};
+    quern_embedder_table table = {.struct_size = sizeof table,
+                                  .name = quern__model_name(m),
+                                  .dimensions = l->dimensions,
+                                  .max_length = l->max_length,
+                                  .embed = local_embed,
+                                  .fingerprint = local_fingerprint,
+                                  .tokenize = local_tokenize,
+                                  .release = local_release};
     int rc = open_local(l, threads, batch, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_from_table(out, &table, l, err);

@@ -1,6 +1,8 @@
 /* wrap.c — an embedder in front of another one, see wrap.h. */
 #include "embedder/wrap.h"
 
+#include "embedder/embedder.h"
+
 static int fingerprint(void *self, char **json, quern_error *err)
 {
     return quern_embedder_fingerprint(((quern__wrap *)self)->inner, json, NULL, err);
@@ -20,11 +22,12 @@ int quern__wrap_embed(const void *self, const quern_str *texts, size_t n,
                        results, err);
 }
 
-int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
-                     int (*embed)(void *self, const quern_str *texts, size_t n,
-                                  const quern_embed_options *opt, float *out,
-                                  quern_embed_result *results, quern_error *err),
-                     void (*release)(void *self), quern_error *err)
+int quern__wrap_make_parallel(quern_embedder **out, quern_embedder *inner, void *self,
+                              uint32_t parallel,
+                              int (*embed)(void *self, const quern_str *texts, size_t n,
+                                           const quern_embed_options *opt, float *out,
+                                           quern_embed_result *results, quern_error *err),
+                              void (*release)(void *self), quern_error *err)
 {
     quern_embedder_table table = {.struct_size = sizeof table,
                                   .name = quern_embedder_name(inner),
@@ -33,8 +36,19 @@ int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
                                   .embed = embed,
                                   .fingerprint = fingerprint,
                                   .tokenize = tokenize,
-                                  .release = release};
+                                  .release = release,
+                                  .parallel = parallel};
     int rc = quern_embedder_from_table(out, &table, self, err);
     ((quern__wrap *)self)->inner = rc ? NULL : inner;
     return rc;
+}
+
+int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
+                     int (*embed)(void *self, const quern_str *texts, size_t n,
+                                  const quern_embed_options *opt, float *out,
+                                  quern_embed_result *results, quern_error *err),
+                     void (*release)(void *self), quern_error *err)
+{
+    return quern__wrap_make_parallel(out, inner, self, quern__embedder_parallel(inner), embed,
+                                     release, err);
 }

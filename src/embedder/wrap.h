@@ -18,6 +18,13 @@ int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
                                   const quern_embed_options *opt, float *out,
                                   quern_embed_result *results, quern_error *err),
                      void (*release)(void *self), quern_error *err);
+/* The same, of an embedder that takes so many calls at once; the one above takes as many as the inner one. */
+int quern__wrap_make_parallel(quern_embedder **out, quern_embedder *inner, void *self,
+                              uint32_t parallel,
+                              int (*embed)(void *self, const quern_str *texts, size_t n,
+                                           const quern_embed_options *opt, float *out,
+                                           quern_embed_result *results, quern_error *err),
+                              void (*release)(void *self), quern_error *err);
 /* A call of the inner embedder's. */
 int quern__wrap_embed(const void *self, const quern_str *texts, size_t n,
                       const quern_embed_options *opt, float *out, quern_embed_result *results,

@@ -129,11 +129,14 @@ typedef struct fill_run {
     uint64_t max_bytes;
     bool check_vectors; /* fewer or more vectors are stored than the stamps say */
 
-    quern__buf after;      /* key that the next page comes after */
-    quern__buf text;       /* rendered text of the row at hand */
-    fill_batch *batches;   /* [2]: one is filled or saved while the other is embedded */
-    fill_batch *at;        /* the one that a scan fills */
-    quern__mutex *lock;    /* for fill_batch.finished */
+    quern__buf after;    /* key that the next page comes after */
+    quern__buf text;     /* rendered text of the row at hand */
+    fill_batch *batches; /* [n_batches]: one is filled or saved while the others are embedded */
+    size_t n_batches;
+    fill_batch *at;     /* the one that a scan fills */
+    quern__mutex *lock; /* for fill_batch.finished, and the next two */
+    int fault_rc;       /* of the first batch that failed */
+    quern_error fault;
     quern__cond *finished; /* of some batch */
     size_t save_most;      /* documents in one transaction, 0: not yet known */
     uint64_t taken;        /* documents given to the embedder so far, for --limit */

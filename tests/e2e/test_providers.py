@@ -252,13 +252,38 @@ class Batches(ProviderTest):
         self.ARGS = ["--latency", "50", "--faults", "100", "--seed", "7"]
         self.setUp()
         began = time.monotonic()
-        got = self.vectors(texts, "--max-inputs", "4", "--batch", "4096", "--concurrency", "32", "--requests-per-minute", "0", "--attempts", "6")
+        got = self.vectors(texts, "--max-inputs", "4", "--batch", "4096", "--concurrency", "8", "--requests-per-minute", "60000", "--attempts", "6")
         took = time.monotonic() - began
         self.right(texts, got)
         told = self.told()
         kinds = [str(e["fault"]) for e in told["log"] if e["fault"] is not None]
         self.assertEqual({k: kinds.count(k) for k in set(kinds)}, {k: 100 for k in ("429", "500", "cut", "twice", "short")})
-        print("10,000 texts in %.1f s: %d calls, %d at once" % (took, len(told["log"]), told["peak"]))
+        self.assertEqual(told["peak"], 8)
+        ideal = len(told["log"]) * 0.05 / 8
+        print("10,000 texts in %.1f s, %.2f x the ideal of %d calls, 8 at once" % (took, took / ideal, len(told["log"])))
+
+
+class Throughput(ProviderTest):
+    def test_a_fill_keeps_calls_under_way(self):
+        """As many as are allowed, and saved in the order of the rows; stopped by a fault, it keeps what it had."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d" % i}) + "\n" for i in range(3000)))
+        self.ok("add", "in.jsonl")
+        self.plan(latency=100)
+        report = self.ok("fill", "--json", "--max-inputs", "256", "--concurrency", "5", "--requests-per-minute", "0").json
+        self.assertEqual((report["done"], report["failed"]), (3000, 0))
+        told = self.told()
+        self.assertEqual(told["peak"], 5)
+        self.assertEqual(self.ok("verify", "--sample", "300", "--json").json["different"], 0)
+        self.ok("requeue", "--all", "--source", "documents")
+        self.plan(*[None] * 6 + [401] * 99, latency=20)
+        answer = self.quern("fill", "--max-inputs", "256", "--concurrency", "3", "--cache", "no")
+        self.assertEqual(answer.code, 1)
+        self.assertLess(len(self.told()["log"]), 6 + 8)
+        done = 3000 - self.ok("status", "--json").json["pending"]
+        self.plan()
+        self.ok("fill", "--max-inputs", "256", "--cache", "no")
+        self.assertGreaterEqual(done, 256)
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 3000 - done)
 
 
 class Cache(ProviderTest):

@@ -25,6 +25,9 @@ typedef struct quern_embedder_table {
     int (*tokenize)(void *self, quern_str text, quern_tokens **out, quern_error *err);
     /* Optional: called once by quern_embedder_free. */
     void (*release)(void *self);
+    /* Calls that run at once without being in each other's way, as those of a service far away; 0 or 1: one. A fill
+     * keeps so many under way. */
+    uint32_t parallel;
 } quern_embedder_table;
 
 /* The table is copied. On failure `self` stays the caller's. The face in front of it checks every

@@ -67,8 +67,8 @@ static void fake_release(void *self)
 
 static quern_embedder *open_fake(void)
 {
-    quern_embedder_table t = {sizeof t,   "fake",           DIM,  8,
-                              fake_embed, fake_fingerprint, NULL, fake_release};
+    quern_embedder_table t = {sizeof t,         "fake", DIM,          8, fake_embed,
+                              fake_fingerprint, NULL,   fake_release, 0};
     quern_embedder *e;
     atomic_store(&calls, 0);
     assert_int_equal(quern_embedder_from_table(&e, &t, NULL, NULL), QUERN_OK);
@@ -129,7 +129,8 @@ static void refuses_tables_that_lack_something(void **state)
     (void)state;
     quern_error err;
     quern_embedder *e;
-    quern_embedder_table t = {sizeof t, "fake", DIM, 8, fake_embed, fake_fingerprint, NULL, NULL};
+    quern_embedder_table t = {sizeof t,         "fake", DIM,  8, fake_embed,
+                              fake_fingerprint, NULL,   NULL, 0};
     t.embed = NULL;
     assert_int_equal(quern_embedder_from_table(&e, &t, NULL, &err), QUERN_EINVAL);
     assert_null(e);
