@@ -123,6 +123,8 @@ static const quern_provider_profile *provider_of(const char *name, const char **
 typedef struct hosted {
     quern_provider_options provider;
     quern_limit_options limit;
+    int may_pause;
+    quern_pause_options pause;
     quern_retry_options retry;
     quern_batching_options batching;
 } hosted;
@@ -133,6 +135,7 @@ static void hosted_options(const cli *c, hosted *h)
     const quern_config *f = c->config;
     QUERN_INIT(&h->provider);
     QUERN_INIT(&h->limit);
+    QUERN_INIT(&h->pause);
     QUERN_INIT(&h->retry);
     QUERN_INIT(&h->batching);
     h->provider.base_url = quern_config_text(f, "base-url");
@@ -151,6 +154,8 @@ static void hosted_options(const cli *c, hosted *h)
     uint32_t requests = (uint32_t)quern_config_count(f, "requests-per-minute");
     h->limit.requests_per_minute = requests ? requests : UINT32_MAX;
     h->limit.tokens_per_minute = (uint32_t)quern_config_count(f, "tokens-per-minute");
+    h->pause.failures = (uint32_t)quern_config_count(f, "pause-after");
+    h->may_pause = h->pause.failures != 0;
     h->retry.attempts = (uint32_t)quern_config_count(f, "attempts");
 }
 
@@ -175,6 +180,9 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
     batching.max_request_tokens = profile->max_request_tokens;
     int rc = quern_embedder_from_provider(&e, &provider, err);
     if (rc == QUERN_OK && (rc = quern_embedder_limited(&outer, e, &h->limit, err)) == QUERN_OK)
+        e = outer;
+    if (rc == QUERN_OK && h->may_pause &&
+        (rc = quern_embedder_pausing(&outer, e, &h->pause, err)) == QUERN_OK)
         e = outer;
     if (rc == QUERN_OK && (rc = quern_embedder_retrying(&outer, e, &h->retry, err)) == QUERN_OK)
         e = outer;

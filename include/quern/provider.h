@@ -3,10 +3,11 @@
  * like any other: search, fill and work take one. Each wrapper below is an embedder too; it takes the one it wraps (on
  * failure that stays the caller's) and is freed for both. From the outside in, the usual order is
  *
- *     cached ( batching ( retrying ( limited ( provider ) ) ) )
+ *     cached ( batching ( retrying ( pausing ( limited ( provider ) ) ) ) )
  *
- * so that a call of any size is cut to what the provider takes, each part is tried again by itself, and each try counts
- * against the limit, and what was paid for once is not asked for again (cache.h; a local model may stand behind a cache too).
+ * so that a call of any size is cut to what the provider takes, each part is tried again by itself, each try counts
+ * against the limit, a provider that is down is left alone by all of them together,
+ * and what was paid for once is not asked for again (cache.h; a local model may stand behind a cache too).
  * quern_embedder_from_provider alone makes exactly one HTTP call a quern_embed, so it is
  * the wrappers that make it patient.
  *
@@ -123,6 +124,21 @@ typedef struct quern_limit_options {
 /* Lets calls through so that in no 60 seconds there are more than the limits; later ones wait their turn. */
 QUERN_API int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
                                      const quern_limit_options *opt, quern_error *err);
+
+typedef struct quern_pause_options {
+    size_t struct_size;
+    uint32_t failures; /* in a row, until there is a pause; 0: 10 */
+    uint32_t base_ms;  /* 0: 500. The first pause; each further one is twice as long, … */
+    uint32_t
+        cap_ms; /* … at most this, 0: 30 s; a time that the server names counts instead, up to an hour */
+    uint32_t
+        wait_ms; /* a call that would have to wait longer than this fails at once. 0: as long as it takes */
+} quern_pause_options;
+/* After so many failing calls in a row (those that retrying would try again) nothing goes through for a while; then one
+ * call does, and what it meets decides for all. A call that does not wait: EREMOTE, err->code "provider_paused",
+ * err->retry_ms until then. */
+QUERN_API int quern_embedder_pausing(quern_embedder **out, quern_embedder *inner,
+                                     const quern_pause_options *opt, quern_error *err);
 
 /* An embedder that asks the cache first; only what is missing travels, each text once, and comes back in its place. Takes
  * inner (on failure that stays the caller's); the cache is borrowed and lives longer. */

@@ -120,6 +120,8 @@ static const quern_option options[] = {
      4294967295.0, FILLS, 0, "Tokens sent to a hosted model in any 60 seconds; 0: no limit."},
     {"attempts", "QUERN_ATTEMPTS", QUERN_OPTION_COUNT, "N", "3", NULL, 1, 100, FILLS, 0,
      "Tries of one call to a hosted model, where a fault may pass."},
+    {"pause-after", "QUERN_PAUSE_AFTER", QUERN_OPTION_COUNT, "N", "10", NULL, 0, 1000000, FILLS, 0,
+     "Leave a hosted model alone for a while after so many failing calls in a row; 0: never."},
     {"proxy", "QUERN_PROXY", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
      "Proxy on the way to a hosted model (default: the environment's)."},
     {"ca-file", "QUERN_CA_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS, 0,
