@@ -21,6 +21,7 @@
 #include "pipeline/carry.h"
 #include "pipeline/coverage.h"
 #include "pipeline/fill_run.h"
+#include "text/utf8.h"
 
 enum { BATCH_PIECES = 2048, SAMPLE_LEAST = 20, SAMPLE_PART = 100 };
 
@@ -49,6 +50,38 @@ static bool same(quern_str a, quern_str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+static bool at_character(quern_str text, uint64_t at)
+{
+    return at == text.len || ((unsigned char)text.ptr[at] & 0xC0) != 0x80;
+}
+
+/* The row has the text that was embedded: then the chunks are pieces of it. */
+static int check_pieces(const import_pass *w, const fill_doc *d, quern_str text, quern_error *err)
+{
+    uint64_t characters = 0;
+    size_t counted = 0;
+    bool good = d->dropped_bytes <= text.len;
+    for (size_t i = 0; good && i < d->n; i++) {
+        const quern__piece *at = &w->b->pieces[d->first + i].at;
+        good = at->start < at->end && at->end <= text.len && at_character(text, at->start) &&
+               at_character(text, at->end);
+        if (good && at->start < counted)
+            characters = counted = 0;
+        if (good) {
+            characters += quern__utf8_count(text.ptr + counted, at->start - counted);
+            counted = at->start;
+            good = at->char_start == characters &&
+                   at->char_end ==
+                       characters + quern__utf8_count(text.ptr + at->start, at->end - at->start);
+        }
+    }
+    return good ? QUERN_OK
+                : quern__fail(err, QUERN_EFORMAT, (int64_t)text.len,
+                              "the chunks of key %.*s are no pieces of its text, which has %zu "
+                              "bytes",
+                              (int)QUERN__MIN(d->key.len, (size_t)100), d->key.ptr, text.len);
+}
+
 static int hold_row(const quern_row *row, void *ud)
 {
     import_pass *w = ud;
@@ -70,6 +103,9 @@ static int hold_row(const quern_row *row, void *ud)
         w->state[i] = DOC_CURRENT;
     else
         w->state[i] = DOC_WANTED;
+    if (w->state[i] == DOC_WANTED && !w->im->opt->builder &&
+        (rc = check_pieces(w, d, view.text, w->err)) != QUERN_OK)
+        return rc;
     if (w->state[i] != DOC_WANTED || !w->run ||
         !(recipe->spec.text_search || recipe->spec.keep_text))
         return QUERN_OK;

@@ -3,6 +3,7 @@ something else is refused before anything is written; rows that have moved on st
 import hashlib
 import json
 import os
+import re
 import random
 import shutil
 import signal
@@ -235,9 +236,25 @@ class Refused(Carry):
         self.check("embedded again", "vectors.npy", flip(128), True)
         self.check("the file is damaged", "vectors.jsonl", lambda d: d.replace(b'"created":"20', b'"created":"19', 1), False)
         self.check("embedded again", "vectors.jsonl", swap_lines, True)
-        self.check("is another piece", "vectors.jsonl", lambda d: d.replace(b'"start":0,', b'"start":1,', 1), True)
+        self.check("is another piece", "vectors.jsonl",
+                   lambda d: re.sub(rb'"start":0,("end":\d+,"characters":\[)0,', rb'"start":1,\g<1>1,', d, count=1), True)
         self.check("", "empty.jsonl", lambda d: d + d, True)
         self.check("more bytes", "vectors.npy", lambda d: d + b"x", True)
+
+    def test_chunks_that_are_no_pieces_of_the_text(self):
+        """Whether they are in the sample or not."""
+        for change in ({"start": 5, "end": 10 ** 12}, {"start": 2 ** 63, "end": 2 ** 64 - 1}, {"start": 0, "end": 0},
+                       {"characters": [0, 2 ** 64 - 1]}, {"characters": [1, 2]}, {"dropped_bytes": 2 ** 64 - 1}):
+            def fn(data):
+                lines = data.splitlines(True)
+                at = max(i for i, line in enumerate(lines) if b'"chunks":1,' in line)
+                lines[at] = json.dumps(dict(json.loads(lines[at]), **change)).encode() + b"\n"
+                return b"".join(lines)
+            out = self.copy()
+            edit(out, "vectors.jsonl", fn)
+            remake(out)
+            self.refused(1, "are no pieces of its text", "import", "--db", self.target, out, "--sample", "1", "--seed", "3")
+            self.untouched(self.target)
 
     def test_words_for_programs(self):
         def code(*args):
