@@ -173,6 +173,7 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
         (quern_option_applies(dry, c->command->name) && quern_config_flag(c->config, "dry-run"));
     provider.provider = profile->name;
     provider.model = model;
+    provider.cancel = c->cancel;
     if (quern_config_flag(c->config, "offline"))
         return fail(err, QUERN_EUNSUPPORTED, "%s:%s is hosted elsewhere, and --offline is set",
                     profile->name, model);

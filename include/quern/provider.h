@@ -61,6 +61,8 @@ typedef struct quern_provider_options {
     /* Before each call leaves: may add headers, or refuse it by returning a code with err filled. Any thread. */
     int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
     void *authorize_ud;
+    const quern_cancel
+        *cancel; /* ends the call that finds out `dimensions`; not kept. NULL: none */
 } quern_provider_options;
 
 /* Texts in one call over max_inputs: EINVAL. ETOOLONG is not told apart: a provider's 400 is EREMOTE with err->subject when

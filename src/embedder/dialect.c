@@ -127,6 +127,7 @@ typedef struct reading {
     float *out;
     unsigned char *seen;
     uint64_t tokens;
+    bool odd; /* a count was not one */
     quern_error *err;
 } reading;
 
@@ -343,6 +344,8 @@ static int read_counts(reading *r, const char *const *names, size_t n)
             return rc;
         if (taken && v >= 0 && v < 1e15)
             r->tokens = (uint64_t)v;
+        else if (taken)
+            r->odd = true;
     }
     return rc;
 }
@@ -370,14 +373,15 @@ static int read_status(reading *r)
     static const char *const code[] = {"status_code"};
     uint64_t tokens = r->tokens;
     r->tokens = 0;
+    r->odd = false;
     int rc = read_counts(r, code, 1);
-    uint64_t status = r->tokens;
+    uint64_t status = r->odd ? UINT64_MAX : r->tokens;
     r->tokens = tokens;
     if (!rc && status)
         rc = quern__may_retry(r->err,
                               quern__fail(r->err, QUERN_EREMOTE, 200,
-                                          "status_code %llu in an answer of status 200",
-                                          (unsigned long long)status),
+                                          "status_code %lld in an answer of status 200",
+                                          (long long)status),
                               0);
     return rc;
 }

@@ -147,6 +147,20 @@ static int word_all(const remote *p, const quern_str *texts, size_t n,
 
 /* ---- what an answer means ---- */
 
+/* A page may repeat what it was sent: whatever went out in a header is struck out of it. */
+static void hide_headers(const quern_provider_request *r, char *page, size_t len)
+{
+    enum { SHORTEST = 8 }; /* a shorter word is no secret, and would be struck out everywhere */
+    for (size_t i = 1; i < r->n_headers; i++) { /* the first is our own */
+        const char *value = strchr(r->headers[i], ':') + 1, *space = strrchr(value, ' ');
+        value = space ? space + 1 : value;
+        size_t n = strlen(value);
+        for (size_t at = 0; n >= SHORTEST && at + n <= len; at++)
+            if (memcmp(page + at, value, n) == 0)
+                memset(page + at, '*', n);
+    }
+}
+
 static const char *advice(int status)
 {
     switch (status) {
@@ -179,7 +193,9 @@ static int refuse_status(const remote *p, const quern__http_call *call, size_t n
                          *says ? ": " : "", says, advice(status));
     bool again = status == 408 || status == 409 || status == 429 || status >= 500;
     if (again && !final)
-        return quern__may_retry(err, rc, call->retry_ms > 0 ? (uint32_t)call->retry_ms : 0);
+        /* "0" is a time that was named, too: now */
+        return quern__may_retry(err, rc,
+                                call->retry_ms >= 0 ? QUERN__MAX((uint32_t)call->retry_ms, 1u) : 0);
     bool about_text = status == 400 || status == 413 || status == 422;
     return about_text && n == 1 ? quern__blame(err, rc, 0) : rc;
 }
@@ -228,6 +244,8 @@ static int call_provider(const remote *p, const quern_str *texts, size_t n, bool
     call.max_bytes =
         ANSWER_BYTES + n * (*dim ? *dim : (size_t)QUERN__LARGEST_DIMENSION) * FLOAT_BYTES;
     int rc = quern__dialect_ask(&q, &body, &inner);
+    if (q.dialect == QUERN__DIALECT_COHERE) /* its answer holds the texts, too */
+        call.max_bytes += body.len * 3; /* each of two bytes may come back as \u and four digits */
     if (!rc)
         rc = collect_headers(p, &request, &inner);
     call.headers = request.headers;
@@ -236,11 +254,14 @@ static int call_provider(const remote *p, const quern_str *texts, size_t n, bool
     if (!rc) {
         rc = quern__http_perform(p->client, &call, &inner);
         if (!rc && call.status != 200) {
+            hide_headers(&request, call.answer.data, call.answer.len);
             rc = refuse_status(p, &call, n, err);
         } else {
             if (!rc) {
                 quern_str answer = {call.answer.data ? call.answer.data : "", call.answer.len};
                 rc = quern__dialect_answer(q.dialect, answer, n, dim, out, tokens, &inner);
+                if (rc)
+                    hide_headers(&request, inner.msg, strlen(inner.msg));
                 if (rc == QUERN_EREMOTE) /* nonsense once is not nonsense for ever */
                     quern__may_retry(&inner, rc, 0);
             }
@@ -387,6 +408,7 @@ static int join(char **out, quern_error *err, const char *a, const char *b, cons
 static int set_url(remote *p, const char *base, quern_error *err)
 {
     char trimmed[URL_BYTES];
+    const char *scheme = "";
     size_t n = base ? strlen(base) : 0;
     if (!n)
         return quern__fail(err, QUERN_EINVAL, 0, "%s has no address of its own: give a base URL",
@@ -397,7 +419,9 @@ static int set_url(remote *p, const char *base, quern_error *err)
         return quern__fail(err, QUERN_EINVAL, (int64_t)n, "a base URL of %zu bytes", n);
     memcpy(trimmed, base, n);
     trimmed[n] = '\0';
-    return join(&p->url, err, trimmed, quern__dialect_path(p->profile->dialect), "");
+    if (p->profile->dialect == QUERN__DIALECT_OLLAMA && !strstr(trimmed, "://"))
+        scheme = "http://"; /* OLLAMA_HOST is a host and a port, as a rule */
+    return join(&p->url, err, scheme, trimmed, quern__dialect_path(p->profile->dialect));
 }
 
 static int set_headers(remote *p, const char *headers, quern_error *err)
@@ -451,14 +475,14 @@ static int set_texts(remote *p, const quern_provider_options *o, quern_error *er
 }
 
 /* The provider says it by embedding a word. */
-static int find_dimensions(remote *p, quern_error *err)
+static int find_dimensions(remote *p, const quern_cancel *cancel, quern_error *err)
 {
     static const quern_str one = {"quern", 5};
     uint64_t tokens;
     float *room = quern__alloc_array(QUERN__LARGEST_DIMENSION, sizeof *room);
     if (!room)
         return quern__fail_memory(err, QUERN__LARGEST_DIMENSION * sizeof *room);
-    int rc = call_provider(p, &one, 1, false, false, NULL, &p->dimensions, room, &tokens, err);
+    int rc = call_provider(p, &one, 1, false, false, cancel, &p->dimensions, room, &tokens, err);
     quern__free(room);
     return rc;
 }
@@ -495,7 +519,7 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
                            "%s: how many dimensions it has is not known without asking it; give "
                            "them",
                            p->name);
-    return rc || p->dimensions ? rc : find_dimensions(p, err);
+    return rc || p->dimensions ? rc : find_dimensions(p, o->cancel, err);
 }
 
 int quern_embedder_from_provider(quern_embedder **out, const quern_provider_options *opt,

@@ -35,7 +35,7 @@ typedef struct transfer {
     struct transfer *next;
     int rc;
     CURLcode code;
-    bool added, over, too_large;
+    bool added, over, too_large, page_ends;
 } transfer;
 
 struct quern__http_client {
@@ -159,9 +159,11 @@ static size_t on_body(char *data, size_t size, size_t n, void *ud)
     long status = 0;
     (void)size;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200) { /* an error page: its begin is enough */
-        quern__buf_append(answer, data, QUERN__MIN(n, (size_t)ERROR_BYTES - answer->len));
-        return n;
+    if (status != 200) { /* an error page: its begin is enough, and what has no end ends here */
+        size_t some = QUERN__MIN(n, (size_t)ERROR_BYTES - answer->len);
+        quern__buf_append(answer, data, some);
+        t->page_ends = some < n;
+        return some;
     }
     t->too_large = n > t->call->max_bytes - answer->len;
     return !t->too_large && quern__buf_append(answer, data, n) ? n : 0;
@@ -260,7 +262,19 @@ static bool is_key_header(const char *h)
     return false;
 }
 
-static int check_call(const quern__http_call *call, quern_error *err)
+/* Whether what is sent over plain http stays on this machine: its host is, and a proxy that is asked for. */
+static bool stays_here(const quern__http_client *c, bool loopback)
+{
+    char url[300], host[256];
+    bool https, near = true;
+    if (loopback && c->proxy && *c->proxy) {
+        snprintf(url, sizeof url, "%s%s", strstr(c->proxy, "://") ? "" : "http://", c->proxy);
+        near = quern__http_split(url, &https, host, sizeof host, &near) && near;
+    }
+    return loopback && near;
+}
+
+static int check_call(const quern__http_client *c, const quern__http_call *call, quern_error *err)
 {
     bool https, loopback;
     char host[256];
@@ -282,7 +296,7 @@ static int check_call(const quern__http_call *call, quern_error *err)
             return quern__fail(err, QUERN_EINVAL, (int64_t)i,
                                "header '%.*s' is not 'Name: value' on one line",
                                (int)QUERN__MIN(name, (size_t)64), h);
-        if (is_key_header(h) && !https && !loopback)
+        if (is_key_header(h) && !https && !stays_here(c, loopback))
             return quern__fail(err, QUERN_EINVAL, 0,
                                "%s: a key is not sent over plain http; use https, or no key", host);
     }
@@ -312,7 +326,9 @@ static bool add_headers(transfer *t)
 static CURLcode set_connection(const quern__http_client *c, transfer *t)
 {
     CURLcode rc = CURLE_OK;
-    bool https = t->call->url[4] == 's';
+    bool https, loopback = false;
+    char host[256];
+    quern__http_split(t->call->url, &https, host, sizeof host, &loopback);
     SET(CURLOPT_PROTOCOLS_STR, https ? "https" : "http");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
@@ -321,8 +337,11 @@ static CURLcode set_connection(const quern__http_client *c, transfer *t)
     SET(CURLOPT_PIPEWAIT, https ? 1L : 0L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_ms);
+    SET(CURLOPT_QUICK_EXIT, 1L); /* a name that is being looked up holds nobody who has left */
     if (c->proxy)
         SET(CURLOPT_PROXY, c->proxy);
+    else if (loopback) /* one of the environment's would carry it off this machine */
+        SET(CURLOPT_PROXY, "");
     if (c->ca_file)
         SET(CURLOPT_CAINFO, c->ca_file);
     return rc;
@@ -374,26 +393,29 @@ static int network_error(const quern__http_client *c, const transfer *t, quern_e
 {
     bool https, loopback;
     char host[256];
-    long connected = 0;
+    curl_off_t connected_us = 0;
     quern__http_call *call = t->call;
     call->status = 0;
     quern__http_split(call->url, &https, host, sizeof host, &loopback);
-    if (t->code == CURLE_OUT_OF_MEMORY)
-        return quern__fail_memory(err, 0);
+    if (t->code == CURLE_OUT_OF_MEMORY) /* what libcurl says of a header line over 100 KB, too */
+        return quern__fail(err, QUERN_EREMOTE, 0,
+                           "%s: a header that is too long, or no memory left for the answer", host);
     if (t->code == CURLE_WRITE_ERROR && t->too_large)
         return quern__fail(err, QUERN_EREMOTE, 200,
                            "%s: the answer is larger than the %zu bytes that it can have", host,
                            call->max_bytes);
     if (t->code == CURLE_WRITE_ERROR)
         return quern__buf_ok(&call->answer, "an answer", err);
+    uint32_t limit_ms = call->timeout_ms ? call->timeout_ms : TIMEOUT_MS;
     int rc;
-    curl_easy_getinfo(t->curl, CURLINFO_NUM_CONNECTS, &connected);
-    if (t->code == CURLE_OPERATION_TIMEDOUT && connected == 0)
+    /* 0 until there is a connection, a new one or one that was kept */
+    curl_easy_getinfo(t->curl, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
+    if (t->code == CURLE_OPERATION_TIMEDOUT && connected_us == 0)
         rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: no connection within %.1f s", host,
-                         c->connect_ms / 1000.0);
+                         QUERN__MIN(c->connect_ms, limit_ms) / 1000.0);
     else if (t->code == CURLE_OPERATION_TIMEDOUT)
         rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: no whole answer within %.1f s", host,
-                         (call->timeout_ms ? call->timeout_ms : TIMEOUT_MS) / 1000.0);
+                         limit_ms / 1000.0);
     else
         rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: %s", host, curl_easy_strerror(t->code));
     return may_try_again(t->code) ? quern__may_retry(err, rc, 0) : rc;
@@ -404,7 +426,7 @@ static int finish(const quern__http_client *c, const transfer *t, quern_error *e
     long status = 0;
     if (t->rc)
         return t->rc;
-    if (t->code != CURLE_OK)
+    if (t->code != CURLE_OK && !t->page_ends)
         return network_error(c, t, err);
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     t->call->status = (int)status;
@@ -418,7 +440,7 @@ int quern__http_perform(quern__http_client *c, quern__http_call *call, quern_err
     call->retry_ms = -1;
     call->moved_to[0] = call->content_type[0] = '\0';
     quern__buf_init(&call->answer, QUERN__MAX(call->max_bytes, (size_t)ERROR_BYTES) + 1);
-    int rc = check_call(call, err);
+    int rc = check_call(c, call, err);
     if (rc)
         return rc;
     t.curl = curl_easy_init();

@@ -2,8 +2,11 @@
 retries, limits, halving; and the whole way of a source that a hosted model embeds."""
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.request
@@ -235,6 +238,134 @@ class Faults(ProviderTest):
         self.assertEqual(self.told()["log"], [])
         listed = subprocess.run([BIN, "help", "embed"], capture_output=True, text=True, env=self.environment(), check=True).stdout
         self.assertNotIn("--api-key ", listed)
+
+
+class Strangers(ProviderTest):
+    """Servers that speak no HTTP that the stand-in would: bytes on a socket, by a function of the connection and its place."""
+
+    def setUp(self):
+        super().setUp()
+        self.seen = b""
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.socket.close)
+        self.there = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
+
+    def serve(self, answer):
+        def one(c):
+            with c:
+                try:
+                    for place in range(100):
+                        head = b""
+                        while b"\r\n\r\n" not in head:
+                            more = c.recv(65536)
+                            if not more:
+                                return
+                            head += more
+                        self.seen += head
+                        if not answer(c, place):
+                            return
+                except OSError:
+                    pass
+
+        def all_of_them():
+            try:
+                while True:
+                    threading.Thread(target=one, args=(self.socket.accept()[0],), daemon=True).start()
+            except OSError:
+                pass
+        threading.Thread(target=all_of_them, daemon=True).start()
+
+    @staticmethod
+    def page(status, body, *headers):
+        return b"\r\n".join([b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body), b"", body])
+
+    GOOD = json.dumps({"data": [{"index": 0, "embedding": [0.5] * 4}]}).encode()
+
+    def ask(self, *args, **how):
+        began = time.monotonic()
+        answer = self.quern("embed", "ban", "--base-url", self.there, "--dimensions", "4", *args, **how)
+        return answer, time.monotonic() - began
+
+    def test_pages_without_end(self):
+        def flood(c, _):
+            c.sendall(b"HTTP/1.1 503 Busy\r\n\r\n")
+            while True:
+                c.sendall(b"x" * 65536)
+        self.serve(flood)
+        answer, took = self.ask("--attempts", "1")
+        self.assertEqual(answer.code, 1)
+        self.assertIn("answers 503", answer.message)
+        self.assertLess(took, 10)
+
+    def test_a_header_without_end(self):
+        self.serve(lambda c, _: c.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2000000 + b"\r\n\r\n"))
+        self.assertIn("a header that is too long", self.ask()[0].message)
+
+    def test_a_kept_connection_that_hangs(self):
+        def second(c, place):
+            if place:
+                time.sleep(20)
+            c.sendall(self.page(b"200 OK", self.GOOD))
+            return True
+        self.serve(second)
+        answer, _ = self.ask("lan", "--max-inputs", "1", "--concurrency", "1", "--attempts", "1", "--timeout", "1s")
+        self.assertIn("no whole answer within 1.0 s", answer.message)
+
+    def test_interrupted_while_the_dimension_is_asked_for(self):
+        self.serve(lambda c, _: time.sleep(40))
+        process = subprocess.Popen([BIN, "embed", "ban", "--base-url", self.there, "--dimensions", "0", "--model", "openai:x"], cwd=self.cwd,
+                                   env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not self.seen:
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 130)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_a_page_that_repeats_the_key(self):
+        pages = [(b"401 No", {"error": {"message": "Bearer %s is no key" % KEY}}), (b"400 Bad", "you sent %s" % KEY),
+                 (b"200 OK", {"error": {"message": "I do not know %s" % KEY}})]
+        left = list(pages)
+
+        def answer_next(c, _):
+            status, page = left.pop(0)
+            c.sendall(self.page(status, json.dumps(page).encode()))
+        self.serve(answer_next)
+        for _ in pages:
+            answer, _ = self.ask("--attempts", "1", "--log-level", "debug")
+            self.assertEqual(answer.code, 1)
+            self.assertIn(KEY.encode(), self.seen)
+            self.assertNotIn(KEY, answer.message)
+            self.assertIn("****", answer.message)
+
+    def test_a_proxy_is_not_told_what_stays_here(self):
+        self.serve(lambda c, _: c.sendall(self.page(b"502 Proxy", b"")))
+        self.plan()
+        answer = self.embed(["ban"], env={"http_proxy": self.there, "all_proxy": self.there})
+        self.assertEqual((answer.code, self.seen), (0, b""), answer.message)
+        answer = self.embed(["ban"], "--proxy", "http://proxy.example:3128")
+        self.assertIn("not sent over plain http", answer.message)
+
+    def test_now_is_a_time(self):
+        self.serve(lambda c, place: c.sendall(self.page(b"429 Slow", b"", b"Retry-After: 0")) or True)
+        answer, took = self.ask("--attempts", "9")
+        self.assertIn("attempt 9/9", answer.message)
+        self.assertLess(took, 3)
+
+    def test_an_answer_with_the_texts_in_it(self):
+        text = "l\u00f6ng " * 100000
+        self.plan()
+        self.right([text], self.vectors([text], "--model", "cohere:embed-v4.0", env={"COHERE_API_KEY": "k"}))
+
+    def test_a_host_that_is_no_url(self):
+        self.plan()
+        host = self.url[len("http://"):]
+        self.right(["ban"], self.vectors(["ban"], "--model", "ollama:x", env={"OLLAMA_HOST": host, "QUERN_BASE_URL": ""}))
+
+    def test_a_status_inside(self):
+        self.serve(lambda c, _: c.sendall(self.page(b"200 OK", b'{"base_resp":{"status_code":-1},' + self.GOOD[1:])))
+        self.assertIn("status_code -1", self.ask("--attempts", "1")[0].message)
 
 
 class Batches(ProviderTest):
