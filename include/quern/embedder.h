@@ -86,6 +86,56 @@ QUERN_API int quern_embed_poll(const quern_embed_job *job);
 QUERN_API void quern_embed_cancel(quern_embed_job *job);
 QUERN_API int quern_embed_wait(quern_embed_job *job, quern_error *err);
 
+/*
+ * Things to be seen: pictures, frames of videos, videos. They are named by URL; an embedder that can see (a provider's
+ * vision model, quern/provider.h; or one of your own) has its server fetch them: quern never does.
+ */
+enum quern_asset_kind { QUERN_ASSET_IMAGE, QUERN_ASSET_FRAME, QUERN_ASSET_VIDEO };
+typedef struct quern_asset {
+    int kind;      /* enum quern_asset_kind */
+    quern_str key; /* what the program calls it; is not sent */
+    int64_t frame; /* its number, of a frame; -1: none */
+    quern_str url; /* http or https; empty: it cannot be had, and is skipped */
+} quern_asset;
+
+enum quern_asset_fate {
+    QUERN_ASSET_USED,
+    QUERN_ASSET_CUT,    /* behind the first max_assets */
+    QUERN_ASSET_SKIPPED /* without a URL */
+};
+
+typedef struct quern_asset_options {
+    size_t struct_size;
+    int as, truncation, invalid_utf8; /* as those of quern_embed_options, for the text */
+    uint32_t max_assets;              /* 0: 8; at most 64 */
+    const quern_cancel *cancel;
+} quern_asset_options;
+
+typedef struct quern_asset_result {
+    size_t struct_size;
+    /* in: where the vectors go */
+    float *fused; /* [dimensions]: of text and assets together */
+    size_t fused_floats;
+    float *each; /* [n, dimensions]: of each used asset alone, in its place; NULL: not wanted */
+    size_t each_floats;
+    int *fates; /* [n], enum quern_asset_fate; NULL: not wanted */
+    /* out */
+    int empty; /* 1: no text and no asset was left; nobody was asked, and there are no vectors */
+    uint32_t used, cut, skipped; /* assets */
+    uint64_t tokens, encode_ns;
+} quern_asset_result;
+
+/* 1: quern_embed_assets works. */
+QUERN_API int quern_embedder_sees(const quern_embedder *e);
+/*
+ * One vector of unit length for a text (empty: none) and the assets with it, comparable with those that quern_embed gives for
+ * texts. All or nothing. EUNSUPPORTED: this embedder cannot see; EINVAL: more than one video (detail: how many), a URL that is
+ * none. err->subject: the asset at fault, n when it is the text or all together, -1 when it is not about this call.
+ */
+QUERN_API int quern_embed_assets(quern_embedder *e, quern_str text, const quern_asset *assets,
+                                 size_t n, const quern_asset_options *opt,
+                                 quern_asset_result *result, quern_error *err);
+
 /* Totals since the embedder was made; any thread. */
 typedef struct quern_embedder_stats {
     size_t struct_size;

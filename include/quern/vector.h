@@ -20,6 +20,11 @@ QUERN_API int quern_l2_distance(const float *a, const float *b, size_t dim, floa
 QUERN_API int quern_l2_norm(const float *a, size_t dim, float *out, quern_error *err);
 /* In place, to unit length. */
 QUERN_API int quern_normalize(float *a, size_t dim, quern_error *err);
+/* One vector for the parts of a thing (chunks of a text, frames of a video): the mean of each element over vectors
+ * [n, dim], then unit length. out [dim] may be one of them. EINVAL also when there are none, or when they cancel each
+ * other out. */
+QUERN_API int quern_fuse_average(const float *vectors, size_t n, size_t dim, float *out,
+                                 quern_error *err);
 /* Cosine of every pair: out [n, m] row-major, a [n, dim], b [m, dim]. */
 QUERN_API int quern_cosine_matrix(const float *a, size_t n, const float *b, size_t m, size_t dim,
                                   float *out, quern_error *err);

@@ -179,6 +179,72 @@ static int batching_embed(void *self, const quern_str *texts, size_t n,
     return j.rc;
 }
 
+/* ---- assets: few, so the parts of a call go one after the other ---- */
+
+static int wait_slot(batching *b, const quern_cancel *cancel, quern_error *err)
+{
+    quern__mutex_lock(b->mutex);
+    while (b->busy >= b->opt.concurrency)
+        quern__cond_wait(b->slot_free, b->mutex);
+    int rc = quern__check_cancel(cancel, err);
+    b->busy += rc == QUERN_OK;
+    quern__mutex_unlock(b->mutex);
+    return rc;
+}
+
+/* n of the call's vectors from `first` on. */
+static int ask_some(batching *b, const quern_asset_call *call, size_t first, size_t n,
+                    quern_error *err)
+{
+    size_t texts = call->text.len > 0, dim = quern_embedder_dimensions(b->wrap.inner);
+    quern_asset_call some = *call;
+    quern_embed_result counted = {0};
+    some.result = &counted;
+    if (!call->together) {
+        some.out = call->out + first * dim;
+        if (first)
+            some.text = (quern_str){NULL, 0};
+        some.assets = call->assets + (first ? first - texts : 0);
+        some.n = n - (first ? 0 : texts);
+    }
+    int rc = wait_slot(b, call->opt->cancel, err);
+    if (rc)
+        return rc;
+    rc = quern__wrap_assets(b, &some, err);
+    give_slot(b);
+    if (rc != QUERN_OK && err->subject >= 0)
+        err->subject += (int32_t)first;
+    call->result->tokens += counted.tokens;
+    call->result->encode_ns += counted.encode_ns;
+    return rc;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): halves, so at most 7 deep */
+static int ask_parts(batching *b, const quern_asset_call *call, size_t first, size_t n,
+                     quern_error *err)
+{
+    int rc = ask_some(b, call, first, n, err);
+    if (!is_rejected(rc, err) || n < 2)
+        return rc;
+    rc = ask_parts(b, call, first, n / 2, err);
+    return rc ? rc : ask_parts(b, call, first + n / 2, n - n / 2, err);
+}
+
+static int batching_assets(void *self, const quern_asset_call *call, quern_error *err)
+{
+    batching *b = self;
+    quern_error local = {0};
+    size_t n = quern__asset_vectors(call);
+    int rc = QUERN_OK;
+    for (size_t at = 0, some; at < n && rc == QUERN_OK; at += some) {
+        some = QUERN__MIN(n - at, (size_t)b->opt.max_inputs);
+        rc = ask_parts(b, call, at, some, &local);
+    }
+    if (rc != QUERN_OK && err)
+        *err = local;
+    return rc;
+}
+
 static void batching_release(void *self)
 {
     batching *b = self;
@@ -211,8 +277,8 @@ int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
     if (!rc)
         rc = quern__cond_new(&b->slot_free, err);
     if (!rc)
-        rc = quern__wrap_make_parallel(out, inner, b, parallel, batching_embed, batching_release,
-                                       err);
+        rc = quern__wrap_make_parallel(out, inner, b, parallel, batching_embed, batching_assets,
+                                       batching_release, err);
     if (rc)
         batching_release(b);
     return rc;

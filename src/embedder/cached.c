@@ -3,6 +3,7 @@
  * stands there, and every vector comes back in its place. A text that is too long, or not UTF-8, is never in a cache,
  * so the inner embedder judges it as it always does.
  *
+ * What is behind a URL may change while the URL does not, so calls with assets pass by the cache.
  * With truncation the key would have to say where the text was cut; such calls pass by the cache.
  */
 #include <string.h>
@@ -164,7 +165,7 @@ int quern_embedder_cached(quern_embedder **out, quern_embedder *inner, quern_cac
     int rc = quern_embedder_fingerprint(inner, &json, e->fingerprint, err);
     quern_free(json);
     if (!rc)
-        rc = quern__wrap_make(out, inner, e, cached_embed, cached_release, err);
+        rc = quern__wrap_make(out, inner, e, cached_embed, NULL, cached_release, err);
     if (rc)
         cached_release(e);
     return rc;

@@ -211,6 +211,34 @@ int quern_embed(quern_embedder *e, const quern_str *texts, size_t n, const quern
     return embed_with(e, texts, n, opt, NULL, out, out_floats, results, err);
 }
 
+int quern_embedder_sees(const quern_embedder *e)
+{
+    return e && e->table.embed_assets != NULL;
+}
+
+bool quern__embedder_fuses(const quern_embedder *e)
+{
+    return e->table.fuses != 0;
+}
+
+int quern__embedder_assets(quern_embedder *e, const quern_asset_call *call, quern_error *err)
+{
+    int rc = quern__check_cancel(call->opt->cancel, err);
+    if (rc == QUERN_OK)
+        rc = e->table.embed_assets(e->self, call, err);
+    if (rc == QUERN_OK)
+        rc = check_vectors(e, call->out, quern__asset_vectors(call), true, err);
+    atomic_fetch_add(&e->calls, 1);
+    if (rc == QUERN_OK) {
+        atomic_fetch_add(&e->texts, quern__asset_vectors(call));
+        atomic_fetch_add(&e->tokens, call->result->tokens);
+        atomic_fetch_add(&e->encode_ns, call->result->encode_ns);
+    } else {
+        atomic_fetch_add(&e->failures, 1);
+    }
+    return rc;
+}
+
 int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out, quern_error *err)
 {
     QUERN__REQUIRE(e, err);

@@ -17,5 +17,13 @@ quern_model *quern__model_hold(quern_model *m); /* one more holder; released by 
 
 /* Calls worth having under way at once, 1 to 64. */
 uint32_t quern__embedder_parallel(const quern_embedder *e);
+bool quern__embedder_fuses(const quern_embedder *e);
+/* Vectors of a call: 1 or the number of its parts. */
+static inline size_t quern__asset_vectors(const quern_asset_call *call)
+{
+    return call->together ? 1 : (call->text.len > 0) + call->n;
+}
+/* A call whose arguments have been checked (assets.c, and wrappers pass one on): asks, looks at the vectors, counts. */
+int quern__embedder_assets(quern_embedder *e, const quern_asset_call *call, quern_error *err);
 
 #endif

@@ -13,7 +13,12 @@
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
-enum { REQUESTS = 500, BYTES_A_TOKEN = 4, NAP_MS = 50 };
+enum {
+    REQUESTS = 500,
+    BYTES_A_TOKEN = 4,
+    ASSET_TOKENS = 1000, /* a picture of half a million pixels, before the provider has counted */
+    NAP_MS = 50
+};
 
 typedef struct limited {
     quern__wrap wrap;
@@ -91,6 +96,16 @@ static int wait_turn(limited *l, uint64_t tokens, const quern_cancel *cancel, ui
     return rc;
 }
 
+static void leave(limited *l, uint64_t number, uint64_t tokens)
+{
+    quern__mutex_lock(l->mutex);
+    if (tokens)
+        quern__window_correct(&l->window, number, tokens);
+    l->busy--;
+    quern__cond_broadcast(l->turn);
+    quern__mutex_unlock(l->mutex);
+}
+
 static int limited_embed(void *self, const quern_str *texts, size_t n,
                          const quern_embed_options *opt, float *out, quern_embed_result *results,
                          quern_error *err)
@@ -105,12 +120,19 @@ static int limited_embed(void *self, const quern_str *texts, size_t n,
     rc = quern__wrap_embed(l, texts, n, opt, out, results, err);
     for (size_t i = 0; i < n && !rc; i++)
         tokens += results[i].tokens;
-    quern__mutex_lock(l->mutex);
-    if (tokens)
-        quern__window_correct(&l->window, number, tokens);
-    l->busy--;
-    quern__cond_broadcast(l->turn);
-    quern__mutex_unlock(l->mutex);
+    leave(l, number, tokens);
+    return rc;
+}
+
+static int limited_assets(void *self, const quern_asset_call *call, quern_error *err)
+{
+    limited *l = self;
+    uint64_t number = 0, tokens = call->text.len / BYTES_A_TOKEN + 1;
+    int rc = wait_turn(l, tokens + call->n * ASSET_TOKENS, call->opt->cancel, &number, err);
+    if (rc)
+        return rc;
+    rc = quern__wrap_assets(l, call, err);
+    leave(l, number, rc ? 0 : call->result->tokens);
     return rc;
 }
 
@@ -148,7 +170,7 @@ int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,
     if (!rc)
         rc = quern__cond_new(&l->turn, err);
     if (!rc)
-        rc = quern__wrap_make_parallel(out, inner, l, l->concurrency, limited_embed,
+        rc = quern__wrap_make_parallel(out, inner, l, l->concurrency, limited_embed, limited_assets,
                                        limited_release, err);
     if (rc)
         limited_release(l);

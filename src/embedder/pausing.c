@@ -128,21 +128,32 @@ static void settle(pausing *p, const pass *mine, int rc, const quern_error *said
     quern__mutex_unlock(p->mutex);
 }
 
-static int pausing_embed(void *self, const quern_str *texts, size_t n,
-                         const quern_embed_options *opt, float *out, quern_embed_result *results,
-                         quern_error *err)
+static int ask(pausing *p, const quern__ask *what, quern_error *err)
 {
-    pausing *p = self;
     quern_error said = {.retry_ms = -1};
     pass mine = {0};
-    int rc = wait_pass(p, opt->cancel, &mine, err);
+    int rc = wait_pass(p, what->opt->cancel, &mine, err);
     if (rc)
         return rc;
-    rc = quern__wrap_embed(p, texts, n, opt, out, results, &said);
+    rc = quern__wrap_ask(p, what, &said);
     settle(p, &mine, rc, &said);
     if (rc && err)
         *err = said;
     return rc;
+}
+
+static int pausing_embed(void *self, const quern_str *texts, size_t n,
+                         const quern_embed_options *opt, float *out, quern_embed_result *results,
+                         quern_error *err)
+{
+    return ask(self,
+               &(quern__ask){.texts = texts, .n = n, .opt = opt, .out = out, .results = results},
+               err);
+}
+
+static int pausing_assets(void *self, const quern_asset_call *call, quern_error *err)
+{
+    return ask(self, &(quern__ask){.opt = call->opt, .assets = call}, err);
 }
 
 static void pausing_release(void *self)
@@ -173,7 +184,7 @@ int quern_embedder_pausing(quern_embedder **out, quern_embedder *inner,
     if (!rc)
         rc = quern__cond_new(&p->changed, err);
     if (!rc)
-        rc = quern__wrap_make(out, inner, p, pausing_embed, pausing_release, err);
+        rc = quern__wrap_make(out, inner, p, pausing_embed, pausing_assets, pausing_release, err);
     if (rc)
         pausing_release(p);
     return rc;

@@ -67,17 +67,14 @@ static void count_try(retrying *r)
     quern__mutex_unlock(r->mutex);
 }
 
-static int retrying_embed(void *self, const quern_str *texts, size_t n,
-                          const quern_embed_options *opt, float *out, quern_embed_result *results,
-                          quern_error *err)
+static int try_on(retrying *r, const quern__ask *ask, quern_error *err)
 {
-    retrying *r = self;
     quern_error inner = {0};
     uint64_t began = quern__now_ns();
     uint32_t ms = 0;
     count_try(r);
     for (uint32_t tried = 1;; tried++) {
-        int rc = quern__wrap_embed(r, texts, n, opt, out, results, &inner);
+        int rc = quern__wrap_ask(r, ask, &inner);
         if (rc == QUERN_OK)
             return rc;
         const char *why = may_go_on(r, tried, inner.retry_ms, began, &ms);
@@ -89,9 +86,23 @@ static int retrying_embed(void *self, const quern_str *texts, size_t n,
                          r->opt.attempts, why);
             return rc;
         }
-        if ((rc = nap(ms, opt->cancel, err)) != QUERN_OK)
+        if ((rc = nap(ms, ask->opt->cancel, err)) != QUERN_OK)
             return rc;
     }
+}
+
+static int retrying_embed(void *self, const quern_str *texts, size_t n,
+                          const quern_embed_options *opt, float *out, quern_embed_result *results,
+                          quern_error *err)
+{
+    return try_on(self,
+                  &(quern__ask){.texts = texts, .n = n, .opt = opt, .out = out, .results = results},
+                  err);
+}
+
+static int retrying_assets(void *self, const quern_asset_call *call, quern_error *err)
+{
+    return try_on(self, &(quern__ask){.opt = call->opt, .assets = call}, err);
 }
 
 static void retrying_release(void *self)
@@ -122,7 +133,8 @@ int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
     quern__rng_seed(&r->rng, quern__os_entropy());
     int rc = quern__mutex_new(&r->mutex, err);
     if (!rc)
-        rc = quern__wrap_make(out, inner, r, retrying_embed, retrying_release, err);
+        rc =
+            quern__wrap_make(out, inner, r, retrying_embed, retrying_assets, retrying_release, err);
     if (rc)
         retrying_release(r);
     return rc;

@@ -121,6 +121,32 @@ int quern_normalize(float *a, size_t dim, quern_error *err)
     return rc;
 }
 
+/* Through a copy, so that the parts stay whole when they have no direction together. */
+int quern_fuse_average(const float *vectors, size_t n, size_t dim, float *out, quern_error *err)
+{
+    int rc = check(vectors, vectors, dim, out, err);
+    if (rc == QUERN_OK && n == 0)
+        return quern__fail(err, QUERN_EINVAL, 0, "no vectors to fuse");
+    if (rc != QUERN_OK)
+        return rc;
+    float *mean = quern__alloc_array(dim, sizeof *mean);
+    if (!mean)
+        return quern__fail_memory(err, dim * sizeof *mean);
+    quern__fpenv env = quern__fpenv_enter();
+    for (size_t k = 0; k < dim; k++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += (double)vectors[i * dim + k];
+        mean[k] = (float)(sum / (double)n);
+    }
+    quern__fpenv_leave(env);
+    rc = quern_normalize(mean, dim, err);
+    if (rc == QUERN_OK)
+        memcpy(out, mean, dim * sizeof *out);
+    quern__free(mean);
+    return rc;
+}
+
 int quern_cosine_matrix(const float *a, size_t n, const float *b, size_t m, size_t dim, float *out,
                         quern_error *err)
 {

@@ -67,8 +67,13 @@ static void fake_release(void *self)
 
 static quern_embedder *open_fake(void)
 {
-    quern_embedder_table t = {sizeof t,         "fake", DIM,          8, fake_embed,
-                              fake_fingerprint, NULL,   fake_release, 0};
+    quern_embedder_table t = {.struct_size = sizeof t,
+                              .name = "fake",
+                              .dimensions = DIM,
+                              .max_length = 8,
+                              .embed = fake_embed,
+                              .fingerprint = fake_fingerprint,
+                              .release = fake_release};
     quern_embedder *e;
     atomic_store(&calls, 0);
     assert_int_equal(quern_embedder_from_table(&e, &t, NULL, NULL), QUERN_OK);
@@ -129,8 +134,12 @@ static void refuses_tables_that_lack_something(void **state)
     (void)state;
     quern_error err;
     quern_embedder *e;
-    quern_embedder_table t = {sizeof t,         "fake", DIM,  8, fake_embed,
-                              fake_fingerprint, NULL,   NULL, 0};
+    quern_embedder_table t = {.struct_size = sizeof t,
+                              .name = "fake",
+                              .dimensions = DIM,
+                              .max_length = 8,
+                              .embed = fake_embed,
+                              .fingerprint = fake_fingerprint};
     t.embed = NULL;
     assert_int_equal(quern_embedder_from_table(&e, &t, NULL, &err), QUERN_EINVAL);
     assert_null(e);

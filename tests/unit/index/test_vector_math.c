@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "quern/vector.h"
+#include "torture/torture.h"
 
 static void computes(void **state)
 {
@@ -41,6 +42,45 @@ static void refuses(void **state)
     assert_int_equal(quern_normalize(zero, 2, &err), QUERN_EINVAL);
     assert_int_equal(quern_l2_norm(zero, 2, &x, &err), QUERN_EINVAL);
     assert_int_equal(quern_cosine_matrix(zero, 1, a, 1, 2, &x, &err), QUERN_EINVAL);
+}
+
+static void fuses(void **state)
+{
+    (void)state;
+    /* by hand: mean (2, 1, 0) / sqrt 5 */
+    float v[6] = {3, 4, 0, 1, -2, 0}, out[3], same[3];
+    assert_int_equal(quern_fuse_average(v, 2, 3, out, NULL), QUERN_OK);
+    assert_true(fabsf(out[0] - 0.8944272f) < 1e-6f && fabsf(out[1] - 0.4472136f) < 1e-6f);
+    assert_true(out[2] == 0);
+    memcpy(same, out, sizeof same);
+    assert_int_equal(quern_fuse_average(v, 2, 3, v + 3, NULL), QUERN_OK); /* into one of them */
+    assert_memory_equal(v + 3, same, sizeof same);
+    assert_int_equal(quern_fuse_average(v, 1, 3, out, NULL), QUERN_OK);
+    assert_true(fabsf(out[0] - 0.6f) < 1e-6f && fabsf(out[1] - 0.8f) < 1e-6f);
+    /* large ones do not overflow on the way */
+    float large[4] = {3e38f, 0, 3e38f, 0};
+    quern_error err;
+    float against[4] = {1, 0, -1, 0}, wild[4] = {1, 0, NAN, 0}, kept[2] = {7, 7};
+    assert_int_equal(quern_fuse_average(against, 2, 2, kept, &err), QUERN_EINVAL);
+    assert_int_equal(quern_fuse_average(wild, 2, 2, kept, &err), QUERN_EINVAL);
+    assert_int_equal(quern_fuse_average(large, 2, 2, kept, &err), QUERN_EINVAL); /* its length is */
+    assert_int_equal(quern_fuse_average(v, 0, 3, kept, &err), QUERN_EINVAL);
+    assert_int_equal(quern_fuse_average(v, 1, 0, kept, &err), QUERN_EINVAL);
+    assert_int_equal(quern_fuse_average(NULL, 1, 2, kept, &err), QUERN_EINVAL);
+    assert_true(kept[0] == 7 && kept[1] == 7);
+}
+
+static int fuse_body(void *ud, quern_error *err)
+{
+    float v[4] = {1, 0, 0, 1}, out[2];
+    (void)ud;
+    return quern_fuse_average(v, 2, 2, out, err);
+}
+
+static void fuses_without_memory(void **state)
+{
+    (void)state;
+    assert_true(torture_run(fuse_body, NULL) >= 1);
 }
 
 static void blobs_go_there_and_back(void **state)
@@ -80,9 +120,12 @@ static void halves_round_to_even(void **state)
 
 int main(void)
 {
+    torture_install();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(computes),
         cmocka_unit_test(refuses),
+        cmocka_unit_test(fuses),
+        cmocka_unit_test(fuses_without_memory),
         cmocka_unit_test(blobs_go_there_and_back),
         cmocka_unit_test(halves_round_to_even),
     };
