@@ -370,25 +370,6 @@ static CURLcode set_call(const quern__http_client *c, transfer *t)
 }
 #undef SET
 
-static bool may_try_again(CURLcode code)
-{
-    switch (code) {
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_PARTIAL_FILE:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-    case CURLE_GOT_NOTHING:
-    case CURLE_OPERATION_TIMEDOUT:
-    case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM:
-    case CURLE_SSL_CONNECT_ERROR:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static int network_error(const quern__http_client *c, const transfer *t, quern_error *err)
 {
     bool https, loopback;
@@ -418,7 +399,7 @@ static int network_error(const quern__http_client *c, const transfer *t, quern_e
                          limit_ms / 1000.0);
     else
         rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: %s", host, curl_easy_strerror(t->code));
-    return may_try_again(t->code) ? quern__may_retry(err, rc, 0) : rc;
+    return quern__http_may_pass((int)t->code) ? quern__may_retry(err, rc, 0) : rc;
 }
 
 static int finish(const quern__http_client *c, const transfer *t, quern_error *err)

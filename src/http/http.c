@@ -330,8 +330,7 @@ static bool add_header(struct curl_slist **list, const char *name, const char *v
     return longer != NULL;
 }
 
-/* Whether the same request has a chance a moment later. */
-static bool is_transient(CURLcode code)
+bool quern__http_may_pass(int code)
 {
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -359,7 +358,7 @@ static int network_error(const exchange *x, const char *host, CURLcode code)
         return quern__fail(x->err, QUERN_EREMOTE, 0, "%s: no byte came for %.1f s", host,
                            ms / 1000.0);
     }
-    x->r->transient = is_transient(code);
+    x->r->transient = quern__http_may_pass(code);
     if (code == CURLE_OUT_OF_MEMORY)
         return quern__fail_memory(x->err, 0);
     if (code == CURLE_TOO_MANY_REDIRECTS)

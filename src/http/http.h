@@ -46,6 +46,9 @@ typedef struct quern__http_request {
  * characters in it, or one that would cross a network unencrypted. ECANCELLED within a second. */
 int quern__http_get(const quern__http_request *q, quern__http_response *r, quern_error *err);
 
+/* Whether the same call has a chance a moment later, of a CURLcode. */
+bool quern__http_may_pass(int code);
+
 /* Header lines, for tests: false when the line is none of those that are read. */
 bool quern__http_header(quern__http_response *r, const char *line, size_t n);
 /* "https" or "http", the host (lower case) and whether it is this machine; false: not such a URL. */

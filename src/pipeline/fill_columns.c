@@ -11,11 +11,8 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/cancel.h"
 #include "base/sha256.h"
-#include "pipeline/fill_run.h"
-
-enum { PAGE_ROWS = 64 };
+#include "pipeline/fill_pass.h"
 
 bool quern__fill_writes_columns(const fill_run *r)
 {
@@ -115,23 +112,12 @@ bool quern__fill_columns_off(const fill_run *r, const quern_row *row)
 /* ---- the pass ---- */
 
 typedef struct column_pass {
-    fill_run *r;
-    quern__arena arena; /* of a page */
-    quern_save docs[PAGE_ROWS];
-    uint8_t text[PAGE_ROWS][32];
-    size_t n, rows;
-    quern_error *err;
+    fill_pass pass;
+    uint8_t text[FILL_PASS_ROWS][32]; /* hashes, see quern__fill_same_text */
 } column_pass;
 
-static int copy_str(column_pass *p, quern_str from, quern_str *to)
-{
-    to->ptr = quern__arena_copy(&p->arena, from.ptr ? from.ptr : "", from.len);
-    to->len = from.len;
-    return to->ptr ? QUERN_OK : quern__fail_memory(p->err, from.len);
-}
-
 /* 1: the row's stamp says what it says now, and its columns do not. */
-static int is_off(column_pass *p, const quern_row *row, quern__document_view *doc)
+static int is_off(fill_pass *p, const quern_row *row, quern__document_view *doc)
 {
     if (row->fault || row->stamp.outcome == QUERN_OUTCOME_NONE)
         return 0;
@@ -141,53 +127,22 @@ static int is_off(column_pass *p, const quern_row *row, quern__document_view *do
     return quern__is_done(row, doc) && quern__fill_columns_off(p->r, row);
 }
 
-static int take_row(const quern_row *row, void *ud)
+static int take(fill_pass *p, const quern_row *row, quern_save *d)
 {
-    column_pass *p = ud;
     quern__document_view doc = {.bytes = 0};
-    quern__buf_clear(&p->r->after);
-    quern__buf_append(&p->r->after, row->key.ptr, row->key.len);
-    int rc = quern__buf_ok(&p->r->after, "a key", p->err);
-    p->rows++;
-    int yes = rc ? rc : is_off(p, row, &doc);
-    if (yes != 1)
-        return yes < 0 ? yes : QUERN_OK;
-    quern_save *d = &p->docs[p->n];
-    memset(d, 0, sizeof *d);
-    d->text_only = d->stamp_columns = 1;
-    d->stamp.outcome = row->stamp.outcome;
+    int yes = is_off(p, row, &doc);
+    d->stamp_columns = 1;
     d->model = quern_str_of(p->r->generation.model);
-    rc = copy_str(p, row->key, &d->key);
-    if (rc == QUERN_OK)
-        rc = copy_str(p, row->stamp.revision, &d->stamp.revision);
-    p->n += rc == QUERN_OK;
-    return rc;
+    return yes;
 }
 
 static int still_off(const quern_row *row, size_t i, void *ud)
 {
-    column_pass *p = ud;
+    fill_pass *p = ud;
+    column_pass *c = p->own;
     quern__document_view doc = {.bytes = 0};
     int yes = is_off(p, row, &doc);
-    return yes != 1 ? yes : quern__fill_same_text(row, doc.text, p->text[i], p->err);
-}
-
-static int run_page(column_pass *p, quern_error *err)
-{
-    fill_run *r = p->r;
-    uint8_t stored[PAGE_ROWS];
-    p->n = p->rows = 0;
-    quern__arena_dispose(&p->arena);
-    /* the key is read before the callback writes the next one into the same place */
-    char *after = quern__strndup(r->after.data ? r->after.data : "", r->after.len);
-    if (!after)
-        return quern__fail_memory(err, r->after.len);
-    int rc = r->s->table.scan(r->s->self, &r->read, (quern_str){after, r->after.len}, PAGE_ROWS,
-                              take_row, p, err);
-    quern__free(after);
-    if (rc == QUERN_OK && p->n)
-        rc = r->s->table.save(r->s->self, &r->read, p->docs, p->n, still_off, p, stored, err);
-    return rc;
+    return yes != 1 ? yes : quern__fill_same_text(row, doc.text, c->text[i], p->err);
 }
 
 int quern__fill_columns(fill_run *r, quern_error *err)
@@ -197,20 +152,10 @@ int quern__fill_columns(fill_run *r, quern_error *err)
     column_pass *p = quern__calloc(1, sizeof *p);
     if (!p)
         return quern__fail_memory(err, sizeof *p);
-    p->r = r;
-    p->err = err;
-    quern__arena_init(&p->arena, 0);
-    quern__buf_clear(&r->after);
-    const char *since = r->read.since;
-    r->read.since = NULL;
-    int rc = QUERN_OK;
-    do {
-        rc = quern__check_cancel(r->opt->cancel, err);
-        if (rc == QUERN_OK)
-            rc = run_page(p, err);
-    } while (rc == QUERN_OK && p->rows == PAGE_ROWS);
-    r->read.since = since;
-    quern__arena_dispose(&p->arena);
+    p->pass.own = p;
+    p->pass.take = take;
+    p->pass.still = still_off;
+    int rc = quern__fill_pass(&p->pass, r, err);
     quern__free(p);
     return rc;
 }

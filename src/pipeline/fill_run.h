@@ -10,6 +10,7 @@
  *   fill_build.c  the program's texts in place of the template's
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
+ *   fill_pass.c   a walk that saves something beside vectors: fill_text.c words and texts, fill_columns.c stamp columns
  *   fill_meter.c  progress, and the counts of the report
  */
 #ifndef QUERN_PIPELINE_FILL_RUN_H
