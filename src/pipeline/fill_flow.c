@@ -12,6 +12,8 @@
  */
 #include "pipeline/fill_run.h"
 
+#include <assert.h>
+
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "embedder/embedder.h"
@@ -122,6 +124,7 @@ typedef struct queue {
 
 static fill_batch *batch_at(const fill_run *r, const queue *q, size_t i)
 {
+    assert(r->n_batches > 1);
     return &r->batches[(q->first + i) % r->n_batches];
 }
 
