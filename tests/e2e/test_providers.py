@@ -2,6 +2,7 @@
 retries, limits, halving; and the whole way of a source that a hosted model embeds."""
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import time
 import unittest
 import urllib.request
 
-from command import BIN, CommandTest
+from command import BIN, ROOT, CommandTest
 from provider import vector
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -505,6 +506,30 @@ class Limits(ProviderTest):
         answer.communicate(timeout=10)
         self.assertEqual(answer.returncode, 130)
         self.assertLess(time.monotonic() - began, 10)
+
+
+class Configured(ProviderTest):
+    def test_the_readmes(self):
+        """One short file: model, cache, limits; obeyed by every command, and said where it comes from."""
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+            block = re.search(r"```ini\n(model = .*?)```", file.read(), re.S).group(1)
+        self.write("quern.ini", block)
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d" % i}) + "\n" for i in range(20)))
+        env = {"QUERN_DIMENSIONS": ""}
+        self.plan()
+        # the harness names a model in the environment, which would win
+        for words in (["add", "in.jsonl"], ["fill"], ["search", "document 7"], ["requeue", "--all", "--source", "documents"], ["fill"]):
+            done = subprocess.run([BIN, *words], cwd=self.cwd, env={k: v for k, v in self.environment(**env).items() if k != "QUERN_MODEL"},
+                                  capture_output=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        log = self.told()["log"]
+        self.assertEqual(sum(e["texts"] for e in log), 21)  # the second fill is the cache's
+        self.assertEqual({e["body"]["dimensions"] for e in log}, {512})
+        told = self.ok("doctor", "--config", env=env).out.decode()
+        for line in block.split("\n")[1:-1]:
+            name, value = line.split(" = ")
+            self.assertIn("%s = %s (./quern.ini:" % (name, value), told)
+        self.assertNotIn(KEY, told)
 
 
 class Whole(ProviderTest):
