@@ -261,6 +261,19 @@ static int prepare_run(fill_run *r, quern_error *err)
     return rc;
 }
 
+/* Texts of a source that keeps none any more: of saves that were on their way when it was told so. */
+static int drop_kept(fill_run *r, quern_error *err)
+{
+    uint64_t there = 0, bytes = 0;
+    const quern_store_table *t = &r->s->table;
+    int rc = t->kept_drop && t->kept_size
+                 ? t->kept_size(r->s->self, r->generation.id, &there, &bytes, err)
+                 : QUERN_OK;
+    for (int more = there > 0; more && rc == QUERN_OK;)
+        rc = t->kept_drop(r->s->self, r->generation.id, &more, err);
+    return rc;
+}
+
 /* Vectors of rows that have gone. Only behind a whole scan without a fault: half a view of the rows must
  * never decide that a row has gone. */
 static int clean_up(fill_run *r, quern_error *err)
@@ -283,6 +296,8 @@ static int clean_up(fill_run *r, quern_error *err)
         uint64_t leftovers = 0;
         rc = r->s->table.sweep(r->s->self, r->generation.id, &leftovers, err);
     }
+    if (rc == QUERN_OK && r->generation.id && !r->recipe->spec.keep_text)
+        rc = drop_kept(r, err);
     return rc;
 }
 

@@ -250,8 +250,9 @@ static int note_id(const char *source, const quern_generation *g, void *ud)
 static int drop_kept(quern_store *s, const char *source, quern_error *err)
 {
     generation_ids l = {.n = 0};
-    int rc = s->table.generation_each ? s->table.generation_each(s->self, source, note_id, &l, err)
-                                      : QUERN_OK;
+    int rc = s->table.generation_each && s->table.kept_drop
+                 ? s->table.generation_each(s->self, source, note_id, &l, err)
+                 : QUERN_OK;
     for (size_t i = 0; i < l.n && !rc; i++)
         for (int more = 1; more && !rc;)
             rc = s->table.kept_drop(s->self, l.ids[i], &more, err);
@@ -507,10 +508,10 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
             rc = s->table.live_set(s->self, old, 0, err);
         if (!rc)
             rc = s->table.source_put(s->self, &merged, 1, err);
-        if (!rc && old->keep_text && !merged.keep_text)
-            rc = drop_kept(s, spec->name, err);
         if (!rc && live && !merged.query)
             rc = s->table.live_set(s->self, &merged, 1, err);
+        if (!rc && !merged.keep_text) /* or was it cut off in the middle of this, before? */
+            rc = drop_kept(s, spec->name, err);
     }
     quern_source_list_free(list);
     return rc;

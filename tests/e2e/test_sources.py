@@ -108,6 +108,12 @@ class KeptText(Both):
             self.assertNotIn("11", dict(self.kept()))
             self.ok("source", "set", "items", "--keep-text", "no")  # gone at once
             self.assertEqual(self.kept(), [])
+            # what is left when that was cut off, or of a save that was on its way, goes when it is said again or filled
+            for then in (["source", "set", "items", "--keep-text", "no"], ["fill", "--max-chunks", "3"]):
+                self.run_sql("INSERT INTO %s SELECT generation, key, revision, 'left' FROM %s WHERE outcome = 1" % (table, table.replace("kept", "stamps")))
+                self.assertEqual(len(self.kept()), 67)
+                self.ok(*then)
+                self.assertEqual(self.kept(), [])
             self.ok("source", "set", "items", "--keep-text", "yes")
             self.fill("--max-chunks", "3")
             self.assertEqual(len(self.kept()), 67)

@@ -4,6 +4,8 @@
  */
 #include "store/sqlite/sqlite_store.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "store/row_key.h"
 
@@ -83,8 +85,13 @@ int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_err
 {
     quern__sqlite *s = self;
     quern__stmt *stmt;
+    int64_t before =
+        0; /* whose connection it is has his own mind about it, and so has the library */
+    char restore[48];
     *more = 0;
-    int rc = quern__db_exec(s->own, "PRAGMA secure_delete = 1", err);
+    int rc = quern__db_int(s->own, "PRAGMA secure_delete", &before, err);
+    if (rc >= 0)
+        rc = quern__db_exec(s->own, "PRAGMA secure_delete = 1", err);
     if (!rc)
         rc = quern__db_prepare(s->own,
                                "DELETE FROM quern_kept WHERE rowid IN (SELECT rowid FROM"
@@ -95,6 +102,10 @@ int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_err
     quern__db_bind_int(s->own, stmt, 1, generation);
     rc = quern__db_run(s->own, stmt, err);
     *more = !rc && quern__db_changes(s->own) > 0;
-    quern__db_exec(s->own, "PRAGMA secure_delete = 0", NULL);
+    snprintf(restore, sizeof restore, "PRAGMA secure_delete = %s",
+             before == 2   ? "FAST"
+             : before == 1 ? "1"
+                           : "0");
+    quern__db_exec(s->own, restore, NULL);
     return rc;
 }

@@ -428,6 +428,23 @@ static void a_borrowed_transaction_is_joined(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM quern_sources"), 1);
 }
 
+static void what_is_set_on_a_borrowed_connection_stays(void **state)
+{
+    fixture *f = *state;
+    static const char *const modes[] = {"PRAGMA secure_delete = 0", "PRAGMA secure_delete = 1",
+                                        "PRAGMA secure_delete = FAST"};
+    quern_store_options opt;
+    QUERN_INIT(&opt);
+    opt.connection = f->user;
+    assert_int_equal(quern_store_open(&f->store, &opt, &f->err), QUERN_OK);
+    for (int i = 0; i < 3; i++) {
+        int more = 1;
+        sql(f, modes[i]);
+        assert_int_equal(f->store->table.kept_drop(f->store->self, 1, &more, &f->err), QUERN_OK);
+        assert_int_equal(number(f, "PRAGMA secure_delete"), i);
+    }
+}
+
 static void a_lock_names_its_holder(void **state)
 {
     fixture *f = *state;
@@ -477,6 +494,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(doors_that_stay_shut, setup, teardown),
         cmocka_unit_test_setup_teardown(own_file_leaves_the_users_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_borrowed_transaction_is_joined, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_set_on_a_borrowed_connection_stays, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_lock_names_its_holder, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_of_a_dead_holder_holds_nothing, setup, teardown),
     };
