@@ -23,7 +23,8 @@ enum quern_option_type {
     QUERN_OPTION_COUNT, /* unsigned integer within min..max */
     QUERN_OPTION_REAL,  /* finite number within min..max */
     QUERN_OPTION_BYTES, /* 512M, 2G, 1048576 */
-    QUERN_OPTION_DURATION, /* 300s, 50ms, 6h; a bare number is seconds; kept in milliseconds */
+    /* 300s, 50ms, 6h; a bare number is seconds; kept in milliseconds; a negative one is 0 where min is negative */
+    QUERN_OPTION_DURATION,
     QUERN_OPTION_TEXT,
     QUERN_OPTION_CHOICE, /* one of choices */
     QUERN_OPTION_SECRET  /* text from environment or file only, never a flag, never shown */

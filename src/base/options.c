@@ -149,10 +149,13 @@ static bool read_value(const quern_option *o, const char *s, value *v)
         if (!read_bytes(s, &v->whole))
             return false;
         break;
-    case QUERN_OPTION_DURATION:
-        if (!read_duration(s, &v->whole))
+    case QUERN_OPTION_DURATION: {
+        bool negative = *s == '-' && o->min < 0; /* as good as none */
+        if (!read_duration(s + negative, &v->whole))
             return false;
+        v->whole = negative ? 0 : v->whole;
         break;
+    }
     case QUERN_OPTION_REAL:
         return read_real(s, &v->real) && v->real >= o->min && v->real <= o->max;
     case QUERN_OPTION_CHOICE:

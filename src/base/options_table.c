@@ -351,10 +351,10 @@ static const quern_option options[] = {
      "pending; the first scan and those of --backstop-interval take all, and so does --once "
      "without "
      "this. 0: no limit."},
-    {"backstop-interval", "QUERN_BACKSTOP_INTERVAL", QUERN_OPTION_DURATION, "TIME", "24h", NULL, 0,
+    {"backstop-interval", "QUERN_BACKSTOP_INTERVAL", QUERN_OPTION_DURATION, "TIME", "24h", NULL, -1,
      31536000000.0, "work", 0,
-     "A scan that takes all it finds at the latest after about this, whatever --interval says. 0: "
-     "off."},
+     "A scan that takes all it finds at the latest after about this, whatever --interval says. 0 "
+     "or less: off."},
     {"claim", "QUERN_CLAIM", QUERN_OPTION_COUNT, "N", "250", NULL, 1, 10000, "work", 0,
      "Tasks taken at once."},
     {"lease", "QUERN_LEASE", QUERN_OPTION_DURATION, "TIME", "30s", NULL, 1000, 86400000, "work", 0,

@@ -106,6 +106,11 @@ static void every_type_is_checked(void **state)
     refused(c, "memory-limit", "99999999999999999T", "512M");
     refused(c, "timeout", "5 s", "300s");
     refused(c, "timeout", "-5s", "300s");
+    refused(c, "backstop-interval", "--5s", "300s");
+
+    assert_int_equal(quern_config_set(c, "backstop-interval", "-5s", QUERN_FROM_FLAG, "here", NULL),
+                     0);
+    assert_int_equal(quern_config_count(c, "backstop-interval"), 0);
     refused(c, "auto-pull", "maybe", "yes or no");
     refused(c, "quiet", "1", "yes or no");
     refused(c, "as", "Query", "one of query, document");
