@@ -258,9 +258,11 @@ int open_embedder(cli *c, quern_embedder **out, quern_error *err)
     cache_options(c, &opt);
     const char *cache = quern_config_text(c->config, "cache");
     int rc = open_bare(c, &is_hosted, &bare, err);
-    /* a hosted model is paid for; a local one is faster than most files */
-    int wanted = strcmp(cache, "yes") == 0 ||
-                 (strcmp(cache, "auto") == 0 && (is_hosted || opt.path || opt.redis_url));
+    /* A hosted model is paid for; a local one is faster than most files. Who embeds again to check what is stored wants
+     * the model's word. */
+    int checks = strcmp(c->command->name, "verify") == 0 || strcmp(c->command->name, "import") == 0;
+    int wanted = strcmp(cache, "yes") == 0 || (strcmp(cache, "auto") == 0 && !checks &&
+                                               (is_hosted || opt.path || opt.redis_url));
     *out = bare;
     if (rc == QUERN_OK && wanted) {
         rc = open_cache(c, err);

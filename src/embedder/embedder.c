@@ -82,6 +82,11 @@ uint32_t quern__embedder_parallel(const quern_embedder *e)
     return QUERN__MAX(QUERN__MIN(e->table.parallel, (uint32_t)MOST), 1u);
 }
 
+float quern__embedder_repeats(const quern_embedder *e)
+{
+    return e->table.repeats > 0 && e->table.repeats <= 1 ? e->table.repeats : 0;
+}
+
 int quern_embedder_fingerprint(quern_embedder *e, char **json, char hash[65], quern_error *err)
 {
     QUERN__REQUIRE(json, err);

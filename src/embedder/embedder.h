@@ -17,6 +17,8 @@ quern_model *quern__model_hold(quern_model *m); /* one more holder; released by 
 
 /* Calls worth having under way at once, 1 to 64. */
 uint32_t quern__embedder_parallel(const quern_embedder *e);
+/* The table's `repeats`, within 0 and 1. */
+float quern__embedder_repeats(const quern_embedder *e);
 bool quern__embedder_fuses(const quern_embedder *e);
 /* Vectors of a call: 1 or the number of its parts. */
 static inline size_t quern__asset_vectors(const quern_asset_call *call)

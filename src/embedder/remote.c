@@ -33,6 +33,8 @@ enum {
     URL_BYTES = 2048
 };
 
+#define REPEATS 0.999f /* of providers that say nothing of it; seen: 0.9999 and better */
+
 typedef struct remote {
     const quern__profile *profile;
     quern__http_client *client;
@@ -549,7 +551,8 @@ int quern_embedder_from_provider(quern_embedder **out, const quern_provider_opti
                                       .max_length = p->profile->known.max_input_tokens,
                                       .embed = remote_embed,
                                       .fingerprint = remote_fingerprint,
-                                      .release = remote_release};
+                                      .release = remote_release,
+                                      .repeats = REPEATS};
         rc = quern_embedder_from_table(out, &table, p, err);
     }
     if (rc)

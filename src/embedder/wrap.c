@@ -55,6 +55,7 @@ int quern__wrap_make_parallel(
                                   .tokenize = tokenize,
                                   .release = release,
                                   .parallel = parallel,
+                                  .repeats = quern__embedder_repeats(inner),
                                   .embed_assets = assets ? assets : pass_on,
                                   .fuses = quern__embedder_fuses(inner)};
     if (!quern_embedder_sees(inner))

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "embedder/embedder.h"
 #include "quern/vector.h"
 #include "text/prepare.h"
 #include "text/utf8.h"
@@ -91,11 +92,29 @@ int quern__again_embed(quern__again *a, quern_str key, quern_str text, quern_err
     return rc;
 }
 
+/* As alike as the embedder's vectors of one text are, where it does not promise bits. */
+static bool is_alike(const quern__again *a, const void *stored, const void *now, float repeats)
+{
+    size_t dim = quern_embedder_dimensions(a->e);
+    float *x = a->floats, *y = a->floats + dim, cosine = 0; /* room for more than two */
+    if (a->width == dim * 2) {
+        quern_f16_to_f32(stored, x, dim);
+        quern_f16_to_f32(now, y, dim);
+    } else {
+        memcpy(x, stored, a->width);
+        memcpy(y, now, a->width);
+    }
+    return quern_cosine(x, y, dim, &cosine, NULL) == QUERN_OK && cosine >= repeats;
+}
+
 bool quern__again_same(const quern__again *a, size_t i, const quern_chunk *c)
 {
     if (i >= a->pieces.n)
         return false;
     const quern__piece *at = &a->pieces.items[i];
+    const void *now = a->vectors + i * a->width;
+    float repeats = quern__embedder_repeats(a->e);
     return c->index == i && c->start == at->start && c->end == at->end &&
-           memcmp(c->vector, a->vectors + i * a->width, a->width) == 0;
+           (memcmp(c->vector, now, a->width) == 0 ||
+            (repeats > 0 && is_alike(a, c->vector, now, repeats)));
 }

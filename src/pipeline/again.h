@@ -30,7 +30,8 @@ int quern__again_init(quern__again *a, uint32_t dimensions, quern_error *err);
 void quern__again_dispose(quern__again *a); /* also one that is all zero */
 /* text: what the template makes of the row, prepared; it must last for the call. */
 int quern__again_embed(quern__again *a, quern_str key, quern_str text, quern_error *err);
-/* Is this chunk what the i-th came out as now: its place, and every bit of its vector? */
+/* Is this chunk what the i-th came out as now: its place, and every bit of its vector (where the embedder does not
+ * promise bits: as near as it repeats itself)? Overwrites floats. */
 bool quern__again_same(const quern__again *a, size_t i, const quern_chunk *c);
 
 #endif

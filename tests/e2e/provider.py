@@ -39,7 +39,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, options):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
-        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "counted": 0}
+        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "counted": 0, "jitter": 0}
         if options.faults:
             kinds = [429, 500, "cut", "twice", "short"]
             self.plan["faults"] = kinds * options.faults
@@ -135,6 +135,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(307, b"", {"Location": "http://elsewhere.example/v1/embeddings"})
         n = body.get("dimensions") or body.get("output_dimension") or plan["dimensions"]
         vectors = [vector(t, n) for t in texts]
+        if plan["jitter"]:  # as real ones do, from call to call
+            vectors = [[x + random.uniform(-1, 1) * plan["jitter"] for x in v] for v in vectors]
         data = self.shape(body, texts, vectors, fault, plan)
         if fault == "huge":
             data = data[:-1] + b" " * (64 << 20) + data[-1:]

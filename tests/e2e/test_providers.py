@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -506,6 +507,28 @@ class Limits(ProviderTest):
         answer.communicate(timeout=10)
         self.assertEqual(answer.returncode, 130)
         self.assertLess(time.monotonic() - began, 10)
+
+
+class Repeats(ProviderTest):
+    def test_checks_allow_for_what_a_provider_does(self):
+        """No provider gives the same bits twice. What is stored is checked by likeness, and what is another text's is still found."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d" % i}) + "\n" for i in range(60)))
+        self.ok("add", "in.jsonl")
+        self.plan(jitter=0.002)
+        self.ok("fill")
+        self.plan(jitter=0.002)
+        report = self.ok("verify", "--all", "--json", "--cache-file", "v.cache").json
+        self.assertEqual((report["equal"], report["different"]), (60, 0))
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 60)  # asked, not looked up
+        self.ok("export", "--source", "documents", "out")
+        self.ok("vector", "delete", "--source", "documents", "3")
+        self.ok("import", "out")
+        self.assertEqual(self.ok("status", "--json").json["done"], 60)
+        with sqlite3.connect(os.path.join(self.cwd, "quern.db")) as db:
+            db.execute("UPDATE quern_vectors SET data = (SELECT data FROM quern_vectors ORDER BY id LIMIT 1)"
+                       " WHERE id = (SELECT max(id) FROM quern_vectors)")
+        answer = self.quern("verify", "--all", "--json")
+        self.assertEqual((answer.code, answer.json["different"]), (1, 1))
 
 
 class Configured(ProviderTest):

@@ -41,6 +41,9 @@ typedef struct quern_embedder_table {
     /* Calls that run at once without being in each other's way, as those of a service far away; 0 or 1: one. A fill
      * keeps so many under way. */
     uint32_t parallel;
+    /* How much alike two vectors of one text are at least, by their cosine, where a service does not promise the same
+     * bits; 0: the same bits, always. What checks stored vectors by embedding again (verify, import) goes by this. */
+    float repeats;
     /* Optional: NULL = it cannot see. Called from any thread; err->subject is the index of the vector at fault. */
     int (*embed_assets)(void *self, const quern_asset_call *call, quern_error *err);
     int fuses; /* 1: it makes one vector of several parts itself; 0: quern takes the mean (quern_fuse_average) */
