@@ -108,8 +108,8 @@ typedef struct quern_batching_options {
     uint32_t concurrency;   /* calls at once, of all callers together; 0: 8 */
 } quern_batching_options;
 /* Cuts a call into several and keeps the order. A part that is rejected (EREMOTE 400, 413, 422) is halved until the text
- * at fault is alone, and named by err->subject; a size that was rejected and passed in halves is not tried again.
- * After the first fault that is not mended so, no further call starts. */
+ * at fault is alone, and named by err->subject; a size that was rejected and passed in halves is not tried again for at
+ * least 128 calls. After the first fault that is not mended so, no further call starts, and those under way are cancelled. */
 QUERN_API int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
                                       const quern_batching_options *opt, quern_error *err);
 

@@ -19,7 +19,7 @@
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
-enum { MOST_AT_ONCE = 64 };
+enum { MOST_AT_ONCE = 64, NAP_MS = 100, PATIENCE = 64, LONGEST_PATIENCE = 4096 };
 
 typedef struct batching {
     quern__wrap wrap;
@@ -29,13 +29,17 @@ typedef struct batching {
     /* under the mutex */
     uint32_t busy; /* slots in use */
     size_t most;   /* texts in a part, at most max_inputs; smaller when that was too many */
+    /* parts of that size that passed since; after so many twice as many texts are tried again, later each time that
+     * fails: what was too many may have been one bad day's, or a few long texts' */
+    uint32_t passed, patience;
 } batching;
 
 typedef struct job {
     batching *b;
     const quern_str *texts;
     size_t n;
-    quern_embed_options opt;
+    quern_embed_options opt; /* with `stop` for its cancel */
+    quern_cancel *stop;      /* raised with the caller's, and at the first fault */
     float *out;
     quern_embed_result *results;
     /* under the embedder's mutex */
@@ -55,6 +59,7 @@ static void fail_job(job *j, int rc, const quern_error *err, size_t first)
             quern__blame(&j->err, rc, first + (size_t)err->subject);
     }
     quern__mutex_unlock(j->b->mutex);
+    quern_cancel_raise(j->stop); /* nobody waits for the others' pauses and answers any more */
 }
 
 /* A part behind what others have taken, once there is a slot; n = 0: no more to do. */
@@ -64,7 +69,8 @@ static size_t take_part(job *j, size_t *first)
     size_t n = 0, bytes = 0;
     quern__mutex_lock(b->mutex);
     while (j->rc == QUERN_OK && j->next < j->n && b->busy >= b->opt.concurrency)
-        quern__cond_wait(b->slot_free, b->mutex);
+        if ((j->rc = quern__check_cancel(j->opt.cancel, &j->err)) == QUERN_OK)
+            quern__cond_wait_ms(b->slot_free, b->mutex, NAP_MS);
     if (j->rc == QUERN_OK && j->next < j->n)
         j->rc = quern__check_cancel(j->opt.cancel, &j->err);
     if (j->rc == QUERN_OK) {
@@ -108,8 +114,21 @@ static bool has_failed(job *j)
 static void learn(batching *b, size_t n)
 {
     quern__mutex_lock(b->mutex);
-    if (n <= b->most)
+    if (n <= b->most) {
         b->most = n / 2;
+        b->passed = 0;
+        b->patience = QUERN__MIN(b->patience * 2, (uint32_t)LONGEST_PATIENCE);
+    }
+    quern__mutex_unlock(b->mutex);
+}
+
+static void note_passed(batching *b, size_t n)
+{
+    quern__mutex_lock(b->mutex);
+    if (n == b->most && b->most < b->opt.max_inputs && ++b->passed >= b->patience) {
+        b->most = QUERN__MIN(b->most * 2, (size_t)b->opt.max_inputs);
+        b->passed = 0;
+    }
     quern__mutex_unlock(b->mutex);
 }
 
@@ -129,6 +148,8 @@ static int embed_part(job *j, size_t first, size_t n, quern_error *err)
     size_t dim = quern_embedder_dimensions(b->wrap.inner);
     int rc = quern__wrap_embed(b, j->texts + first, n, &j->opt, j->out + first * dim,
                                j->results + first, err);
+    if (rc == QUERN_OK)
+        note_passed(b, n);
     if (!is_rejected(rc, err) || n < 2)
         return rc;
     for (size_t at = 0, some; at < n; at += some) {
@@ -165,6 +186,10 @@ static int batching_embed(void *self, const quern_str *texts, size_t n,
     job j = {.b = b, .texts = texts, .n = n, .opt = *opt, .out = out, .results = results};
     quern__thread *threads[MOST_AT_ONCE];
     size_t parts = (n + b->opt.max_inputs - 1) / b->opt.max_inputs, started = 0;
+    int rc = quern__cancel_new_child(&j.stop, opt->cancel, err);
+    if (rc)
+        return rc;
+    j.opt.cancel = j.stop;
     if (b->opt.max_request_tokens)
         parts = n;
     size_t helpers = QUERN__MIN(parts, (size_t)b->opt.concurrency);
@@ -174,6 +199,7 @@ static int batching_embed(void *self, const quern_str *texts, size_t n,
     work(&j);
     for (size_t i = 0; i < started; i++)
         quern__thread_join(threads[i]);
+    quern_cancel_free(j.stop);
     if (j.rc != QUERN_OK && err)
         *err = j.err;
     return j.rc;
@@ -270,6 +296,7 @@ int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
     b->opt.concurrency = b->opt.concurrency ? b->opt.concurrency : 8;
     b->opt.concurrency = QUERN__MIN(b->opt.concurrency, (uint32_t)MOST_AT_ONCE);
     b->most = b->opt.max_inputs;
+    b->patience = PATIENCE;
     uint32_t parallel =
         quern__embedder_parallel(inner); /* a limit inside says how many are let through */
     parallel = parallel > 1 ? parallel : b->opt.concurrency;

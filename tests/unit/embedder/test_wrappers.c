@@ -53,6 +53,41 @@ static void learns_what_is_too_many(void **state)
     quern_embedder_free(b);
 }
 
+/* A provider that was strict for a day does not get small calls for ever. */
+static void forgets_what_was_too_many(void **state)
+{
+    inner e = {.poison = -1, .most = 2};
+    quern_embedder *b = batched(make_inner(&e), 64, 1);
+    (void)state;
+    assert_int_equal(embed_all(b, 64, NULL), 0);
+    e.most = 0;
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(embed_all(b, TEXTS, NULL), 0);
+    atomic_store(&e.calls, 0);
+    assert_int_equal(embed_all(b, TEXTS, NULL), 0);
+    assert_int_equal(e.calls, (TEXTS + 63) / 64);
+    quern_embedder_free(b);
+}
+
+/* The others' pauses are not waited for. */
+static void a_fault_ends_the_call(void **state)
+{
+    inner e = {.poison = -1,
+               .outages = 1,
+               .retry_ms = 20000,
+               .status = 429,
+               .fatal_at = 2,
+               .delay_ms = 20};
+    quern_error err = {0};
+    quern_embedder *b = batched(retried(make_inner(&e), 3), 1, 2);
+    (void)state;
+    uint64_t began = quern__now_ns();
+    assert_int_equal(embed_all(b, 2, &err), QUERN_EREMOTE);
+    assert_int_equal(err.detail, 401);
+    assert_true(quern__now_ns() - began < UINT64_C(5000000000));
+    quern_embedder_free(b);
+}
+
 static void names_the_text_at_fault(void **state)
 {
     (void)state;
@@ -196,6 +231,39 @@ static void waits_no_longer_than_wanted(void **state)
     quern_embedder_free(l);
 }
 
+static void run_one(void *ud)
+{
+    quern_str text = quern_str_of("1");
+    float v[DIM];
+    assert_int_equal(quern_embed(ud, &text, 1, NULL, v, DIM, NULL, NULL), 0);
+}
+
+/* Somebody else's slow call has the only slot. */
+static void waits_for_no_slot_that_is_not_wanted(void **state)
+{
+    inner e = {.poison = -1, .delay_ms = 1500};
+    quern_embedder *b = batched(make_inner(&e), 1, 1);
+    quern_embed_options opt;
+    quern_cancel *cancel = NULL;
+    quern_str text = quern_str_of("2");
+    quern__thread *slow, *t;
+    float v[DIM];
+    (void)state;
+    assert_int_equal(quern_cancel_new(&cancel, NULL), 0);
+    QUERN_INIT(&opt);
+    opt.cancel = cancel;
+    assert_int_equal(quern__thread_start(&slow, run_one, b, NULL), 0);
+    while (atomic_load(&e.calls) == 0)
+        quern__sleep_ms(1);
+    assert_int_equal(quern__thread_start(&t, raise_soon, cancel, NULL), 0);
+    assert_int_equal(quern_embed(b, &text, 1, &opt, v, DIM, NULL, NULL), QUERN_ECANCELLED);
+    assert_int_equal(atomic_load(&e.now), 1); /* it still has it */
+    quern__thread_join(t);
+    quern__thread_join(slow);
+    quern_cancel_free(cancel);
+    quern_embedder_free(b);
+}
+
 /* ---- a cache in front ---- */
 
 static void pays_once(void **state)
@@ -258,6 +326,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_in_order),
         cmocka_unit_test(learns_what_is_too_many),
+        cmocka_unit_test(forgets_what_was_too_many),
+        cmocka_unit_test(a_fault_ends_the_call),
+        cmocka_unit_test(waits_for_no_slot_that_is_not_wanted),
         cmocka_unit_test(names_the_text_at_fault),
         cmocka_unit_test(nothing_starts_behind_a_fault),
         cmocka_unit_test(tries_again),
