@@ -127,6 +127,12 @@ void quern__cond_broadcast(quern__cond *c);
 /* Starts fn(ud) with all signals blocked and the floating-point environment of fpenv.h. */
 int quern__thread_start(quern__thread **out, void (*fn)(void *ud), void *ud, quern_error *err);
 void quern__thread_join(quern__thread *t); /* waits and frees; NULL is fine */
+/* Between the two a write to a connection that is gone is an error code, and no SIGPIPE that ends the program. */
+typedef struct quern__pipe_guard {
+    bool blocked; /* was ours to block */
+} quern__pipe_guard;
+void quern__pipe_guard_enter(quern__pipe_guard *g);
+void quern__pipe_guard_leave(const quern__pipe_guard *g);
 /* For a thread that sleeps: it shall wake on another processor than the caller's, where it may use one.
  * release puts back what it may use; the thread does that itself, once awake. Not both at once. */
 void quern__thread_keep_off(quern__thread *t);

@@ -136,6 +136,31 @@ int quern__thread_start(quern__thread **out, void (*fn)(void *ud), void *ud, que
     return QUERN_OK;
 }
 
+/* SIGPIPE is the writing thread's own: blocked here, it stays pending, and is taken away before it is let through again.
+ * One that was pending before is somebody else's, and is left. */
+void quern__pipe_guard_enter(quern__pipe_guard *g)
+{
+    sigset_t pipe, before, pending;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    g->blocked = !sigismember(&before, SIGPIPE) && !sigismember(&pending, SIGPIPE);
+}
+
+void quern__pipe_guard_leave(const quern__pipe_guard *g)
+{
+    static const struct timespec at_once = {0, 0};
+    sigset_t pipe;
+    if (!g->blocked)
+        return;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR) {
+    }
+    pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
+}
+
 /* Beyond CPU_SETSIZE processors the kernel refuses to fill the set in, and nothing is kept off. */
 void quern__thread_keep_off(quern__thread *t)
 {

@@ -126,7 +126,9 @@ static bool make_columns(columns *c, size_t n)
 /* The sooner of an entry's own end and that of a tier. */
 static int64_t end_of(int64_t created_ms, int64_t ends_ms, uint64_t ttl_s)
 {
-    int64_t ends = ttl_s ? created_ms + (int64_t)ttl_s * 1000 : 0;
+    const uint64_t longest = UINT64_C(1)
+                             << 40; /* seconds; longer is for ever, and would overflow */
+    int64_t ends = ttl_s && ttl_s < longest ? created_ms + (int64_t)ttl_s * 1000 : 0;
     return ends && (!ends_ms || ends < ends_ms) ? ends : ends_ms;
 }
 

@@ -250,6 +250,11 @@ void quern__disk_close(quern__disk *d)
     quern__free(d);
 }
 
+static bool is_old(const quern__disk *d)
+{
+    return d->n_list && quern__now_ns() - d->since_ns > (uint64_t)OLDEST_LIST_S * 1000000000u;
+}
+
 void quern__disk_put(quern__disk *d, const quern__entry *e)
 {
     float *vector = quern__alloc_array(e->dim, sizeof *vector);
@@ -263,8 +268,7 @@ void quern__disk_put(quern__disk *d, const quern__entry *e)
     *w = (waiting){.key = *e->key, .entry = *e, .vector = vector};
     w->entry.key = &w->key;
     w->entry.vector = vector;
-    if (d->n_list == LONGEST_LIST ||
-        quern__now_ns() - d->since_ns > (uint64_t)OLDEST_LIST_S * 1000000000u)
+    if (d->n_list == LONGEST_LIST || is_old(d))
         flush(d, NULL);
     quern__mutex_unlock(d->mutex);
 }
@@ -339,6 +343,8 @@ size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark)
     size_t found = 0;
     quern_error err = {0};
     quern__mutex_lock(d->mutex);
+    if (is_old(d))
+        flush(d, NULL);
     bool reading = quern__db_read_begin(d->db);
     for (size_t i = 0; i < l->n; i++) {
         if (l->found[i])

@@ -13,7 +13,7 @@
 #include "base/compiler.h"
 #include "base/os.h"
 
-enum { SHARDS = 16, FEW = 4096, NONE = 0, FIRST_ROOM = 64 };
+enum { SHARDS = 16, FEW = 4096, FEW_BYTES = 16 << 20, NONE = 0, FIRST_ROOM = 64 };
 
 typedef struct entry {
     quern_cache_key key;
@@ -34,7 +34,8 @@ typedef struct shard {
 
 struct quern__memory {
     shard shards[SHARDS];
-    uint32_t n; /* in use: one where so few fit that "used last" must be exact */
+    uint32_t
+        n; /* in use: one where so few fit that "used last" must be exact, or a shard's part no vector */
 };
 
 static shard *shard_of(quern__memory *m, const quern_cache_key *key)
@@ -161,7 +162,7 @@ int quern__memory_new(quern__memory **out, uint64_t entries, uint64_t bytes, que
         quern__memory_free(m);
         return rc;
     }
-    m->n = entries < FEW ? 1 : SHARDS;
+    m->n = entries < FEW || bytes < FEW_BYTES ? 1 : SHARDS;
     quern__memory_resize(m, entries, bytes);
     *out = m;
     return QUERN_OK;
@@ -227,7 +228,9 @@ static void put_one(shard *s, const quern__entry *given, float *vector)
     uint32_t i = find(s, given->key);
     if (i)
         drop(s, i);
-    if (!(i = take_free(s))) {
+    bool fits =
+        size_of(&(entry){.dim = given->dim}) <= s->capacity_bytes; /* else all would go for it */
+    if (!fits || !(i = take_free(s))) {
         quern__free(vector);
         return;
     }

@@ -29,11 +29,24 @@ struct quern__redis {
     uint32_t timeout_ms;
     quern__mutex *mutex;
     /* under the mutex */
-    redisContext *link; /* NULL: none at the moment */
+    quern__pipe_guard guard; /* hiredis writes with SIGPIPE */
+    redisContext *link;      /* NULL: none at the moment */
     uint64_t pause_until_ns;
     uint32_t pause_ms;
     uint64_t hits, misses, damaged, failures;
 };
+
+static void enter(quern__redis *r)
+{
+    quern__mutex_lock(r->mutex);
+    quern__pipe_guard_enter(&r->guard);
+}
+
+static void leave(quern__redis *r)
+{
+    quern__pipe_guard_leave(&r->guard);
+    quern__mutex_unlock(r->mutex);
+}
 
 /* ---- where it is ---- */
 
@@ -262,7 +275,7 @@ size_t quern__redis_get(quern__redis *r, quern__lookup *l, uint8_t mark)
     names *some = quern__alloc(sizeof *some);
     if (!some)
         return 0;
-    quern__mutex_lock(r->mutex);
+    enter(r);
     for (size_t from = 0; from < l->n && connect_now(r);) {
         name_some(some, l, &from);
         if (!some->n || !order(r, some->n + 1, some->words, some->lengths))
@@ -278,7 +291,7 @@ size_t quern__redis_get(quern__redis *r, quern__lookup *l, uint8_t mark)
         r->misses += (size_t)some->n - hits;
         found += hits;
     }
-    quern__mutex_unlock(r->mutex);
+    leave(r);
     quern__free(some);
     return found;
 }
@@ -304,7 +317,7 @@ static bool send_value(quern__redis *r, const quern__entry *e, int64_t now_ms)
 
 void quern__redis_put(quern__redis *r, const quern__entry *entries, size_t n, int64_t now_ms)
 {
-    quern__mutex_lock(r->mutex);
+    enter(r);
     for (size_t at = 0; at < n && connect_now(r);) {
         size_t sent = 0;
         while (at + sent < n && sent < AT_ONCE && send_value(r, &entries[at + sent], now_ms))
@@ -315,7 +328,7 @@ void quern__redis_put(quern__redis *r, const quern__entry *entries, size_t n, in
             break;
         at += sent;
     }
-    quern__mutex_unlock(r->mutex);
+    leave(r);
 }
 
 /* ---- looking after it ---- */
@@ -325,7 +338,7 @@ static long long ask(quern__redis *r, const char *word, const quern_cache_key *k
 {
     char name[KEY_BYTES + 1];
     long long n = -1;
-    quern__mutex_lock(r->mutex);
+    enter(r);
     const char *words[] = {word, name};
     const size_t lengths[] = {strlen(word), name_of(key, name)};
     if (connect_now(r) && order(r, 2, words, lengths)) {
@@ -334,7 +347,7 @@ static long long ask(quern__redis *r, const char *word, const quern_cache_key *k
             n = reply->integer;
         freeReplyObject(reply);
     }
-    quern__mutex_unlock(r->mutex);
+    leave(r);
     return n;
 }
 
@@ -375,13 +388,13 @@ static bool clear_page(quern__redis *r, char cursor[32])
 int quern__redis_clear(quern__redis *r, quern_error *err)
 {
     char cursor[32] = "0";
-    quern__mutex_lock(r->mutex);
+    enter(r);
     uint64_t failures = r->failures;
     bool there = connect_now(r);
     while (there && clear_page(r, cursor)) {
     }
     there = there && r->failures == failures;
-    quern__mutex_unlock(r->mutex);
+    leave(r);
     return there ? QUERN_OK
                  : quern__fail(err, QUERN_EREMOTE, 0, "Redis at %s does not answer; not cleared",
                                r->path ? r->path : r->host);

@@ -1,17 +1,21 @@
 /*
  * cached.c — an embedder that asks a cache first. Of a call, only what is missing travels, each text once however often it
- * stands there, and every vector comes back in its place. A text that is too long, or not UTF-8, is never in a cache,
- * so the inner embedder judges it as it always does.
+ * stands there, and every vector comes back in its place. A text that is too long, or not UTF-8, is never in a cache
+ * (where it is to be mended, the key is of the mended one), so the inner embedder judges it as it always does. What is not of
+ * unit length is not believed either: somebody else may write to a Redis.
  *
  * What is behind a URL may change while the URL does not, so calls with assets pass by the cache.
  * With truncation the key would have to say where the text was cut; such calls pass by the cache.
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "embedder/wrap.h"
 #include "quern/provider.h"
+#include "quern/text.h"
+#include "text/utf8.h"
 
 typedef struct cached {
     quern__wrap wrap;
@@ -45,6 +49,22 @@ static void dispose(call *c)
     quern__free(c->vectors);
 }
 
+static int find_key(const cached *e, quern_str text, const quern_embed_options *opt,
+                    quern_cache_key *key, quern_error *err)
+{
+    char *clean = NULL;
+    int rc = QUERN_OK;
+    if (opt->invalid_utf8 == QUERN_INVALID_UTF8_REPLACE &&
+        quern__utf8_check(text.ptr, text.len) < text.len)
+        rc = quern_utf8_replace(&clean, &text.len, text, err);
+    text.ptr = clean ? clean : text.ptr;
+    if (!rc)
+        rc = quern_cache_key_of(e->fingerprint, opt->as == QUERN_AS_QUERY, opt->no_normalize, text,
+                                key, err);
+    quern_free(clean);
+    return rc;
+}
+
 static int find_keys(const cached *e, call *c, const quern_str *texts, size_t n,
                      const quern_embed_options *opt, quern_error *err)
 {
@@ -57,9 +77,19 @@ static int find_keys(const cached *e, call *c, const quern_str *texts, size_t n,
                  ? QUERN_OK
                  : quern__fail_memory(err, n * sizeof *c->keys);
     for (size_t i = 0; i < n && !rc; i++)
-        rc = quern_cache_key_of(e->fingerprint, opt->as == QUERN_AS_QUERY, opt->no_normalize,
-                                texts[i], &c->keys[i], err);
+        rc = find_key(e, texts[i], opt, &c->keys[i], err);
     return rc;
+}
+
+static void doubt(call *c, size_t n, const float *out, size_t dim)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < dim && c->found[i]; k++)
+            sum += (double)out[i * dim + k] * (double)out[i * dim + k];
+        if (c->found[i] && !(fabs(sqrt(sum) - 1) <= 1e-3))
+            c->found[i] = 0;
+    }
 }
 
 /* Equal texts have equal keys: a small table of the missing ones, by key. */
@@ -128,6 +158,8 @@ static int cached_embed(void *self, const quern_str *texts, size_t n,
     int rc = find_keys(e, &c, texts, n, opt, err);
     if (rc == QUERN_OK) {
         quern_cache_get(e->cache, c.keys, n, dim, out, c.tokens, c.found);
+        if (!opt->no_normalize)
+            doubt(&c, n, out, dim);
         rc = list_missing(&c, texts, n, err);
     }
     if (rc == QUERN_OK && c.missing)

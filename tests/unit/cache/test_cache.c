@@ -10,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <arpa/inet.h>
 #include <cmocka.h>
 #include <sqlite3.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/os.h"
 #include "base/rng.h"
@@ -155,22 +158,94 @@ static void many_entries_and_few_bytes(void **state)
     quern_cache_free(c);
 }
 
+/* Few bytes are one shard's, and a vector that is larger than all of it drives nothing out. */
+static void long_vectors_in_few_bytes(void **state)
+{
+    enum { LONG = 3072 };
+    static float v[20 * LONG], got[LONG];
+    quern_cache *c = open_with(10000, 64 << 10, NULL);
+    quern_cache_key k = key_of(1), far = key_of(2);
+    uint8_t found;
+    (void)state;
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        v[i] = 1;
+    quern_cache_put(c, &k, 1, LONG, v, NULL, NULL, 0);
+    assert_int_equal(quern_cache_get(c, &k, 1, LONG, got, NULL, &found), 1);
+    quern_cache_put(c, &far, 1, 20 * LONG, v, NULL, NULL, 0);
+    assert_int_equal(quern_cache_get(c, &k, 1, LONG, got, NULL, &found), 1);
+    assert_int_equal(stats_of(c, QUERN_CACHE_MEMORY).evictions, 0);
+    quern_cache_free(c);
+}
+
 static void age_counts_from_creation(void **state)
 {
     quern_cache *c = open_with(100, 0, NULL);
     (void)state;
     put(c, 1, 10);
     put(c, 2, 0);
+    put(c, 4, UINT64_MAX); /* for ever, and no overflow */
     now_ms += 9000;
     assert_true(get(c, 1)); /* reading extends nothing */
     now_ms += 1000;
     assert_false(get(c, 1));
-    assert_true(get(c, 2));
+    assert_true(get(c, 2) && get(c, 4));
     put(c, 3, 1);
     now_ms += 2000;
     assert_int_equal(quern_cache_expire(c), 1);
     assert_int_equal(stats_of(c, QUERN_CACHE_MEMORY).expired, 2);
     quern_cache_free(c);
+}
+
+/* Takes connections and closes them; what is written to them then is a SIGPIPE. */
+static void hang_up(void *ud)
+{
+    for (int i = 0; i < 4; i++) {
+        int link = accept(*(int *)ud, NULL, NULL);
+        quern__sleep_ms(5);
+        close(link);
+    }
+}
+
+static void a_redis_that_hangs_up(void **state)
+{
+    enum { LONG = 1536, MANY = 500 };
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    char url[64];
+    quern_cache_options o;
+    quern_cache *c = NULL;
+    quern__thread *t;
+    quern_cache_key *keys = calloc(MANY, sizeof *keys);
+    float *v = calloc((size_t)MANY * LONG, sizeof *v);
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    (void)state;
+    assert_true(keys && v && server >= 0);
+    assert_int_equal(bind(server, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(server, 4), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&at, &size), 0);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u", ntohs(at.sin_port));
+    for (size_t i = 0; i < (size_t)MANY * LONG; i++)
+        v[i] = 1;
+    for (unsigned i = 0; i < MANY; i++)
+        keys[i] = key_of(i);
+    assert_int_equal(quern__thread_start(&t, hang_up, &server, NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        QUERN_INIT(&o);
+        o.no_memory = 1;
+        o.redis_url = url;
+        int rc = quern_cache_open(&c, &o, NULL);
+        if (rc == QUERN_EUNSUPPORTED) /* built without */
+            break;
+        assert_int_equal(rc, 0);
+        quern_cache_put(c, keys, MANY, LONG, v, NULL, NULL, 0);
+        assert_int_equal(stats_of(c, QUERN_CACHE_REDIS).failures, 1);
+        quern_cache_free(c);
+    }
+    shutdown(server, SHUT_RDWR);
+    quern__thread_join(t);
+    close(server);
+    free(keys);
+    free(v);
 }
 
 static void what_is_no_vector_is_not_kept(void **state)
@@ -423,7 +498,9 @@ int main(void)
         cmocka_unit_test(keys_are_of_every_field),
         cmocka_unit_test(the_one_not_used_for_longest_goes),
         cmocka_unit_test(many_entries_and_few_bytes),
+        cmocka_unit_test(long_vectors_in_few_bytes),
         cmocka_unit_test(age_counts_from_creation),
+        cmocka_unit_test(a_redis_that_hangs_up),
         cmocka_unit_test(what_is_no_vector_is_not_kept),
         cmocka_unit_test(a_file_keeps_all_of_it),
         cmocka_unit_test(a_file_has_bounds),

@@ -69,21 +69,18 @@ static void forgets_what_was_too_many(void **state)
     quern_embedder_free(b);
 }
 
-/* The others' pauses are not waited for. */
+/* The others' pauses are not waited for: one of two is to wait long, the other is refused. */
 static void a_fault_ends_the_call(void **state)
 {
-    inner e = {.poison = -1,
-               .outages = 1,
-               .retry_ms = 20000,
-               .status = 429,
-               .fatal_at = 2,
-               .delay_ms = 20};
+    inner e = {.poison = 1, .outages = 1, .retry_ms = 20000, .status = 429, .delay_ms = 20};
     quern_error err = {0};
+    quern_str both[2] = {quern_str_of("1"), quern_str_of("1")};
+    float v[2 * DIM];
     quern_embedder *b = batched(retried(make_inner(&e), 3), 1, 2);
     (void)state;
     uint64_t began = quern__now_ns();
-    assert_int_equal(embed_all(b, 2, &err), QUERN_EREMOTE);
-    assert_int_equal(err.detail, 401);
+    assert_int_equal(quern_embed(b, both, 2, NULL, v, 2 * DIM, NULL, &err), QUERN_EREMOTE);
+    assert_int_equal(err.detail, 400);
     assert_true(quern__now_ns() - began < UINT64_C(5000000000));
     quern_embedder_free(b);
 }
@@ -302,6 +299,57 @@ static void pays_once(void **state)
     quern_cache_free(cache);
 }
 
+/* Somebody wrote to it: a vector that is none of ours is paid for again, and put right. */
+static void doubts_what_is_not_of_unit_length(void **state)
+{
+    inner e = {.poison = -1};
+    quern_cache *cache = NULL;
+    quern_embedder *c = NULL;
+    quern_cache_key key;
+    quern_str text = quern_str_of("7");
+    char *json = NULL, hash[65];
+    float v[DIM] = {3, 4}, want[DIM];
+    (void)state;
+    direction(7, want);
+    assert_int_equal(quern_cache_open(&cache, NULL, NULL), 0);
+    assert_int_equal(quern_embedder_cached(&c, make_inner(&e), cache, NULL), 0);
+    assert_int_equal(quern_embedder_fingerprint(c, &json, hash, NULL), 0);
+    quern_free(json);
+    assert_int_equal(quern_cache_key_of(hash, 0, 0, text, &key, NULL), 0);
+    quern_cache_put(cache, &key, 1, DIM, v, NULL, NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(quern_embed(c, &text, 1, NULL, v, DIM, NULL, NULL), 0);
+        assert_memory_equal(v, want, sizeof want);
+        assert_int_equal(e.calls, 1);
+    }
+    quern_embedder_free(c);
+    quern_cache_free(cache);
+}
+
+/* What was mended for one caller is not found by one who wants to be told. */
+static void keys_are_of_mended_texts(void **state)
+{
+    inner e = {.poison = -1};
+    quern_cache *cache = NULL;
+    quern_embedder *c = NULL;
+    quern_embed_options opt;
+    quern_str bad = {"7\xff", 2}, good = quern_str_of("7\xef\xbf\xbd");
+    float v[DIM];
+    (void)state;
+    assert_int_equal(quern_cache_open(&cache, NULL, NULL), 0);
+    assert_int_equal(quern_embedder_cached(&c, make_inner(&e), cache, NULL), 0);
+    QUERN_INIT(&opt);
+    opt.invalid_utf8 = QUERN_INVALID_UTF8_REPLACE;
+    assert_int_equal(quern_embed(c, &bad, 1, &opt, v, DIM, NULL, NULL), 0);
+    assert_int_equal(quern_embed(c, &bad, 1, &opt, v, DIM, NULL, NULL), 0);
+    assert_int_equal(quern_embed(c, &good, 1, NULL, v, DIM, NULL, NULL), 0);
+    assert_int_equal(e.calls, 1);
+    assert_int_equal(quern_embed(c, &bad, 1, NULL, v, DIM, NULL, NULL), 0);
+    assert_int_equal(e.calls, 2); /* the inner one judges */
+    quern_embedder_free(c);
+    quern_cache_free(cache);
+}
+
 /* The text at fault is named by its place in the call, not among those that travelled; what was right before stays. */
 static void names_the_text_behind_a_cache(void **state)
 {
@@ -336,6 +384,8 @@ int main(void)
         cmocka_unit_test(from_many_threads),
         cmocka_unit_test(waits_no_longer_than_wanted),
         cmocka_unit_test(pays_once),
+        cmocka_unit_test(doubts_what_is_not_of_unit_length),
+        cmocka_unit_test(keys_are_of_mended_texts),
         cmocka_unit_test(names_the_text_behind_a_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
