@@ -28,6 +28,7 @@ extern "C" {
 /* One call that is about to leave, for options.authorize. */
 typedef struct quern_provider_request quern_provider_request;
 QUERN_API const char *quern_provider_request_url(const quern_provider_request *r);
+/* Texts and assets. */
 QUERN_API size_t quern_provider_request_texts(const quern_provider_request *r);
 /* Both are copied. EINVAL: a name or value that no header can have. */
 QUERN_API int quern_provider_request_header(quern_provider_request *r, const char *name,
@@ -35,8 +36,9 @@ QUERN_API int quern_provider_request_header(quern_provider_request *r, const cha
 
 typedef struct quern_provider_options {
     size_t struct_size;
-    /* A built-in profile: openai, deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama; "compatible" (or NULL):
-     * anything else that speaks OpenAI's dialect. It gives address, dialect, limits and what the key's variable is called. */
+    /* A built-in profile: openai, deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama; of models that can see
+     * (quern_embed_assets) voyage-vision, jina-vision, dashscope-vision; "compatible" (or NULL): anything else that speaks
+     * OpenAI's dialect. It gives address, dialect, limits and what the key's variable is called. */
     const char *provider;
     /* As the provider calls it, or a canonical name that some of them call otherwise (qwen-3-embedding-4b). */
     const char *model;

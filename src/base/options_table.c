@@ -60,8 +60,10 @@ static const quern_option options[] = {
      "the document."},
     {"model", "QUERN_MODEL", QUERN_OPTION_TEXT, "NAME", "all-MiniLM-L6-v2", NULL, 0, 0, MODELS, 0,
      "A model on the shelf, the path of a model folder, or PROVIDER:MODEL, a hosted one: openai, "
-     "deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama, or compatible (with "
-     "--base-url) for what speaks OpenAI's dialect."},
+     "deepinfra, dashscope, mistral, cohere, voyage, jina, tei, ollama, of models that see "
+     "voyage-vision, jina-vision, dashscope-vision, or compatible (with --base-url) for what "
+     "speaks "
+     "OpenAI's dialect."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
      "embed similarity search fill work verify bench cache-contains cache-remove", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "

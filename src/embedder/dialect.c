@@ -1,6 +1,6 @@
 /*
- * dialect.c — six shapes of one conversation. Three of them are OpenAI's with another name for a field, so one reader
- * serves them; the rest are lists of lists.
+ * dialect.c — nine shapes of one conversation. Most of them are OpenAI's with another name for a field, so one reader
+ * serves them; the rest are lists of lists. How models that can see are asked is in dialect_vision.c.
  *
  * Vectors come as lists of numbers or as base64 of little-endian floats, whichever the provider likes, whatever it was
  * asked for: both are taken. A list whose length is a quarter of the dimension is what a client library makes that reads
@@ -27,6 +27,10 @@ const char *quern__dialect_path(int dialect)
         return "/embed";
     case QUERN__DIALECT_OLLAMA:
         return "/api/embed";
+    case QUERN__DIALECT_VOYAGE_VISION:
+        return "/multimodalembeddings";
+    case QUERN__DIALECT_DASHSCOPE_VISION:
+        return "/services/embeddings/multimodal-embedding/multimodal-embedding";
     default:
         return "/embeddings";
     }
@@ -67,6 +71,10 @@ static void put_question(quern__jsonw *w, const quern__provider_question *q)
 {
     if (q->dialect != QUERN__DIALECT_TEI)
         put_text(w, "model", q->model);
+    if (quern__dialect_sees(q->dialect)) {
+        quern__dialect_ask_vision(q, w);
+        return;
+    }
     switch (q->dialect) {
     case QUERN__DIALECT_COHERE:
         put_texts(w, "texts", q);
@@ -386,6 +394,23 @@ static int read_status(reading *r)
     return rc;
 }
 
+/* DashScope's "output":{"embeddings":[{"index":0,"embedding":…}]} */
+static int read_output(reading *r)
+{
+    quern_str key;
+    if (quern__json_peek(&r->j) != QUERN__JSON_OBJECT)
+        return quern__json_skip(&r->j, r->err);
+    int rc = quern__json_enter_object(&r->j, r->err);
+    if (rc)
+        return rc;
+    while ((rc = quern__json_next_key(&r->j, &key, r->err)) == 1) {
+        rc = quern__str_is(key, "embeddings") ? read_entries(r) : quern__json_skip(&r->j, r->err);
+        if (rc)
+            return rc;
+    }
+    return rc;
+}
+
 static int read_member(reading *r, quern_str key)
 {
     static const char *const counts[] = {"prompt_tokens", "total_tokens", "input_tokens"};
@@ -393,6 +418,8 @@ static int read_member(reading *r, quern_str key)
         return read_entries(r);
     if (quern__str_is(key, "embeddings"))
         return read_cohere(r);
+    if (quern__str_is(key, "output"))
+        return read_output(r);
     if (quern__str_is(key, "usage") || quern__str_is(key, "meta"))
         return read_counts(r, counts, 3);
     if (quern__str_is(key, "base_resp"))

@@ -9,6 +9,8 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/json.h"
+#include "quern/embedder.h"
 
 enum quern__dialect {
     QUERN__DIALECT_OPENAI,
@@ -16,7 +18,11 @@ enum quern__dialect {
     QUERN__DIALECT_JINA,   /* OpenAI's, with task */
     QUERN__DIALECT_COHERE,
     QUERN__DIALECT_TEI,
-    QUERN__DIALECT_OLLAMA
+    QUERN__DIALECT_OLLAMA,
+    /* of models that can see, from here on */
+    QUERN__DIALECT_VOYAGE_VISION,
+    QUERN__DIALECT_JINA_VISION,
+    QUERN__DIALECT_DASHSCOPE_VISION
 };
 
 enum { QUERN__LARGEST_DIMENSION = 65536 };
@@ -28,11 +34,29 @@ typedef struct quern__provider_question {
     size_t n;
     uint32_t dimensions; /* 0: not asked for */
     bool query, base64, truncate;
+    const quern_asset *assets; /* [n_assets] behind the texts, of a dialect that sees */
+    size_t n_assets;
+    bool together; /* one vector of them all, of a model that fuses */
 } quern__provider_question;
+
+static inline size_t quern__question_vectors(const quern__provider_question *q)
+{
+    return q->together ? 1 : q->n + q->n_assets;
+}
 
 /* Behind the base URL. */
 const char *quern__dialect_path(int dialect);
 int quern__dialect_ask(const quern__provider_question *q, quern__buf *body, quern_error *err);
+
+/* dialect_vision.c. Which kinds of assets it takes, whether a model makes one vector of several parts; all members but
+ * the model's name. */
+static inline bool quern__dialect_sees(int dialect)
+{
+    return dialect >= QUERN__DIALECT_VOYAGE_VISION;
+}
+bool quern__dialect_takes(int dialect, int kind);
+bool quern__dialect_fuses(int dialect, const char *model);
+void quern__dialect_ask_vision(const quern__provider_question *q, quern__jsonw *w);
 
 /*
  * The vectors of an answer into out [n, *dim], each once. *dim 0: that of the first one, which out has room for

@@ -17,6 +17,14 @@
     X("voyage-3.5-lite", 1024)                                                                     \
     X("voyage-3-large", 1024)                                                                      \
     X("jina-embeddings-v3", 1024)                                                                  \
+    X("voyage-multimodal-3.5", 1024)                                                               \
+    X("voyage-multimodal-3", 1024)                                                                 \
+    X("jina-embeddings-v4", 2048)                                                                  \
+    X("jina-clip-v2", 1024)                                                                        \
+    X("qwen3-vl-embedding", 2560)                                                                  \
+    X("tongyi-embedding-vision-plus", 1152)                                                        \
+    X("tongyi-embedding-vision-flash", 768)                                                        \
+    X("multimodal-embedding-v1", 1024)                                                             \
     X("mistral-embed", 1024)                                                                       \
     X("text-embedding-v4", 1024)                                                                   \
     X("Qwen/Qwen3-Embedding-4B", 2560)
@@ -45,6 +53,17 @@ static const quern__profile profiles[] = {
     {{"jina", "https://api.jina.ai/v1", "JINA_API_KEY", NULL, 1, 512, 8192, 0},
      QUERN__DIALECT_JINA,
      true},
+    {{"voyage-vision", "https://api.voyageai.com/v1", "VOYAGE_API_KEY", NULL, 1, 128, 32000,
+      120000},
+     QUERN__DIALECT_VOYAGE_VISION,
+     false},
+    {{"jina-vision", "https://api.jina.ai/v1", "JINA_API_KEY", NULL, 1, 128, 8192, 0},
+     QUERN__DIALECT_JINA_VISION,
+     true},
+    {{"dashscope-vision", "https://dashscope-intl.aliyuncs.com/api/v1", "DASHSCOPE_API_KEY", NULL,
+      1, 10, 0, 0},
+     QUERN__DIALECT_DASHSCOPE_VISION,
+     false},
     {{"tei", NULL, "TEI_API_KEY", NULL, 0, 32, 0, 0}, QUERN__DIALECT_TEI, false},
     {{"ollama", "http://127.0.0.1:11434", "OLLAMA_API_KEY", "OLLAMA_HOST", 0, 100, 0, 0},
      QUERN__DIALECT_OLLAMA,

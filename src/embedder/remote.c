@@ -149,17 +149,36 @@ static int word_all(const remote *p, const quern_str *texts, size_t n,
 
 /* ---- what an answer means ---- */
 
-/* A page may repeat what it was sent: whatever went out in a header is struck out of it. */
-static void hide_headers(const quern_provider_request *r, char *page, size_t len)
+static void hide(char *page, size_t len, const char *word, size_t n)
 {
     enum { SHORTEST = 8 }; /* a shorter word is no secret, and would be struck out everywhere */
+    for (size_t at = 0; n >= SHORTEST && at + n <= len; at++)
+        if (memcmp(page + at, word, n) == 0)
+            memset(page + at, '*', n);
+}
+
+/* A page may repeat what it was sent: whatever went out in a header is struck out of it, */
+static void hide_headers(const quern_provider_request *r, char *page, size_t len)
+{
     for (size_t i = 1; i < r->n_headers; i++) { /* the first is our own */
         const char *value = strchr(r->headers[i], ':') + 1, *space = strrchr(value, ' ');
         value = space ? space + 1 : value;
-        size_t n = strlen(value);
-        for (size_t at = 0; n >= SHORTEST && at + n <= len; at++)
-            if (memcmp(page + at, value, n) == 0)
-                memset(page + at, '*', n);
+        hide(page, len, value, strlen(value));
+    }
+}
+
+/* and of an asset's URL the query, which may be a signature; by its parts, as '&' and '=' may be escaped in JSON. */
+static void hide_signatures(const quern__provider_question *q, char *page, size_t len)
+{
+    for (size_t i = 0; i < q->n_assets; i++) {
+        quern_str url = q->assets[i].url;
+        const char *end = url.ptr + url.len, *at = memchr(url.ptr, '?', url.len);
+        for (const char *next; at && at < end; at = next) {
+            next = at + 1;
+            while (next < end && *next != '&' && *next != '=')
+                next++;
+            hide(page, len, at + 1, (size_t)(next - at - 1));
+        }
     }
 }
 
@@ -225,20 +244,18 @@ static int collect_headers(const remote *p, quern_provider_request *r, quern_err
     return p->authorize ? p->authorize(r, p->authorize_ud, err) : QUERN_OK;
 }
 
-/* dim 0: found out, n = 1 and room for the largest. */
-static int call_provider(const remote *p, const quern_str *texts, size_t n, bool query,
-                         bool truncate, const quern_cancel *cancel, uint32_t *dim, float *out,
-                         uint64_t *tokens, quern_error *err)
+/* `ask` says what is asked, not of whom. dim 0: found out, one vector and room for the largest. */
+static int call_provider(const remote *p, const quern__provider_question *ask,
+                         const quern_cancel *cancel, uint32_t *dim, float *out, uint64_t *tokens,
+                         quern_error *err)
 {
-    quern_provider_request request = {.p = p, .texts = n};
-    quern__provider_question q = {.dialect = p->profile->dialect,
-                                  .model = p->model,
-                                  .texts = texts,
-                                  .n = n,
-                                  .dimensions = p->asks_dimensions ? *dim : 0,
-                                  .query = query,
-                                  .base64 = p->profile->base64,
-                                  .truncate = truncate};
+    size_t n = quern__question_vectors(ask);
+    quern_provider_request request = {.p = p, .texts = ask->n + ask->n_assets};
+    quern__provider_question q = *ask;
+    q.dialect = p->profile->dialect;
+    q.model = p->model;
+    q.dimensions = p->asks_dimensions ? *dim : 0;
+    q.base64 = p->profile->base64;
     quern__http_call call = {.url = p->url, .timeout_ms = p->timeout_ms, .cancel = cancel};
     quern_error inner = {0};
     quern__buf body;
@@ -257,13 +274,16 @@ static int call_provider(const remote *p, const quern_str *texts, size_t n, bool
         rc = quern__http_perform(p->client, &call, &inner);
         if (!rc && call.status != 200) {
             hide_headers(&request, call.answer.data, call.answer.len);
+            hide_signatures(ask, call.answer.data, call.answer.len);
             rc = refuse_status(p, &call, n, err);
         } else {
             if (!rc) {
                 quern_str answer = {call.answer.data ? call.answer.data : "", call.answer.len};
                 rc = quern__dialect_answer(q.dialect, answer, n, dim, out, tokens, &inner);
-                if (rc)
+                if (rc) {
                     hide_headers(&request, inner.msg, strlen(inner.msg));
+                    hide_signatures(ask, inner.msg, strlen(inner.msg));
+                }
                 if (rc == QUERN_EREMOTE) /* nonsense once is not nonsense for ever */
                     quern__may_retry(&inner, rc, 0);
             }
@@ -311,6 +331,17 @@ static int scale(const remote *p, float *v, size_t i, const quern_embed_options 
     return QUERN_OK;
 }
 
+static int scale_all(const remote *p, float *vectors, size_t n, const quern_embed_options *opt,
+                     quern_error *err)
+{
+    int rc = QUERN_OK;
+    quern__fpenv env = quern__fpenv_enter();
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = scale(p, vectors + i * p->dimensions, i, opt, err);
+    quern__fpenv_leave(env);
+    return rc;
+}
+
 static int remote_embed(void *self, const quern_str *texts, size_t n,
                         const quern_embed_options *opt, float *out, quern_embed_result *results,
                         quern_error *err)
@@ -326,20 +357,72 @@ static int remote_embed(void *self, const quern_str *texts, size_t n,
         return quern__fail(err, QUERN_EINVAL, (int64_t)n,
                            "%s takes at most %u texts a call, not %zu", p->name, p->max_inputs, n);
     int rc = word_all(p, texts, n, opt, &w, err);
+    quern__provider_question ask = {.texts = w.texts,
+                                    .n = n,
+                                    .query = opt->as == QUERN_AS_QUERY,
+                                    .truncate = opt->truncation == QUERN_TRUNCATION_CUT};
     if (!rc)
-        rc = call_provider(p, w.texts, n, opt->as == QUERN_AS_QUERY,
-                           opt->truncation == QUERN_TRUNCATION_CUT, opt->cancel, &dim, out, &tokens,
-                           err);
-    quern__fpenv env = quern__fpenv_enter();
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = scale(p, out + i * p->dimensions, i, opt, err);
-    quern__fpenv_leave(env);
+        rc = call_provider(p, &ask, opt->cancel, &dim, out, &tokens, err);
+    if (!rc)
+        rc = scale_all(p, out, n, opt, err);
     if (!rc) {
         share_tokens(w.texts, n, tokens, results);
         results[0].encode_ns = quern__now_ns() - began;
     }
     dispose_wording(&w);
     return rc;
+}
+
+static int check_assets(const remote *p, const quern_asset_call *c, quern_error *err)
+{
+    size_t first = c->text.len > 0, parts = first + c->n;
+    if (p->describe_only)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s was opened to be described only",
+                           p->name);
+    if (parts > p->max_inputs)
+        return quern__fail(err, QUERN_EINVAL, (int64_t)parts,
+                           "%s takes at most %u texts and assets a call, not %zu", p->name,
+                           p->max_inputs, parts);
+    for (size_t i = 0; i < c->n; i++)
+        if (!quern__dialect_takes(p->profile->dialect, c->assets[i].kind))
+            return quern__blame(
+                err, quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s takes no videos", p->name),
+                c->together ? 0 : first + i);
+    return QUERN_OK;
+}
+
+static int remote_assets(void *self, const quern_asset_call *c, quern_error *err)
+{
+    const remote *p = self;
+    wording w = {0};
+    uint64_t tokens = 0, began = quern__now_ns();
+    uint32_t dim = p->dimensions;
+    size_t texts = c->text.len > 0;
+    int rc = check_assets(p, c, err);
+    if (!rc && texts)
+        rc = word_all(p, &c->text, 1, c->opt, &w, err);
+    quern__provider_question ask = {.texts = w.texts,
+                                    .n = texts,
+                                    .assets = c->assets,
+                                    .n_assets = c->n,
+                                    .together = c->together,
+                                    .query = c->opt->as == QUERN_AS_QUERY,
+                                    .truncate = c->opt->truncation == QUERN_TRUNCATION_CUT};
+    if (!rc)
+        rc = call_provider(p, &ask, c->opt->cancel, &dim, c->out, &tokens, err);
+    if (!rc)
+        rc = scale_all(p, c->out, quern__question_vectors(&ask), c->opt, err);
+    if (!rc) {
+        c->result->tokens = (uint32_t)QUERN__MIN(tokens, (uint64_t)UINT32_MAX);
+        c->result->encode_ns = quern__now_ns() - began;
+    }
+    dispose_wording(&w);
+    return rc;
+}
+
+static bool fuses(const remote *p)
+{
+    return quern__dialect_fuses(p->profile->dialect, p->model);
 }
 
 static int remote_fingerprint(void *self, char **json, quern_error *err)
@@ -352,6 +435,10 @@ static int remote_fingerprint(void *self, char **json, quern_error *err)
     quern__jsonw_object(&w); /* keys in order: the form is canonical */
     quern__jsonw_key(&w, "dimensions");
     quern__jsonw_u64(&w, p->dimensions);
+    if (quern__dialect_sees(p->profile->dialect)) { /* how several parts become one vector */
+        quern__jsonw_key(&w, "fusion");
+        quern__jsonw_cstr(&w, fuses(p) ? "model" : "mean");
+    }
     quern__jsonw_key(&w, "kind");
     quern__jsonw_cstr(&w, "remote");
     quern__jsonw_key(&w, "model");
@@ -484,7 +571,8 @@ static int find_dimensions(remote *p, const quern_cancel *cancel, quern_error *e
     float *room = quern__alloc_array(QUERN__LARGEST_DIMENSION, sizeof *room);
     if (!room)
         return quern__fail_memory(err, QUERN__LARGEST_DIMENSION * sizeof *room);
-    int rc = call_provider(p, &one, 1, false, false, cancel, &p->dimensions, room, &tokens, err);
+    quern__provider_question ask = {.texts = &one, .n = 1};
+    int rc = call_provider(p, &ask, cancel, &p->dimensions, room, &tokens, err);
     quern__free(room);
     return rc;
 }
@@ -545,14 +633,17 @@ int quern_embedder_from_provider(quern_embedder **out, const quern_provider_opti
                  ? set_up(p, &o, err)
                  : quern__fail(err, QUERN_EINVAL, 0, "no provider is called '%.100s'", o.provider);
     if (!rc) {
-        quern_embedder_table table = {.struct_size = sizeof table,
-                                      .name = p->name,
-                                      .dimensions = p->dimensions,
-                                      .max_length = p->profile->known.max_input_tokens,
-                                      .embed = remote_embed,
-                                      .fingerprint = remote_fingerprint,
-                                      .release = remote_release,
-                                      .repeats = REPEATS};
+        quern_embedder_table table = {
+            .struct_size = sizeof table,
+            .name = p->name,
+            .dimensions = p->dimensions,
+            .max_length = p->profile->known.max_input_tokens,
+            .embed = remote_embed,
+            .fingerprint = remote_fingerprint,
+            .embed_assets = quern__dialect_sees(p->profile->dialect) ? remote_assets : NULL,
+            .fuses = fuses(p),
+            .release = remote_release,
+            .repeats = REPEATS};
         rc = quern_embedder_from_table(out, &table, p, err);
     }
     if (rc)

@@ -32,6 +32,19 @@ def vector(text, n):
     return [struct.unpack("<f", struct.pack("<f", v / norm))[0] for v in values]
 
 
+def parts_of(path, body):
+    """What is to become one vector each: texts; of pictures and videos their URLs; of several that are to be one, joined by spaces."""
+    if path.endswith("/multimodal-embedding"):  # DashScope
+        parts = [" ".join(c.values()) for c in body["input"]["contents"]]
+        return [" ".join(parts)] if body.get("parameters", {}).get("enable_fusion") else parts
+    if path == "/multimodalembeddings":  # Voyage
+        return [" ".join(piece[piece["type"]] for piece in i["content"]) for i in body["inputs"]]
+    texts = next(body[k] for k in ("input", "texts", "inputs") if k in body)
+    if isinstance(texts, list) and texts and isinstance(texts[0], dict):  # Jina
+        return [t.get("text", t.get("image")) for t in texts]
+    return [texts] if isinstance(texts, str) else texts
+
+
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
@@ -96,8 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.now += 1
             server.peak = max(server.peak, server.now)
         try:
-            texts = next(body[k] for k in ("input", "texts", "inputs") if k in body)
-            texts = [texts] if isinstance(texts, str) else texts
+            texts = parts_of(self.path, body)
             time.sleep(plan["latency"] / 1000)
             entry = dict(path=self.path, texts=len(texts), fault=fault, at=came, body={k: v for k, v in body.items() if v is not texts},
                          headers={k.lower(): v for k, v in self.headers.items()}, first=texts[0] if texts else None)
@@ -128,12 +140,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "junk":
             return self.send(200, b'{"data": [{"embedding": [0.1, ')
         if fault == "empty":
-            return self.send(200, {"data": [], "embeddings": []})
+            return self.send(200, {"output": {"embeddings": []}} if "multimodal-" in self.path else {"data": [], "embeddings": []})
         if fault == "error":
             return self.send(200, {"error": {"message": "something went wrong behind a smile"}})
         if fault == "redirect":
             return self.send(307, b"", {"Location": "http://elsewhere.example/v1/embeddings"})
-        n = body.get("dimensions") or body.get("output_dimension") or plan["dimensions"]
+        n = body.get("dimensions") or body.get("output_dimension") or body.get("parameters", {}).get("dimension") or plan["dimensions"]
         vectors = [vector(t, n) for t in texts]
         if plan["jitter"]:  # as real ones do, from call to call
             vectors = [[x + random.uniform(-1, 1) * plan["jitter"] for x in v] for v in vectors]
@@ -183,6 +195,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 entries.append(dict(entries[0]))
         if fault == "shuffle":
             random.shuffle(entries)
+        if self.path.endswith("/multimodal-embedding"):
+            return json.dumps({"output": {"embeddings": [{"index": e["index"], "embedding": e["embedding"], "type": "text"} for e in entries]},
+                               "usage": {"input_tokens": tokens, "image_tokens": 0}, "request_id": "x"}).encode()
         return json.dumps({"object": "list", "data": entries, "model": body["model"],
                            "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}).encode()
 

@@ -6,3 +6,7 @@ set_tests_properties(e2e.test_faults PROPERTIES TIMEOUT 7200)
 # What test_fidelity and test_hostile_models run: a model folder and texts to vectors, in every build.
 add_executable(embed_folder ${CMAKE_CURRENT_LIST_DIR}/embed_folder.c)
 target_link_libraries(embed_folder PRIVATE quern_static)
+
+# What test_vision runs: assets to vectors through a hosted model, in every build.
+add_executable(embed_assets ${CMAKE_CURRENT_LIST_DIR}/embed_assets.c)
+target_link_libraries(embed_assets PRIVATE quern_static)

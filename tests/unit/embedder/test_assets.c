@@ -342,7 +342,7 @@ static void test_cancelled(void **state)
     quern_embedder_free(e);
 }
 
-/* cached ( batching ( retrying ( limited ( … ) ) ) ) */
+/* cached ( batching ( retrying ( pausing ( limited ( … ) ) ) ) ) */
 static int wrap_all(quern_embedder **out, quern_embedder *e, uint32_t most, quern_cache *cache,
                     quern_error *err)
 {
@@ -359,6 +359,8 @@ static int wrap_all(quern_embedder **out, quern_embedder *e, uint32_t most, quer
     batching.max_inputs = most;
     int rc = quern_embedder_limited(&outer, e, &limit, err);
     if (!rc)
+        e = outer;
+    if (!rc && !(rc = quern_embedder_pausing(&outer, e, NULL, err)))
         e = outer;
     if (!rc && !(rc = quern_embedder_retrying(&outer, e, &retry, err)))
         e = outer;
