@@ -351,7 +351,7 @@ static int delete_some(quern__sqlite *s, const char *sql, int64_t a, int64_t b, 
 }
 
 /* Deletes a little of everything; *left: rows that went, 0 when nothing was left. */
-static int purge_some(quern__sqlite *s, int64_t id, int64_t *left, quern_error *err)
+static int purge_some(quern__sqlite *s, int64_t id, uint64_t began, int64_t *left, quern_error *err)
 {
     int64_t first = id << QUERN__VECTOR_BITS, end = (id + 1) << QUERN__VECTOR_BITS, went = 0;
     *left = 0;
@@ -373,26 +373,22 @@ static int purge_some(quern__sqlite *s, int64_t id, int64_t *left, quern_error *
                          id, 0, &went, err);
     *left += went;
     if (!rc)
-        rc = delete_some(s,
-                         "DELETE FROM quern_kept WHERE generation = ?1 AND key IN"
-                         " (SELECT key FROM quern_kept WHERE generation = ?1 LIMIT 50)",
-                         id, 0, &went, err);
+        rc = quern__sqlite_kept_some(s, id, began, &went, err);
     *left += went;
     bool texts = false;
     if (!rc)
         rc = quern__sqlite_text_there(s, &texts, err);
     if (rc || !texts)
         return rc;
-    rc =
-        delete_some(s,
-                    "DELETE FROM quern_text WHERE rowid IN"
-                    " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 50)",
-                    first, end, &went, err);
+    rc = delete_some(s,
+                     "DELETE FROM quern_text WHERE rowid IN"
+                     " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 5)",
+                     first, end, &went, err);
     if (!rc)
         rc = delete_some(
             s,
             "DELETE FROM quern_texts WHERE id IN"
-            " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 50)",
+            " (SELECT id FROM quern_texts WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 5)",
             first, end, &went, err);
     *left += went;
     return rc;
@@ -409,7 +405,7 @@ int quern__sqlite_purge_slice(quern__sqlite *s, int64_t id, int *more, quern_err
     rc = delete_some(s, "UPDATE quern_generations SET state = 'retired', chunks = 0 WHERE id = ?1",
                      id, 0, &went, err);
     while (!rc && left && quern__now_ns() - began < (uint64_t)QUERN__SLICE_MS * 1000000)
-        rc = purge_some(s, id, &left, err);
+        rc = purge_some(s, id, began, &left, err);
     if (!rc && !left)
         rc = delete_some(s, "DELETE FROM quern_generations WHERE id = ?1", id, 0, &went, err);
     *more = left != 0;

@@ -7,7 +7,10 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/os.h"
 #include "store/row_key.h"
+
+enum { SLICE_BYTES = 1 << 20 /* of texts that are removed in one transaction */ };
 
 int quern__sqlite_kept_put(quern__sqlite *s, int64_t generation, const quern_save *doc,
                            quern_error *err)
@@ -81,27 +84,54 @@ int quern__sqlite_kept_size(void *self, int64_t generation, uint64_t *documents,
     return rc < 0 ? rc : QUERN_OK;
 }
 
+/* One by one, because one may be as large as a document: until the time of a slice is over, or so much that its commit
+ * would take as long. */
+int quern__sqlite_kept_some(quern__sqlite *s, int64_t generation, uint64_t began, int64_t *went,
+                            quern_error *err)
+{
+    int rc = 1;
+    int64_t bytes = 0;
+    *went = 0;
+    do {
+        quern__stmt *stmt;
+        rc = quern__db_prepare(s->own,
+                               "DELETE FROM quern_kept WHERE rowid = (SELECT rowid FROM quern_kept"
+                               " WHERE generation = ?1 LIMIT 1)"
+                               " RETURNING length(CAST(body AS BLOB))",
+                               &stmt, err);
+        if (rc)
+            break;
+        quern__db_bind_int(s->own, stmt, 1, generation);
+        rc = quern__db_step(s->own, stmt, err);
+        bytes += rc == 1 ? quern__db_get_int(stmt, 0) : 0;
+        *went += rc == 1;
+        quern__db_finish(s->own, stmt);
+    } while (rc == 1 && bytes < SLICE_BYTES &&
+             quern__now_ns() - began < (uint64_t)QUERN__SLICE_MS * 1000000);
+    return rc < 0 ? rc : QUERN_OK;
+}
+
 int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_error *err)
 {
     quern__sqlite *s = self;
-    quern__stmt *stmt;
-    int64_t before =
-        0; /* whose connection it is has his own mind about it, and so has the library */
+    int64_t went = 0, before = 0; /* whose connection it is has his own mind about secure_delete */
     char restore[48];
     *more = 0;
     int rc = quern__db_int(s->own, "PRAGMA secure_delete", &before, err);
     if (rc >= 0)
         rc = quern__db_exec(s->own, "PRAGMA secure_delete = 1", err);
-    if (!rc)
-        rc = quern__db_prepare(s->own,
-                               "DELETE FROM quern_kept WHERE rowid IN (SELECT rowid FROM"
-                               " quern_kept WHERE generation = ?1 LIMIT 100)",
-                               &stmt, err);
     if (rc)
         return rc;
-    quern__db_bind_int(s->own, stmt, 1, generation);
-    rc = quern__db_run(s->own, stmt, err);
-    *more = !rc && quern__db_changes(s->own) > 0;
+    uint64_t began = quern__now_ns();
+    rc = quern__db_begin(s->own, err);
+    if (!rc) {
+        rc = quern__sqlite_kept_some(s, generation, began, &went, err);
+        if (!rc)
+            rc = quern__db_commit(s->own, err);
+        else
+            quern__db_rollback(s->own);
+    }
+    *more = !rc && went > 0;
     snprintf(restore, sizeof restore, "PRAGMA secure_delete = %s",
              before == 2   ? "FAST"
              : before == 1 ? "1"

@@ -155,6 +155,9 @@ int quern__sqlite_kept_each(void *self, int64_t generation, const quern_str *key
 int quern__sqlite_kept_size(void *self, int64_t generation, uint64_t *documents, uint64_t *bytes,
                             quern_error *err);
 int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_error *err);
+/* In a transaction that began then: some of a generation's; *went: 0 when none was left. */
+int quern__sqlite_kept_some(quern__sqlite *s, int64_t generation, uint64_t began, int64_t *went,
+                            quern_error *err);
 
 /* sqlite_stamp_columns.c */
 struct quern__stamp_columns;

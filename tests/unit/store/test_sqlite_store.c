@@ -445,6 +445,22 @@ static void what_is_set_on_a_borrowed_connection_stays(void **state)
     }
 }
 
+/* Large texts go one by one, lest a transaction lasts as long as all of them take. */
+static void kept_texts_go_by_their_size(void **state)
+{
+    fixture *f = *state;
+    int more = 1;
+    open_store(f);
+    sql(f, "INSERT INTO quern_kept SELECT 1, value, 'r', printf('%.*c', 2097152, 'x')"
+           " FROM json_each('[1,2,3]')");
+    assert_int_equal(f->store->table.kept_drop(f->store->self, 1, &more, &f->err), QUERN_OK);
+    assert_int_equal(more, 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM quern_kept"), 2);
+    while (more)
+        assert_int_equal(f->store->table.kept_drop(f->store->self, 1, &more, &f->err), QUERN_OK);
+    assert_int_equal(number(f, "SELECT count(*) FROM quern_kept"), 0);
+}
+
 static void a_lock_names_its_holder(void **state)
 {
     fixture *f = *state;
@@ -496,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_borrowed_transaction_is_joined, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_set_on_a_borrowed_connection_stays, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(kept_texts_go_by_their_size, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_names_its_holder, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_of_a_dead_holder_holds_nothing, setup, teardown),
     };
