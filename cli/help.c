@@ -243,24 +243,28 @@ static void markdown_option(const quern_option *o)
 
 void help_markdown(void)
 {
-    out_text("# Configuration\n\n"
-             "This page is made by `quern help --markdown` from the table in "
-             "`src/base/options_table.c`; a test compares them.\n\n"
-             "Every option is a flag, a name in the environment, and a line in `quern.ini`. A flag "
-             "beats the environment, which beats the\nfile, which beats the default. A name or "
-             "value that is not allowed stops every command before any work, with exit code 2, "
-             "the\nplace (`quern.ini:7`) and the nearest name that is; `quern doctor --config` "
-             "only checks. A secret is never a flag.\n\n"
-             "`quern.ini` holds `name = value` lines of at most 198 bytes, with the names below "
-             "without `--`; flags take `yes` or `no`. There are\nno sections. `#` or `;` begins a "
-             "comment line; a `;` after a blank ends a value. It is read from the current folder, "
-             "or from where\n`--config` says.\n\n"
-             "```ini\n# quern.ini\ndb = /var/lib/library/library.db\nmodel = all-MiniLM-L6-v2\n"
-             "threads = 4\n```\n\n"
-             "Bytes are written `1048576`, `512M` or `2G` (powers of 1024), durations `50ms`, "
-             "`300s`, `5m` or `6h`; a bare number is seconds.\n\n"
-             "| flag | environment | type | default | meaning | commands |\n"
-             "|---|---|---|---|---|---|\n");
+    out_text(
+        "# Configuration\n\n"
+        "This page is made by `quern help --markdown` from the table in "
+        "`src/base/options_table.c`; a test compares them.\n\n"
+        "Every option is a flag, a name in the environment, and a line in `quern.ini`. A flag "
+        "beats the environment, which beats the\nfile, which beats the default. A name or "
+        "value that is not allowed stops every command before any work, with exit code 2, "
+        "the\nplace (`quern.ini:7`) and the nearest name that is; `quern doctor --config` "
+        "only checks. A secret is never a flag.\n\n"
+        "`quern.ini` holds `name = value` lines of at most 198 bytes, with the names below "
+        "without `--`; flags take `yes` or `no`. `#` or `;` begins a comment line;\na `;` after a "
+        "blank ends a value. It is read from the current folder, or from where `--config` "
+        "says. The lines behind `[name]` are a\nsection: they hold, stronger than the others, "
+        "where `name` is the model that is asked for, and one of them says which model that "
+        "is.\n\n"
+        "```ini\n# quern.ini\ndb = /var/lib/library/library.db\nmodel = all-MiniLM-L6-v2\n"
+        "threads = 4\n\n[hosted]\nmodel = openai:text-embedding-3-small\n"
+        "dimensions = 512\ncache-file = vectors.cache\n```\n\n"
+        "Bytes are written `1048576`, `512M` or `2G` (powers of 1024), durations `50ms`, "
+        "`300s`, `5m` or `6h`; a bare number is seconds.\n\n"
+        "| flag | environment | type | default | meaning | commands |\n"
+        "|---|---|---|---|---|---|\n");
     for (size_t i = 0; quern_option_at(i); i++)
         markdown_option(quern_option_at(i));
     out_text("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");

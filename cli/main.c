@@ -176,6 +176,8 @@ static int read_configuration(cli *c, quern_error *err)
     if (f)
         fclose(f);
     rc = quern_config_read_file(c->config, path, err);
+    if (rc == QUERN_OK)
+        rc = quern_config_choose(c->config, err);
     return rc == QUERN_OK ? quern_config_check(c->config, c->command->name, err) : rc;
 }
 

@@ -67,16 +67,23 @@ QUERN_API int quern_config_new(quern_config **out, quern_error *err);
 QUERN_API void quern_config_free(quern_config *c);
 /* All of these: EINVAL names the place (origin), the option, the value and what would do; an unknown name
  * comes with the nearest valid one. origin: "--batch", "QUERN_BATCH", "quern.ini:7". The stronger origin
- * wins, in whatever order: file < environment < flag. Twice from one strength is EINVAL, unless the option
+ * wins, in whatever order: file < section < environment < flag. Twice from one strength is EINVAL, unless the option
  * may be repeated. FLAG and YESNO take "yes" or "no". */
 enum quern_config_strength {
     QUERN_FROM_DEFAULT,
     QUERN_FROM_FILE,
+    QUERN_FROM_SECTION,
     QUERN_FROM_ENVIRONMENT,
     QUERN_FROM_FLAG
 };
 QUERN_API int quern_config_set(quern_config *c, const char *name, const char *value, int strength,
                                const char *origin, quern_error *err);
+/* A line of a section, [name] in quern.ini: checked now, in force when quern_config_choose has chosen it. */
+QUERN_API int quern_config_add(quern_config *c, const char *section, const char *name,
+                               const char *value, const char *origin, quern_error *err);
+/* When everything has been read: does the model's name call a section, its lines hold, stronger than the rest of the file
+ * and weaker than the environment; its own `model` takes the place of that name. EINVAL: it has none. */
+QUERN_API int quern_config_choose(quern_config *c, quern_error *err);
 QUERN_API int quern_config_read_file(quern_config *c, const char *path, quern_error *err);
 /* environ-style array "NAME=value", NULL-terminated; an empty value counts as unset. A QUERN_* name that is
  * near to one of ours and none is EINVAL; one that resembles none is somebody else's and left alone. */

@@ -1,8 +1,8 @@
 /*
  * config.c — quern.ini. inih splits a line into name and value; what it would do quietly is refused
  * here, in the reader that hands it one line at a time: it cuts a line at 200 bytes and takes the rest
- * for another line, takes an indented line for more of the value before, and knows sections, which we
- * have not. The reader counts lines too, which the packaged library does not.
+ * for another line, takes an indented line for more of the value before, and cuts the name of a section at 50 bytes. The
+ * reader counts lines too, which the packaged library does not. Lines of a section wait until it is chosen.
  *
  * What inih does that stays: # and ; begin a comment line, " ;" ends a value, the first = or : splits,
  * blanks around name and value go.
@@ -40,6 +40,18 @@ static int refuse(reading *r, const char *what)
     return r->rc;
 }
 
+static bool is_section(const char *line, size_t n)
+{
+    size_t i = 1;
+    while (i < n && ((line[i] >= 'a' && line[i] <= 'z') || (line[i] >= 'A' && line[i] <= 'Z') ||
+                     (line[i] >= '0' && line[i] <= '9') || memchr("_-.", line[i], 3)))
+        i++;
+    bool named = i > 1 && i <= 41 && i < n && line[i] == ']';
+    while (named && ++i < n)
+        named = line[i] == ' ' || line[i] == '\t' || line[i] == '\r';
+    return named;
+}
+
 /* One line to inih, without the blanks it begins with. NULL ends the reading. */
 static char *next_line(char *out, int size, void *stream)
 {
@@ -60,8 +72,9 @@ static char *next_line(char *out, int size, void *stream)
         return refuse(r, "the line is too long: 198 bytes are allowed"), NULL;
     if (memchr(from, '\0', n))
         return refuse(r, "a NUL byte"), NULL;
-    if (n && *from == '[')
-        return refuse(r, "there are no sections in quern.ini; write name = value"), NULL;
+    if (n && *from == '[' && !is_section(from, n))
+        return refuse(r, "a section is [name]: letters, digits, '_', '-' and '.', at most 40"),
+               NULL;
     memcpy(out, from, n);
     out[n] = '\0';
     return out;
@@ -69,7 +82,6 @@ static char *next_line(char *out, int size, void *stream)
 
 static int take(void *user, const char *section, const char *name, const char *value)
 {
-    (void)section;
     reading *r = user;
     if (r->rc != QUERN_OK)
         return 0;
@@ -77,6 +89,8 @@ static int take(void *user, const char *section, const char *name, const char *v
     place(r, origin);
     if (strcmp(name, "config") == 0)
         refuse(r, "config: a configuration file cannot name another");
+    else if (*section)
+        r->rc = quern_config_add(r->config, section, name, value, origin, r->err);
     else
         r->rc = quern_config_set(r->config, name, value, QUERN_FROM_FILE, origin, r->err);
     return r->rc == QUERN_OK;

@@ -19,7 +19,7 @@
 #include "base/json.h"
 #include "quern/text.h"
 
-enum { MOST_OPTIONS = 128, LONGEST_VALUE = 65536 };
+enum { MOST_OPTIONS = 160, LONGEST_VALUE = 65536, MOST_LINES = 10000 };
 
 typedef struct value {
     char *text, *origin; /* NULL until set; origin NULL: the default */
@@ -28,7 +28,15 @@ typedef struct value {
     double real;
 } value;
 
+/* A line of quern.ini that holds only where its section is chosen. */
+typedef struct section_line {
+    char *section, *text, *origin;
+    const quern_option *option;
+} section_line;
+
 struct quern_config {
+    section_line *lines;
+    size_t n_lines, cap_lines;
     unsigned char *seen; /* [count] read by anybody; a pointer, so that reading stays const */
     size_t count;
     value values[MOST_OPTIONS];
@@ -210,6 +218,12 @@ void quern_config_free(quern_config *c)
         quern__free(c->values[i].text);
         quern__free(c->values[i].origin);
     }
+    for (size_t i = 0; i < c->n_lines; i++) {
+        quern__free(c->lines[i].section);
+        quern__free(c->lines[i].text);
+        quern__free(c->lines[i].origin);
+    }
+    quern__free(c->lines);
     quern__free(c->seen);
     quern__free(c);
 }
@@ -250,11 +264,11 @@ static char *joined(const char *before, const char *text)
     return quern__buf_detach(&b);
 }
 
-int quern_config_set(quern_config *c, const char *name, const char *text, int strength,
-                     const char *origin, quern_error *err)
+/* The option of that name, and the value read; strength: where it comes from. */
+static int check_value(const char *name, const char *text, int strength, const char *origin,
+                       const quern_option **out, value *fresh, quern_error *err)
 {
-    QUERN__REQUIRE(c && name && text && origin, err);
-    const quern_option *o = quern_option_find(name);
+    const quern_option *o = *out = quern_option_find(name);
     if (!o)
         return unknown_option(name, origin, err);
     if (o->type == QUERN_OPTION_SECRET && strength == QUERN_FROM_FLAG)
@@ -265,9 +279,21 @@ int quern_config_set(quern_config *c, const char *name, const char *text, int st
     if (strlen(text) >= LONGEST_VALUE || (o->repeated && strchr(text, '\n')))
         return quern__fail(err, QUERN_EINVAL, 0, "%s: a value of %zu bytes%s", origin, strlen(text),
                            strchr(text, '\n') ? " with a line break in it" : "");
-    value fresh = {.strength = strength};
-    if (!read_value(o, text, &fresh))
+    *fresh = (value){.strength = strength};
+    if (!read_value(o, text, fresh))
         return bad_value(o, o->choices, text, origin, err);
+    return QUERN_OK;
+}
+
+int quern_config_set(quern_config *c, const char *name, const char *text, int strength,
+                     const char *origin, quern_error *err)
+{
+    QUERN__REQUIRE(c && name && text && origin, err);
+    const quern_option *o;
+    value fresh;
+    int rc = check_value(name, text, strength, origin, &o, &fresh, err);
+    if (rc != QUERN_OK)
+        return rc;
     value *v = &c->values[o - quern_option_at(0)];
     if (strength < v->strength)
         return QUERN_OK;
@@ -286,6 +312,72 @@ int quern_config_set(quern_config *c, const char *name, const char *text, int st
     quern__free(v->origin);
     *v = fresh;
     return QUERN_OK;
+}
+
+/* ---- sections ---- */
+
+static int find_line(const quern_config *c, const char *section, const quern_option *o)
+{
+    for (size_t i = 0; i < c->n_lines; i++)
+        if (c->lines[i].option == o && strcmp(c->lines[i].section, section) == 0)
+            return (int)i;
+    return -1;
+}
+
+int quern_config_add(quern_config *c, const char *section, const char *name, const char *text,
+                     const char *origin, quern_error *err)
+{
+    QUERN__REQUIRE(c && section && name && text && origin, err);
+    const quern_option *o;
+    value fresh;
+    int rc = check_value(name, text, QUERN_FROM_SECTION, origin, &o, &fresh, err);
+    if (rc != QUERN_OK)
+        return rc;
+    int before = find_line(c, section, o);
+    if (before >= 0 && !o->repeated)
+        return quern__fail(err, QUERN_EINVAL, 0, "%s: %s is given twice (%s)", origin, o->name,
+                           c->lines[before].origin);
+    if (c->n_lines == MOST_LINES)
+        return quern__fail(err, QUERN_EINVAL, 0, "%s: over %d lines in sections", origin,
+                           MOST_LINES);
+    if (c->n_lines == c->cap_lines) {
+        size_t cap = c->cap_lines ? 2 * c->cap_lines : 16;
+        section_line *grown = quern__resize_array(c->lines, cap, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, cap * sizeof *grown);
+        c->lines = grown;
+        c->cap_lines = cap;
+    }
+    section_line *line = &c->lines[c->n_lines++];
+    *line = (section_line){quern__strdup(section), quern__strdup(text), quern__strdup(origin), o};
+    return line->section && line->text && line->origin ? QUERN_OK : quern__fail_memory(err, 0);
+}
+
+int quern_config_choose(quern_config *c, quern_error *err)
+{
+    QUERN__REQUIRE(c, err);
+    size_t model = index_of("model");
+    const char *name = quern_config_text(c, "model");
+    char *chosen = name ? quern__strdup(name) : NULL; /* its value is about to be replaced */
+    bool there = false, has_model = false;
+    int rc = name && !chosen ? quern__fail_memory(err, 0) : QUERN_OK;
+    for (size_t i = 0; i < c->n_lines && rc == QUERN_OK; i++) {
+        const section_line *line = &c->lines[i];
+        if (!chosen || strcmp(line->section, chosen) != 0)
+            continue;
+        there = true;
+        int strength = QUERN_FROM_SECTION;
+        if (line->option == quern_option_at(model)) { /* whatever has chosen the section */
+            has_model = true;
+            strength = c->values[model].strength + 1;
+        }
+        rc = quern_config_set(c, line->option->name, line->text, strength, line->origin, err);
+    }
+    if (rc == QUERN_OK && there && !has_model)
+        rc = quern__fail(err, QUERN_EINVAL, 0, "quern.ini: section [%.80s] has no line 'model = …'",
+                         chosen);
+    quern__free(chosen);
+    return rc;
 }
 
 /* ---- the environment ---- */

@@ -555,6 +555,24 @@ class Configured(ProviderTest):
         self.assertNotIn(KEY, told)
 
 
+class Sections(ProviderTest):
+    def test_models_by_a_name_of_their_own(self):
+        self.write("quern.ini", "max-inputs = 9\n[far]\nmodel = openai:text-embedding-3-small\ndimensions = 48\n\n"
+                                "[house]\nmodel = compatible:bge\napi-key = own\nmax-inputs = 2\n")
+        env = {"QUERN_DIMENSIONS": ""}
+        self.plan()
+        self.right(["a", "b", "c"], self.vectors(["a", "b", "c"], "--model", "far", env=env), 48)
+        self.right(["a", "b", "c"], self.vectors(["a", "b", "c"], "--model", "house", env=env), 24)
+        log = self.told()["log"]
+        self.assertEqual([(e["texts"], e["body"]["model"], e["headers"]["authorization"]) for e in log if e["first"] != "quern"][:1],
+                         [(3, "text-embedding-3-small", "Bearer " + KEY)])
+        self.assertEqual(sorted(e["texts"] for e in log if e["body"]["model"] == "bge" and e["first"] != "quern"), [1, 2])
+        self.assertEqual({e["headers"]["authorization"] for e in log if e["body"]["model"] == "bge"}, {"Bearer own"})
+        told = self.ok("doctor", "--config", "quern.ini", "--model", "house", env=env).out.decode()
+        self.assertIn("model = compatible:bge (quern.ini:7)", told)
+        self.assertIn("api-key = (hidden)", told)
+
+
 class Whole(ProviderTest):
     def test_a_source(self):
         self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d about %s" % (i, "ban lan gut kolor".split()[i % 4])}) + "\n" for i in range(200)))

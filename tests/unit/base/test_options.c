@@ -284,7 +284,16 @@ static void ini_faults_name_their_line(void **state)
         {"\n\nbatch = many\n", "test_options.ini:3: batch = \"many\" is not a whole number"},
         {"batch = 1\n\nbatch = 2\n",
          "test_options.ini:3: batch is given twice (test_options.ini:1)"},
-        {"[fill]\nbatch = 1\n", "test_options.ini:1: there are no sections"},
+        {"[fill\nbatch = 1\n", "test_options.ini:1: a section is [name]"},
+        {"[a b]\n", "test_options.ini:1: a section is [name]"},
+        {"[]\n", "test_options.ini:1: a section is [name]"},
+        {"[a] b\n", "test_options.ini:1: a section is [name]"},
+        {"[aaaaaaaaaabbbbbbbbbbccccccccccddddddddddx]\n",
+         "test_options.ini:1: a section is [name]"},
+        {"[a]\nbatch = 0\n", "test_options.ini:2: batch = \"0\""},
+        {"[a]\nbatsch = 1\n", "test_options.ini:2: there is no option \"batsch\"; did you mean"},
+        {"[a]\nbatch = 1\n[b]\nbatch = 1\n[a]\nbatch = 2\n",
+         "test_options.ini:6: batch is given twice (test_options.ini:2)"},
         {"batch\n", "test_options.ini:1: expected name = value"},
         {"= 5\n", "test_options.ini:1: there is no option \"\""},
         {"config = other.ini\n", "test_options.ini:1: config"},
@@ -379,20 +388,56 @@ static void public_text_helpers(void **state)
     assert_int_equal(quern_json_scan(quern_str_of("[1,2,3]"), 3, 3, 100, NULL), QUERN_EFORMAT);
 }
 
+/* A section holds where the model's name calls it, stronger than the file and weaker than the environment. */
+static void sections(void **state)
+{
+    static const char ini[] = "model = far\nbatch = 1\nthreads = 2\n"
+                              "[far]\nmodel = openai:big\nbatch = 3\nmax-inputs = 5\n"
+                              "[near]\nmodel = small\nbatch = 4\n"
+                              "[bare]\nbatch = 9\n";
+    (void)state;
+    quern_error err = {0};
+    quern_config *c = fresh();
+    assert_int_equal(quern_config_set(c, "max-inputs", "6", QUERN_FROM_ENVIRONMENT, "E", NULL), 0);
+    assert_int_equal(read_ini(c, ini, sizeof ini - 1, &err), 0);
+    assert_int_equal(quern_config_count(c, "batch"), 1); /* not chosen yet */
+    assert_int_equal(quern_config_choose(c, &err), 0);
+    assert_string_equal(quern_config_text(c, "model"), "openai:big");
+    assert_int_equal(quern_config_count(c, "batch"), 3);
+    assert_int_equal(quern_config_count(c, "threads"), 2);
+    assert_int_equal(quern_config_count(c, "max-inputs"), 6);
+    assert_string_equal(quern_config_origin(c, "batch"), "test_options.ini:6");
+    quern_config_free(c);
+    c = fresh();
+    assert_int_equal(quern_config_set(c, "model", "near", QUERN_FROM_FLAG, "--model", NULL), 0);
+    assert_int_equal(read_ini(c, ini, sizeof ini - 1, &err), 0);
+    assert_int_equal(quern_config_choose(c, &err), 0);
+    assert_string_equal(quern_config_text(c, "model"), "small");
+    assert_int_equal(quern_config_count(c, "batch"), 4);
+    quern_config_free(c);
+    c = fresh();
+    assert_int_equal(quern_config_set(c, "model", "bare", QUERN_FROM_FLAG, "--model", NULL), 0);
+    assert_int_equal(read_ini(c, ini, sizeof ini - 1, &err), 0);
+    assert_int_equal(quern_config_choose(c, &err), QUERN_EINVAL);
+    assert_non_null(strstr(err.msg, "[bare] has no line"));
+    quern_config_free(c);
+    c = fresh();
+    assert_int_equal(quern_config_set(c, "model", "none", QUERN_FROM_FLAG, "--model", NULL), 0);
+    assert_int_equal(read_ini(c, ini, sizeof ini - 1, &err), 0);
+    assert_int_equal(quern_config_choose(c, &err), 0); /* a model of the shelf */
+    assert_int_equal(quern_config_count(c, "batch"), 1);
+    quern_config_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_whole),
-        cmocka_unit_test(applies_to_commands),
-        cmocka_unit_test(every_type_is_checked),
-        cmocka_unit_test(values_come_back),
-        cmocka_unit_test(the_stronger_origin_wins),
-        cmocka_unit_test(ignored_flags_show),
-        cmocka_unit_test(conflicts_are_refused),
-        cmocka_unit_test(ini_is_read),
-        cmocka_unit_test(ini_faults_name_their_line),
-        cmocka_unit_test(environment_is_read),
-        cmocka_unit_test(nearest_word),
+        cmocka_unit_test(table_is_whole),        cmocka_unit_test(applies_to_commands),
+        cmocka_unit_test(every_type_is_checked), cmocka_unit_test(sections),
+        cmocka_unit_test(values_come_back),      cmocka_unit_test(the_stronger_origin_wins),
+        cmocka_unit_test(ignored_flags_show),    cmocka_unit_test(conflicts_are_refused),
+        cmocka_unit_test(ini_is_read),           cmocka_unit_test(ini_faults_name_their_line),
+        cmocka_unit_test(environment_is_read),   cmocka_unit_test(nearest_word),
         cmocka_unit_test(public_text_helpers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
