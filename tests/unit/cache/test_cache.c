@@ -352,6 +352,23 @@ static void a_file_has_bounds(void **state)
     quern_cache_free(c);
 }
 
+static void a_cleared_file_is_small(void **state)
+{
+    quern__stat st;
+    (void)state;
+    fresh_path();
+    quern_cache *c = open_with(0, 0, path);
+    for (unsigned n = 0; n < 3000; n++)
+        put(c, n, 0);
+    assert_int_equal(quern_cache_flush(c, NULL), 0);
+    assert_int_equal(quern_cache_clear(c, NULL), 0);
+    put(c, 1, 0);
+    assert_true(get(c, 1));
+    quern_cache_free(c);
+    assert_int_equal(quern__stat_path(path, &st, NULL), 0);
+    assert_in_range(st.size, 1, 64 << 10);
+}
+
 /* Bytes are flipped, values swapped and cut: a miss each time, and put right by the next put. */
 static void damage_is_a_miss(void **state)
 {
@@ -504,6 +521,7 @@ int main(void)
         cmocka_unit_test(what_is_no_vector_is_not_kept),
         cmocka_unit_test(a_file_keeps_all_of_it),
         cmocka_unit_test(a_file_has_bounds),
+        cmocka_unit_test(a_cleared_file_is_small),
         cmocka_unit_test(damage_is_a_miss),
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(from_many_threads),
