@@ -603,13 +603,15 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
     if (!rc)
         rc = quern__http_client_new(&p->client, &http, err);
     p->asks_dimensions = o->dimensions != 0;
+    if (rc)
+        return rc;
     p->dimensions = o->dimensions ? o->dimensions : quern__profile_dimensions(p->model);
-    if (!rc && !p->dimensions && p->describe_only)
+    if (!p->dimensions && p->describe_only)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "%s: how many dimensions it has is not known without asking it; give "
                            "them",
                            p->name);
-    return rc || p->dimensions ? rc : find_dimensions(p, o->cancel, err);
+    return p->dimensions ? QUERN_OK : find_dimensions(p, o->cancel, err);
 }
 
 int quern_embedder_from_provider(quern_embedder **out, const quern_provider_options *opt,

@@ -1,9 +1,13 @@
 /* test_torture_wrappers.c — every allocation of what stands in front of an embedder fails in turn. */
 #include "torture/torture.h"
 
+#include <arpa/inet.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/os.h"
 #include "quern/provider.h"
 #include "quern/sys/embedder.h"
 
@@ -85,9 +89,83 @@ static void chain(void **state)
     assert_true(torture_run(whole_chain, NULL) > 30);
 }
 
+/* ---- a provider and a file, through a server that always says the same ---- */
+
+static void serve_one(int link)
+{
+    static const char body[] = "{\"data\":[{\"index\":0,\"embedding\":[0.6,0.8]}],\"usage\":{"
+                               "\"prompt_tokens\":3}}";
+    char asked[4096], answer[256];
+    int n = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+                     sizeof body - 1, body);
+    while (recv(link, asked, sizeof asked, 0) > 0)
+        if (send(link, answer, (size_t)n, MSG_NOSIGNAL) != n)
+            break;
+    close(link);
+}
+
+static void serve(void *ud)
+{
+    for (int link; (link = accept(*(int *)ud, NULL, NULL)) >= 0;)
+        serve_one(link);
+}
+
+static int hosted(void *ud, quern_error *err)
+{
+    quern_embedder *e = NULL, *outer = NULL;
+    quern_cache *cache = NULL;
+    quern_provider_options p;
+    quern_cache_options o;
+    quern_str text = quern_str_of("ban");
+    float v[2] = {0};
+    QUERN_INIT(&p);
+    p.model = "m";
+    p.base_url = ud;
+    p.api_key = "k";
+    p.headers = "X-A: 1\nX-B: 2";
+    p.query_prompt = "ask: ";
+    QUERN_INIT(&o);
+    o.path = "torture.cache";
+    remove(o.path);
+    int rc = quern_embedder_from_provider(&e, &p, err); /* asks for the dimension */
+    if (!rc)
+        rc = quern_cache_open(&cache, &o, err);
+    if (!rc && !(rc = quern_embedder_cached(&outer, e, cache, err)))
+        e = outer;
+    for (int i = 0; i < 2 && !rc; i++) {
+        rc = quern_embed(e, &text, 1, NULL, v, 2, NULL, err);
+        if (!rc && (v[0] < 0.59f || v[0] > 0.61f || v[1] < 0.79f || v[1] > 0.81f))
+            rc = QUERN_EINTERNAL;
+        quern_cache_flush(cache, NULL);
+    }
+    quern_embedder_free(e);
+    quern_cache_free(cache);
+    return rc;
+}
+
+static void provider(void **state)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    quern__thread *t = NULL;
+    char url[64];
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    (void)state;
+    assert_int_equal(bind(server, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(server, 8), 0);
+    assert_int_equal(getsockname(server, (struct sockaddr *)&at, &size), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(at.sin_port));
+    assert_int_equal(quern__thread_start(&t, serve, &server, NULL), 0);
+    assert_true(torture_run(hosted, url) > 50);
+    shutdown(server, SHUT_RDWR);
+    quern__thread_join(t);
+    close(server);
+    remove("torture.cache");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(chain)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(chain), cmocka_unit_test(provider)};
     torture_install();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
