@@ -136,6 +136,24 @@ QUERN_API int quern_embed_assets(quern_embedder *e, quern_str text, const quern_
                                  size_t n, const quern_asset_options *opt,
                                  quern_asset_result *result, quern_error *err);
 
+/*
+ * The assets of a document, from the program that keeps them. `list` names them through take, in their order (urls are not
+ * looked at; strings are copied); only the first max_assets are kept, and `fetch` is asked about each of those, behind the list:
+ * *url is where it can be had now, a signed URL perhaps, borrowed until the next call. One that fetch leaves empty, or
+ * answers with a code for, is skipped and counted; QUERN_ECANCELLED, QUERN_ENOMEM and whatever list or take return end the call.
+ */
+typedef struct quern_asset_source {
+    size_t struct_size;
+    int (*list)(quern_str key, int (*take)(void *to, const quern_asset *a), void *to, void *ud);
+    int (*fetch)(const quern_asset *a, quern_str *url, void *ud);
+    void *ud;
+} quern_asset_source;
+/* quern_embed_assets for the document `key`; places in each, fates and err->subject are those of the list, [max_assets] at
+ * most. */
+QUERN_API int quern_embed_listed(quern_embedder *e, quern_str text, quern_str key,
+                                 const quern_asset_source *source, const quern_asset_options *opt,
+                                 quern_asset_result *result, quern_error *err);
+
 /* Totals since the embedder was made; any thread. */
 typedef struct quern_embedder_stats {
     size_t struct_size;

@@ -13,8 +13,6 @@
 #include "embedder/embedder.h"
 #include "quern/vector.h"
 
-enum { ASSETS = 8, MOST_ASSETS = 64, URL_BYTES = 8192 };
-
 static bool begins(quern_str s, const char *front)
 {
     size_t n = strlen(front);
@@ -33,7 +31,7 @@ static int check_asset(const quern_asset *a, size_t i, quern_error *err)
         wrong = "is neither image, frame nor video";
     else if (!begins(a->url, "http://") && !begins(a->url, "https://"))
         wrong = "has a URL that is not http or https";
-    else if (a->url.len > URL_BYTES)
+    else if (a->url.len > QUERN__ASSET_URL)
         wrong = "has a URL of more than 8192 bytes";
     for (size_t k = 0; !wrong && k < a->url.len; k++)
         if (a->url.ptr[k] <= ' ' || a->url.ptr[k] > '~')
@@ -44,8 +42,8 @@ static int check_asset(const quern_asset *a, size_t i, quern_error *err)
 
 /* Those that go, in kept with their places in at. */
 typedef struct chosen {
-    quern_asset kept[MOST_ASSETS];
-    size_t at[MOST_ASSETS];
+    quern_asset kept[QUERN__MOST_ASSETS];
+    size_t at[QUERN__MOST_ASSETS];
     size_t n;
     int32_t given; /* assets in the list: as a subject, the text or all together */
 } chosen;
@@ -86,14 +84,12 @@ static int choose(chosen *c, const quern_asset *assets, size_t n, uint32_t most,
 }
 
 static int check_arguments(const quern_embedder *e, quern_str text, const quern_asset *assets,
-                           size_t n, const quern_asset_options *opt, const quern_asset_result *r,
-                           quern_error *err)
+                           size_t n, const quern_asset_result *r, quern_error *err)
 {
     size_t dim = quern_embedder_dimensions(e), floats = 0;
     QUERN__REQUIRE(text.ptr || !text.len, err);
     QUERN__REQUIRE(assets || !n, err);
     QUERN__REQUIRE(n < INT32_MAX, err);
-    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
     QUERN__REQUIRE(r && r->struct_size >= sizeof *r && r->fused, err);
     for (size_t i = 0; i < n; i++)
         QUERN__REQUIRE(assets[i].url.ptr || !assets[i].url.len, err);
@@ -174,22 +170,31 @@ static int embed(quern_embedder *e, quern_str text, const chosen *c, const quern
     return rc;
 }
 
+int quern__asset_options(quern_asset_options *out, const quern_asset_options *opt, quern_error *err)
+{
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
+    QUERN_INIT(out);
+    if (opt)
+        memcpy(out, opt, QUERN__MIN(opt->struct_size, sizeof *out));
+    out->max_assets = out->max_assets ? out->max_assets : QUERN__ASSETS;
+    if (out->max_assets > QUERN__MOST_ASSETS)
+        return quern__fail(err, QUERN_EINVAL, out->max_assets,
+                           "%u assets with one text; at most %d", out->max_assets,
+                           QUERN__MOST_ASSETS);
+    return QUERN_OK;
+}
+
 int quern_embed_assets(quern_embedder *e, quern_str text, const quern_asset *assets, size_t n,
                        const quern_asset_options *opt, quern_asset_result *result, quern_error *err)
 {
     quern_asset_options o;
     chosen c;
     QUERN__REQUIRE(e, err);
-    int rc = check_arguments(e, text, assets, n, opt, result, err);
+    int rc = check_arguments(e, text, assets, n, result, err);
+    if (rc == QUERN_OK)
+        rc = quern__asset_options(&o, opt, err);
     if (rc != QUERN_OK)
         return rc;
-    QUERN_INIT(&o);
-    if (opt)
-        memcpy(&o, opt, QUERN__MIN(opt->struct_size, sizeof o));
-    o.max_assets = o.max_assets ? o.max_assets : ASSETS;
-    if (o.max_assets > MOST_ASSETS)
-        return quern__fail(err, QUERN_EINVAL, o.max_assets, "%u assets with one text; at most %d",
-                           o.max_assets, MOST_ASSETS);
     result->empty = 0;
     result->used = result->cut = result->skipped = 0;
     result->tokens = result->encode_ns = 0;

@@ -19,6 +19,10 @@ quern_model *quern__model_hold(quern_model *m); /* one more holder; released by 
 uint32_t quern__embedder_parallel(const quern_embedder *e);
 /* The table's `repeats`, within 0 and 1. */
 float quern__embedder_repeats(const quern_embedder *e);
+enum { QUERN__ASSETS = 8, QUERN__MOST_ASSETS = 64, QUERN__ASSET_URL = 8192 };
+/* opt, complete; EINVAL: too many. */
+int quern__asset_options(quern_asset_options *out, const quern_asset_options *opt,
+                         quern_error *err);
 bool quern__embedder_fuses(const quern_embedder *e);
 /* Vectors of a call: 1 or the number of its parts. */
 static inline size_t quern__asset_vectors(const quern_asset_call *call)

@@ -409,6 +409,163 @@ static void test_wrapped(void **state)
     }
 }
 
+/* ---- from a lister and a fetcher ---- */
+
+/* Key "N" is asset N; "gone" cannot be fetched. */
+typedef struct shelf {
+    const char *const *keys;
+    size_t n;
+    int fetched, list_code, fetch_code;
+    bool listing;
+} shelf;
+
+static int list_keys(quern_str key, int (*take)(void *to, const quern_asset *a), void *to, void *ud)
+{
+    shelf *s = ud;
+    char passing[2000]; /* the lister's, for the call only */
+    assert_int_equal(key.len, 3);
+    s->listing = true;
+    for (size_t i = 0; i < s->n; i++) {
+        snprintf(passing, sizeof passing, "%s", s->keys[i]);
+        quern_asset a = {.kind = QUERN_ASSET_FRAME,
+                         .frame = (int64_t)i,
+                         .key = quern_str_of(passing),
+                         .url = quern_str_of("http://h/9 is not looked at")};
+        int rc = take(to, &a);
+        memset(passing, '#', sizeof passing);
+        if (rc)
+            return rc;
+    }
+    s->listing = false;
+    return s->list_code;
+}
+
+static int fetch_url(const quern_asset *a, quern_str *url, void *ud)
+{
+    static char signed_url[64];
+    shelf *s = ud;
+    assert_false(s->listing);
+    assert_int_equal(a->frame, s->fetched++);
+    if (s->fetch_code)
+        return s->fetch_code;
+    if (a->key.len == 4 && memcmp(a->key.ptr, "gone", 4) == 0)
+        return QUERN_ENOTFOUND;
+    snprintf(signed_url, sizeof signed_url, "http://h/%.*s", (int)a->key.len, a->key.ptr);
+    *url = (quern_str){signed_url, strlen(signed_url)};
+    if (a->key.len == 0)
+        *url = (quern_str){NULL, 0};
+    return QUERN_OK;
+}
+
+static int ask_listed(answer *a, quern_embedder *e, shelf *s, uint32_t most)
+{
+    quern_asset_source source;
+    quern_asset_options o;
+    memset(a, 0, sizeof *a);
+    QUERN_INIT(&source);
+    QUERN_INIT(&o);
+    QUERN_INIT(&a->r);
+    source.list = list_keys;
+    source.fetch = fetch_url;
+    source.ud = s;
+    o.max_assets = most;
+    a->r.fused = a->fused;
+    a->r.fused_floats = DIM;
+    a->r.each = a->each[0];
+    a->r.each_floats = MOST * DIM;
+    a->r.fates = a->fates;
+    s->fetched = 0;
+    return quern_embed_listed(e, quern_str_of("red"), quern_str_of("doc"), &source, &o, &a->r,
+                              &a->err);
+}
+
+static void test_listed(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"1", "gone", "2", "", "1", "1", "1", "1", "1", "1"};
+    inner in = {0};
+    answer a;
+    shelf s = {.keys = keys, .n = 10};
+    quern_embedder *e = eye(&in, 0);
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_OK);
+    assert_int_equal(s.fetched, 8); /* none behind the cut */
+    assert_int_equal(a.r.used, 6);
+    assert_int_equal(a.r.skipped, 2);
+    assert_int_equal(a.r.cut, 2);
+    assert_int_equal(a.fates[1], QUERN_ASSET_SKIPPED);
+    is_vector(a.each[2], 0, 0, 1);
+    is_vector(a.fused, 1, 5, 1);
+    assert_int_equal(ask_listed(&a, e, &s, 1), QUERN_OK);
+    assert_int_equal(a.r.cut, 9);
+    /* who ends it */
+    s.fetch_code = QUERN_EIO;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_OK);
+    assert_int_equal(a.r.skipped, 8);
+    s.fetch_code = QUERN_ECANCELLED;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_ECANCELLED);
+    assert_int_equal(s.fetched, 1);
+    s.fetch_code = 0;
+    int calls = in.calls;
+    s.list_code = 7;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_EINTERNAL);
+    s.list_code = QUERN_EIO;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_EIO);
+    assert_non_null(strstr(a.err.msg, "lister"));
+    s.list_code = 0;
+    assert_int_equal(ask_listed(&a, e, &s, 65), QUERN_EINVAL);
+    assert_int_equal(in.calls, calls);
+    /* a URL that is none is no skipped one */
+    static const char *const bad[] = {"1", "a b"};
+    s = (shelf){.keys = bad, .n = 2};
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_EINVAL);
+    assert_int_equal(a.err.subject, 1);
+    char lengthy[1026];
+    memset(lengthy, 'k', sizeof lengthy - 1);
+    lengthy[sizeof lengthy - 1] = '\0';
+    const char *const too_long[] = {"1", lengthy};
+    s.keys = too_long;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_EINVAL);
+    assert_non_null(strstr(a.err.msg, "1025"));
+    s.n = 0;
+    assert_int_equal(ask_listed(&a, e, &s, 0), QUERN_OK);
+    is_vector(a.fused, 1, 0, 0);
+    quern_embedder_free(e);
+}
+
+static void test_listed_strangely(void **state)
+{
+    (void)state;
+    inner in = {0};
+    answer a;
+    quern_embedder *e = eye(&in, 0);
+    quern_asset_source source;
+    QUERN_INIT(&source);
+    source.list = list_keys;
+    quern_str doc = quern_str_of("doc");
+    assert_int_equal(quern_embed_listed(e, doc, doc, &source, NULL, &a.r, &a.err), QUERN_EINVAL);
+    source.fetch = fetch_url;
+    source.struct_size = sizeof(size_t);
+    assert_int_equal(quern_embed_listed(e, doc, doc, &source, NULL, &a.r, &a.err), QUERN_EINVAL);
+    assert_int_equal(quern_embed_listed(e, doc, doc, NULL, NULL, &a.r, &a.err), QUERN_EINVAL);
+    assert_int_equal(in.calls, 0);
+    quern_embedder_free(e);
+}
+
+static int listed_body(void *ud, quern_error *err)
+{
+    static const char *const keys[] = {"1", "2"};
+    inner in = {0};
+    quern_embedder *e = NULL;
+    answer a;
+    shelf s = {.keys = keys, .n = 2};
+    (void)ud;
+    int rc = make(&e, &in, 0, err);
+    if (!rc && (rc = ask_listed(&a, e, &s, 0)) != QUERN_OK)
+        *err = a.err;
+    quern_embedder_free(e);
+    return rc;
+}
+
 static int torture_body(void *ud, quern_error *err)
 {
     inner in = {.outages = 0};
@@ -430,6 +587,7 @@ static void test_torture(void **state)
     (void)state;
     for (int fuses = 0; fuses < 2; fuses++)
         assert_true(torture_run(torture_body, &fuses) >= 6);
+    assert_true(torture_run(listed_body, NULL) >= 3);
 }
 
 int main(void)
@@ -438,6 +596,7 @@ int main(void)
         cmocka_unit_test(test_mean),    cmocka_unit_test(test_fuses_itself),
         cmocka_unit_test(test_refuses), cmocka_unit_test(test_cut_and_empty),
         cmocka_unit_test(test_wrapped), cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_listed),  cmocka_unit_test(test_listed_strangely),
         cmocka_unit_test(test_torture),
     };
     torture_install();
