@@ -42,6 +42,7 @@ typedef struct quern_embed_result {
     int truncated;                   /* 1: tokens < tokens_full */
     int status;                      /* QUERN_OK, or this text's own fault */
     uint64_t tokenize_ns, encode_ns; /* its share of the time, by tokens */
+    int cached; /* 1: nothing was computed or paid for it: a cache had it, or an equal text brought it */
 } quern_embed_result;
 
 /* The embedder takes its own hold of the model. */
@@ -158,6 +159,7 @@ QUERN_API int quern_embed_listed(quern_embedder *e, quern_str text, quern_str ke
 typedef struct quern_embedder_stats {
     size_t struct_size;
     uint64_t calls, texts, tokens, failures, tokenize_ns, encode_ns;
+    uint64_t cached_texts, cached_tokens; /* of texts and tokens, those that cost nothing */
 } quern_embedder_stats;
 QUERN_API int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out,
                                        quern_error *err);

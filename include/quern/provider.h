@@ -144,8 +144,9 @@ typedef struct quern_pause_options {
 QUERN_API int quern_embedder_pausing(quern_embedder **out, quern_embedder *inner,
                                      const quern_pause_options *opt, quern_error *err);
 
-/* An embedder that asks the cache first; only what is missing travels, each text once, and comes back in its place. Takes
- * inner (on failure that stays the caller's); the cache is borrowed and lives longer. */
+/* An embedder that asks the cache first; only what is missing travels, each text once, and comes back in its place; what
+ * another thread's call has asked for already is waited for. Takes inner (on failure that stays the caller's); the cache is
+ * borrowed and lives longer. */
 QUERN_API int quern_embedder_cached(quern_embedder **out, quern_embedder *inner, quern_cache *cache,
                                     quern_error *err);
 

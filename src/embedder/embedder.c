@@ -25,7 +25,8 @@ struct quern_embedder {
     quern_embedder_table table;
     void *self;
     /* any thread */
-    atomic_uint_fast64_t calls, texts, tokens, failures, tokenize_ns, encode_ns;
+    atomic_uint_fast64_t calls, texts, tokens, failures, tokenize_ns, encode_ns, cached_texts,
+        cached_tokens;
 };
 
 int quern_embedder_from_table(quern_embedder **out, const quern_embedder_table *table, void *self,
@@ -192,14 +193,18 @@ static int embed_with(quern_embedder *e, const quern_str *texts, size_t n,
         rc = check_vectors(e, out, n, !full.no_normalize, err);
     atomic_fetch_add(&e->calls, 1);
     if (rc == QUERN_OK) {
-        uint64_t tokens = 0, tokenize_ns = 0, encode_ns = 0;
+        uint64_t tokens = 0, tokenize_ns = 0, encode_ns = 0, cached_texts = 0, cached_tokens = 0;
         for (size_t i = 0; i < n; i++) {
             tokens += r[i].tokens;
+            cached_texts += r[i].cached != 0;
+            cached_tokens += r[i].cached ? r[i].tokens : 0;
             tokenize_ns += r[i].tokenize_ns;
             encode_ns += r[i].encode_ns;
         }
         atomic_fetch_add(&e->texts, n);
         atomic_fetch_add(&e->tokens, tokens);
+        atomic_fetch_add(&e->cached_texts, cached_texts);
+        atomic_fetch_add(&e->cached_tokens, cached_tokens);
         atomic_fetch_add(&e->tokenize_ns, tokenize_ns);
         atomic_fetch_add(&e->encode_ns, encode_ns);
     } else {
@@ -256,6 +261,8 @@ int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out,
     s.failures = atomic_load(&e->failures);
     s.tokenize_ns = atomic_load(&e->tokenize_ns);
     s.encode_ns = atomic_load(&e->encode_ns);
+    s.cached_texts = atomic_load(&e->cached_texts);
+    s.cached_tokens = atomic_load(&e->cached_tokens);
     size_t asked = out->struct_size;
     memcpy(out, &s, QUERN__MIN(asked, sizeof s));
     out->struct_size = asked;

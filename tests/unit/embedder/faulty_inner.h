@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/cancel.h"
 #include "base/error.h"
 #include "base/os.h"
 #include "quern/provider.h"
@@ -24,7 +25,7 @@ enum { DIM = 2, TEXTS = 500 };
 
 /* Gives each text "N" the direction of N; what it refuses is set by the test. */
 typedef struct inner {
-    atomic_int calls, now, peak;
+    atomic_int calls, texts, now, peak;
     size_t most;        /* texts in a call; more is a 400 */
     int poison;         /* number of a text that is a 400, -1 none */
     atomic_int outages; /* so many calls fail, to be tried again after retry_ms */
@@ -47,17 +48,20 @@ static inline int inner_embed(void *self, const quern_str *texts, size_t n,
     inner *e = self;
     int call = atomic_fetch_add(&e->calls, 1) + 1, now = atomic_fetch_add(&e->now, 1) + 1;
     int peak = atomic_load(&e->peak), rc = QUERN_OK;
-    (void)opt;
+    atomic_fetch_add(&e->texts, (int)n);
     while (now > peak && !atomic_compare_exchange_weak(&e->peak, &peak, now)) {
     }
-    quern__sleep_ms(1 + (uint32_t)e->delay_ms);
-    if (atomic_load(&e->outages) > 0 && atomic_fetch_sub(&e->outages, 1) > 0) {
+    for (int i = 0; i <= e->delay_ms && !rc; i++) {
+        quern__sleep_ms(1);
+        rc = quern__check_cancel(opt->cancel, err);
+    }
+    if (rc == 0 && atomic_load(&e->outages) > 0 && atomic_fetch_sub(&e->outages, 1) > 0) {
         rc = quern__fail(err, QUERN_EREMOTE, e->status, "inner answers %d", e->status);
         if (e->retry_ms >= 0)
             quern__may_retry(err, rc, (uint32_t)e->retry_ms);
-    } else if (e->fatal_at == call) {
+    } else if (!rc && e->fatal_at == call) {
         rc = quern__fail(err, QUERN_EREMOTE, 401, "no");
-    } else if (e->most && n > e->most) {
+    } else if (!rc && e->most && n > e->most) {
         rc = quern__fail(err, QUERN_EREMOTE, 400, "too many");
     }
     for (size_t i = 0; i < n && !rc; i++) {

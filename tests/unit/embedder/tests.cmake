@@ -1,4 +1,4 @@
 # What is about threads runs under the thread sanitizer too.
-foreach(name test_embedder test_model test_wrappers test_pausing)
+foreach(name test_embedder test_model test_wrappers test_pausing test_single_flight)
   set_property(TEST embedder.${name} APPEND PROPERTY LABELS tsan)
 endforeach()
