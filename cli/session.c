@@ -125,6 +125,8 @@ typedef struct hosted {
     quern_limit_options limit;
     int may_pause;
     quern_pause_options pause;
+    const char *fallback_url;
+    quern_cap_options cap;
     quern_retry_options retry;
     quern_batching_options batching;
 } hosted;
@@ -136,6 +138,7 @@ static void hosted_options(const cli *c, hosted *h)
     QUERN_INIT(&h->provider);
     QUERN_INIT(&h->limit);
     QUERN_INIT(&h->pause);
+    QUERN_INIT(&h->cap);
     QUERN_INIT(&h->retry);
     QUERN_INIT(&h->batching);
     h->provider.base_url = quern_config_text(f, "base-url");
@@ -156,7 +159,54 @@ static void hosted_options(const cli *c, hosted *h)
     h->limit.tokens_per_minute = (uint32_t)quern_config_count(f, "tokens-per-minute");
     h->pause.failures = (uint32_t)quern_config_count(f, "pause-after");
     h->may_pause = h->pause.failures != 0;
+    h->fallback_url = quern_config_text(f, "fallback-url");
+    if (quern_option_applies(quern_option_find("max-tokens"), c->command->name)) {
+        h->cap.max_tokens = quern_config_count(f, "max-tokens");
+        h->cap.max_price = quern_config_real(f, "max-price");
+        h->cap.price = quern_config_real(f, "price");
+    }
     h->retry.attempts = (uint32_t)quern_config_count(f, "attempts");
+}
+
+/* One address, its limits and its pauses. */
+static int open_way(const hosted *h, const quern_provider_options *provider,
+                    const quern_pause_options *pause, quern_embedder **out, quern_error *err)
+{
+    quern_embedder *e = NULL, *outer = NULL;
+    int rc = quern_embedder_from_provider(&e, provider, err);
+    if (rc == QUERN_OK && (rc = quern_embedder_limited(&outer, e, &h->limit, err)) == QUERN_OK)
+        e = outer;
+    if (rc == QUERN_OK && h->may_pause &&
+        (rc = quern_embedder_pausing(&outer, e, pause, err)) == QUERN_OK)
+        e = outer;
+    if (rc != QUERN_OK) {
+        quern_embedder_free(e);
+        e = NULL;
+    }
+    *out = e;
+    return rc;
+}
+
+/* The address, and the one to fall back to if there is one: then nobody waits for the first to be back. */
+static int open_ways(const hosted *h, const quern_provider_options *provider, quern_embedder **out,
+                     quern_error *err)
+{
+    quern_embedder *ways[2] = {NULL, NULL};
+    quern_provider_options other = *provider;
+    quern_pause_options at_once = h->pause;
+    if (!h->fallback_url)
+        return open_way(h, provider, &h->pause, out, err);
+    *out = NULL;
+    at_once.wait_ms = 1;
+    other.base_url = h->fallback_url;
+    int rc = open_way(h, provider, &at_once, &ways[0], err);
+    if (rc == QUERN_OK)
+        rc = open_way(h, &other, &h->pause, &ways[1], err);
+    if (rc == QUERN_OK)
+        rc = quern_embedder_fallback(out, ways, 2, err);
+    for (int i = 0; rc != QUERN_OK && i < 2; i++)
+        quern_embedder_free(ways[i]);
+    return rc;
 }
 
 static int open_hosted(const cli *c, const hosted *h, const quern_provider_profile *profile,
@@ -179,11 +229,10 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
                     profile->name, model);
     batching.max_inputs = provider.max_inputs ? provider.max_inputs : profile->max_inputs;
     batching.max_request_tokens = profile->max_request_tokens;
-    int rc = quern_embedder_from_provider(&e, &provider, err);
-    if (rc == QUERN_OK && (rc = quern_embedder_limited(&outer, e, &h->limit, err)) == QUERN_OK)
-        e = outer;
-    if (rc == QUERN_OK && h->may_pause &&
-        (rc = quern_embedder_pausing(&outer, e, &h->pause, err)) == QUERN_OK)
+    int rc = open_ways(h, &provider, &e, err);
+    int has_cap = h->cap.max_tokens || h->cap.max_price > 0;
+    if (rc == QUERN_OK && has_cap &&
+        (rc = quern_embedder_capped(&outer, e, &h->cap, err)) == QUERN_OK)
         e = outer;
     if (rc == QUERN_OK && (rc = quern_embedder_retrying(&outer, e, &h->retry, err)) == QUERN_OK)
         e = outer;

@@ -3,10 +3,10 @@
  * like any other: search, fill and work take one. Each wrapper below is an embedder too; it takes the one it wraps (on
  * failure that stays the caller's) and is freed for both. From the outside in, the usual order is
  *
- *     cached ( batching ( retrying ( pausing ( limited ( provider ) ) ) ) )
+ *     cached ( batching ( retrying ( capped ( fallback ( pausing ( limited ( provider ) ), … ) ) ) ) )
  *
  * so that a call of any size is cut to what the provider takes, each part is tried again by itself, each try counts
- * against the limit, a provider that is down is left alone by all of them together,
+ * against the limit, a provider that is down is left alone by all of them together, and another way to the same vectors taken,
  * and what was paid for once is not asked for again (cache.h; a local model may stand behind a cache too).
  * quern_embedder_from_provider alone makes exactly one HTTP call a quern_embed, so it is
  * the wrappers that make it patient.
@@ -143,6 +143,22 @@ typedef struct quern_pause_options {
  * err->retry_ms until then. */
 QUERN_API int quern_embedder_pausing(quern_embedder **out, quern_embedder *inner,
                                      const quern_pause_options *opt, quern_error *err);
+
+/* Several embedders of the same vectors (at most 16): when one fails and may be back later, the next one is asked. Takes all
+ * of them. EMISMATCH, naming both: one has another fingerprint than the first. */
+QUERN_API int quern_embedder_fallback(quern_embedder **out, quern_embedder *const *list, size_t n,
+                                      quern_error *err);
+
+typedef struct quern_cap_options {
+    size_t struct_size;
+    uint64_t max_tokens; /* 0: no limit */
+    double max_price;    /* 0: no limit; in the currency of … */
+    double price;        /* … what 1,000 tokens cost */
+} quern_cap_options;
+/* Lets no more tokens through than these, as long as the embedder lives. The call that would go over, for all that is known
+ * before it leaves, is EBUDGET (detail: tokens used). */
+QUERN_API int quern_embedder_capped(quern_embedder **out, quern_embedder *inner,
+                                    const quern_cap_options *opt, quern_error *err);
 
 /* An embedder that asks the cache first; only what is missing travels, each text once, and comes back in its place; what
  * another thread's call has asked for already is waited for. Takes inner (on failure that stays the caller's); the cache is

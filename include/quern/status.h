@@ -53,13 +53,14 @@ extern "C" {
     X(EINTERNAL, -12, "a bug in quern")                                                            \
     X(ETOOLONG, -13, "a text is longer than the model reads (detail: its tokens)")                 \
     X(EPARTIAL, -14, "done, but some documents failed (detail: how many)")                         \
-    X(ETIMEOUT, -15, "not done within the time allowed")
+    X(ETIMEOUT, -15, "not done within the time allowed")                                           \
+    X(EBUDGET, -16, "more tokens or money than this run may use (detail: tokens used)")
 
 enum quern_status {
 #define QUERN_STATUS_ENUM(name, value, text) QUERN_##name = value,
     QUERN_STATUS_MAP(QUERN_STATUS_ENUM)
 #undef QUERN_STATUS_ENUM
-        QUERN_STATUS_LAST_ = -15
+        QUERN_STATUS_LAST_ = -16
 };
 
 typedef struct quern_error {

@@ -19,7 +19,7 @@
 #include "base/json.h"
 #include "quern/text.h"
 
-enum { MOST_OPTIONS = 160, LONGEST_VALUE = 65536, MOST_LINES = 10000 };
+enum { MOST_OPTIONS = 192, LONGEST_VALUE = 65536, MOST_LINES = 10000 };
 
 typedef struct value {
     char *text, *origin; /* NULL until set; origin NULL: the default */

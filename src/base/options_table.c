@@ -124,6 +124,15 @@ static const quern_option options[] = {
      "Tries of one call to a hosted model, where a fault may pass."},
     {"pause-after", "QUERN_PAUSE_AFTER", QUERN_OPTION_COUNT, "N", "10", NULL, 0, 1000000, FILLS, 0,
      "Leave a hosted model alone for a while after so many failing calls in a row; 0: never."},
+    {"fallback-url", "QUERN_FALLBACK_URL", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
+     "Another address of the same hosted model, asked when --base-url fails and may be back; the "
+     "key goes there too."},
+    {"max-tokens", "QUERN_MAX_TOKENS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, COUNT_MAX,
+     "embed fill work generation-build", 0,
+     "Send a hosted model at most so many tokens in this run, then stop; 0: no limit."},
+    {"max-price", "QUERN_MAX_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000000,
+     "embed fill work generation-build", 0,
+     "Spend at most so much on a hosted model in this run, by --price, then stop; 0: no limit."},
     {"proxy", "QUERN_PROXY", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
      "Proxy on the way to a hosted model (default: the environment's)."},
     {"ca-file", "QUERN_CA_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS, 0,
@@ -299,9 +308,10 @@ static const quern_option options[] = {
      "Write the SQL that would be run, and run none of it."},
     {"down", "QUERN_DOWN", QUERN_OPTION_COUNT, "VERSION", NULL, NULL, 0, 1000, "migrate", 0,
      "Go down to that version; 0 removes all of quern's tables and what is in them."},
-    {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000, "fill status", 0,
+    {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000,
+     "embed fill work generation-build status", 0,
      "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
-     "would, status --runs and --usage what it has."},
+     "would, status --runs and --usage what it has. What --max-price counts by."},
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "fill export generation-activate", 0,
      "fill: embed again what is current already; export: write over an earlier export; generation "

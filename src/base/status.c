@@ -32,10 +32,10 @@ const char *quern_status_text(int status)
 
 const char *quern_error_code(const quern_error *err)
 {
-    static const char *const words[] = {"ok",        "invalid",  "out_of_memory", "io",
-                                        "not_found", "exists",   "bad_format",    "unsupported",
-                                        "mismatch",  "remote",   "busy",          "cancelled",
-                                        "internal",  "too_long", "partial",       "timeout"};
+    static const char *const words[] = {
+        "ok",         "invalid",     "out_of_memory", "io",      "not_found", "exists",
+        "bad_format", "unsupported", "mismatch",      "remote",  "busy",      "cancelled",
+        "internal",   "too_long",    "partial",       "timeout", "budget"};
     _Static_assert(sizeof words / sizeof *words == 1 - QUERN_STATUS_LAST_, "one word a status");
     if (err && err->code)
         return err->code;

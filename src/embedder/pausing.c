@@ -1,7 +1,8 @@
 /*
  * pausing.c — an embedder that leaves a provider alone for a while when call after call fails ("circuit breaker"). retrying.c
  * has patience with one call; this knows of all of them, so that a provider that is down, or has said when it will be
- * back, is not asked by each caller in turn. Put it inside retrying: each try counts.
+ * back, is not asked by each caller in turn. Put it inside retrying, so that each try counts, and in front of
+ * limited, so that who waits here holds no place there; those that stood in line there already still leave.
  *
  *     closed --(so many failing calls in a row)--> open --(time is over: one trial)--> closed, or open for longer
  *

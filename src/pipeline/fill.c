@@ -371,11 +371,11 @@ static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_err
                    ignored.msg);
 }
 
-/* What the caller of a fill may do about an embedder's server that is down. */
+/* What the caller of a fill may do about an embedder's server that is down, or a budget that is used up. */
 static void say_how_to_go_on(const fill_run *r, int rc, quern_error *err)
 {
     char first[360];
-    if (rc != QUERN_EREMOTE || r->aim || r->opt->dry_run || !err)
+    if ((rc != QUERN_EREMOTE && rc != QUERN_EBUDGET) || r->aim || r->opt->dry_run || !err)
         return;
     int32_t retry_ms = err->retry_ms;
     snprintf(first, sizeof first, "%.350s", err->msg);

@@ -111,7 +111,8 @@ static bool is_settings_fault(int rc)
 
 static bool is_nobodys_fault(int rc)
 {
-    return rc == QUERN_EREMOTE || rc == QUERN_EBUSY || rc == QUERN_ECANCELLED;
+    return rc == QUERN_EREMOTE || rc == QUERN_EBUSY || rc == QUERN_ECANCELLED ||
+           rc == QUERN_EBUDGET;
 }
 
 /* How a task ends whose document was left in this state by a run that ended with rc. */

@@ -509,6 +509,52 @@ class Limits(ProviderTest):
         self.assertLess(time.monotonic() - began, 10)
 
 
+    def test_tokens_of_a_run(self):
+        """The call that would go over does not leave; what came before is saved, and the next run goes on."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d of some words" % i}) + "\n" for i in range(600)))
+        self.ok("add", "in.jsonl")
+        self.plan()
+        answer = self.quern("fill", "--max-tokens", "1500", "--max-inputs", "20", "--json")
+        self.assertEqual(answer.code, 1, answer.message)
+        self.assertEqual(json.loads(answer.message.splitlines()[-1])["error"]["code"], "budget")
+        self.assertRegex(answer.message, r"used 1[0-9]{3} of 1500 tokens, and the next call takes about [0-9]+; what is done is saved, [0-9]+ documents are left")
+        sent = sum(e["texts"] for e in self.told()["log"])
+        self.assertTrue(200 <= sent <= 300, sent)  # five tokens each
+        done = self.ok("status", "--json").json["sources"][0]["done"]
+        self.assertIn(done, (sent, 256))  # of a batch that was cut off nothing is saved
+        self.ok("fill", "--json", "--price", "0.02", "--max-price", "1")
+        self.assertEqual(self.ok("status", "--json").json["sources"][0]["done"], 600)
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 600 + sent - done)
+        answer = self.embed(["a text of some length that costs more than this"], "--price", "20", "--max-price", "0.0001")
+        self.assertEqual(answer.code, 1)
+        self.assertIn("$0.0000 of $0.0001", answer.message)
+        self.assertEqual(self.embed(["x"], "--max-price", "1").code, 2)  # of what price?
+
+
+class SecondWay(ProviderTest):
+    def test_a_server_that_stands_in(self):
+        texts = ["text %d" % i for i in range(40)]
+        second = subprocess.Popen([sys.executable, os.path.join(HERE, "provider.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(second.stdout.close)
+        self.addCleanup(second.wait)
+        self.addCleanup(second.stdin.close)
+        other = second.stdout.readline().strip()
+        how = ["--max-inputs", "1", "--batch", "40", "--concurrency", "2", "--attempts", "1"]
+        self.plan(*[503] * 40)
+        self.assertEqual(self.embed(texts, *how).code, 1)
+        self.plan(*[503] * 40)
+        self.right(texts, self.vectors(texts, *how, "--fallback-url", other))
+        self.assertLess(len(self.told()["log"]), 25)  # left alone after ten, and those that stood in line then
+        with urllib.request.urlopen(other + "/log", timeout=30) as answer:
+            self.assertEqual(len(json.load(answer)["log"]), 40)
+        self.plan()  # the first one is the one that is wanted
+        self.vectors(texts, *how, "--fallback-url", "http://127.0.0.1:1")
+        self.assertEqual(len(self.told()["log"]), 40)
+        self.plan(401)  # and what no other address mends is told at once
+        answer = self.embed(texts[:1], *how, "--fallback-url", other)
+        self.assertEqual((answer.code, len(self.told()["log"])), (1, 1))
+
+
 class Repeats(ProviderTest):
     def test_checks_allow_for_what_a_provider_does(self):
         """No provider gives the same bits twice. What is stored is checked by likeness, and what is another text's is still found."""

@@ -54,6 +54,38 @@ static int embed_some(quern_embedder *e, quern_error *err)
     return rc;
 }
 
+static int open_way(quern_embedder **e, quern_error *err)
+{
+    quern_embedder *outer = NULL;
+    int rc = open_plain(e, err);
+    if (!rc && !(rc = quern_embedder_limited(&outer, *e, NULL, err)))
+        *e = outer;
+    if (!rc && !(rc = quern_embedder_pausing(&outer, *e, NULL, err)))
+        *e = outer;
+    return rc;
+}
+
+static int open_ways(quern_embedder **e, quern_error *err)
+{
+    quern_embedder *ways[2] = {NULL, NULL}, *outer = NULL;
+    quern_cap_options cap;
+    QUERN_INIT(&cap);
+    cap.max_tokens = 1000;
+    int rc = open_way(&ways[0], err);
+    if (!rc)
+        rc = open_way(&ways[1], err);
+    if (!rc)
+        rc = quern_embedder_fallback(e, ways, 2, err);
+    if (rc) {
+        quern_embedder_free(ways[0]);
+        quern_embedder_free(ways[1]);
+        return rc;
+    }
+    if (!(rc = quern_embedder_capped(&outer, *e, &cap, err)))
+        *e = outer;
+    return rc;
+}
+
 static int whole_chain(void *ud, quern_error *err)
 {
     quern_embedder *e = NULL, *outer = NULL;
@@ -63,11 +95,7 @@ static int whole_chain(void *ud, quern_error *err)
     QUERN_INIT(&b);
     b.max_inputs = 2;
     b.concurrency = 1; /* a thread's stack is the system's, and when it is missing no fault */
-    int rc = open_plain(&e, err);
-    if (!rc && !(rc = quern_embedder_limited(&outer, e, NULL, err)))
-        e = outer;
-    if (!rc && !(rc = quern_embedder_pausing(&outer, e, NULL, err)))
-        e = outer;
+    int rc = open_ways(&e, err);
     if (!rc && !(rc = quern_embedder_retrying(&outer, e, NULL, err)))
         e = outer;
     if (!rc && !(rc = quern_embedder_batching(&outer, e, &b, err)))
