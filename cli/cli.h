@@ -56,6 +56,9 @@ int cmd_cache_stats(cli *c, quern_error *err);
 int cmd_cache_keys(cli *c, quern_error *err);
 int cmd_cache_contains(cli *c, quern_error *err);
 int cmd_cache_remove(cli *c, quern_error *err);
+int cmd_cache_warm(cli *c, quern_error *err); /* in cmd_embed.c */
+int cmd_cache_export(cli *c, quern_error *err);
+int cmd_cache_import(cli *c, quern_error *err);
 int cmd_cache_expire(cli *c, quern_error *err);
 int cmd_cache_clear(cli *c, quern_error *err);
 int cmd_shard_plan(cli *c, quern_error *err);
@@ -175,5 +178,8 @@ void input_free(input *in);
 /* "line 3" or "argument 3", for errors. */
 void input_place(const input *in, uint64_t line, char out[48]);
 void text_item_free(text_item *item);
+/* Little-endian f32 as base64; *out is free'd by the caller. what: for messages. */
+int floats_from_base64(const char *what, const char *text, size_t n, float **out, size_t *count,
+                       quern_error *err);
 
 #endif

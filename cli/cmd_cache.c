@@ -5,8 +5,12 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { LONGEST_LINE = 4 << 20 };
 
 static int open_lasting(cli *c, quern_error *err)
 {
@@ -30,6 +34,12 @@ static void put_number(const char *key, uint64_t v)
 {
     put_key(key);
     put_whole(v);
+}
+
+static void spell(const quern_cache_key *key, char hex[65])
+{
+    for (size_t i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", key->bytes[i]);
 }
 
 int cmd_cache_stats(cli *c, quern_error *err)
@@ -60,24 +70,23 @@ int cmd_cache_stats(cli *c, quern_error *err)
     return QUERN_OK;
 }
 
-static int tell_key(const quern_cache_key *key, uint32_t dim, int64_t created_ms, void *ud)
+static int tell_key(const quern_cache_entry *e, void *ud)
 {
     const cli *c = ud;
     char hex[65], when[32];
-    for (size_t i = 0; i < 32; i++)
-        snprintf(hex + 2 * i, 3, "%02x", key->bytes[i]);
-    utc_time(created_ms, when);
+    spell(&e->key, hex);
+    utc_time(e->created_ms, when);
     if (c->json) {
         put_object();
         put_key("key");
         put_text(hex);
-        put_number("dimensions", dim);
+        put_number("dimensions", e->dimensions);
         put_key("created_at");
         put_text(when);
         put_end_object();
         put_line();
     } else {
-        out_printf("%s  %u  %s\n", hex, dim, when);
+        out_printf("%s  %u  %s\n", hex, e->dimensions, when);
     }
     return quern_cancel_raised(c->cancel) ? QUERN_ECANCELLED : QUERN_OK;
 }
@@ -140,6 +149,149 @@ int cmd_cache_contains(cli *c, quern_error *err)
 int cmd_cache_remove(cli *c, quern_error *err)
 {
     return for_texts(c, 1, err);
+}
+
+/* ---- from cache to cache: JSON Lines ---- */
+
+static int write_entry(const quern_cache_entry *e, void *ud)
+{
+    const cli *c = ud;
+    char hex[65];
+    unsigned char *raw = malloc((size_t)e->dimensions * 4);
+    if (!raw)
+        return QUERN_ENOMEM;
+    spell(&e->key, hex);
+    quern_vector_to_blob(e->vector, e->dimensions, raw);
+    put_object();
+    put_key("key");
+    put_text(hex);
+    put_number("dimensions", e->dimensions);
+    put_number("tokens", e->tokens);
+    put_number("created_ms", (uint64_t)e->created_ms);
+    put_number("ends_ms", (uint64_t)e->ends_ms);
+    put_key("vector");
+    put_raw("\"", 1);
+    out_base64(raw, (size_t)e->dimensions * 4);
+    out_text("\"");
+    put_end_object();
+    put_line();
+    free(raw);
+    return quern_cancel_raised(c->cancel) || out_broken() ? QUERN_ECANCELLED : QUERN_OK;
+}
+
+int cmd_cache_export(cli *c, quern_error *err)
+{
+    int rc = args_need(c, 0, 0, err);
+    if (rc == QUERN_OK)
+        rc = open_file(c, err);
+    if (rc == QUERN_OK)
+        rc = quern_cache_each(c->cache, write_entry, c, err);
+    if (rc == QUERN_ENOMEM)
+        return no_memory(err);
+    if (rc == QUERN_ECANCELLED && out_broken())
+        return QUERN_OK; /* out_finish says what of it */
+    return rc == QUERN_ECANCELLED ? fail(err, rc, "interrupted") : rc;
+}
+
+static int read_key(const char *hex, quern_cache_key *key)
+{
+    static const char digits[] = "0123456789abcdef";
+    if (!hex || strlen(hex) != 64 || strspn(hex, digits) != 64)
+        return 0;
+    for (size_t i = 0; i < 32; i++)
+        key->bytes[i] = (unsigned char)((strchr(digits, hex[2 * i]) - digits) << 4 |
+                                        (strchr(digits, hex[2 * i + 1]) - digits));
+    return 1;
+}
+
+/* One line of an export. Its vector is believed as much as any of the cache: the key says under what it is found. */
+static int take_entry(cli *c, const char *line, size_t n, unsigned long long number, uint64_t *kept,
+                      quern_error *err)
+{
+    char what[64];
+    float *vector = NULL;
+    size_t count = 0;
+    quern_cache_entry e;
+    quern_error why;
+    QUERN_INIT(&e);
+    snprintf(what, sizeof what, "standard input, line %llu", number);
+    json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
+    const char *hex = json_string_value(json_object_get(o, "key"));
+    const json_t *text = json_object_get(o, "vector");
+    json_int_t tokens = json_integer_value(json_object_get(o, "tokens"));
+    int rc = read_key(hex, &e.key) && json_is_string(text) && tokens >= 0 && tokens <= UINT32_MAX
+                 ? QUERN_OK
+                 : fail(err, QUERN_EFORMAT, "%s: no entry of a cache", what);
+    if (rc == QUERN_OK)
+        rc = floats_from_base64(what, json_string_value(text), json_string_length(text), &vector,
+                                &count, err);
+    if (rc == QUERN_OK && (json_int_t)count != json_integer_value(json_object_get(o, "dimensions")))
+        rc = fail(err, QUERN_EFORMAT, "%s: a vector of %zu numbers, 'dimensions' says otherwise",
+                  what, count);
+    e.dimensions = (uint32_t)count;
+    e.tokens = (uint32_t)tokens;
+    e.created_ms = json_integer_value(json_object_get(o, "created_ms"));
+    e.ends_ms = json_integer_value(json_object_get(o, "ends_ms"));
+    e.vector = vector;
+    if (rc == QUERN_OK) {
+        int done = quern_cache_keep(c->cache, &e, &why);
+        *kept += done == 1;
+        rc = done < 0 ? fail(err, done, "%s: %.300s", what, why.msg) : QUERN_OK;
+    }
+    json_decref(o);
+    free(vector);
+    return rc;
+}
+
+/* The next line of standard input into *line, without its break; 0: the end. */
+static int next_line(char **line, size_t *room, size_t *n, quern_error *err)
+{
+    int byte;
+    *n = 0;
+    while ((byte = getc(stdin)) != EOF && byte != '\n') {
+        if (*n + 1 >= *room) {
+            size_t more = *room ? *room * 2 : 4096;
+            char *grown = *room < LONGEST_LINE ? realloc(*line, more) : NULL;
+            if (!grown)
+                return fail(err, QUERN_EFORMAT, "standard input: a line of over %d bytes",
+                            LONGEST_LINE);
+            *line = grown;
+            *room = more;
+        }
+        (*line)[(*n)++] = (char)byte;
+    }
+    if (ferror(stdin))
+        return fail(err, QUERN_EIO, "standard input: cannot read");
+    return *n || byte == '\n';
+}
+
+int cmd_cache_import(cli *c, quern_error *err)
+{
+    char *line = NULL;
+    size_t room = 0, n = 0;
+    uint64_t kept = 0, lines = 0;
+    int rc = args_need(c, 0, 0, err), more = 1;
+    if (rc == QUERN_OK)
+        rc = open_lasting(c, err);
+    while (rc == QUERN_OK && (more = next_line(&line, &room, &n, err)) == 1) {
+        lines++;
+        if (n)
+            rc = take_entry(c, line, n, (unsigned long long)lines, &kept, err);
+        if (rc == QUERN_OK && quern_cancel_raised(c->cancel))
+            rc = fail(err, QUERN_ECANCELLED, "interrupted; what was read is kept");
+    }
+    free(line);
+    rc = rc == QUERN_OK && more < 0 ? more : rc;
+    if (rc == QUERN_OK)
+        rc = quern_cache_flush(c->cache, err);
+    if (rc == QUERN_OK && c->json) {
+        put_object();
+        put_number("kept", kept);
+        put_end_object();
+        put_line();
+    } else if (rc == QUERN_OK && !c->quiet)
+        out_printf("%" PRIu64 " vectors taken in\n", kept);
+    return rc;
 }
 
 int cmd_cache_expire(cli *c, quern_error *err)

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { MOST_BYTES = 4 << 20, BATCHES = 8, LARGEST_BATCH = 1024 };
-enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64 };
+enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64, FORMAT_NONE };
 
 static const char *const our_fields[] = {"index", "embedding",   "tokens", "truncated",
                                          "model", "fingerprint", NULL};
@@ -93,7 +93,7 @@ static int write_row(work *w, size_t i, quern_error *err)
 static int write_batch(work *w, size_t n, quern_error *err)
 {
     int rc = QUERN_OK;
-    for (size_t i = 0; i < n && rc == QUERN_OK; i++) {
+    for (size_t i = 0; i < n && rc == QUERN_OK && w->format != FORMAT_NONE; i++) {
         if (w->format == FORMAT_NPY || w->format == FORMAT_F32) {
             rc = write_row(w, i, err);
             continue;
@@ -229,6 +229,37 @@ static int prepare(work *w, quern_error *err)
     return QUERN_OK;
 }
 
+static void dispose(work *w)
+{
+    for (size_t i = 0; w->items && i < w->n; i++)
+        text_item_free(&w->items[i]);
+    if (w->aside)
+        fclose(w->aside);
+    free(w->items);
+    free(w->texts);
+    free(w->results);
+    free(w->vectors);
+    free(w->row);
+    input_free(w->in);
+    quern_embedder_free(w->e);
+}
+
+/* The same without writing anything: what is embedded is then in the cache. */
+int cmd_cache_warm(cli *c, quern_error *err)
+{
+    work w = {.c = c};
+    if (!quern_config_text(c->config, "cache-file") && !quern_config_text(c->config, "cache-redis"))
+        return fail(err, QUERN_EINVAL, "cache warm: --cache-file or --cache-redis names the cache");
+    int rc = prepare(&w, err);
+    w.format = FORMAT_NONE;
+    if (rc == QUERN_OK)
+        rc = stream(&w, err);
+    if (rc == QUERN_OK && !c->quiet)
+        fprintf(stderr, "%llu texts are in the cache\n", (unsigned long long)w.done);
+    dispose(&w);
+    return rc;
+}
+
 int cmd_embed(cli *c, quern_error *err)
 {
     work w = {.c = c};
@@ -244,16 +275,6 @@ int cmd_embed(cli *c, quern_error *err)
         if (rc == QUERN_OK && w.aside)
             rc = copy_aside(&w, err);
     }
-    for (size_t i = 0; w.items && i < w.n; i++)
-        text_item_free(&w.items[i]);
-    if (w.aside)
-        fclose(w.aside);
-    free(w.items);
-    free(w.texts);
-    free(w.results);
-    free(w.vectors);
-    free(w.row);
-    input_free(w.in);
-    quern_embedder_free(w.e);
+    dispose(&w);
     return rc;
 }

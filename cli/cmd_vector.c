@@ -291,50 +291,22 @@ static int take_json(const char *text, size_t size, given *g, quern_error *err)
     return rc;
 }
 
-static int digit_value(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/* Little-endian f32 of one vector; put has the place of one only, that is the whole text. */
+/* put has the place of one vector only, that is the whole text. */
 static int take_base64(const char *text, size_t n, given *g, quern_error *err)
 {
     while (n && strchr(" \r\n\t", text[n - 1]))
         n--;
-    size_t pad = n && text[n - 1] == '=' ? 1 + (n > 1 && text[n - 2] == '=') : 0;
-    size_t bytes = n / 4 * 3 - pad;
-    if (n == 0 || n % 4 || bytes % 4)
-        return fail(err, QUERN_EFORMAT, "standard input: not the base64 of one vector of f32");
-    unsigned char *raw = calloc(bytes + 3, 1);
-    float *floats = calloc(bytes / 4 + 1, sizeof *floats);
+    float *floats = NULL;
+    size_t count = 0;
     g->vectors = calloc(1, sizeof *g->vectors);
-    if (!raw || !floats || !g->vectors) {
-        free(raw);
-        free(floats);
-        return no_memory(err);
-    }
+    int rc = g->vectors ? floats_from_base64("standard input", text, n, &floats, &count, err)
+                        : no_memory(err);
+    if (rc != QUERN_OK)
+        return rc;
     g->n = 1;
     g->vectors[0].vector = floats;
-    g->vectors[0].dimensions = bytes / 4;
-    int rc = QUERN_OK;
-    for (size_t i = 0; i < n && rc == QUERN_OK; i += 4) {
-        unsigned v = 0;
-        for (size_t k = 0; k < 4; k++) {
-            int d = i + k >= n - pad ? 0 : digit_value(text[i + k]);
-            if (d < 0)
-                rc = fail(err, QUERN_EFORMAT, "standard input: byte %zu is not base64", i + k);
-            v = v << 6 | (unsigned)(d < 0 ? 0 : d);
-        }
-        raw[i / 4 * 3] = (unsigned char)(v >> 16);
-        raw[i / 4 * 3 + 1] = (unsigned char)(v >> 8);
-        raw[i / 4 * 3 + 2] = (unsigned char)v;
-    }
-    if (rc == QUERN_OK)
-        rc = quern_vector_from_blob(raw, bytes, floats, bytes / 4, err);
-    free(raw);
-    return rc;
+    g->vectors[0].dimensions = count;
+    return QUERN_OK;
 }
 
 static int read_given(const cli *c, given *g, quern_error *err)

@@ -219,7 +219,8 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
     const quern_option *dry = quern_option_find("dry-run");
     provider.describe_only =
         strcmp(c->command->name, "status") == 0 || strcmp(c->command->name, "similar") == 0 ||
-        strncmp(c->command->name, "cache ", 6) == 0 ||
+        strcmp(c->command->name, "cache contains") == 0 ||
+        strcmp(c->command->name, "cache remove") == 0 ||
         (quern_option_applies(dry, c->command->name) && quern_config_flag(c->config, "dry-run"));
     provider.provider = profile->name;
     provider.model = model;

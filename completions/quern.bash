@@ -35,7 +35,7 @@ _quern()
             command="$command ${COMP_WORDS[2]}" ;;
         cache)
             if [ "$COMP_CWORD" -eq 2 ]; then
-                COMPREPLY=($(compgen -W "stats keys contains remove expire clear" -- "$word"))
+                COMPREPLY=($(compgen -W "stats keys contains remove warm export import expire clear" -- "$word"))
                 return
             fi
             command="$command ${COMP_WORDS[2]}" ;;
@@ -112,6 +112,9 @@ _quern()
         "cache keys") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache contains") flags="--model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache remove") flags="--model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache warm") flags="--model --as --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache export") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache import") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache expire") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache clear") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-redis --cache-redis-timeout --cache-ttl --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard plan") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

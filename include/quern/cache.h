@@ -82,11 +82,21 @@ typedef struct quern_cache_stats {
     uint64_t damaged, failures; /* entries that were not believed; calls that it could not answer */
 } quern_cache_stats;
 QUERN_API void quern_cache_get_stats(quern_cache *c, int tier, quern_cache_stats *out);
-/* Of the file if there is one, else of memory, the ones used last first. A return that is not 0 ends it. */
-QUERN_API int quern_cache_each(quern_cache *c,
-                               int (*fn)(const quern_cache_key *key, uint32_t dim,
-                                         int64_t created_ms, void *ud),
+/* What is kept under a key, borrowed. */
+typedef struct quern_cache_entry {
+    size_t struct_size;
+    quern_cache_key key;
+    uint32_t dimensions, tokens;
+    int64_t created_ms, ends_ms; /* Unix milliseconds; ends 0: never */
+    const float *vector;         /* [dimensions] */
+} quern_cache_entry;
+/* Of the file if there is one, else of memory, the ones used last in the end. fn must not use the cache; a return that is
+ * not 0 ends it. */
+QUERN_API int quern_cache_each(quern_cache *c, int (*fn)(const quern_cache_entry *e, void *ud),
                                void *ud, quern_error *err);
+/* Keeps an entry of another cache's, with its age. 1: kept, 0: it is too old. EINVAL: not finite, zero, without an age or one
+ * that lies ahead. */
+QUERN_API int quern_cache_keep(quern_cache *c, const quern_cache_entry *e, quern_error *err);
 
 #ifdef __cplusplus
 }

@@ -21,12 +21,12 @@
     "bench doctor"
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work import generation-build search similar status "     \
-    "cache-contains cache-remove "                                                                 \
+    "cache-contains cache-remove cache-warm "                                                      \
     "verify bench doctor"
 #define FILLS                                                                                      \
     "embed similarity fill work import generation-build search similar status verify bench "       \
     "doctor "                                                                                      \
-    "cache-contains cache-remove"
+    "cache-contains cache-remove cache-warm"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -65,7 +65,7 @@ static const quern_option options[] = {
      "speaks "
      "OpenAI's dialect."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
-     "embed similarity search fill work verify bench cache-contains cache-remove", 0,
+     "embed similarity search fill work verify bench cache-contains cache-remove cache-warm", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "
      "elsewhere)."},
 
@@ -75,7 +75,8 @@ static const quern_option options[] = {
      "embed: how vectors are written (default: jsonl; f32 is raw little-endian rows, base64 the "
      "same inside JSON Lines); vector get, put: json (default), base64 of little-endian f32; add: "
      "what the inputs are (default: auto, by file name)."},
-    {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed tokenize chunk", 0,
+    {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
+     "embed tokenize chunk cache-warm", 0,
      "Standard input holds one JSON object a line; its \"text\" is used, its other fields pass "
      "through to the result."},
     {"truncate", "QUERN_TRUNCATE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed similarity", 0,
@@ -84,7 +85,7 @@ static const quern_option options[] = {
     {"no-normalize", "QUERN_NO_NORMALIZE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "embed", 0,
      "Write vectors as the model pools them, not scaled to unit length."},
     {"invalid-utf8", "QUERN_INVALID_UTF8", QUERN_OPTION_CHOICE, "WHAT", "error", "error|replace", 0,
-     0, "embed similarity tokenize chunk", 0,
+     0, "embed similarity tokenize chunk cache-warm", 0,
      "What to do with bytes that are not UTF-8: refuse the text, or put U+FFFD in their place."},
     {"matrix", "QUERN_MATRIX", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "similarity", 0,
      "Compare every text with every other; texts are arguments, or lines of standard input."},
@@ -583,6 +584,16 @@ static const quern_command commands[] = {
     {"cache remove", "TEXT…", "Take a model's vectors of these texts out of the cache.",
      "Exit 4 unless all of them were there.",
      "quern cache remove 'a text' --cache-file vectors.cache"},
+    {"cache warm", "[TEXT…]", "Put vectors of texts into the cache.",
+     "Texts are the arguments, or the lines of standard input. What is there already is not "
+     "embedded again.",
+     "quern cache warm --cache-file vectors.cache <texts.txt"},
+    {"cache export", "", "Write the cache as JSON Lines.",
+     "One vector a line, with its age, the ones used last in the end. No text is in it.",
+     "quern cache export --cache-file vectors.cache >vectors.jsonl"},
+    {"cache import", "", "Take what another cache has exported, from standard input.",
+     "Ages go on counting; what is too old is passed over.",
+     "quern cache import --cache-redis redis://localhost <vectors.jsonl"},
     {"cache expire", "", "Remove what is older than it was to become.", "",
      "quern cache expire --cache-file vectors.cache"},
     {"cache clear", "", "Remove everything from the cache.", "",

@@ -291,13 +291,45 @@ void quern_cache_get_stats(quern_cache *c, int tier, quern_cache_stats *out)
         quern__redis_stats(c->redis, out);
 }
 
-int quern_cache_each(quern_cache *c,
-                     int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
-                               void *ud),
-                     void *ud, quern_error *err)
+int quern_cache_each(quern_cache *c, int (*fn)(const quern_cache_entry *e, void *ud), void *ud,
+                     quern_error *err)
 {
     QUERN__REQUIRE(c && fn, err);
     if (c->disk)
         return quern__disk_each(c->disk, fn, ud, err);
     return c->memory ? quern__memory_each(c->memory, fn, ud) : QUERN_OK;
+}
+
+int quern_cache_keep(quern_cache *c, const quern_cache_entry *given, quern_error *err)
+{
+    QUERN__REQUIRE(c && given && given->struct_size >= sizeof *given && given->vector, err);
+    int64_t now = quern__wall_ms();
+    if (!given->dimensions || given->dimensions > UINT16_MAX ||
+        !is_finite(given->vector, given->dimensions))
+        return quern__fail(err, QUERN_EINVAL, given->dimensions,
+                           "an entry whose vector of %u numbers is none", given->dimensions);
+    if (given->created_ms <= 0 || given->created_ms > now + 60000 || given->ends_ms < 0)
+        return quern__fail(err, QUERN_EINVAL, given->created_ms,
+                           "an entry that was made at %lld, which is no time that has been",
+                           (long long)given->created_ms);
+    quern__entry e = {.key = &given->key,
+                      .dim = given->dimensions,
+                      .tokens = given->tokens,
+                      .created_ms = given->created_ms,
+                      .vector = given->vector};
+    const uint64_t ttls[] = {c->ttl_s, c->disk_ttl_s, c->redis_ttl_s};
+    bool kept = false;
+    for (int tier = 0; tier < 3; tier++) {
+        e.ends_ms = end_of(e.created_ms, given->ends_ms, ttls[tier]);
+        if (e.ends_ms && e.ends_ms <= now)
+            continue;
+        kept = true;
+        if (tier == 0 && c->memory)
+            quern__memory_put(c->memory, &e);
+        else if (tier == 1 && c->disk)
+            quern__disk_put(c->disk, &e);
+        else if (tier == 2 && c->redis)
+            quern__redis_put(c->redis, &e, 1, now);
+    }
+    return kept;
 }

@@ -474,28 +474,51 @@ void quern__disk_stats(quern__disk *d, quern_cache_stats *out)
     quern__mutex_unlock(d->mutex);
 }
 
-int quern__disk_each(quern__disk *d,
-                     int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
-                               void *ud),
-                     void *ud, quern_error *err)
+/* A row, told when it is sound. */
+static int tell_row(quern__disk *d, quern__stmt *q, float **room, uint32_t *dims,
+                    int (*fn)(const quern_cache_entry *e, void *ud), void *ud, quern_error *err)
+{
+    quern_str bytes = quern__db_get_blob(q, 0);
+    int64_t dim = quern__db_get_int(q, 1);
+    quern_cache_entry told = {.struct_size = sizeof told};
+    quern__entry e;
+    if (bytes.len != sizeof told.key.bytes || dim < 1 || dim > UINT16_MAX)
+        return QUERN_OK;
+    memcpy(told.key.bytes, bytes.ptr, sizeof told.key.bytes);
+    if (*dims < (uint32_t)dim) {
+        float *grown = quern__resize_array(*room, (size_t)dim, sizeof *grown);
+        if (!grown)
+            return quern__fail_memory(err, (size_t)dim * sizeof *grown);
+        *room = grown;
+        *dims = (uint32_t)dim;
+    }
+    if (quern__value_read(&told.key, quern__db_get_blob(q, 2), (uint32_t)dim, *room, &e) !=
+        QUERN__VALUE_GOOD) {
+        d->damaged++;
+        return QUERN_OK;
+    }
+    told.dimensions = e.dim;
+    told.tokens = e.tokens;
+    told.created_ms = e.created_ms;
+    told.ends_ms = e.ends_ms;
+    told.vector = *room;
+    return fn(&told, ud);
+}
+
+int quern__disk_each(quern__disk *d, int (*fn)(const quern_cache_entry *e, void *ud), void *ud,
+                     quern_error *err)
 {
     quern__stmt *q;
+    float *room = NULL;
+    uint32_t dims = 0;
+    int step = 0;
     quern__mutex_lock(d->mutex);
     flush(d, NULL);
-    int rc = quern__db_prepare(d->db, "SELECT key, dim, created_ms FROM cache ORDER BY used DESC",
-                               &q, err);
-    int step = 0;
-    while (!rc && (step = quern__db_step(d->db, q, err)) == 1) {
-        quern_cache_key key;
-        quern_str bytes = quern__db_get_blob(q, 0);
-        if (bytes.len != sizeof key.bytes)
-            continue;
-        memcpy(key.bytes, bytes.ptr, sizeof key.bytes);
-        rc = fn(&key, (uint32_t)quern__db_get_int(q, 1), quern__db_get_int(q, 2), ud);
-    }
-    if (rc != QUERN_OK || step < 0)
-        rc = rc ? rc : step;
+    int rc = quern__db_prepare(d->db, "SELECT key, dim, value FROM cache ORDER BY used", &q, err);
+    while (!rc && (step = quern__db_step(d->db, q, err)) == 1)
+        rc = tell_row(d, q, &room, &dims, fn, ud, err);
     quern__db_finish(d->db, q);
     quern__mutex_unlock(d->mutex);
-    return rc;
+    quern__free(room);
+    return rc ? rc : step < 0 ? step : QUERN_OK;
 }

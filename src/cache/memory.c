@@ -345,17 +345,18 @@ void quern__memory_stats(quern__memory *m, quern_cache_stats *out)
     }
 }
 
-int quern__memory_each(quern__memory *m,
-                       int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
-                                 void *ud),
-                       void *ud)
+int quern__memory_each(quern__memory *m, int (*fn)(const quern_cache_entry *e, void *ud), void *ud)
 {
     int rc = 0;
     for (size_t k = 0; k < m->n && !rc; k++) {
         shard *s = &m->shards[k];
         quern__mutex_lock(s->mutex);
-        for (uint32_t i = s->newest; i && !rc; i = s->entries[i].older)
-            rc = fn(&s->entries[i].key, s->entries[i].dim, s->entries[i].created_ms, ud);
+        for (uint32_t i = s->oldest; i && !rc; i = s->entries[i].newer) {
+            const entry *e = &s->entries[i];
+            quern_cache_entry told = {sizeof told,   e->key,     e->dim,   e->tokens,
+                                      e->created_ms, e->ends_ms, e->vector};
+            rc = fn(&told, ud);
+        }
         quern__mutex_unlock(s->mutex);
     }
     return rc;

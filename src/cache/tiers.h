@@ -43,10 +43,7 @@ uint64_t quern__memory_expire(quern__memory *m, int64_t now_ms);
 void quern__memory_clear(quern__memory *m);
 void quern__memory_resize(quern__memory *m, uint64_t entries, uint64_t bytes);
 void quern__memory_stats(quern__memory *m, quern_cache_stats *out);
-int quern__memory_each(quern__memory *m,
-                       int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
-                                 void *ud),
-                       void *ud);
+int quern__memory_each(quern__memory *m, int (*fn)(const quern_cache_entry *e, void *ud), void *ud);
 
 /* disk.c */
 typedef struct quern__disk quern__disk;
@@ -60,10 +57,8 @@ bool quern__disk_remove(quern__disk *d, const quern_cache_key *key);
 uint64_t quern__disk_expire(quern__disk *d, int64_t now_ms);
 int quern__disk_clear(quern__disk *d, quern_error *err);
 void quern__disk_stats(quern__disk *d, quern_cache_stats *out);
-int quern__disk_each(quern__disk *d,
-                     int (*fn)(const quern_cache_key *key, uint32_t dim, int64_t created_ms,
-                               void *ud),
-                     void *ud, quern_error *err);
+int quern__disk_each(quern__disk *d, int (*fn)(const quern_cache_entry *e, void *ud), void *ud,
+                     quern_error *err);
 
 /* redis.c. Without it (QUERN_REDIS off) only open is missing: it says so in cache.c. */
 typedef struct quern__redis quern__redis;

@@ -352,6 +352,7 @@ class EveryFlag(TableTest):
         "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
     RUNS = {
         "cache stats": [], "cache keys": [], "cache contains": ["ban"], "cache remove": ["ban"], "cache expire": [], "cache clear": [],
+        "cache warm": ["ban"], "cache export": [], "cache import": [],
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],

@@ -460,6 +460,32 @@ class Cache(ProviderTest):
         self.assertEqual(self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json["entries"], 0)
         self.refused(2, "--cache-file names the cache", "cache", "stats")
 
+    def test_from_cache_to_cache(self):
+        texts = ["text %d" % i for i in range(90)]
+        self.plan()
+        self.ok("cache", "warm", "--cache-file", "a.cache", stdin="\n".join(texts))
+        self.ok("cache", "warm", "late", "--cache-file", "a.cache", "--cache-ttl", "1h")
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 91)
+        self.plan()
+        out = self.ok("cache", "export", "--cache-file", "a.cache").out
+        self.assertEqual(self.ok("cache", "import", "--cache-file", "b.cache", "--json", stdin=out).json["kept"], 91)
+        self.assertEqual(self.ok("cache", "export", "--cache-file", "b.cache").out, out)
+        self.right(texts, self.vectors(texts, "--cache-file", "b.cache"))
+        self.assertEqual(self.told()["log"], [])
+        good = json.loads(out.splitlines()[0])
+        for change, saying in ((dict(key="zz"), "no entry"), (dict(vector="AAAA"), "base64"), (dict(vector=5), "no entry"), (dict(dimensions=7), "dimensions"),
+                               (dict(vector="AACAfwAAgH8="), "is none|otherwise"), (dict(created_ms=0), "no time"), (dict(tokens=-1), "no entry"), (dict(ends_ms=-5), "no time")):
+            with self.subTest(change):
+                bad = dict(good, **change)
+                if change.get("vector") == "AACAfwAAgH8=":
+                    bad["dimensions"] = 2
+                answer = self.quern("cache", "import", "--cache-file", "c.cache", stdin=json.dumps(bad) + "\n")
+                self.assertIn(answer.code, (1, 2))
+                self.assertRegex(answer.message, "line 1.*(%s)" % saying)
+        self.assertEqual(self.quern("cache", "import", "--cache-file", "c.cache", stdin="junk\n").code, 1)
+        self.assertEqual(self.ok("cache", "import", "--cache-file", "c.cache", "--json",
+                                 stdin=json.dumps(dict(good, ends_ms=good["created_ms"] + 1)) + "\n").json["kept"], 0)
+
     def test_a_file_that_is_no_cache(self):
         self.plan()
         self.write("v.cache", "text of somebody's, and long enough to tell that it is no database at all\n")

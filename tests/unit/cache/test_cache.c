@@ -276,18 +276,27 @@ static void fresh_path(void)
     }
 }
 
-static int count_key(const quern_cache_key *key, uint32_t dim, int64_t created_ms, void *ud)
+static int count_key(const quern_cache_entry *e, void *ud)
 {
     unsigned *order = ud;
     quern_cache_key k;
-    assert_int_equal(dim, DIM);
-    assert_true(created_ms > 0);
+    float want[DIM];
+    assert_int_equal(e->dimensions, DIM);
+    assert_true(e->created_ms > 0);
     for (unsigned n = 0; n < 100; n++) {
         k = key_of(n);
-        if (memcmp(k.bytes, key->bytes, sizeof k.bytes) == 0)
+        vector_of(n, want);
+        if (memcmp(k.bytes, e->key.bytes, sizeof k.bytes) == 0) {
+            assert_memory_equal(e->vector, want, sizeof want);
             order[++order[0]] = n;
+        }
     }
     return 0;
+}
+
+static int keep(const quern_cache_entry *e, void *ud)
+{
+    return quern_cache_keep(ud, e, NULL) == 1 ? 0 : -1;
 }
 
 static void a_file_keeps_all_of_it(void **state)
@@ -320,8 +329,28 @@ static void a_file_keeps_all_of_it(void **state)
     assert_int_equal(quern_cache_expire(c), 1);
     assert_int_equal(quern_cache_each(c, count_key, order, NULL), 0);
     assert_int_equal(order[0], 48);
-    assert_int_equal(order[1], 20);
-    assert_int_equal(order[48], 0);
+    assert_int_equal(order[48], 20);
+    assert_int_equal(order[1], 0);
+    quern_cache *copy =
+        open_with(100, 0, NULL); /* another one takes all of it, in the same order */
+    memset(order, 0, sizeof order);
+    assert_int_equal(quern_cache_each(c, keep, copy, NULL), 0);
+    assert_int_equal(quern_cache_each(copy, count_key, order, NULL), 0);
+    assert_true(order[0] == 48 && order[48] == 20 && order[1] == 0);
+    float v[DIM];
+    quern_cache_entry bad = {.struct_size = sizeof bad, .dimensions = DIM, .vector = v};
+    vector_of(3, v);
+    assert_int_equal(quern_cache_keep(copy, &bad, NULL), QUERN_EINVAL); /* no age */
+    bad.created_ms = now_ms + 1000000;
+    assert_int_equal(quern_cache_keep(copy, &bad, NULL), QUERN_EINVAL);
+    bad.created_ms = now_ms - 5000;
+    bad.ends_ms = now_ms - 1;
+    assert_int_equal(quern_cache_keep(copy, &bad, NULL), 0);
+    bad.ends_ms = now_ms + 1;
+    assert_int_equal(quern_cache_keep(copy, &bad, NULL), 1);
+    v[2] = 1.0f / 0.0f;
+    assert_int_equal(quern_cache_keep(copy, &bad, NULL), QUERN_EINVAL);
+    quern_cache_free(copy);
     assert_int_equal(quern_cache_clear(c, NULL), 0);
     assert_int_equal(stats_of(c, QUERN_CACHE_DISK).entries, 0);
     quern_cache_free(c);
