@@ -210,9 +210,11 @@ static int batching_embed(void *self, const quern_str *texts, size_t n,
 static int wait_slot(batching *b, const quern_cancel *cancel, quern_error *err)
 {
     quern__mutex_lock(b->mutex);
-    while (b->busy >= b->opt.concurrency)
-        quern__cond_wait(b->slot_free, b->mutex);
     int rc = quern__check_cancel(cancel, err);
+    while (rc == QUERN_OK && b->busy >= b->opt.concurrency) {
+        quern__cond_wait_ms(b->slot_free, b->mutex, NAP_MS);
+        rc = quern__check_cancel(cancel, err);
+    }
     b->busy += rc == QUERN_OK;
     quern__mutex_unlock(b->mutex);
     return rc;

@@ -171,6 +171,40 @@ static int hosted(void *ud, quern_error *err)
     return rc;
 }
 
+/* A picture with a text, fused by the model, and alone: each is one vector, as the server says. */
+static int sees(void *ud, quern_error *err)
+{
+    quern_embedder *e = NULL, *outer = NULL;
+    quern_provider_options p;
+    quern_asset_result r;
+    quern_asset picture = {.kind = QUERN_ASSET_IMAGE,
+                           .frame = -1,
+                           .url = quern_str_of("http://pictures.example/1?signed=0123456789")};
+    float v[4] = {0};
+    QUERN_INIT(&p);
+    QUERN_INIT(&r);
+    p.provider = "voyage-vision";
+    p.model = "m";
+    p.base_url = ud;
+    p.api_key = "k";
+    p.document_prompt = "see: ";
+    r.fused = v;
+    r.fused_floats = 2;
+    r.each = v + 2;
+    r.each_floats = 2;
+    int rc = quern_embedder_from_provider(&e, &p, err);
+    if (!rc && !(rc = quern_embedder_retrying(&outer, e, NULL, err)))
+        e = outer;
+    if (!rc && !(rc = quern_embedder_batching(&outer, e, NULL, err)))
+        e = outer;
+    if (!rc)
+        rc = quern_embed_assets(e, quern_str_of("ban"), &picture, 1, NULL, &r, err);
+    if (!rc && (v[0] < 0.59f || v[2] < 0.59f || r.used != 1 || r.tokens == 0))
+        rc = QUERN_EINTERNAL;
+    quern_embedder_free(e);
+    return rc;
+}
+
 static void provider(void **state)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -185,6 +219,7 @@ static void provider(void **state)
     snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(at.sin_port));
     assert_int_equal(quern__thread_start(&t, serve, &server, NULL), 0);
     assert_true(torture_run(hosted, url) > 50);
+    assert_true(torture_run(sees, url) > 20);
     shutdown(server, SHUT_RDWR);
     quern__thread_join(t);
     close(server);
