@@ -436,10 +436,10 @@ class EveryFlag(TableTest):
             given += ["--max-regression", "1000"]
         if command in ("model remove", "source remove", "forget", "cache clear") and option != "yes":
             given.append("--yes")
-        if command.startswith("cache ") and option != "cache-file":
-            given += ["--cache-file", "vectors.cache"]
         if option == "jsonl":
             given = []
+        if command.startswith("cache ") and option != "cache-file":
+            given += ["--cache-file", "vectors.cache"]
         if option == "since":
             given = ["--source", "books"]
         if command in ("enqueue", "forget") and option != "source":
