@@ -36,6 +36,7 @@ typedef struct transfer {
     int rc;
     CURLcode code;
     bool added, over, too_large, page_ends;
+    char why[CURL_ERROR_SIZE]; /* libcurl's own words, "": none */
 } transfer;
 
 struct quern__http_client {
@@ -361,6 +362,7 @@ static CURLcode set_call(const quern__http_client *c, transfer *t)
     SET(CURLOPT_WRITEFUNCTION, on_body);
     SET(CURLOPT_WRITEDATA, t);
     SET(CURLOPT_PRIVATE, t);
+    SET(CURLOPT_ERRORBUFFER, t->why);
     if (call->body.ptr) {
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body.len);
         SET(CURLOPT_POSTFIELDS, call->body.ptr); /* borrowed until the end */
@@ -398,7 +400,11 @@ static int network_error(const quern__http_client *c, const transfer *t, quern_e
         rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: no whole answer within %.1f s", host,
                          limit_ms / 1000.0);
     else
-        rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: %s", host, curl_easy_strerror(t->code));
+        rc = quern__fail(err, QUERN_EREMOTE, 0, "%s: %s%s", host,
+                         *t->why ? t->why : curl_easy_strerror(t->code),
+                         t->code == CURLE_PEER_FAILED_VERIFICATION
+                             ? "; --ca-file names other certificates to trust"
+                             : "");
     return quern__http_may_pass((int)t->code) ? quern__may_retry(err, rc, 0) : rc;
 }
 

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -364,6 +365,24 @@ class Strangers(ProviderTest):
         self.plan()
         host = self.url[len("http://"):]
         self.right(["ban"], self.vectors(["ban"], "--model", "ollama:x", env={"OLLAMA_HOST": host, "QUERN_BASE_URL": ""}))
+
+    def test_certificates(self):
+        for name in ("its", "other"):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost", "-keyout", name + ".key", "-out", name + ".pem"], cwd=self.cwd, capture_output=True, check=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(os.path.join(self.cwd, "its.pem"), os.path.join(self.cwd, "its.key"))
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.addCleanup(self.socket.close)
+        self.serve(lambda c, _: c.sendall(self.page(b"200 OK", self.GOOD)) or True)
+        self.there = self.there.replace("http://127.0.0.1", "https://localhost")
+        for args in ([], ["--ca-file", "other.pem"]):
+            answer, _ = self.ask(*args)
+            self.assertEqual((answer.code, self.seen), (1, b""))
+            self.assertRegex(answer.message, "certificate.*--ca-file names other")
+        answer, _ = self.ask("--ca-file", "its.pem")
+        self.assertEqual(answer.code, 0, answer.message)
+        self.assertIn("absent.pem", self.ask("--ca-file", "absent.pem")[0].message)
 
     def test_a_status_inside(self):
         self.serve(lambda c, _: c.sendall(self.page(b"200 OK", b'{"base_resp":{"status_code":-1},' + self.GOOD[1:])))
