@@ -20,7 +20,14 @@
 #include "base/log.h"
 #include "base/os.h"
 
-enum { KEY_BYTES = 72, AT_ONCE = 512, FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS = 30000, PORT = 6379 };
+enum {
+    KEY_BYTES = 72,
+    AT_ONCE = 512,
+    FIRST_PAUSE_MS = 500,
+    LONGEST_PAUSE_MS = 30000,
+    PORT = 6379,
+    WHOLE = 4 /* times the timeout for all of an answer */
+};
 
 struct quern__redis {
     /* immutable */
@@ -32,6 +39,8 @@ struct quern__redis {
     quern__pipe_guard guard; /* hiredis writes with SIGPIPE */
     redisContext *link;      /* NULL: none at the moment */
     uint64_t pause_until_ns;
+    uint64_t
+        too_late_ns; /* for what was asked last: hiredis bounds each read, not a server that drips */
     uint32_t pause_ms;
     uint64_t hits, misses, damaged, failures;
 };
@@ -148,12 +157,27 @@ static void fail_once(quern__redis *r, const char *why)
     hang_up(r);
 }
 
+/* Sends what is left to send, and reads until there is a whole reply. */
+static int wait_reply(const quern__redis *r, void **reply)
+{
+    int sent = 0, rc = redisGetReplyFromReader(r->link, reply);
+    while (rc == REDIS_OK && !*reply) {
+        if (quern__now_ns() > r->too_late_ns)
+            return REDIS_ERR;
+        if (!sent)
+            rc = redisBufferWrite(r->link, &sent);
+        else if ((rc = redisBufferRead(r->link)) == REDIS_OK)
+            rc = redisGetReplyFromReader(r->link, reply);
+    }
+    return rc;
+}
+
 /* A reply that is no error; NULL: the connection is gone. */
 static redisReply *reply_of(quern__redis *r)
 {
     void *reply = NULL;
-    if (redisGetReply(r->link, &reply) != REDIS_OK) {
-        fail_once(r, r->link->errstr);
+    if (wait_reply(r, &reply) != REDIS_OK) {
+        fail_once(r, r->link->err ? r->link->errstr : "an answer that does not end");
         return NULL;
     }
     redisReply *said = reply;
@@ -166,6 +190,7 @@ static redisReply *reply_of(quern__redis *r)
 
 static bool order(quern__redis *r, int n, const char **words, const size_t *lengths)
 {
+    r->too_late_ns = quern__now_ns() + (uint64_t)r->timeout_ms * WHOLE * 1000000;
     if (redisAppendCommandArgv(r->link, n, words, lengths) == REDIS_OK)
         return true;
     fail_once(r, r->link->errstr);

@@ -170,7 +170,7 @@ static void work(void *ud)
     job *j = ud;
     size_t first = 0, n;
     while ((n = take_part(j, &first)) != 0) {
-        quern_error err = {0};
+        quern_error err = {.subject = -1, .retry_ms = -1};
         int rc = embed_part(j, first, n, &err);
         if (rc != QUERN_OK)
             fail_job(j, rc, &err, first);

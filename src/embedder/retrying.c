@@ -69,7 +69,7 @@ static void count_try(retrying *r)
 
 static int try_on(retrying *r, const quern__ask *ask, quern_error *err)
 {
-    quern_error inner = {0};
+    quern_error inner = {.subject = -1, .retry_ms = -1}; /* a table's may leave it as it is */
     uint64_t began = quern__now_ns();
     uint32_t ms = 0;
     count_try(r);

@@ -420,6 +420,17 @@ static int finish(const quern__http_client *c, const transfer *t, quern_error *e
     return QUERN_OK;
 }
 
+static void wait_for(quern__http_client *c, transfer *t)
+{
+    quern__mutex_lock(c->mutex);
+    t->next = c->waiting;
+    c->waiting = t;
+    curl_multi_wakeup(c->multi);
+    while (!t->over)
+        quern__cond_wait(c->changed, c->mutex);
+    quern__mutex_unlock(c->mutex);
+}
+
 int quern__http_perform(quern__http_client *c, quern__http_call *call, quern_error *err)
 {
     transfer t = {.call = call, .err = err};
@@ -433,13 +444,7 @@ int quern__http_perform(quern__http_client *c, quern__http_call *call, quern_err
     t.curl = curl_easy_init();
     bool ready = t.curl && add_headers(&t) && set_call(c, &t) == CURLE_OK;
     if (ready) {
-        quern__mutex_lock(c->mutex);
-        t.next = c->waiting;
-        c->waiting = &t;
-        curl_multi_wakeup(c->multi);
-        while (!t.over)
-            quern__cond_wait(c->changed, c->mutex);
-        quern__mutex_unlock(c->mutex);
+        wait_for(c, &t);
         rc = finish(c, &t, err);
     } else {
         rc = quern__fail_memory(err, 0);

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -157,6 +158,29 @@ class Cache(ProviderTest):
             self.assertLess(time.monotonic() - began, 8)
         finally:
             self.redis.process.send_signal(18)
+
+    def test_one_that_drips(self):
+        """Never silent for long, and never at an end."""
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+
+        def drip():
+            try:
+                while True:
+                    link = server.accept()[0]
+                    link.recv(4096)
+                    for byte in b"*1\r\n$400\r\n" + b"x" * 400:
+                        link.send(bytes([byte]))
+                        time.sleep(0.1)
+            except OSError:
+                pass
+        threading.Thread(target=drip, daemon=True).start()
+        self.plan()
+        began = time.monotonic()
+        answer = self.embed(["ban"], "--cache-redis", "redis://127.0.0.1:%d" % server.getsockname()[1])
+        self.assertEqual(answer.code, 0)
+        self.assertIn("does not end", answer.message)
+        self.assertLess(time.monotonic() - began, 8)
 
     def test_one_that_is_full_or_guarded(self):
         full = self.redis_with("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")

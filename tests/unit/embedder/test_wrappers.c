@@ -85,6 +85,34 @@ static void a_fault_ends_the_call(void **state)
     quern_embedder_free(b);
 }
 
+static int silent_embed(void *self, const quern_str *list, size_t n, const quern_embed_options *opt,
+                        float *out, quern_embed_result *results, quern_error *err)
+{
+    (void)list, (void)n, (void)opt, (void)out, (void)results, (void)err;
+    ++*(int *)self;
+    return QUERN_EREMOTE;
+}
+
+/* An embedder that fails without a word blames no text and asks for no other try. */
+static void a_fault_without_words(void **state)
+{
+    int calls = 0;
+    quern_error err = {0};
+    quern_embedder *e = NULL;
+    quern_embedder_table table = {.struct_size = sizeof table,
+                                  .name = "silent",
+                                  .dimensions = DIM,
+                                  .embed = silent_embed,
+                                  .fingerprint = inner_fingerprint};
+    (void)state;
+    assert_int_equal(quern_embedder_from_table(&e, &table, &calls, NULL), 0);
+    e = batched(retried(e, 3), 4, 1);
+    assert_int_equal(embed_all(e, 3, &err), QUERN_EREMOTE);
+    assert_int_equal(calls, 1);
+    assert_int_equal(err.subject, -1);
+    quern_embedder_free(e);
+}
+
 static void names_the_text_at_fault(void **state)
 {
     (void)state;
@@ -377,6 +405,7 @@ int main(void)
         cmocka_unit_test(forgets_what_was_too_many),
         cmocka_unit_test(a_fault_ends_the_call),
         cmocka_unit_test(waits_for_no_slot_that_is_not_wanted),
+        cmocka_unit_test(a_fault_without_words),
         cmocka_unit_test(names_the_text_at_fault),
         cmocka_unit_test(nothing_starts_behind_a_fault),
         cmocka_unit_test(tries_again),
