@@ -566,7 +566,7 @@ class Limits(ProviderTest):
         sent = sum(e["texts"] for e in self.told()["log"])
         self.assertTrue(200 <= sent <= 300, sent)  # five tokens each
         done = self.ok("status", "--json").json["sources"][0]["done"]
-        self.assertIn(done, (sent, 256))  # of a batch that was cut off nothing is saved
+        self.assertTrue(200 <= done <= sent, (done, sent))  # of a call that was cut off nothing is saved
         self.ok("fill", "--json", "--price", "0.02", "--max-price", "1")
         self.assertEqual(self.ok("status", "--json").json["sources"][0]["done"], 600)
         self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 600 + sent - done)
