@@ -30,6 +30,11 @@ static double percent(const quern_fill_report *r)
     return r->total ? 100.0 * (double)r->done / (double)r->total : 100.0;
 }
 
+static double price_of(uint64_t tokens, double price)
+{
+    return (double)tokens / 1000 * price;
+}
+
 /* price: of 1,000 tokens, 0 when none is known. */
 static void write_json(const quern_fill_report *r, double price)
 {
@@ -37,11 +42,23 @@ static void write_json(const quern_fill_report *r, double price)
         const char *key;
         uint64_t value;
     } fields[] = {
-        {"total", r->total},         {"done", r->done},       {"pending", r->pending},
-        {"stale", r->stale},         {"empty", r->empty},     {"failed", r->failed},
-        {"processed", r->processed}, {"skipped", r->skipped}, {"deleted", r->deleted},
-        {"chunks", r->chunks},       {"tokens", r->tokens},   {"truncated", r->truncated},
-        {"bytes", r->bytes},         {"calls", r->calls},     {"dropped_bytes", r->dropped_bytes},
+        {"total", r->total},
+        {"done", r->done},
+        {"pending", r->pending},
+        {"stale", r->stale},
+        {"empty", r->empty},
+        {"failed", r->failed},
+        {"processed", r->processed},
+        {"skipped", r->skipped},
+        {"deleted", r->deleted},
+        {"chunks", r->chunks},
+        {"tokens", r->tokens},
+        {"truncated", r->truncated},
+        {"bytes", r->bytes},
+        {"calls", r->calls},
+        {"dropped_bytes", r->dropped_bytes},
+        {"cached", r->cached},
+        {"cached_tokens", r->cached_tokens},
     };
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -60,7 +77,9 @@ static void write_json(const quern_fill_report *r, double price)
     put_real(r->processed ? 1000.0 * r->seconds / (double)r->processed : 0);
     if (price > 0) {
         put_key("cost");
-        put_real((double)r->tokens / 1000 * price);
+        put_real(price_of(r->tokens - r->cached_tokens, price));
+        put_key("saved"); /* by the cache */
+        put_real(price_of(r->cached_tokens, price));
     }
     put_key("dry_run");
     put_bool(r->dry_run);
@@ -84,7 +103,7 @@ static void write_text(const quern_fill_report *r, double price)
             (unsigned long long)r->processed, (unsigned long long)r->chunks,
             (unsigned long long)r->tokens, (unsigned long long)r->calls, size, took);
         if (price > 0)
-            out_printf(", $%.4f", (double)r->tokens / 1000 * price);
+            out_printf(", $%.4f", price_of(r->tokens, price));
         out_text("\n");
         return;
     }
@@ -103,6 +122,14 @@ static void write_text(const quern_fill_report *r, double price)
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (more[i].n)
             out_printf(", %llu %s", (unsigned long long)more[i].n, more[i].what);
+    if (r->cached)
+        out_printf("; %llu of %llu chunks from the cache", (unsigned long long)r->cached,
+                   (unsigned long long)r->chunks);
+    if (price > 0) {
+        out_printf("; $%.4f", price_of(r->tokens - r->cached_tokens, price));
+        if (r->cached_tokens)
+            out_printf(", $%.4f saved by the cache", price_of(r->cached_tokens, price));
+    }
     out_text(r->ended ? "; a generation was retired meanwhile\n" : "\n");
 }
 
@@ -123,6 +150,8 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->dropped_bytes += one->dropped_bytes;
     all->bytes += one->bytes;
     all->calls += one->calls;
+    all->cached += one->cached;
+    all->cached_tokens += one->cached_tokens;
     all->index_seconds += one->index_seconds;
     all->seconds += one->seconds;
     all->encode_seconds += one->encode_seconds;

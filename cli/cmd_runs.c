@@ -3,19 +3,28 @@
 
 #include <stdio.h>
 
-/* ud is the price of 1,000 tokens, 0: none is known. */
-static void cost_json(uint64_t tokens, const void *price)
+/* What the tokens cost that were paid for, and what those would have that a cache had. ud is the price of 1,000, 0: none is
+ * known. */
+static void cost_json(uint64_t tokens, uint64_t cached_tokens, const void *ud)
 {
-    if (*(const double *)price <= 0)
+    double price = *(const double *)ud;
+    if (price <= 0)
         return;
     put_key("cost");
-    put_real((double)tokens / 1000 * *(const double *)price);
+    put_real((double)(tokens - cached_tokens) / 1000 * price);
+    put_key("saved");
+    put_real((double)cached_tokens / 1000 * price);
 }
 
-static void cost_text(uint64_t tokens, const void *price)
+static void cost_text(uint64_t tokens, uint64_t cached_tokens, const void *ud)
 {
-    if (*(const double *)price > 0)
-        out_printf(", $%.4f", (double)tokens / 1000 * *(const double *)price);
+    double price = *(const double *)ud;
+    if (cached_tokens)
+        out_printf(", %llu of them from the cache", (unsigned long long)cached_tokens);
+    if (price > 0)
+        out_printf(", $%.4f", (double)(tokens - cached_tokens) / 1000 * price);
+    if (price > 0 && cached_tokens)
+        out_printf(", $%.4f saved", (double)cached_tokens / 1000 * price);
 }
 
 static int run_json(const quern_run *r, void *ud)
@@ -30,7 +39,9 @@ static int run_json(const quern_run *r, void *ud)
                   {"deleted", r->deleted},
                   {"chunks", r->chunks},
                   {"calls", r->calls},
-                  {"tokens", r->tokens}};
+                  {"tokens", r->tokens},
+                  {"cached", r->cached},
+                  {"cached_tokens", r->cached_tokens}};
     char began[32], ended[32];
     utc_time(r->started_ms, began);
     utc_time(r->ended_ms, ended);
@@ -47,7 +58,7 @@ static int run_json(const quern_run *r, void *ud)
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
-    cost_json(r->tokens, ud);
+    cost_json(r->tokens, r->cached_tokens, ud);
     put_key("error");
     put_text(r->error[0] ? r->error : NULL);
     put_end_object();
@@ -66,7 +77,7 @@ static int run_text(const quern_run *r, void *ud)
                (unsigned long long)r->processed, (unsigned long long)r->failed,
                (unsigned long long)r->stale, (unsigned long long)r->deleted,
                (unsigned long long)r->calls, (unsigned long long)r->tokens);
-    cost_text(r->tokens, ud);
+    cost_text(r->tokens, r->cached_tokens, ud);
     out_printf("%s%s\n", r->error[0] ? "; " : "", r->error);
     return 0;
 }
@@ -85,8 +96,10 @@ static int usage_json(const quern_usage *u, void *ud)
     const struct {
         const char *key;
         uint64_t value;
-    } fields[] = {{"runs", u->runs},     {"processed", u->processed}, {"failed", u->failed},
-                  {"chunks", u->chunks}, {"calls", u->calls},         {"tokens", u->tokens}};
+    } fields[] = {{"runs", u->runs},     {"processed", u->processed},
+                  {"failed", u->failed}, {"chunks", u->chunks},
+                  {"calls", u->calls},   {"tokens", u->tokens},
+                  {"cached", u->cached}, {"cached_tokens", u->cached_tokens}};
     char day[32];
     utc_time(u->day_ms, day);
     day[10] = '\0';
@@ -99,7 +112,7 @@ static int usage_json(const quern_usage *u, void *ud)
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
-    cost_json(u->tokens, ud);
+    cost_json(u->tokens, u->cached_tokens, ud);
     put_end_object();
     put_line();
     return 0;
@@ -113,7 +126,7 @@ static int usage_text(const quern_usage *u, void *ud)
                u->source, (unsigned long long)u->runs, (unsigned long long)u->processed,
                (unsigned long long)u->failed, (unsigned long long)u->calls,
                (unsigned long long)u->tokens);
-    cost_text(u->tokens, ud);
+    cost_text(u->tokens, u->cached_tokens, ud);
     out_text("\n");
     return 0;
 }

@@ -61,6 +61,8 @@ typedef struct quern_fill_report {
     uint64_t calls;        /* of the embedder (dry run: that would be) */
     int ended; /* 1: its generation was retired or purged meanwhile, so the run ended there */
     uint64_t dropped_bytes; /* of text beyond the cap, of the truncated documents */
+    uint64_t cached,
+        cached_tokens; /* of chunks and tokens: a cache had them, and nothing was paid */
 } quern_fill_report;
 
 typedef struct quern_fill_progress {

@@ -139,6 +139,8 @@ typedef struct quern_run {
     uint64_t processed, failed, stale, deleted, chunks, tokens;
     const char *error; /* "" or the run's, or its last document's */
     uint64_t calls;    /* of the embedder */
+    uint64_t cached,
+        cached_tokens; /* of chunks and tokens: a cache had them, and nothing was paid */
 } quern_run;
 
 /* The last `limit` runs of one source, or of all (NULL), the newest first; of each source the last hundred are kept. What
@@ -153,6 +155,7 @@ typedef struct quern_usage {
     const char *source;
     int64_t day_ms; /* when it began, Unix milliseconds */
     uint64_t runs, processed, failed, chunks, calls, tokens;
+    uint64_t cached, cached_tokens; /* as a run's */
 } quern_usage;
 
 /* The last `days` days of one source, or of all (NULL), the newest first, days without any left out; 400 days are kept. A

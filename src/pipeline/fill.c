@@ -364,6 +364,8 @@ static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_err
                      .chunks = p->chunks,
                      .tokens = p->tokens,
                      .calls = p->calls,
+                     .cached = p->cached,
+                     .cached_tokens = p->cached_tokens,
                      .error = rc != QUERN_OK && err ? err->msg : p->last_error};
     quern_error ignored;
     if (r->s->table.run_put(r->s->self, &run, &ignored) != QUERN_OK)
@@ -458,6 +460,8 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->failed += one->failed;
     sum->index_seconds += one->index_seconds;
     sum->calls += one->calls;
+    sum->cached += one->cached;
+    sum->cached_tokens += one->cached_tokens;
     sum->encode_seconds += one->encode_seconds;
     sum->processed += one->processed;
     sum->skipped += one->skipped;

@@ -197,6 +197,8 @@ static int embed_call(fill_batch *b, const size_t *which, size_t n, quern_error 
         }
         b->docs[b->pieces[which[i]].doc].ready++;
         b->tokens += results[i].tokens;
+        b->cached += results[i].cached != 0;
+        b->cached_tokens += results[i].cached ? results[i].tokens : 0;
         b->chunks++;
     }
     return rc;

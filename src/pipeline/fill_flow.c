@@ -40,7 +40,7 @@ static void embed(void *ud)
 static int take_off(fill_batch *b, quern_error *err)
 {
     b->finished = false;
-    b->tokens = b->chunks = b->calls = b->encode_ns = 0;
+    b->tokens = b->chunks = b->calls = b->encode_ns = b->cached = b->cached_tokens = 0;
     b->rc = QUERN_OK;
     int rc = quern__cancel_new_child(&b->cancel, b->run->opt->cancel, err);
     if (rc == QUERN_OK)
@@ -85,6 +85,8 @@ static int land(fill_batch *b, quern_error *err)
     r->report->tokens += b->tokens;
     r->report->chunks += b->chunks;
     r->report->calls += b->calls;
+    r->report->cached += b->cached;
+    r->report->cached_tokens += b->cached_tokens;
     r->encode_ns += b->encode_ns;
     if (told != QUERN_OK || b->rc == QUERN_OK)
         return told;

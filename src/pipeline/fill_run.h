@@ -101,7 +101,7 @@ typedef struct fill_batch {
     quern__thread *thread;
     quern_cancel *cancel; /* child of the caller's */
     bool finished;        /* under the run's lock */
-    uint64_t tokens, chunks, calls, encode_ns;
+    uint64_t tokens, chunks, calls, encode_ns, cached, cached_tokens;
     int rc;
     quern_error err;
 } fill_batch;

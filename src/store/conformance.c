@@ -1062,7 +1062,7 @@ static int runs_are_kept(suite *s)
 typedef struct days {
     size_t n;
     int64_t day_ms[8];
-    uint64_t runs[8], calls[8], tokens[8];
+    uint64_t runs[8], calls[8], tokens[8], cached[8], cached_tokens[8];
 } days;
 
 static int see_usage(const quern_usage *u, void *ud)
@@ -1073,6 +1073,8 @@ static int see_usage(const quern_usage *u, void *ud)
     d->day_ms[d->n] = u->day_ms;
     d->runs[d->n] = u->runs;
     d->calls[d->n] = u->calls;
+    d->cached[d->n] = u->cached;
+    d->cached_tokens[d->n] = u->cached_tokens;
     d->tokens[d->n++] = u->tokens;
     return 0;
 }
@@ -1081,7 +1083,12 @@ static int usage_is_summed_by_the_day(suite *s)
 {
     int64_t g, now = quern__wall_ms(), today = now - now % QUERN__DAY_MS;
     days d = {0}, one = {0}, none = {0};
-    quern_run run = {.source = "items", .processed = 1, .tokens = 100, .error = ""};
+    quern_run run = {.source = "items",
+                     .processed = 1,
+                     .tokens = 100,
+                     .cached = 3,
+                     .cached_tokens = 40,
+                     .error = ""};
     BEGIN(1, &g);
     if (!s->t->usage_each)
         return QUERN_OK;
@@ -1093,6 +1100,7 @@ static int usage_is_summed_by_the_day(suite *s)
     }
     MUST(CALL(usage_each, "items", 400, see_usage, &d) == QUERN_OK && d.n == 3);
     MUST(d.day_ms[0] == today && d.runs[0] == 2 && d.calls[0] == 7 && d.tokens[0] == 200);
+    MUST(d.cached[0] == 6 && d.cached_tokens[0] == 80 && d.cached[1] == 3);
     MUST(d.day_ms[1] == today - QUERN__DAY_MS && d.runs[1] == 1 && d.calls[1] == 2);
     MUST(d.day_ms[2] == today - 3 * QUERN__DAY_MS && d.calls[2] == 1);
     MUST(CALL(usage_each, NULL, 1, see_usage, &one) == QUERN_OK && one.n == 1);

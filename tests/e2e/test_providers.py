@@ -576,6 +576,29 @@ class Limits(ProviderTest):
         self.assertEqual(self.embed(["x"], "--max-price", "1").code, 2)  # of what price?
 
 
+class Accounts(ProviderTest):
+    def test_saved_by_the_cache(self):
+        """Ten texts, each five times; then all of them again, from the file."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "text %d of ten" % (i % 10)}) + "\n" for i in range(50)))
+        self.ok("add", "in.jsonl")
+        self.plan()
+        how = ["--cache-file", "v.cache", "--price", "10"]
+        first = self.ok("fill", "--json", *how).json
+        self.assertEqual([first[k] for k in ("chunks", "tokens", "cached", "cached_tokens")], [50, 200, 40, 160])
+        self.assertAlmostEqual(first["cost"], 0.4)
+        self.assertAlmostEqual(first["saved"], 1.6)
+        self.assertIn("50 of 50 chunks from the cache; $0.0000, $2.0000 saved by the cache", self.ok("fill", "--force", *how).out.decode())
+        self.assertEqual(sum(e["texts"] for e in self.told()["log"]), 10)
+        runs = self.ok("status", "--runs", "--json", "--price", "10").lines
+        self.assertEqual([(r["tokens"], r["cached"], r["cached_tokens"]) for r in runs], [(200, 50, 200), (200, 40, 160)])
+        self.assertAlmostEqual(runs[1]["saved"], 1.6)
+        days = self.ok("status", "--usage", "--json", "--price", "10").lines
+        self.assertEqual(sum(d["cached"] for d in days), 90)
+        self.assertAlmostEqual(sum(d["cost"] for d in days), 0.4)
+        self.assertAlmostEqual(sum(d["saved"] for d in days), 3.6)
+        self.assertIn("tokens, 160 of them from the cache, $0.4000, $1.6000 saved", self.ok("status", "--runs", "--price", "10").out.decode())
+
+
 class SecondWay(ProviderTest):
     def test_a_server_that_stands_in(self):
         texts = ["text %d" % i for i in range(40)]

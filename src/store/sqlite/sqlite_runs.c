@@ -17,15 +17,20 @@ static int count_usage(quern__sqlite *s, const quern_run *run, quern_error *err)
                                (int64_t)run->failed,
                                (int64_t)run->chunks,
                                (int64_t)run->calls,
-                               (int64_t)run->tokens};
+                               (int64_t)run->tokens,
+                               (int64_t)run->cached,
+                               (int64_t)run->cached_tokens};
     int rc = quern__db_prepare(
         s->own,
-        "INSERT INTO quern_usage (source, day, runs, processed, failed, chunks, calls, tokens)"
-        " SELECT id, ?2, 1, ?3, ?4, ?5, ?6, ?7 FROM quern_sources WHERE name = ?1 AND NOT dropped"
+        "INSERT INTO quern_usage (source, day, runs, processed, failed, chunks, calls, tokens,"
+        " cached, cached_tokens)"
+        " SELECT id, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM quern_sources WHERE name = ?1 AND NOT "
+        "dropped"
         " ON CONFLICT (source, day) DO UPDATE SET runs = runs + 1,"
         " processed = processed + excluded.processed, failed = failed + excluded.failed,"
         " chunks = chunks + excluded.chunks, calls = calls + excluded.calls,"
-        " tokens = tokens + excluded.tokens",
+        " tokens = tokens + excluded.tokens, cached = cached + excluded.cached,"
+        " cached_tokens = cached_tokens + excluded.cached_tokens",
         &stmt, err);
     if (rc)
         return rc;
@@ -49,23 +54,33 @@ int quern__sqlite_run_put(void *self, const quern_run *run, quern_error *err)
 {
     quern__sqlite *s = self;
     quern__stmt *stmt;
-    const int64_t numbers[] = {run->generation,      run->started_ms,         run->ended_ms,
-                               run->status,          (int64_t)run->processed, (int64_t)run->failed,
-                               (int64_t)run->stale,  (int64_t)run->deleted,   (int64_t)run->chunks,
-                               (int64_t)run->tokens, (int64_t)run->calls};
-    int rc = quern__db_prepare(s->own,
-                               "INSERT INTO quern_runs (source, generation, started_ms, ended_ms,"
-                               " status, processed, failed, stale, deleted, chunks, tokens, calls,"
-                               " error) SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
-                               " ?13"
-                               " FROM quern_sources WHERE name = ?1 AND NOT dropped",
-                               &stmt, err);
+    const int64_t numbers[] = {run->generation,
+                               run->started_ms,
+                               run->ended_ms,
+                               run->status,
+                               (int64_t)run->processed,
+                               (int64_t)run->failed,
+                               (int64_t)run->stale,
+                               (int64_t)run->deleted,
+                               (int64_t)run->chunks,
+                               (int64_t)run->tokens,
+                               (int64_t)run->calls,
+                               (int64_t)run->cached,
+                               (int64_t)run->cached_tokens};
+    int rc =
+        quern__db_prepare(s->own,
+                          "INSERT INTO quern_runs (source, generation, started_ms, ended_ms,"
+                          " status, processed, failed, stale, deleted, chunks, tokens, calls,"
+                          " cached, cached_tokens, error) SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+                          " ?9, ?10, ?11, ?12, ?13, ?14, ?15"
+                          " FROM quern_sources WHERE name = ?1 AND NOT dropped",
+                          &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_text(s->own, stmt, 1, quern_str_of(run->source));
     for (int i = 0; i < (int)QUERN__COUNT(numbers); i++)
         quern__db_bind_int(s->own, stmt, i + 2, numbers[i]);
-    quern__db_bind_text(s->own, stmt, 13, quern_str_of(run->error));
+    quern__db_bind_text(s->own, stmt, 15, quern_str_of(run->error));
     rc = quern__db_run(s->own, stmt, err);
     if (!rc)
         rc = quern__db_prepare(s->own,
@@ -91,7 +106,8 @@ int quern__sqlite_run_each(void *self, const char *source, size_t limit,
     int rc = quern__db_prepare(
         s->own,
         "SELECT s.name, r.generation, r.started_ms, r.ended_ms, r.status, r.processed, r.failed,"
-        " r.stale, r.deleted, r.chunks, r.tokens, r.error, r.calls FROM quern_runs AS r"
+        " r.stale, r.deleted, r.chunks, r.tokens, r.error, r.calls, r.cached, r.cached_tokens FROM "
+        "quern_runs AS r"
         " JOIN quern_sources AS s ON s.id = r.source AND NOT s.dropped"
         " WHERE ?1 IS NULL OR s.name = ?1 ORDER BY r.id DESC LIMIT ?2",
         &stmt, err);
@@ -113,7 +129,9 @@ int quern__sqlite_run_each(void *self, const char *source, size_t limit,
                          .chunks = (uint64_t)quern__db_get_int(stmt, 9),
                          .tokens = (uint64_t)quern__db_get_int(stmt, 10),
                          .error = quern__db_get_text(stmt, 11).ptr,
-                         .calls = (uint64_t)quern__db_get_int(stmt, 12)};
+                         .calls = (uint64_t)quern__db_get_int(stmt, 12),
+                         .cached = (uint64_t)quern__db_get_int(stmt, 13),
+                         .cached_tokens = (uint64_t)quern__db_get_int(stmt, 14)};
         stop = fn(&run, ud);
     }
     quern__db_finish(s->own, stmt);
@@ -129,7 +147,8 @@ int quern__sqlite_usage_each(void *self, const char *source, size_t days,
     int stop = 0;
     int rc = quern__db_prepare(
         s->own,
-        "SELECT s.name, u.day, u.runs, u.processed, u.failed, u.chunks, u.calls, u.tokens"
+        "SELECT s.name, u.day, u.runs, u.processed, u.failed, u.chunks, u.calls, u.tokens,"
+        " u.cached, u.cached_tokens"
         " FROM quern_usage AS u JOIN quern_sources AS s ON s.id = u.source AND NOT s.dropped"
         " WHERE (?1 IS NULL OR s.name = ?1) AND u.day > ?2 ORDER BY u.day DESC, s.name",
         &stmt, err);
@@ -148,7 +167,9 @@ int quern__sqlite_usage_each(void *self, const char *source, size_t days,
                          .failed = (uint64_t)quern__db_get_int(stmt, 4),
                          .chunks = (uint64_t)quern__db_get_int(stmt, 5),
                          .calls = (uint64_t)quern__db_get_int(stmt, 6),
-                         .tokens = (uint64_t)quern__db_get_int(stmt, 7)};
+                         .tokens = (uint64_t)quern__db_get_int(stmt, 7),
+                         .cached = (uint64_t)quern__db_get_int(stmt, 8),
+                         .cached_tokens = (uint64_t)quern__db_get_int(stmt, 9)};
         stop = fn(&u, ud);
     }
     quern__db_finish(s->own, stmt);
