@@ -252,9 +252,12 @@ static int update(writing *w, quern_error *err)
     put_update(w, &p->sql);
     rc = quern__buf_ok(&p->sql, "a statement", err);
     if (!rc && (rc = quern__pg_run(w->s->own, p->sql.data, &params, NULL, &inner)))
-        rc = quern__fail(err, rc == QUERN_EINVAL ? QUERN_EMISMATCH : rc, inner.detail,
-                         "source '%s': its stamp columns: %s", p->spec->name, inner.msg);
-    return rc;
+        return quern__fail(err, rc == QUERN_EINVAL ? QUERN_EMISMATCH : rc, inner.detail,
+                           "source '%s': its stamp columns: %s", p->spec->name, inner.msg);
+    /* the transaction may be a lent one, in which the user goes on editing */
+    return rc ? rc
+              : quern__pg_run(w->s->own, "SELECT set_config('quern.stamping', '', true)", NULL,
+                              NULL, err);
 }
 
 /* Rows read again: which are what they were, under which revision now. */
