@@ -146,11 +146,12 @@ static bool limit_reached(const work_run *w)
     return w->opt.limit && w->report->claimed >= w->opt.limit;
 }
 
-/* A fault of the embedder's or the store's pauses the work; the fifth in a row ends it. */
+/* A fault of the embedder's or the store's pauses the work; the fifth in a row ends it, and a budget that is used up does at
+ * once. */
 static int bear(work_run *w, int rc, quern_error *err)
 {
     if (rc == QUERN_OK || rc == QUERN_ECANCELLED || rc == QUERN_ENOMEM || rc == QUERN_EINTERNAL ||
-        w->opt.once || ++w->faults >= MOST_FAULTS)
+        rc == QUERN_EBUDGET || w->opt.once || ++w->faults >= MOST_FAULTS)
         return rc;
     quern__log(QUERN_LOG_WARN, "work", "%s; going on in a moment (%d of %d)", err->msg, w->faults,
                MOST_FAULTS);

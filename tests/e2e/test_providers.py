@@ -574,6 +574,13 @@ class Limits(ProviderTest):
         self.assertEqual(answer.code, 1)
         self.assertIn("$0.0000 of $0.0001", answer.message)
         self.assertEqual(self.embed(["x"], "--max-price", "1").code, 2)  # of what price?
+        self.ok("requeue", "--all", "--source", "documents")
+        began = time.monotonic()
+        answer = self.quern("work", "--max-tokens", "500", "--max-inputs", "10")  # ends by itself
+        self.assertEqual(answer.code, 1, answer.message)
+        self.assertIn("of 500 tokens, and the next call takes", answer.message)
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(self.ok("status", "--json").json["sources"][0]["done"], 600)
 
 
 class Accounts(ProviderTest):
