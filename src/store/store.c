@@ -15,6 +15,7 @@
 #include "store/postgres/postgres_store.h"
 #endif
 #include "store/sqlite/sqlite_store.h"
+#include "store/stamp_columns.h"
 #include "text/prepare.h"
 #include "text/template.h"
 
@@ -263,16 +264,50 @@ static int drop_kept(quern_store *s, const char *source, quern_error *err)
 
 typedef struct neighbours {
     const quern_source_spec *spec;
+    const char *const *read; /* columns of its text */
+    size_t n_read;
     quern_error *err;
 } neighbours;
 
-/* Each of two such sources would take the other's writes for edits, and answer them with writes of its own. */
+/* By one of the two databases the case of letters makes no difference. */
+static bool same_column(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if ((*a >= 'A' && *a <= 'Z' ? *a + 32 : *a) != (*b >= 'A' && *b <= 'Z' ? *b + 32 : *b))
+            return false;
+    return *a == *b;
+}
+
+/* Does the text hold what the other writes? */
+static int reads_stamps(const neighbours *n, const quern_source_spec *other)
+{
+    quern__arena arena;
+    quern__stamp_columns c;
+    quern__arena_init(&arena, 1 << 16);
+    int rc = quern__stamp_columns_parse(other->stamp_columns, other->name, &arena, &c, n->err);
+    const char *const written[] = {c.generated_at, c.model};
+    for (size_t i = 0; !rc && i < n->n_read; i++)
+        for (size_t k = 0; !rc && k < QUERN__COUNT(written); k++)
+            if (written[k] && same_column(n->read[i], written[k]))
+                rc = quern__fail(n->err, QUERN_EINVAL, 0,
+                                 "source '%s': its text holds %s, a stamp column of source '%s': "
+                                 "each of their writes could be an edit to the other; leave it out "
+                                 "of the text, or its own stamp columns away",
+                                 n->spec->name, written[k], other->name);
+    quern__arena_dispose(&arena);
+    return rc;
+}
+
+/* Each of two such sources would take the other's writes for edits, and answer them with writes of its own. A ring of them
+ * is never closed when none that writes reads what another has been declared to write. */
 static int is_no_rival(const quern_source_spec *other, void *ud)
 {
     const neighbours *n = ud;
-    if (!other->table || !other->stamp_columns || !other->revision || !n->spec->revision ||
-        strcmp(other->name, n->spec->name) == 0 || strcmp(other->table, n->spec->table) != 0)
+    if (!other->table || !other->stamp_columns || strcmp(other->name, n->spec->name) == 0 ||
+        strcmp(other->table, n->spec->table) != 0)
         return QUERN_OK;
+    if (!other->revision || !n->spec->revision)
+        return reads_stamps(n, other);
     return quern__fail(n->err, QUERN_EINVAL, 0,
                        "source '%s': source '%s' writes stamp columns of the same table, and both "
                        "have a revision column: each would take the other's writes for edits; "
@@ -283,7 +318,7 @@ static int is_no_rival(const quern_source_spec *other, void *ud)
 static int check_stamp_columns(quern_store *s, const quern_source_spec *spec,
                                const char *const *read, size_t n, quern_error *err)
 {
-    neighbours all = {spec, err};
+    neighbours all = {spec, read, n, err};
     if (!s->table.stamp_columns_check)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "source '%s': store %s writes no stamp columns", spec->name,

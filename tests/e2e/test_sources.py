@@ -418,6 +418,19 @@ class StampColumns(Both):
                          "--stamp-columns", "model=by")
             self.ok("source", "add", "two", "--table", "items", "--key", "id", "--text", "{body}", "--stamp-columns", "model=by")
 
+    def test_two_sources_that_would_answer_each_other(self):
+        """Each with the other's stamp in its text: every write would be an edit, and workers never done."""
+        for _ in self.each():
+            self.run_sql("CREATE TABLE pair (id integer PRIMARY KEY, body text, a text, b text)")
+            add = ["--table", "pair", "--key", "id", "--live", "yes", "--stamp-columns"]
+            self.ok("source", "add", "one", *add, "generated_at=a", "--text", "{body} {b}")
+            refused = self.refused(2, "its text holds a, a stamp column of source 'one'", "source", "add", "two", *add, "generated_at=b",
+                                   "--text", "{body} {a}")
+            self.assertIn("an edit to the other", refused.message)
+            self.ok("source", "add", "two", *add, "generated_at=b", "--text", "{body}")
+            self.refused(2, "a stamp column of source 'one'", "source", "set", "two", "--text", "{a}")
+            self.ok("source", "add", "three", *add[:-1], "--text", "{body} {a}")  # which writes nothing
+
     def test_a_write_that_fails_says_so(self):
         for _ in self.each():
             self.make(more=", CHECK (by IS NULL OR by = 'mine')")
