@@ -298,9 +298,9 @@ static int take_base64(const char *text, size_t n, given *g, quern_error *err)
         n--;
     float *floats = NULL;
     size_t count = 0;
-    g->vectors = calloc(1, sizeof *g->vectors);
-    int rc = g->vectors ? floats_from_base64("standard input", text, n, &floats, &count, err)
-                        : no_memory(err);
+    if (!(g->vectors = calloc(1, sizeof *g->vectors)))
+        return no_memory(err);
+    int rc = floats_from_base64("standard input", text, n, &floats, &count, err);
     if (rc != QUERN_OK)
         return rc;
     g->n = 1;

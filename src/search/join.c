@@ -33,7 +33,7 @@ static bool integer_key(quern_str k, int *sign, quern_str *digits)
 int quern__compare_bytes(quern_str a, quern_str b)
 {
     size_t n = QUERN__MIN(a.len, b.len);
-    int c = n ? memcmp(a.ptr, b.ptr, n) : 0;
+    int c = n && a.ptr && b.ptr ? memcmp(a.ptr, b.ptr, n) : 0; /* NULL has no length */
     return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 
