@@ -25,7 +25,7 @@ typedef struct texts {
 
 typedef struct setup {
     quern__model_config config;
-    quern__safetensors *weights;
+    quern__weights *weights;
     const quern__kernels *kernels;
     quern__encoder *encoder;
     quern__encoder_scratch *scratch;
@@ -162,7 +162,7 @@ static void open_model(setup *s, const char *folder)
     const uint64_t start = quern__now_ns();
     s->kernels = quern__kernels_pick(s->cpu);
     if (quern__model_config_read(&s->config, folder, &err) ||
-        quern__safetensors_open(&s->weights, path, &err) ||
+        quern__weights_open_file(&s->weights, QUERN__SAFETENSORS, path, &err) ||
         quern__encoder_open(&s->encoder, &s->config, s->weights, s->kernels,
                             QUERN__MIN(s->config.positions, 512u), &err))
         die(&err);
@@ -216,6 +216,6 @@ int main(int argc, char **argv)
     quern__encoder_scratch_free(s.scratch);
     quern__pool_free(s.pool);
     quern__encoder_free(s.encoder);
-    quern__safetensors_free(s.weights);
+    quern__weights_free(s.weights);
     return 0;
 }

@@ -33,7 +33,7 @@ struct quern_model {
     /* immutable */
     char *name, *path;
     quern__model_config config;
-    quern__safetensors *weights;
+    quern__weights *weights;
     quern__tokenizer *tokenizer;
     const quern__kernels *kernels;
     quern__encoder *encoder;
@@ -110,7 +110,7 @@ static int open_files(quern_model *m, quern_error *err)
     if (rc == QUERN_OK && !(weights_path = join_path(m->path, WEIGHTS)))
         rc = quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
-        rc = quern__safetensors_open(&m->weights, weights_path, err);
+        rc = quern__weights_open_file(&m->weights, QUERN__SAFETENSORS, weights_path, err);
     if (rc == QUERN_OK)
         rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
     quern__free(weights_path);
@@ -120,8 +120,8 @@ static int open_files(quern_model *m, quern_error *err)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: the tokenizer has %u ids, the embedding table %u rows", m->name,
                            quern__tokenizer_vocab_size(m->tokenizer), m->config.vocab);
-    for (size_t i = 0; i < quern__safetensors_count(m->weights); i++) {
-        const quern__tensor *t = quern__safetensors_at(m->weights, i);
+    for (size_t i = 0; i < quern__weights_count(m->weights); i++) {
+        const quern__tensor *t = quern__weights_at(m->weights, i);
         if (t->dtype != QUERN__OTHER_DTYPE)
             m->parameters += t->count;
     }
@@ -182,7 +182,7 @@ void quern_model_free(quern_model *m)
         return;
     quern__encoder_free(m->encoder);
     quern__tokenizer_free(m->tokenizer);
-    quern__safetensors_free(m->weights);
+    quern__weights_free(m->weights);
     quern__mutex_free(m->mutex);
     quern__free(m->name);
     quern__free(m->path);
@@ -240,7 +240,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.heads = m->config.heads;
     full.vocabulary = m->config.vocab;
     full.parameters = m->parameters;
-    full.bytes = quern__safetensors_size(m->weights);
+    full.bytes = quern__weights_bytes(m->weights);
     full.normalize = m->config.normalize;
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);

@@ -8,7 +8,7 @@
  * padded to a width that divides 384, so that no head straddles two pieces of the activations, and
  * groups fill one piece where heads allow. Padded columns have zero weights.
  *
- * The word embeddings stay in the mapping when they are fp32 (a gather touches only the rows it needs);
+ * The word embeddings stay in the mapping when they are plain fp32 (a gather touches only the rows it needs);
  * pages of what was packed are given back.
  */
 #include "encoder/encoder.h"
@@ -35,10 +35,10 @@ enum {
 typedef struct loader {
     quern__encoder *e;
     const quern__model_config *config;
-    const quern__safetensors *file;
+    const quern__weights *file;
     const char *prefix; /* "" or "bert." */
     float *packed_at, *small_at;
-    float *row_copies; /* panel rows of one piece, for weights that are not fp32 */
+    float *row_copies; /* panel rows of one piece, for weights that are not plain fp32 */
     quern_error *err;
 } loader;
 
@@ -54,11 +54,11 @@ static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, u
 {
     char full[NAME_SIZE + 8], found[8 * 21 + 3];
     snprintf(full, sizeof full, "%s%s", l->prefix, name);
-    const quern__tensor *t = quern__safetensors_find(l->file, full);
+    const quern__tensor *t = quern__weights_find(l->file, full);
     if (!t)
         return quern__fail(l->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
                            full);
-    if (t->dtype != QUERN__F32 && t->dtype != QUERN__F16 && t->dtype != QUERN__BF16)
+    if (t->dtype == QUERN__OTHER_DTYPE)
         return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
                            "tensor \"%s\" at byte %zu is not of type F32, F16 or BF16", full,
                            t->offset);
@@ -154,8 +154,9 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
         if (!locate(l->e, s, column + j, &t, &row))
             continue;
         const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
-        if (t->dtype == QUERN__F32) {
-            rows[j] = (const float *)t->data + at;
+        const float *floats = quern__tensor_floats(t);
+        if (floats) {
+            rows[j] = floats + at;
         } else {
             float *copy = l->row_copies + (size_t)j * QUERN__PIECE;
             quern__tensor_read_f32(t, at, k, copy);
@@ -185,7 +186,7 @@ static int pack_matrix(loader *l, const source *s, const float *bias, quern__mat
 
 static void forget(const loader *l, const quern__tensor *t)
 {
-    quern__safetensors_forget(l->file, t);
+    quern__weights_forget(l->file, t);
 }
 
 static uint32_t padded(uint32_t columns)
@@ -331,11 +332,9 @@ static int load_words(loader *l)
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
     if (rc)
         return rc;
-    if (t->dtype ==
-        QUERN__F32) { /* a damaged row shows in its text's vector, which is then refused */
-        e->words = t->data;
+    e->words = quern__tensor_floats(t);
+    if (e->words) /* a damaged row shows in its text's vector, which is then refused */
         return QUERN_OK;
-    }
     e->widened_size = t->count * sizeof(float);
     e->widened = quern__alloc_pages(e->widened_size);
     if (!e->widened)
@@ -494,7 +493,7 @@ static int load(loader *l)
 }
 
 int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
-                        const quern__safetensors *weights, const quern__kernels *kernels,
+                        const quern__weights *weights, const quern__kernels *kernels,
                         uint32_t max_tokens, quern_error *err)
 {
     QUERN__REQUIRE(out && config && weights && kernels, err);
@@ -504,8 +503,8 @@ int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
         return quern__fail_memory(err, sizeof *e);
     e->kernels = kernels;
     loader l = {e, config, weights, "", NULL, NULL, NULL, err};
-    if (!quern__safetensors_find(weights, "embeddings.word_embeddings.weight") &&
-        quern__safetensors_find(weights, "bert.embeddings.word_embeddings.weight"))
+    if (!quern__weights_find(weights, "embeddings.word_embeddings.weight") &&
+        quern__weights_find(weights, "bert.embeddings.word_embeddings.weight"))
         l.prefix = "bert.";
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);

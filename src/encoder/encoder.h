@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/pool.h"
 #include "format/model_config.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "kernels/kernels.h"
 
 enum { QUERN__SPEC = 1 /* number of the arithmetic specification; part of every fingerprint */ };
@@ -25,7 +25,7 @@ typedef struct quern__encoder_scratch quern__encoder_scratch;
  * byte offset), packs the matrices, and lets go of the pages of what it packed. `weights` must outlive
  * the encoder (the embedding table is read in place). max_tokens: longest text to be encoded. */
 int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
-                        const quern__safetensors *weights, const quern__kernels *kernels,
+                        const quern__weights *weights, const quern__kernels *kernels,
                         uint32_t max_tokens, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */

@@ -11,7 +11,7 @@
 #include "base/cancel.h"
 #include "base/sha256.h"
 #include "format/model_config.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "tokenizer/tokenizer.h"
 
 enum { PATH_BYTES = 4096, LOCK_SLICE_MS = 200, HASH_CHUNK = 1 << 20, MAX_NAME = 100 };
@@ -179,15 +179,15 @@ static int check_weights(const char *folder, const quern__model_config *c,
     static const char *const names[] = {"embeddings.word_embeddings.weight",
                                         "bert.embeddings.word_embeddings.weight"};
     char *path = NULL;
-    quern__safetensors *weights = NULL;
+    quern__weights *weights = NULL;
     const quern__tensor *t = NULL;
     int rc = quern__join(&path, folder, QUERN__WEIGHTS, err);
     if (rc == QUERN_OK)
-        rc = quern__safetensors_open(&weights, path, err);
+        rc = quern__weights_open_file(&weights, QUERN__SAFETENSORS, path, err);
     if (rc)
         goto done;
     for (size_t i = 0; i < sizeof names / sizeof *names && !t; i++)
-        t = quern__safetensors_find(weights, names[i]);
+        t = quern__weights_find(weights, names[i]);
     if (!t)
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", path, names[0]);
     else if (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden)
@@ -199,7 +199,7 @@ static int check_weights(const char *folder, const quern__model_config *c,
                          folder, (unsigned)quern__tokenizer_vocab_size(tokenizer),
                          (unsigned)c->vocab);
 done:
-    quern__safetensors_free(weights);
+    quern__weights_free(weights);
     quern__free(path);
     return rc;
 }

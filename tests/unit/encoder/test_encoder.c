@@ -34,21 +34,22 @@ enum { VOCAB = 1003, LONGEST = 70 };
 
 typedef struct model {
     tiny_model *tiny;
-    quern__safetensors *file;
+    quern__weights *file;
     quern__encoder *encoder;
 } model;
 
 static int open_tiny(model *m, tiny_model *tiny, const quern__kernels *k, quern_error *err)
 {
     *m = (model){.tiny = tiny};
-    int rc = quern__safetensors_parse(&m->file, tiny->bytes, tiny->size, "tiny.safetensors", err);
+    int rc = quern__weights_parse(&m->file, QUERN__SAFETENSORS, tiny->bytes, tiny->size,
+                                  "tiny.safetensors", err);
     return rc ? rc : quern__encoder_open(&m->encoder, &tiny->config, m->file, k, LONGEST, err);
 }
 
 static void close_model(model *m)
 {
     quern__encoder_free(m->encoder);
-    quern__safetensors_free(m->file);
+    quern__weights_free(m->file);
 }
 
 static tiny_model *tiny_of(shape s, int dtype, const char *prefix)

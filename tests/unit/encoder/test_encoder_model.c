@@ -17,7 +17,7 @@
 #include "base/sha256.h"
 #include "encoder/encoder.h"
 #include "format/model_config.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 
 /* SHA-256 of 20 x 384 little-endian floats, class fp32, specification number 1. */
 static const char golden[] = "38f3cc8fdf63fc2b8f086d878068bcc99600c0934f120410e44e815e533a87a4";
@@ -25,7 +25,7 @@ static const char golden[] = "38f3cc8fdf63fc2b8f086d878068bcc99600c0934f120410e4
 enum { TEXTS = 20, DIM = 384, ROOM = 1024, LONGEST = 256 };
 
 static quern__model_config config;
-static quern__safetensors *weights;
+static quern__weights *weights;
 static int32_t ids[ROOM];
 static uint32_t lengths[TEXTS], starts[TEXTS];
 
@@ -60,7 +60,7 @@ static int open_files(void **state)
     assert_non_null(folder);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     if (quern__model_config_read(&config, folder, &err) ||
-        quern__safetensors_open(&weights, path, &err))
+        quern__weights_open_file(&weights, QUERN__SAFETENSORS, path, &err))
         fail_msg("%s (tools/test-env fetches the model)", err.msg);
     read_texts();
     return 0;
@@ -69,7 +69,7 @@ static int open_files(void **state)
 static int close_files(void **state)
 {
     (void)state;
-    quern__safetensors_free(weights);
+    quern__weights_free(weights);
     return 0;
 }
 

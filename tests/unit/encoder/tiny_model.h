@@ -13,7 +13,7 @@
 
 #include "base/rng.h"
 #include "encoder/encoder.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "kernels/kernels.h"
 
 typedef struct tiny_model {

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/os.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 
 /* A file: length, header text padded with spaces to 8 bytes, then data_bytes bytes 0, 1, 2, … */
 typedef struct image {
@@ -37,7 +37,7 @@ static void build(image *im, const char *header, size_t data_bytes)
 }
 
 /* The copy is exactly as long as the file, so that a sanitizer sees every read past its end. */
-static int parse(const image *im, size_t size, quern__safetensors **out, quern_error *err)
+static int parse(const image *im, size_t size, quern__weights **out, quern_error *err)
 {
     uint8_t *copy = malloc(size ? size : 1);
     int rc;
@@ -45,14 +45,14 @@ static int parse(const image *im, size_t size, quern__safetensors **out, quern_e
     assert_non_null(copy);
     memcpy(copy, im->bytes, size);
     memset(err, 0, sizeof *err);
-    rc = quern__safetensors_parse(out, copy, size, "x.safetensors", err);
+    rc = quern__weights_parse(out, QUERN__SAFETENSORS, copy, size, "x.safetensors", err);
     if (rc == QUERN_OK) { /* the bytes must outlive the file: look at them, then drop both */
-        for (size_t i = 0; i < quern__safetensors_count(*out); i++) {
-            const quern__tensor *t = quern__safetensors_at(*out, i);
+        for (size_t i = 0; i < quern__weights_count(*out); i++) {
+            const quern__tensor *t = quern__weights_at(*out, i);
             assert_true(t->offset + t->bytes <= size);
-            assert_ptr_equal(quern__safetensors_find(*out, t->name), t);
+            assert_ptr_equal(quern__weights_find(*out, t->name), t);
         }
-        quern__safetensors_free(*out);
+        quern__weights_free(*out);
         *out = NULL;
     }
     free(copy);
@@ -62,7 +62,7 @@ static int parse(const image *im, size_t size, quern__safetensors **out, quern_e
 static void refused(const char *header, size_t data_bytes, const char *part)
 {
     static image im;
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
 
     build(&im, header, data_bytes);
@@ -77,7 +77,7 @@ static void refused(const char *header, size_t data_bytes, const char *part)
 static void accepted(const char *header, size_t data_bytes)
 {
     static image im;
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
 
     build(&im, header, data_bytes);
@@ -88,7 +88,7 @@ static void accepted(const char *header, size_t data_bytes)
 static void test_good(void **state)
 {
     static image im;
-    quern__safetensors *f;
+    quern__weights *f;
     quern_error err;
     const quern__tensor *t;
 
@@ -100,12 +100,13 @@ static void test_good(void **state)
           "\"e\":{\"dtype\":\"F16\",\"shape\":[0,7],\"data_offsets\":[40,40]},"
           "\"s\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[40,42]}}",
           42);
-    assert_int_equal(quern__safetensors_parse(&f, im.bytes, im.size, "x", &err), QUERN_OK);
-    assert_int_equal(quern__safetensors_count(f), 4);
-    assert_int_equal(quern__safetensors_size(f), im.size);
-    assert_string_equal(quern__safetensors_at(f, 0)->name, "a");
-    assert_int_equal(quern__safetensors_at(f, 0)->dtype, QUERN__OTHER_DTYPE);
-    t = quern__safetensors_find(f, "b");
+    assert_int_equal(quern__weights_parse(&f, QUERN__SAFETENSORS, im.bytes, im.size, "x", &err),
+                     QUERN_OK);
+    assert_int_equal(quern__weights_count(f), 4);
+    assert_int_equal(quern__weights_bytes(f), im.size);
+    assert_string_equal(quern__weights_at(f, 0)->name, "a");
+    assert_int_equal(quern__weights_at(f, 0)->dtype, QUERN__OTHER_DTYPE);
+    t = quern__weights_find(f, "b");
     assert_non_null(t);
     assert_int_equal(t->dtype, QUERN__F32);
     assert_int_equal(t->rank, 2);
@@ -115,15 +116,15 @@ static void test_good(void **state)
     assert_int_equal(t->count, 6);
     assert_int_equal(t->offset, 8 + im.header + 16);
     assert_ptr_equal(t->data, im.bytes + t->offset);
-    t = quern__safetensors_find(f, "s");
+    t = quern__weights_find(f, "s");
     assert_int_equal(t->rank, 0);
     assert_int_equal(t->count, 1);
-    assert_int_equal(quern__safetensors_find(f, "e")->count, 0);
-    assert_null(quern__safetensors_find(f, "bb"));
-    assert_null(quern__safetensors_find(f, ""));
-    quern__safetensors_forget(f, t); /* not a mapping: nothing happens */
-    quern__safetensors_free(f);
-    quern__safetensors_free(NULL);
+    assert_int_equal(quern__weights_find(f, "e")->count, 0);
+    assert_null(quern__weights_find(f, "bb"));
+    assert_null(quern__weights_find(f, ""));
+    quern__weights_forget(f, t); /* not a mapping: nothing happens */
+    quern__weights_free(f);
+    quern__weights_free(NULL);
     accepted("{}", 0);
     accepted("{\"__metadata__\":{}}", 0);
 }
@@ -195,7 +196,7 @@ static void test_structure(void **state)
 static void test_torn(void **state)
 {
     static image im;
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
     const uint64_t lengths[] = {0,
                                 1,
@@ -222,7 +223,7 @@ static void test_torn(void **state)
 static void test_damage(void **state)
 {
     static image im;
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
 
     (void)state;
@@ -246,7 +247,7 @@ static void test_many(void **state)
 {
     size_t cap = 8u << 20, n = 0;
     char *text = malloc(cap + 8);
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
     uint64_t length;
 
@@ -260,7 +261,8 @@ static void test_many(void **state)
     text[8 + n++] = '}';
     length = n;
     memcpy(text, &length, 8);
-    assert_int_equal(quern__safetensors_parse(&f, text, n + 8, "many", &err), QUERN_EFORMAT);
+    assert_int_equal(quern__weights_parse(&f, QUERN__SAFETENSORS, text, n + 8, "many", &err),
+                     QUERN_EFORMAT);
     assert_non_null(strstr(err.msg, "more than 65536 tensors"));
     free(text);
 }
@@ -307,7 +309,7 @@ static void test_file(void **state)
 {
     static image im;
     char path[] = "test_safetensors.XXXXXX.tmp";
-    quern__safetensors *f = NULL;
+    quern__weights *f = NULL;
     quern_error err;
     const quern__tensor *t;
     FILE *out;
@@ -317,24 +319,24 @@ static void test_file(void **state)
     snprintf(path, sizeof path, "test_safetensors.%06u.tmp", quern__os_pid() % 1000000);
     build(&im, T("F32", "[2,2]", "[0,16]"), 16);
     assert_int_equal(quern__write_file_atomic(path, im.bytes, im.size, &err), QUERN_OK);
-    assert_int_equal(quern__safetensors_open(&f, path, &err), QUERN_OK);
-    t = quern__safetensors_at(f, 0);
+    assert_int_equal(quern__weights_open_file(&f, QUERN__SAFETENSORS, path, &err), QUERN_OK);
+    t = quern__weights_at(f, 0);
     assert_memory_equal(t->data, im.bytes + t->offset, 16);
-    quern__safetensors_forget(f, t);
+    quern__weights_forget(f, t);
     quern__tensor_read_f32(t, 3, 1, &v);
     assert_memory_equal(&v, im.bytes + t->offset + 12, 4); /* pages come back when asked for */
-    quern__safetensors_free(f);
+    quern__weights_free(f);
 
     out = fopen(path, "wb");
     assert_non_null(out);
     fclose(out);
-    assert_int_equal(quern__safetensors_open(&f, path, &err), QUERN_EFORMAT);
+    assert_int_equal(quern__weights_open_file(&f, QUERN__SAFETENSORS, path, &err), QUERN_EFORMAT);
     assert_non_null(strstr(err.msg, path));
     remove(path);
-    assert_int_equal(quern__safetensors_open(&f, path, &err), QUERN_ENOTFOUND);
+    assert_int_equal(quern__weights_open_file(&f, QUERN__SAFETENSORS, path, &err), QUERN_ENOTFOUND);
     assert_null(f);
-    assert_true(quern__safetensors_open(&f, "/dev/zero", &err) < 0);
-    assert_true(quern__safetensors_open(&f, ".", &err) < 0);
+    assert_true(quern__weights_open_file(&f, QUERN__SAFETENSORS, "/dev/zero", &err) < 0);
+    assert_true(quern__weights_open_file(&f, QUERN__SAFETENSORS, ".", &err) < 0);
 }
 
 int main(void)

@@ -1,0 +1,250 @@
+/*
+ * weights.c — the set of tensors: its files, the look-up by name, and the widening of elements.
+ *
+ * Why views: a weight is read exactly once, when the encoder packs it, so a copy in the right order would
+ * only double the peak; an element is fetched where it lies, transposed or unaligned or narrow. Rejected:
+ * converting every format to one in memory (a file of 16-bit weights would cost three times its size).
+ *
+ * Invariants after a successful open: tensors are sorted by name, names are unique and hold no NUL; shape
+ * product = count; [offset, offset + bytes) lies inside the part's bytes. A file must not be truncated by
+ * others while it is mapped: replacing a model goes by rename, which leaves the old inode whole.
+ */
+#include "format/weights.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "format/weights_build.h"
+
+/* Tensors are handed out as they lie in the file, and the files are little-endian. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weights are used in place");
+
+enum {
+    MAX_TENSORS = 65536, /* the largest published encoders have a few hundred */
+    MAX_NAME = 512
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const quern__tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* ---- building ---- */
+
+int quern__weights_add(quern__weights *w, quern_str name, size_t at, quern__tensor **out,
+                       quern_error *err)
+{
+    const quern__weights_part *p = &w->parts[w->part_count - 1];
+    if (name.len == 0 || name.len > MAX_NAME || memchr(name.ptr, 0, name.len))
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)at,
+                           "%s: a tensor's name is %zu bytes long or holds a NUL; 1 to %d bytes "
+                           "without NUL wanted, at byte %zu",
+                           p->name, name.len, MAX_NAME, at);
+    if (w->count == MAX_TENSORS)
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)at, "%s: more than %d tensors, at byte %zu",
+                           p->name, MAX_TENSORS, at);
+    if (w->count == w->cap) {
+        size_t cap = w->cap ? w->cap * 2 : 128;
+        quern__tensor *bigger = quern__resize_array(w->tensors, cap, sizeof *bigger);
+        if (!bigger)
+            return quern__fail_memory(err, cap * sizeof *bigger);
+        w->tensors = bigger;
+        w->cap = cap;
+    }
+    quern__tensor *t = &w->tensors[w->count];
+    memset(t, 0, sizeof *t);
+    t->part = w->part_count - 1;
+    t->name = quern__arena_copy(&w->names, name.ptr, name.len);
+    if (!t->name)
+        return quern__fail_memory(err, name.len + 1);
+    w->count++;
+    *out = t;
+    return QUERN_OK;
+}
+
+static int check_names(const quern__weights *w, quern_error *err)
+{
+    for (size_t i = 1; i < w->count; i++) {
+        const quern__tensor *a = &w->tensors[i - 1], *b = &w->tensors[i];
+        if (strcmp(a->name, b->name) == 0)
+            return quern__fail(err, QUERN_EFORMAT, (int64_t)b->offset,
+                               "%s: tensor %.*s: there are two of this name (bytes %zu and %zu)",
+                               w->parts[b->part].name, QUERN__SHOWN, b->name, a->offset, b->offset);
+    }
+    return QUERN_OK;
+}
+
+/* Takes the map over, also on failure. */
+static int add_part(quern__weights *w, int format, quern__map map, const void *data, size_t size,
+                    const char *name, quern_error *err)
+{
+    quern__weights_part *parts =
+        quern__resize_array(w->parts, (size_t)w->part_count + 1, sizeof *parts);
+    if (parts)
+        w->parts = parts;
+    char *copy = quern__arena_copy(&w->names, name, strlen(name));
+    if (!parts || !copy) {
+        quern__map_close(&map);
+        return quern__fail_memory(err, strlen(name) + 1);
+    }
+    quern__weights_part *p = &parts[w->part_count++];
+    *p = (quern__weights_part){map, data, size, copy};
+    (void)format;
+    return quern__safetensors_read(w, p, err);
+}
+
+static int make(quern__weights **out, int format, quern__map map, const void *data, size_t size,
+                const char *name, quern_error *err)
+{
+    quern__weights *w = quern__calloc(1, sizeof *w);
+    *out = NULL;
+    if (!w) {
+        quern__map_close(&map);
+        return quern__fail_memory(err, sizeof *w);
+    }
+    quern__arena_init(&w->names, 0); /* bounded by the headers it copies from */
+    int rc = add_part(w, format, map, data, size, name, err);
+    if (rc == QUERN_OK && w->count)
+        qsort(w->tensors, w->count, sizeof *w->tensors, by_name);
+    if (rc == QUERN_OK)
+        rc = check_names(w, err);
+    if (rc == QUERN_OK)
+        *out = w;
+    else
+        quern__weights_free(w);
+    return rc;
+}
+
+int quern__weights_open_file(quern__weights **out, int format, const char *path, quern_error *err)
+{
+    quern__map map = {0};
+    *out = NULL;
+    int rc = quern__map_open(&map, path, err);
+    return rc ? rc : make(out, format, map, map.data, map.size, path, err);
+}
+
+int quern__weights_parse(quern__weights **out, int format, const void *data, size_t size,
+                         const char *name, quern_error *err)
+{
+    return make(out, format, (quern__map){0}, data, size, name, err);
+}
+
+void quern__weights_free(quern__weights *w)
+{
+    if (!w)
+        return;
+    for (uint32_t i = 0; i < w->part_count; i++)
+        quern__map_close(&w->parts[i].map);
+    quern__arena_dispose(&w->names);
+    quern__free(w->parts);
+    quern__free(w->tensors);
+    quern__free(w);
+}
+
+/* ---- looking ---- */
+
+size_t quern__weights_count(const quern__weights *w)
+{
+    return w->count;
+}
+
+const quern__tensor *quern__weights_at(const quern__weights *w, size_t i)
+{
+    assert(i < w->count);
+    return &w->tensors[i];
+}
+
+const quern__tensor *quern__weights_find(const quern__weights *w, const char *name)
+{
+    quern__tensor key = {.name = name};
+    if (!w->count)
+        return NULL;
+    return bsearch(&key, w->tensors, w->count, sizeof key, by_name);
+}
+
+uint64_t quern__weights_bytes(const quern__weights *w)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < w->part_count; i++)
+        sum += w->parts[i].size;
+    return sum;
+}
+
+void quern__weights_forget(const quern__weights *w, const quern__tensor *t)
+{
+    const quern__map *map = &w->parts[t->part].map;
+    if (map->data)
+        quern__map_forget(map, t->offset, t->bytes);
+}
+
+/* ---- elements ---- */
+
+/* IEEE half to single in integers only, so that no floating-point mode of the caller's matters. */
+static uint32_t half_bits(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 0x3ff;
+
+    if (exponent == 31)
+        return sign | 0x7f800000u | fraction << 13;
+    if (exponent)
+        return sign | (exponent + 112) << 23 | fraction << 13;
+    if (!fraction)
+        return sign;
+    exponent = 113; /* subnormal: every one is a normal single */
+    while (!(fraction & 0x400)) {
+        fraction <<= 1;
+        exponent--;
+    }
+    return sign | exponent << 23 | (fraction & 0x3ff) << 13;
+}
+
+/* Stored element i; the file's data need not be aligned. */
+static float element(const quern__tensor *t, size_t i)
+{
+    const uint8_t *data = t->data;
+    uint32_t bits;
+    uint16_t narrow;
+    float out;
+    if (t->dtype == QUERN__F32) {
+        memcpy(&out, data + 4 * i, sizeof out);
+        return out;
+    }
+    memcpy(&narrow, data + 2 * i, sizeof narrow);
+    bits = t->dtype == QUERN__BF16 ? (uint32_t)narrow << 16 : half_bits(narrow);
+    memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+const float *quern__tensor_floats(const quern__tensor *t)
+{
+    const bool plain =
+        t->dtype == QUERN__F32 && !t->transposed && (uintptr_t)t->data % _Alignof(float) == 0;
+    return plain ? t->data : NULL;
+}
+
+void quern__tensor_read_f32(const quern__tensor *t, size_t first, size_t n, float *out)
+{
+    assert(t->dtype != QUERN__OTHER_DTYPE && first <= t->count && n <= t->count - first);
+    if (n == 0)
+        return;
+    if (t->transposed) {
+        const size_t rows = (size_t)t->shape[0], columns = (size_t)t->shape[1];
+        size_t row = first / columns, column = first % columns;
+        for (size_t i = 0; i < n; i++) {
+            out[i] = element(t, column * rows + row);
+            if (++column == columns) {
+                column = 0;
+                row++;
+            }
+        }
+    } else if (t->dtype == QUERN__F32) {
+        memcpy(out, (const uint8_t *)t->data + 4 * first, n * sizeof *out);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            out[i] = element(t, first + i);
+    }
+}

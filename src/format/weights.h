@@ -1,0 +1,61 @@
+/*
+ * weights.h — a set of named tensors, fully checked when it was opened; afterwards every tensor may be
+ * trusted. Nothing is copied: a tensor is a view of its file's mapping, in the order and type in which
+ * the file holds it, and is widened while it is read. So opening costs the pages of the headers, and memory
+ * stays within what the file's own size bounds, whatever a hostile header claims.
+ */
+#ifndef QUERN_FORMAT_WEIGHTS_H
+#define QUERN_FORMAT_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum quern__dtype {
+    QUERN__F32 = 1,
+    QUERN__F16,
+    QUERN__BF16,
+    QUERN__OTHER_DTYPE /* int tensors such as position_ids: no weights */
+};
+enum { QUERN__MAX_RANK = 8 };
+
+typedef struct quern__tensor {
+    const char *name; /* NUL-terminated, owned by the set */
+    int dtype;
+    uint32_t rank;
+    uint64_t shape[QUERN__MAX_RANK];
+    bool transposed;  /* rank 2, and stored column by column */
+    uint32_t part;    /* which of the set's files */
+    const void *data; /* into the mapping, little-endian; read it through the two calls below */
+    size_t offset;    /* of data in its file, for messages */
+    size_t bytes, count;
+} quern__tensor;
+
+typedef struct quern__weights quern__weights;
+
+enum quern__weights_format { QUERN__SAFETENSORS = 1 };
+
+/* One file. */
+int quern__weights_open_file(quern__weights **out, int format, const char *path, quern_error *err);
+/* The same over bytes that the caller keeps alive; `name` is what errors call it. For tests and fuzzing. */
+int quern__weights_parse(quern__weights **out, int format, const void *data, size_t size,
+                         const char *name, quern_error *err);
+void quern__weights_free(quern__weights *w); /* NULL is fine */
+
+size_t quern__weights_count(const quern__weights *w);
+/* By name, ascending. */
+const quern__tensor *quern__weights_at(const quern__weights *w, size_t i);
+const quern__tensor *quern__weights_find(const quern__weights *w,
+                                         const char *name); /* NULL: none */
+uint64_t quern__weights_bytes(const quern__weights *w);     /* of its files */
+/* Pages of this tensor were copied (packed) and need not stay resident. */
+void quern__weights_forget(const quern__weights *w, const quern__tensor *t);
+
+/* The elements as they lie in the file: NULL unless they are fp32, row by row and aligned. */
+const float *quern__tensor_floats(const quern__tensor *t);
+/* Elements first..first+n, row by row, of a tensor of weights as f32. Exact for every type. */
+void quern__tensor_read_f32(const quern__tensor *t, size_t first, size_t n, float *out);
+
+#endif

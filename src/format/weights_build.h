@@ -1,0 +1,37 @@
+/*
+ * weights_build.h — for the readers behind weights.h: each looks at one file of the set and adds a view
+ * for every tensor in it. What holds for every format is checked here: names, counts, bounds.
+ */
+#ifndef QUERN_FORMAT_WEIGHTS_BUILD_H
+#define QUERN_FORMAT_WEIGHTS_BUILD_H
+
+#include "base/arena.h"
+#include "base/os.h"
+#include "format/weights.h"
+
+enum { QUERN__SHOWN = 120 /* characters of a tensor's name in a message */ };
+
+typedef struct quern__weights_part {
+    quern__map map; /* zeroed when parsed from memory */
+    const uint8_t *data;
+    size_t size;
+    const char *name; /* what messages call it */
+} quern__weights_part;
+
+struct quern__weights {
+    quern__arena names;
+    quern__weights_part *parts;
+    uint32_t part_count;
+    quern__tensor *tensors; /* [count] sorted by name once all is read */
+    size_t count, cap;
+};
+
+/* A zeroed tensor of the last part; its name is copied. EFORMAT with `at`, a byte of the file, when the
+ * name is empty, too long or holds a NUL, or there are too many tensors. *out is valid until the next. */
+int quern__weights_add(quern__weights *w, quern_str name, size_t at, quern__tensor **out,
+                       quern_error *err);
+
+/* safetensors.c */
+int quern__safetensors_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
+
+#endif
