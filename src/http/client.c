@@ -127,7 +127,7 @@ void quern__http_note(quern__http_call *call, const char *line, size_t n, int64_
     size_t len;
     if (n >= 5 && memcmp(line, "HTTP/", 5) == 0) { /* a new answer, after 100 Continue */
         call->retry_ms = -1;
-        call->moved_to[0] = call->content_type[0] = '\0';
+        call->moved_to[0] = '\0';
     } else if (is_named(line, n, "retry-after-ms", &v, &len)) {
         note_wait(call, to_ms(v, len, 1));
     } else if (is_named(line, n, "retry-after", &v, &len)) {
@@ -136,10 +136,6 @@ void quern__http_note(quern__http_call *call, const char *line, size_t n, int64_
             note_wait(call, ms >= 0 ? ms : until_date(v, len, now_s));
     } else if (is_named(line, n, "location", &v, &len)) {
         note_location(call, v, len);
-    } else if (is_named(line, n, "content-type", &v, &len)) {
-        len = QUERN__MIN(len, sizeof call->content_type - 1);
-        memcpy(call->content_type, v, len);
-        call->content_type[len] = '\0';
     }
 }
 
@@ -436,7 +432,7 @@ int quern__http_perform(quern__http_client *c, quern__http_call *call, quern_err
     transfer t = {.call = call, .err = err};
     call->status = 0;
     call->retry_ms = -1;
-    call->moved_to[0] = call->content_type[0] = '\0';
+    call->moved_to[0] = '\0';
     quern__buf_init(&call->answer, QUERN__MAX(call->max_bytes, (size_t)ERROR_BYTES) + 1);
     int rc = check_call(c, call, err);
     if (rc)

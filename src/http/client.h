@@ -39,7 +39,6 @@ typedef struct quern__http_call {
     quern__buf answer;  /* the body; of a status other than 200 at most 64 KiB of it */
     int32_t retry_ms;   /* Retry-After and its kin, at most an hour; -1 absent */
     char moved_to[256]; /* host of a redirect, "" none */
-    char content_type[64];
 } quern__http_call;
 
 int quern__http_client_new(quern__http_client **out, const quern__http_client_options *opt,
