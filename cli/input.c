@@ -306,44 +306,14 @@ int input_next(input *in, text_item *item, quern_error *err)
 
 /* ---- vectors as text ---- */
 
-static int digit_value(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
 int floats_from_base64(const char *what, const char *text, size_t n, float **out, size_t *count,
                        quern_error *err)
 {
-    size_t pad = n && text[n - 1] == '=' ? 1 + (n > 1 && text[n - 2] == '=') : 0;
-    size_t bytes = n / 4 * 3 - pad;
+    quern_error why;
     *out = NULL;
-    if (n == 0 || n % 4 || bytes % 4)
-        return fail(err, QUERN_EFORMAT, "%s: not the base64 of one vector of f32", what);
-    unsigned char *raw = calloc(bytes + 3, 1);
-    float *floats = calloc(bytes / 4 + 1, sizeof *floats);
-    int rc = raw && floats ? QUERN_OK : no_memory(err);
-    for (size_t i = 0; i < n && rc == QUERN_OK; i += 4) {
-        unsigned v = 0;
-        for (size_t k = 0; k < 4; k++) {
-            int d = i + k >= n - pad ? 0 : digit_value(text[i + k]);
-            if (d < 0)
-                rc = fail(err, QUERN_EFORMAT, "%s: byte %zu is not base64", what, i + k);
-            v = v << 6 | (unsigned)(d < 0 ? 0 : d);
-        }
-        raw[i / 4 * 3] = (unsigned char)(v >> 16);
-        raw[i / 4 * 3 + 1] = (unsigned char)(v >> 8);
-        raw[i / 4 * 3 + 2] = (unsigned char)v;
-    }
-    if (rc == QUERN_OK)
-        rc = quern_vector_from_blob(raw, bytes, floats, bytes / 4, err);
-    free(raw);
-    if (rc != QUERN_OK) {
-        free(floats);
-        return rc;
-    }
-    *out = floats;
-    *count = bytes / 4;
-    return QUERN_OK;
+    if (quern_vector_from_base64(text, n, NULL, 0, count, &why) != QUERN_OK)
+        return fail(err, QUERN_EFORMAT, "%s: %.300s", what, why.msg);
+    if (!(*out = calloc(*count, sizeof **out)))
+        return no_memory(err);
+    return quern_vector_from_base64(text, n, *out, *count, count, err);
 }

@@ -34,6 +34,10 @@ QUERN_API int quern_cosine_matrix(const float *a, size_t n, const float *b, size
 QUERN_API void quern_vector_to_blob(const float *v, size_t dim, void *blob);
 QUERN_API int quern_vector_from_blob(const void *blob, size_t size, float *v, size_t dim,
                                      quern_error *err);
+/* The base64 of such bytes, n characters, with its padding and without line ends: v gets the first `room` floats, *dim how
+ * many there are; room 0 counts. EFORMAT: anything else, also no float at all. */
+QUERN_API int quern_vector_from_base64(const char *text, size_t n, float *v, size_t room,
+                                       size_t *dim, quern_error *err);
 /* IEEE half, round to nearest even; the form in which vectors are stored. */
 QUERN_API void quern_f32_to_f16(const float *in, uint16_t *out, size_t n);
 QUERN_API void quern_f16_to_f32(const uint16_t *in, float *out, size_t n);

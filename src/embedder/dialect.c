@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/json.h"
+#include "quern/vector.h"
 
 const char *quern__dialect_path(int dialect)
 {
@@ -178,43 +179,6 @@ static int read_numbers(reading *r, float *to)
     return n == r->dim && n ? QUERN_OK : wrong_length(r, n, "numbers");
 }
 
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Little-endian floats, four characters for three bytes; *n: bytes. */
-static bool read_base64(quern_str s, unsigned char *to, size_t room, size_t *n)
-{
-    uint32_t bits = 0;
-    size_t have = 0, pad = 0;
-    *n = 0;
-    if (s.len % 4)
-        return false;
-    while (pad < 2 && pad < s.len && s.ptr[s.len - 1 - pad] == '=')
-        pad++;
-    for (size_t i = 0; i + pad < s.len; i++) {
-        int digit = base64_digit(s.ptr[i]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)digit;
-        have += 6;
-        if (have < 8)
-            continue;
-        have -= 8;
-        if (*n < room)
-            to[*n] = (unsigned char)(bits >> have);
-        ++*n;
-    }
-    return true;
-}
-
 static int read_bytes(reading *r, float *to)
 {
     quern_str s;
@@ -222,25 +186,18 @@ static int read_bytes(reading *r, float *to)
     int rc = quern__json_string(&r->j, &s, r->err);
     if (rc)
         return rc;
-    unsigned char *bytes = quern__alloc(most * 4);
-    if (!bytes)
-        return quern__fail_memory(r->err, most * 4);
-    if (!read_base64(s, bytes, most * 4, &n) || n % 4)
-        rc = quern__fail(r->err, QUERN_EREMOTE, 200, "a vector that is neither numbers nor base64");
-    else if (!r->dim && n / 4 <= most)
-        r->dim = (uint32_t)(n / 4);
-    if (!rc && (n / 4 != r->dim || n == 0))
-        rc = wrong_length(r, n / 4, "floats");
-    for (size_t i = 0; !rc && i < r->dim; i++) {
-        const unsigned char *b = bytes + 4 * i;
-        uint32_t word =
-            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-        memcpy(&to[i], &word, 4);
+    if (quern_vector_from_base64(s.ptr, s.len, to, most, &n, NULL))
+        return quern__fail(r->err, QUERN_EREMOTE, 200,
+                           "a vector that is neither numbers nor base64");
+    if (!r->dim && n <= most)
+        r->dim = (uint32_t)n;
+    if (n != r->dim)
+        return wrong_length(r, n, "floats");
+    for (size_t i = 0; i < n; i++)
         if (!isfinite(to[i]))
-            rc = quern__fail(r->err, QUERN_EREMOTE, 200, "number %zu of a vector is not finite", i);
-    }
-    quern__free(bytes);
-    return rc;
+            return quern__fail(r->err, QUERN_EREMOTE, 200, "number %zu of a vector is not finite",
+                               i);
+    return QUERN_OK;
 }
 
 /* The vector at the reader's place is that of text `index`. */
@@ -453,13 +410,12 @@ static int read_object(reading *r, quern_str body)
     return rc;
 }
 
-int quern__dialect_answer(int dialect, quern_str body, size_t n, uint32_t *dim, float *out,
-                          uint64_t *tokens, quern_error *err)
+int quern__dialect_answer(quern_str body, size_t n, uint32_t *dim, float *out, uint64_t *tokens,
+                          quern_error *err)
 {
     quern_error inner = {0};
     reading r = {.n = n, .dim = *dim, .out = out, .err = &inner};
     *tokens = 0;
-    (void)dialect; /* an answer says itself what it is */
     r.seen = quern__calloc(n + 1, 1);
     if (!r.seen)
         return quern__fail_memory(err, n);

@@ -279,7 +279,7 @@ static int call_provider(const remote *p, const quern__provider_question *ask,
         } else {
             if (!rc) {
                 quern_str answer = {call.answer.data ? call.answer.data : "", call.answer.len};
-                rc = quern__dialect_answer(q.dialect, answer, n, dim, out, tokens, &inner);
+                rc = quern__dialect_answer(answer, n, dim, out, tokens, &inner);
                 if (rc) {
                     hide_headers(&request, inner.msg, strlen(inner.msg));
                     hide_signatures(ask, inner.msg, strlen(inner.msg));

@@ -197,6 +197,47 @@ int quern_vector_from_blob(const void *blob, size_t size, float *v, size_t dim, 
     return QUERN_OK;
 }
 
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+int quern_vector_from_base64(const char *text, size_t n, float *v, size_t room, size_t *dim,
+                             quern_error *err)
+{
+    uint32_t bits = 0;
+    size_t have = 0, pad = 0, bytes = 0;
+    uint8_t word[4];
+    if (!text || !dim || (room && !v))
+        return quern__fail(err, QUERN_EINVAL, 0, "a text or vector is NULL");
+    while (pad < 2 && pad < n && text[n - 1 - pad] == '=')
+        pad++;
+    if (n == 0 || n % 4 || (n / 4 * 3 - pad) % 4)
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)n,
+                           "%zu characters are not the base64 of a vector of f32", n);
+    for (size_t i = 0; i < n - pad; i++) {
+        int digit = base64_digit(text[i]);
+        if (digit < 0)
+            return quern__fail(err, QUERN_EFORMAT, (int64_t)i, "byte %zu is not base64", i);
+        bits = bits << 6 | (uint32_t)digit;
+        have += 6;
+        if (have < 8)
+            continue;
+        have -= 8;
+        word[bytes % 4] = (uint8_t)(bits >> have);
+        if (++bytes % 4 == 0 && bytes / 4 <= room)
+            quern_vector_from_blob(word, 4, v + bytes / 4 - 1, 1, NULL);
+    }
+    *dim = bytes / 4;
+    return QUERN_OK;
+}
+
 void quern_f32_to_f16(const float *in, uint16_t *out, size_t n)
 {
     quern__f32_to_f16(in, out, n);

@@ -99,6 +99,31 @@ static void blobs_go_there_and_back(void **state)
     assert_non_null(strstr(err.msg, "12"));
 }
 
+static void base64_is_read(void **state)
+{
+    (void)state;
+    float v[3] = {7, 7, 7};
+    size_t dim = 9;
+    quern_error err;
+    const char *three =
+        "AADAPwAAgL8AAIB/"; /* 1.5, -1 and an infinity, which is the caller's to judge */
+    assert_int_equal(quern_vector_from_base64(three, 16, NULL, 0, &dim, &err), QUERN_OK);
+    assert_int_equal(dim, 3);
+    assert_int_equal(quern_vector_from_base64(three, 16, v, 2, &dim, &err), QUERN_OK);
+    assert_true(dim == 3 && v[0] == 1.5f && v[1] == -1 && v[2] == 7);
+    assert_int_equal(quern_vector_from_base64(three, 16, v, 3, &dim, &err), QUERN_OK);
+    assert_true(isinf(v[2]));
+    assert_int_equal(quern_vector_from_base64("AADAPw==", 8, v, 3, &dim, &err), QUERN_OK);
+    assert_true(dim == 1 && v[0] == 1.5f);
+    const char *const bad[] = {"",         "AADAPw=",  "AADAPw", "AADAPw=A", "AAD=Pw==",
+                               "AADA-w==", "AADAPwA=", "====",   "AAAA",     "AADAPw==\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (quern_vector_from_base64(bad[i], strlen(bad[i]), v, 3, &dim, &err) != QUERN_EFORMAT)
+            fail_msg("%s was read", bad[i]);
+    assert_int_equal(quern_vector_from_base64(NULL, 4, v, 3, &dim, &err), QUERN_EINVAL);
+    assert_int_equal(quern_vector_from_base64(three, 16, NULL, 3, &dim, &err), QUERN_EINVAL);
+}
+
 static void halves_round_to_even(void **state)
 {
     (void)state;
@@ -127,6 +152,7 @@ int main(void)
         cmocka_unit_test(fuses),
         cmocka_unit_test(fuses_without_memory),
         cmocka_unit_test(blobs_go_there_and_back),
+        cmocka_unit_test(base64_is_read),
         cmocka_unit_test(halves_round_to_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
