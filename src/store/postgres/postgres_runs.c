@@ -3,32 +3,30 @@
  * day for longer; and marks, numbers under a name.
  */
 #include "store/postgres/postgres_store.h"
+#include "store/run_numbers.h"
 #include "store/store.h"
 
 #include "base/compiler.h"
 #include "base/os.h"
 
+static void put_numbers(quern__pg_params *p, const char *source, const int64_t *numbers, size_t n)
+{
+    quern__pg_params_init(p);
+    quern__pg_text(p, quern_str_of(source));
+    for (size_t i = 0; i < n; i++)
+        quern__pg_int(p, numbers[i]);
+}
+
 static int count_usage(quern__postgres *s, const quern_run *run, quern_error *err)
 {
-    const int64_t day = run->started_ms / QUERN__DAY_MS;
-    const int64_t numbers[] = {day,
-                               (int64_t)run->processed,
-                               (int64_t)run->failed,
-                               (int64_t)run->chunks,
-                               (int64_t)run->calls,
-                               (int64_t)run->tokens,
-                               (int64_t)run->cached,
-                               (int64_t)run->cached_tokens};
+    int64_t numbers[QUERN__USAGE_NUMBERS];
     quern__pg_params p;
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(run->source));
-    for (size_t i = 0; i < QUERN__COUNT(numbers); i++)
-        quern__pg_int(&p, numbers[i]);
+    quern__run_to_usage(run, numbers);
+    put_numbers(&p, run->source, numbers, QUERN__USAGE_NUMBERS);
     int rc = quern__postgres_run(
         s,
-        "INSERT INTO @usage AS u (source, day, runs, processed, failed, chunks, calls, tokens,"
-        " cached, cached_tokens)"
-        " SELECT id, $2, 1, $3, $4, $5, $6, $7, $8, $9 FROM @sources WHERE name = $1 AND NOT "
+        "INSERT INTO @usage AS u (source, " QUERN__USAGE_COLUMNS ")"
+        " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM @sources WHERE name = $1 AND NOT "
         "dropped"
         " ON CONFLICT (source, day) DO UPDATE SET runs = u.runs + 1,"
         " processed = u.processed + excluded.processed, failed = u.failed + excluded.failed,"
@@ -36,9 +34,8 @@ static int count_usage(quern__postgres *s, const quern_run *run, quern_error *er
         " tokens = u.tokens + excluded.tokens, cached = u.cached + excluded.cached,"
         " cached_tokens = u.cached_tokens + excluded.cached_tokens",
         &p, NULL, err);
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(run->source));
-    quern__pg_int(&p, day - QUERN__USAGE_DAYS);
+    const int64_t oldest = numbers[0] - QUERN__USAGE_DAYS;
+    put_numbers(&p, run->source, &oldest, 1);
     return rc ? rc
               : quern__postgres_run(s,
                                     "DELETE FROM @usage WHERE day <= $2 AND source ="
@@ -49,36 +46,18 @@ static int count_usage(quern__postgres *s, const quern_run *run, quern_error *er
 int quern__postgres_run_put(void *self, const quern_run *run, quern_error *err)
 {
     quern__postgres *s = self;
-    const int64_t numbers[] = {run->generation,
-                               run->started_ms,
-                               run->ended_ms,
-                               run->status,
-                               (int64_t)run->processed,
-                               (int64_t)run->failed,
-                               (int64_t)run->stale,
-                               (int64_t)run->deleted,
-                               (int64_t)run->chunks,
-                               (int64_t)run->tokens,
-                               (int64_t)run->calls,
-                               (int64_t)run->cached,
-                               (int64_t)run->cached_tokens};
+    int64_t numbers[QUERN__RUN_NUMBERS];
     quern__pg_params p;
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(run->source));
-    for (size_t i = 0; i < QUERN__COUNT(numbers); i++)
-        quern__pg_int(&p, numbers[i]);
+    quern__run_to_numbers(run, numbers);
+    put_numbers(&p, run->source, numbers, QUERN__RUN_NUMBERS);
     quern__pg_text(&p, quern_str_of(run->error));
-    int rc = quern__postgres_run(
-        s,
-        "INSERT INTO @runs (source, generation, started_ms, ended_ms,"
-        " status, processed, failed, stale, deleted, chunks, tokens, calls,"
-        " cached, cached_tokens, error)"
-        " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15"
-        " FROM @sources WHERE name = $1 AND NOT dropped",
-        &p, NULL, err);
-    quern__pg_params_init(&p);
-    quern__pg_text(&p, quern_str_of(run->source));
-    quern__pg_int(&p, QUERN__RUNS_KEPT);
+    int rc = quern__postgres_run(s,
+                                 "INSERT INTO @runs (source, " QUERN__RUN_COLUMNS ", error)"
+                                 " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+                                 " $14, $15 FROM @sources WHERE name = $1 AND NOT dropped",
+                                 &p, NULL, err);
+    const int64_t kept = QUERN__RUNS_KEPT;
+    put_numbers(&p, run->source, &kept, 1);
     if (!rc)
         rc = quern__postgres_run(s,
                                  "DELETE FROM @runs WHERE source = (SELECT id FROM @sources"
@@ -87,6 +66,12 @@ int quern__postgres_run_put(void *self, const quern_run *run, quern_error *err)
                                  " ORDER BY id DESC LIMIT 1 OFFSET $2)",
                                  &p, NULL, err);
     return rc ? rc : count_usage(s, run, err);
+}
+
+static void get_numbers(const quern__pg_result *r, size_t row, size_t n, int64_t *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = quern__pg_get_int(r, row, (int)i);
 }
 
 int quern__postgres_run_each(void *self, const char *source, size_t limit,
@@ -103,28 +88,16 @@ int quern__postgres_run_each(void *self, const char *source, size_t limit,
     quern__pg_int(&p, (int64_t)limit);
     int rc = quern__postgres_query(
         s,
-        "SELECT s.name, r.generation, r.started_ms, r.ended_ms, r.status, r.processed, r.failed,"
-        " r.stale, r.deleted, r.chunks, r.tokens, r.error, r.calls, r.cached, r.cached_tokens FROM "
-        "@runs AS r"
-        " JOIN @sources AS s ON s.id = r.source AND NOT s.dropped"
-        " WHERE $1 IS NULL OR s.name = $1 ORDER BY r.id DESC LIMIT $2",
+        "SELECT " QUERN__RUN_COLUMNS ", error, name FROM @runs AS r"
+        " JOIN (SELECT id AS at, name FROM @sources WHERE NOT dropped) AS s ON s.at = r.source"
+        " WHERE $1 IS NULL OR name = $1 ORDER BY r.id DESC LIMIT $2",
         &p, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
-        quern_run run = {.source = quern__pg_get_text(r, i, 0).ptr,
-                         .generation = quern__pg_get_int(r, i, 1),
-                         .started_ms = quern__pg_get_int(r, i, 2),
-                         .ended_ms = quern__pg_get_int(r, i, 3),
-                         .status = (int)quern__pg_get_int(r, i, 4),
-                         .processed = (uint64_t)quern__pg_get_int(r, i, 5),
-                         .failed = (uint64_t)quern__pg_get_int(r, i, 6),
-                         .stale = (uint64_t)quern__pg_get_int(r, i, 7),
-                         .deleted = (uint64_t)quern__pg_get_int(r, i, 8),
-                         .chunks = (uint64_t)quern__pg_get_int(r, i, 9),
-                         .tokens = (uint64_t)quern__pg_get_int(r, i, 10),
-                         .error = quern__pg_get_text(r, i, 11).ptr,
-                         .calls = (uint64_t)quern__pg_get_int(r, i, 12),
-                         .cached = (uint64_t)quern__pg_get_int(r, i, 13),
-                         .cached_tokens = (uint64_t)quern__pg_get_int(r, i, 14)};
+        int64_t numbers[QUERN__RUN_NUMBERS];
+        quern_run run = {.error = quern__pg_get_text(r, i, QUERN__RUN_NUMBERS).ptr,
+                         .source = quern__pg_get_text(r, i, QUERN__RUN_NUMBERS + 1).ptr};
+        get_numbers(r, i, QUERN__RUN_NUMBERS, numbers);
+        quern__run_from_numbers(numbers, &run);
         rc = fn(&run, ud);
     }
     quern__pg_clear(r);
@@ -146,22 +119,15 @@ int quern__postgres_usage_each(void *self, const char *source, size_t days,
                           (int64_t)QUERN__MIN(days, (size_t)QUERN__USAGE_DAYS));
     int rc = quern__postgres_query(
         self,
-        "SELECT s.name, u.day, u.runs, u.processed, u.failed, u.chunks, u.calls, u.tokens,"
-        " u.cached, u.cached_tokens"
-        " FROM @usage AS u JOIN @sources AS s ON s.id = u.source AND NOT s.dropped"
-        " WHERE ($1 IS NULL OR s.name = $1) AND u.day > $2 ORDER BY u.day DESC, s.name",
+        "SELECT " QUERN__USAGE_COLUMNS ", name FROM @usage AS u"
+        " JOIN (SELECT id AS at, name FROM @sources WHERE NOT dropped) AS s ON s.at = u.source"
+        " WHERE ($1 IS NULL OR name = $1) AND day > $2 ORDER BY day DESC, name",
         &p, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
-        quern_usage u = {.source = quern__pg_get_text(r, i, 0).ptr,
-                         .day_ms = quern__pg_get_int(r, i, 1) * QUERN__DAY_MS,
-                         .runs = (uint64_t)quern__pg_get_int(r, i, 2),
-                         .processed = (uint64_t)quern__pg_get_int(r, i, 3),
-                         .failed = (uint64_t)quern__pg_get_int(r, i, 4),
-                         .chunks = (uint64_t)quern__pg_get_int(r, i, 5),
-                         .calls = (uint64_t)quern__pg_get_int(r, i, 6),
-                         .tokens = (uint64_t)quern__pg_get_int(r, i, 7),
-                         .cached = (uint64_t)quern__pg_get_int(r, i, 8),
-                         .cached_tokens = (uint64_t)quern__pg_get_int(r, i, 9)};
+        int64_t numbers[QUERN__USAGE_NUMBERS];
+        quern_usage u = {.source = quern__pg_get_text(r, i, QUERN__USAGE_NUMBERS).ptr};
+        get_numbers(r, i, QUERN__USAGE_NUMBERS, numbers);
+        quern__usage_from_numbers(numbers, &u);
         rc = fn(&u, ud);
     }
     quern__pg_clear(r);
