@@ -51,6 +51,8 @@ QUERN_API int quern_embedder_from_model(quern_embedder **out, quern_model *m,
 QUERN_API void quern_embedder_free(quern_embedder *e); /* no call may be running */
 QUERN_API uint32_t quern_embedder_dimensions(const quern_embedder *e);
 QUERN_API uint32_t quern_embedder_max_length(const quern_embedder *e);
+/* Calls worth having under way at once, 1 to 64: more than 1 for a service far away. */
+QUERN_API uint32_t quern_embedder_parallel(const quern_embedder *e);
 QUERN_API const char *quern_embedder_name(const quern_embedder *e); /* borrowed */
 /* The embedder's part of a fingerprint, as quern_model_fingerprint. */
 QUERN_API int quern_embedder_fingerprint(quern_embedder *e, char **json, char hash[65],

@@ -300,7 +300,7 @@ int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
     b->most = b->opt.max_inputs;
     b->patience = PATIENCE;
     uint32_t parallel =
-        quern__embedder_parallel(inner); /* a limit inside says how many are let through */
+        quern_embedder_parallel(inner); /* a limit inside says how many are let through */
     parallel = parallel > 1 ? parallel : b->opt.concurrency;
     int rc = quern__mutex_new(&b->mutex, err);
     if (!rc)

@@ -64,8 +64,8 @@ void quern__dialect_ask_vision(const quern__provider_question *q, quern__jsonw *
  * else than n finite vectors of that dimension: missing, twice, too short (a quarter of the length is named for what
  * it is), an error in an answer of status 200. Vectors are as they came: not scaled.
  */
-int quern__dialect_answer(quern_str body, size_t n, uint32_t *dim, float *out,
-                          uint64_t *tokens, quern_error *err);
+int quern__dialect_answer(quern_str body, size_t n, uint32_t *dim, float *out, uint64_t *tokens,
+                          quern_error *err);
 
 /* What an error page says, in one printable line without control characters, cut to size: the member that holds the
  * message where it is JSON, else its begin. *final: it names a fault that no second try mends (a spent quota). */

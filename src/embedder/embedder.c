@@ -77,7 +77,7 @@ const char *quern_embedder_name(const quern_embedder *e)
     return e->table.name;
 }
 
-uint32_t quern__embedder_parallel(const quern_embedder *e)
+uint32_t quern_embedder_parallel(const quern_embedder *e)
 {
     enum { MOST = 64 };
     return QUERN__MAX(QUERN__MIN(e->table.parallel, (uint32_t)MOST), 1u);

@@ -15,8 +15,6 @@ const quern__model_config *quern__model_settings(const quern_model *m);
 const char *quern__model_name(const quern_model *m);
 quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
 
-/* Calls worth having under way at once, 1 to 64. */
-uint32_t quern__embedder_parallel(const quern_embedder *e);
 /* The table's `repeats`, within 0 and 1. */
 float quern__embedder_repeats(const quern_embedder *e);
 enum { QUERN__ASSETS = 8, QUERN__MOST_ASSETS = 64, QUERN__ASSET_URL = 8192 };

@@ -72,6 +72,6 @@ int quern__wrap_make(quern_embedder **out, quern_embedder *inner, void *self,
                      int (*assets)(void *self, const quern_asset_call *call, quern_error *err),
                      void (*release)(void *self), quern_error *err)
 {
-    return quern__wrap_make_parallel(out, inner, self, quern__embedder_parallel(inner), embed,
+    return quern__wrap_make_parallel(out, inner, self, quern_embedder_parallel(inner), embed,
                                      assets, release, err);
 }

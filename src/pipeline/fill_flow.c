@@ -182,7 +182,7 @@ int quern__fill_flow(fill_run *r, quern_error *err)
     int rc = quern__mutex_new(&r->lock, err);
     if (rc == QUERN_OK)
         rc = quern__cond_new(&r->finished, err);
-    r->n_batches = 1 + quern__embedder_parallel(r->e);
+    r->n_batches = 1 + quern_embedder_parallel(r->e);
     r->batches = quern__calloc(r->n_batches, sizeof *r->batches);
     if (rc == QUERN_OK && !r->batches)
         rc = quern__fail_memory(err, r->n_batches * sizeof *r->batches);
