@@ -34,7 +34,7 @@ LIBRARIES = {
     "sqlite3.h": ("src/db/", "src/store/", "include/quern/sys/"),
     "libpq-fe.h": ("src/db/", "src/store/postgres/"),
     "curl/curl.h": ("src/http/",),
-    "hiredis/hiredis.h": ("src/cache/",),
+    "hiredis/hiredis.h": ("src/db/",),
     "zip.h": ("src/shelf/",),
     "openssl/": ("src/base/sha256.c",),
     "jansson.h": ("src/format/", "src/shelf/", "src/store/", "src/pipeline/", "src/embedder/",
