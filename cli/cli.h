@@ -60,6 +60,7 @@ int cmd_cache_warm(cli *c, quern_error *err); /* in cmd_embed.c */
 int cmd_cache_export(cli *c, quern_error *err);
 int cmd_cache_import(cli *c, quern_error *err);
 int cmd_cache_expire(cli *c, quern_error *err);
+int cmd_cache_resize(cli *c, quern_error *err);
 int cmd_cache_clear(cli *c, quern_error *err);
 int cmd_shard_plan(cli *c, quern_error *err);
 int cmd_shard_apply(cli *c, quern_error *err);

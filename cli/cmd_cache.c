@@ -42,31 +42,73 @@ static void spell(const quern_cache_key *key, char hex[65])
         snprintf(hex + 2 * i, 3, "%02x", key->bytes[i]);
 }
 
+/* The file as it is now; more members may follow. */
+static void put_sizes(const quern_cache_stats *s)
+{
+    put_object();
+    put_number("entries", s->entries);
+    put_number("capacity", s->capacity);
+    put_number("bytes", s->bytes);
+    put_number("capacity_bytes", s->capacity_bytes);
+}
+
+static double percent_of(const quern_cache_stats *s)
+{
+    double bytes = 100.0 * (double)s->bytes / (double)s->capacity_bytes;
+    double entries = s->capacity ? 100.0 * (double)s->entries / (double)s->capacity : 0;
+    return bytes > entries ? bytes : entries;
+}
+
 int cmd_cache_stats(cli *c, quern_error *err)
 {
     quern_cache_stats s;
-    char bytes[16], room[16];
+    char bytes[16], room[16], most[32] = "";
     int rc = args_need(c, 0, 0, err);
     if (rc == QUERN_OK)
         rc = open_file(c, err);
     if (rc != QUERN_OK)
         return rc;
     quern_cache_get_stats(c->cache, QUERN_CACHE_DISK, &s);
-    double used = s.capacity_bytes ? 100.0 * (double)s.bytes / (double)s.capacity_bytes : 0;
     if (c->json) {
-        put_object();
-        put_number("entries", s.entries);
-        put_number("bytes", s.bytes);
-        put_number("capacity_bytes", s.capacity_bytes);
+        put_sizes(&s);
         put_key("percent");
-        put_real(used);
+        put_real(percent_of(&s));
         put_end_object();
         put_line();
         return QUERN_OK;
     }
     human_bytes(s.bytes, bytes);
     human_bytes(s.capacity_bytes, room);
-    out_printf("%" PRIu64 " vectors, %s of %s (%.1f %%)\n", s.entries, bytes, room, used);
+    if (s.capacity)
+        snprintf(most, sizeof most, " of %" PRIu64, s.capacity);
+    out_printf("%" PRIu64 "%s vectors, %s of %s (%.1f %%)\n", s.entries, most, bytes, room,
+               percent_of(&s));
+    return QUERN_OK;
+}
+
+int cmd_cache_resize(cli *c, quern_error *err)
+{
+    quern_cache_stats s;
+    uint64_t gone = 0;
+    uint64_t entries = quern_config_count(c->config, "cache-file-entries");
+    uint64_t bytes = quern_config_count(c->config, "cache-file-bytes");
+    int rc = args_need(c, 0, 0, err);
+    if (rc == QUERN_OK && !entries && !bytes)
+        rc = fail(err, QUERN_EINVAL, "cache resize: --cache-file-bytes or --cache-file-entries");
+    if (rc == QUERN_OK)
+        rc = open_file(c, err);
+    if (rc == QUERN_OK)
+        rc = quern_cache_resize_file(c->cache, entries, bytes, &gone, err);
+    if (rc != QUERN_OK)
+        return rc;
+    quern_cache_get_stats(c->cache, QUERN_CACHE_DISK, &s);
+    if (c->json) {
+        put_sizes(&s);
+        put_number("evicted", gone);
+        put_end_object();
+        put_line();
+    } else if (!c->quiet)
+        out_printf("%" PRIu64 " vectors went, %" PRIu64 " are left\n", gone, s.entries);
     return QUERN_OK;
 }
 

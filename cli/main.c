@@ -68,6 +68,7 @@ static const struct {
     {"cache export", cmd_cache_export},
     {"cache import", cmd_cache_import},
     {"cache expire", cmd_cache_expire},
+    {"cache resize", cmd_cache_resize},
     {"cache clear", cmd_cache_clear},
     {"shard plan", cmd_shard_plan},
     {"shard apply", cmd_shard_apply},

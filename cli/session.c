@@ -287,6 +287,7 @@ static void cache_options(const cli *c, quern_cache_options *opt)
     opt->no_memory = opt->entries == 0;
     opt->bytes = quern_config_count(c->config, "cache-bytes");
     opt->disk_bytes = quern_config_count(c->config, "cache-file-bytes");
+    opt->disk_entries = quern_config_count(c->config, "cache-file-entries");
     opt->redis_url = quern_config_text(c->config, "cache-redis");
     opt->redis_timeout_ms = (uint32_t)quern_config_count(c->config, "cache-redis-timeout");
     opt->ttl_s = opt->disk_ttl_s = opt->redis_ttl_s =

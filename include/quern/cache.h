@@ -26,13 +26,15 @@ typedef struct quern_cache_options {
     uint64_t bytes;   /* 0: 64 MiB */
     uint64_t ttl_s;   /* 0: for ever. Age counts from creation; reading never extends it */
     /* a file (SQLite), shared by processes: */
-    const char *path;    /* NULL: none. Made when absent */
-    uint64_t disk_bytes; /* of vectors, the ones used last; 0: 1 GiB */
+    const char *path; /* NULL: none. Made when absent */
+    uint64_t
+        disk_bytes; /* of vectors, the ones used last; 0: what the file's bounds say, else 1 GiB */
     uint64_t disk_ttl_s; /* 0: for ever */
     /* a Redis, shared by machines: */
     const char *redis_url;     /* redis://[:password@]host[:port][/db], unix:///path; NULL: none */
     uint64_t redis_ttl_s;      /* 0: 30 days */
     uint32_t redis_timeout_ms; /* 0: 250 */
+    uint64_t disk_entries; /* and so many vectors; 0: what the file's bounds say, else any number */
 } quern_cache_options;
 
 /* EFORMAT, EIO, EUNSUPPORTED (a file of a newer quern): the file, by name. EINVAL: no such URL of a Redis; one that does not
@@ -66,6 +68,12 @@ QUERN_API uint64_t quern_cache_expire(quern_cache *c); /* removes what is too ol
 QUERN_API int quern_cache_clear(quern_cache *c, quern_error *err);
 /* The memory tier's size from now on; what is too much goes at once, the ones not used for longest first. */
 QUERN_API void quern_cache_resize(quern_cache *c, uint64_t entries, uint64_t bytes);
+/* The file's bounds from now on, kept in it: they hold for every process, at once, and options can only narrow them. 0: as
+ * before, UINT64_MAX: none (of bytes: the 1 GiB again). What is too much goes now, the ones not used for longest first (*gone,
+ * NULL: not wanted), in short transactions, and the file becomes smaller. EINVAL: there is no file. On another error, as
+ * EBUSY while somebody reads, the bounds hold if they were set; the same call again does the rest. */
+QUERN_API int quern_cache_resize_file(quern_cache *c, uint64_t entries, uint64_t bytes,
+                                      uint64_t *gone, quern_error *err);
 
 enum quern_cache_tier {
     QUERN_CACHE_MEMORY,

@@ -156,8 +156,12 @@ static const quern_option options[] = {
      FILLS " cache", 0, "So many in memory at most; 0: none."},
     {"cache-bytes", "QUERN_CACHE_BYTES", QUERN_OPTION_BYTES, "BYTES", "64M", NULL, 1, COUNT_MAX,
      FILLS " cache", 0, "And so many bytes of them."},
-    {"cache-file-bytes", "QUERN_CACHE_FILE_BYTES", QUERN_OPTION_BYTES, "BYTES", "1G", NULL, 1,
-     COUNT_MAX, FILLS " cache", 0, "Bytes of vectors in the file at most."},
+    {"cache-file-bytes", "QUERN_CACHE_FILE_BYTES", QUERN_OPTION_BYTES, "BYTES", NULL, NULL, 1,
+     COUNT_MAX, FILLS " cache", 0,
+     "Bytes of vectors in the file at most (default: what cache resize has set, else 1G)."},
+    {"cache-file-entries", "QUERN_CACHE_FILE_ENTRIES", QUERN_OPTION_COUNT, "N", NULL, NULL, 1,
+     COUNT_MAX, FILLS " cache", 0,
+     "And so many vectors (default: what cache resize has set, else any number)."},
     {"cache-redis", "QUERN_CACHE_REDIS", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS " cache",
      0,
      "Keep them in a Redis, too, for other machines: redis://[:PASSWORD@]HOST[:PORT][/DB] or "
@@ -596,6 +600,13 @@ static const quern_command commands[] = {
      "quern cache import --cache-redis redis://localhost <vectors.jsonl"},
     {"cache expire", "", "Remove what is older than it was to become.", "",
      "quern cache expire --cache-file vectors.cache"},
+    {"cache resize", "", "Set the bounds of the cache in a file.",
+     "--cache-file-bytes, --cache-file-entries or both. They are kept in the file and hold for "
+     "every "
+     "process that uses it, at once. What is too much goes now, what was not used for longest "
+     "first, "
+     "and the file becomes smaller.",
+     "quern cache resize --cache-file vectors.cache --cache-file-bytes 200M"},
     {"cache clear", "", "Remove everything from the cache.", "",
      "quern cache clear --cache-file vectors.cache --yes"},
     {"shard plan", "", "Show what putting vectors on several PostgreSQL servers would do.",

@@ -14,7 +14,6 @@
 #include "cache/tiers.h"
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
-#define DISK_BYTES   (UINT64_C(1) << 30)
 enum { MEMORY_ENTRIES = 10000, REDIS_MS = 250, REDIS_DAYS = 30 };
 
 struct quern_cache {
@@ -44,7 +43,7 @@ int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_er
         rc = quern__memory_new(&c->memory, o.entries ? o.entries : MEMORY_ENTRIES,
                                o.bytes ? o.bytes : MEMORY_BYTES, err);
     if (!rc && o.path)
-        rc = quern__disk_open(&c->disk, o.path, o.disk_bytes ? o.disk_bytes : DISK_BYTES, err);
+        rc = quern__disk_open(&c->disk, o.path, (quern__bounds){o.disk_entries, o.disk_bytes}, err);
     if (!rc && o.redis_url)
         rc = quern__redis_open(&c->redis, o.redis_url,
                                o.redis_timeout_ms ? o.redis_timeout_ms : REDIS_MS, err);
@@ -278,6 +277,16 @@ void quern_cache_resize(quern_cache *c, uint64_t entries, uint64_t bytes)
 {
     if (c->memory)
         quern__memory_resize(c->memory, entries, bytes);
+}
+
+int quern_cache_resize_file(quern_cache *c, uint64_t entries, uint64_t bytes, uint64_t *gone,
+                            quern_error *err)
+{
+    uint64_t some;
+    QUERN__REQUIRE(c, err);
+    if (!c->disk)
+        return quern__fail(err, QUERN_EINVAL, 0, "a cache without a file has none to resize");
+    return quern__disk_resize(c->disk, (quern__bounds){entries, bytes}, gone ? gone : &some, err);
 }
 
 void quern_cache_get_stats(quern_cache *c, int tier, quern_cache_stats *out)

@@ -4,7 +4,9 @@
  * and a kill loses at most that much, which is then paid for again. What stands in the list is found, too.
  *
  * `used` numbers the order of use; a hit moves its row to the front with the next transaction. The file is bounded by the
- * bytes of its values: past that, the ones not used for longest go, in the transaction that brought the new ones.
+ * number and the bytes of its values: past that, the ones not used for longest go, in the transaction that brought the
+ * new ones. Bounds that a resize has set stand in the file and are read in each of these transactions, so that they hold at once
+ * for every process; what a process itself was given can only be narrower.
  *
  * WAL with synchronous NORMAL: power that fails may lose the last transactions and never mixes them. A value is believed
  * only with its checksum (value.c), so a damaged page is a miss.
@@ -19,7 +21,14 @@
 #include "base/os.h"
 #include "db/sqlite_db.h"
 
-enum { LONGEST_LIST = 512, OLDEST_LIST_S = 300, BUSY_MS = 2000, VERSION = 1, MOST_USED = 1024 };
+enum {
+    LONGEST_LIST = 512,
+    OLDEST_LIST_S = 300,
+    BUSY_MS = 2000,
+    VERSION = 2,
+    MOST_USED = 1024,
+    SLICE = 1000
+};
 
 typedef struct waiting {
     quern_cache_key key;
@@ -27,14 +36,20 @@ typedef struct waiting {
     float *vector;
 } waiting;
 
+/* A hit since the last transaction, and how many puts had come before it. */
+typedef struct use {
+    quern_cache_key key;
+    size_t before;
+} use;
+
 struct quern__disk {
     quern__mutex *mutex;
     quern__db *db;
-    uint64_t capacity_bytes;
-    waiting *list; /* [LONGEST_LIST] */
+    quern__bounds own; /* what this process was given; 0: nothing */
+    waiting *list;     /* [LONGEST_LIST] */
     size_t n_list;
-    uint64_t since_ns;     /* when the list began */
-    quern_cache_key *used; /* [MOST_USED] hits since the last transaction */
+    uint64_t since_ns; /* when the list began */
+    use *used;         /* [MOST_USED] */
     size_t n_used;
     uint64_t hits, misses, evictions, expired, damaged, failures;
 };
@@ -45,14 +60,38 @@ static const char schema[] =
     " created_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL, value BLOB NOT NULL);"
     "CREATE INDEX IF NOT EXISTS cache_used ON cache (used);"
     "CREATE TABLE IF NOT EXISTS cache_size (bytes INTEGER NOT NULL);"
-    "INSERT INTO cache_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM cache_size);"
-    "PRAGMA user_version = 1";
+    "INSERT INTO cache_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM cache_size)";
+/* Form 2: how many there are, and what `cache resize` has set (NULL: nothing). */
+static const char second[] = "ALTER TABLE cache_size ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;"
+                             "ALTER TABLE cache_size ADD COLUMN most_entries INTEGER;"
+                             "ALTER TABLE cache_size ADD COLUMN most_bytes INTEGER;"
+                             "UPDATE cache_size SET entries = (SELECT count(*) FROM cache);"
+                             "PRAGMA user_version = 2";
 
 /* A tier that fails is a tier that has nothing; why is in the log, once in a while. */
 static void failed(quern__disk *d, const quern_error *err)
 {
     if (d->failures++ % 1000 == 0)
         quern__log(QUERN_LOG_WARN, "cache", "%s: %s", quern__db_path(d->db), err->msg);
+}
+
+/* Under the lock the form is looked at once more: two processes may have found the same old file. */
+static int bring_up(quern__disk *d, quern_error *err)
+{
+    int64_t version = 0;
+    int rc = quern__db_begin(d->db, err);
+    if (rc)
+        return rc;
+    rc = quern__db_int(d->db, "PRAGMA user_version", &version, err);
+    rc = rc < 0 ? rc : QUERN_OK;
+    if (!rc && version < 1)
+        rc = quern__db_exec(d->db, schema, err);
+    if (!rc && version < VERSION)
+        rc = quern__db_exec(d->db, second, err);
+    if (!rc)
+        return quern__db_commit(d->db, err);
+    quern__db_rollback(d->db);
+    return rc;
 }
 
 static int prepare_file(quern__disk *d, quern_error *err)
@@ -75,23 +114,16 @@ static int prepare_file(quern__disk *d, quern_error *err)
                            "%s: holds other tables than a cache's; give it a file of its own",
                            quern__db_path(d->db));
     rc = quern__db_exec(d->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL", err);
-    if (!rc && version < VERSION) {
-        rc = quern__db_begin(d->db, err);
-        if (!rc && (rc = quern__db_exec(d->db, schema, err)) != QUERN_OK)
-            quern__db_rollback(d->db);
-        else if (!rc)
-            rc = quern__db_commit(d->db, err);
-    }
-    return rc;
+    return rc || version == VERSION ? rc : bring_up(d, err);
 }
 
-int quern__disk_open(quern__disk **out, const char *path, uint64_t bytes, quern_error *err)
+int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, quern_error *err)
 {
     quern__disk *d = quern__calloc(1, sizeof *d);
     *out = NULL;
     if (!d)
         return quern__fail_memory(err, sizeof *d);
-    d->capacity_bytes = bytes;
+    d->own = own;
     d->list = quern__alloc_array(LONGEST_LIST, sizeof *d->list);
     d->used = quern__alloc_array(MOST_USED, sizeof *d->used);
     int rc = d->list && d->used ? QUERN_OK : quern__fail_memory(err, 0);
@@ -132,7 +164,8 @@ static int remove_row(quern__disk *d, const quern_cache_key *key, quern_error *e
 {
     int rc = run_key(d,
                      "UPDATE cache_size SET bytes = bytes - coalesce((SELECT length(value) FROM"
-                     " cache WHERE key = ?1), 0)",
+                     " cache WHERE key = ?1), 0), entries = entries -"
+                     " EXISTS (SELECT 1 FROM cache WHERE key = ?1)",
                      key, err);
     return rc ? rc : run_key(d, "DELETE FROM cache WHERE key = ?1", key, err);
 }
@@ -160,7 +193,8 @@ static int write_entry(quern__disk *d, const waiting *w, quern_error *err)
         rc = quern__db_run(d->db, q, err);
     }
     if (!rc &&
-        !(rc = quern__db_prepare(d->db, "UPDATE cache_size SET bytes = bytes + ?1", &q, err))) {
+        !(rc = quern__db_prepare(
+              d->db, "UPDATE cache_size SET bytes = bytes + ?1, entries = entries + 1", &q, err))) {
         quern__db_bind_int(d->db, q, 1, (int64_t)n);
         rc = quern__db_run(d->db, q, err);
     }
@@ -168,27 +202,68 @@ static int write_entry(quern__disk *d, const waiting *w, quern_error *err)
     return rc;
 }
 
-/* The one not used for longest, until the rest fits. All at once, by a running sum, was measured: 28 and not 33 us each. */
-static int evict(quern__disk *d, uint64_t *gone, quern_error *err)
+static int run_plain(quern__disk *d, const char *sql, quern_error *err)
 {
-    int64_t bytes = 0;
-    int rc;
-    *gone = 0;
-    while ((rc = quern__db_int(d->db, "SELECT bytes FROM cache_size", &bytes, err)) == 1 &&
-           bytes > 0 && (uint64_t)bytes > d->capacity_bytes) {
-        rc = quern__db_exec(
-            d->db,
-            "UPDATE cache_size SET bytes = bytes - (SELECT length(value) FROM cache"
-            " ORDER BY used LIMIT 1);"
-            "DELETE FROM cache WHERE used = (SELECT used FROM cache ORDER BY used LIMIT 1)",
-            err);
-        if (rc)
-            return rc;
-        if (quern__db_changes(d->db) == 0)
-            break;
-        ++*gone;
+    quern__stmt *q;
+    int rc = quern__db_prepare(d->db, sql, &q, err);
+    return rc ? rc : quern__db_run(d->db, q, err);
+}
+
+static uint64_t narrower(uint64_t a, uint64_t b)
+{
+    return a && b ? QUERN__MIN(a, b) : a ? a : b;
+}
+
+/* How full the file is, and the bounds in force; of entries 0: none. */
+static int read_size(quern__disk *d, quern__bounds *has, quern__bounds *most, quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_prepare(
+        d->db,
+        "SELECT entries, bytes, coalesce(most_entries, 0), coalesce(most_bytes, 0)"
+        " FROM cache_size",
+        &q, err);
+    if (rc)
+        return rc;
+    rc = quern__db_step(d->db, q, err);
+    uint64_t word[4] = {0};
+    for (int i = 0; rc == 1 && i < 4; i++) {
+        int64_t v = quern__db_get_int(q, i);
+        word[i] = v > 0 ? (uint64_t)v : 0;
     }
+    quern__db_finish(d->db, q);
+    *has = (quern__bounds){word[0], word[1]};
+    most->entries = narrower(d->own.entries, word[2]);
+    most->bytes = narrower(d->own.bytes, word[3]);
+    if (!most->bytes)
+        most->bytes = QUERN__DISK_BYTES;
     return rc < 0 ? rc : QUERN_OK;
+}
+
+/* The one not used for longest, until the rest fits or `slice` have gone. All at once, by a running sum, was measured: 28
+ * and not 33 us each. */
+static int evict(quern__disk *d, uint64_t slice, uint64_t *gone, quern_error *err)
+{
+    quern__bounds has, most;
+    int rc = QUERN_OK;
+    for (*gone = 0; *gone < slice && (rc = read_size(d, &has, &most, err)) == QUERN_OK; ++*gone) {
+        if (!has.entries ||
+            (has.bytes <= most.bytes && !(most.entries && has.entries > most.entries)))
+            break;
+        rc = run_plain(
+            d,
+            "UPDATE cache_size SET entries = entries - 1, bytes = bytes - coalesce((SELECT"
+            " length(value) FROM cache ORDER BY used, rowid LIMIT 1), 0)",
+            err);
+        if (!rc)
+            rc = run_plain(d,
+                           "DELETE FROM cache WHERE rowid ="
+                           " (SELECT rowid FROM cache ORDER BY used, rowid LIMIT 1)",
+                           err);
+        if (rc || quern__db_changes(d->db) == 0)
+            break;
+    }
+    return rc;
 }
 
 static int write_list(quern__disk *d, quern_error *err)
@@ -199,13 +274,17 @@ static int write_list(quern__disk *d, quern_error *err)
     int rc = quern__db_begin(d->db, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < d->n_used && !rc; i++)
-        rc = run_key(d, "UPDATE cache SET used = (SELECT max(used) + 1 FROM cache) WHERE key = ?1",
-                     &d->used[i], err);
-    for (size_t i = 0; i < d->n_list && !rc; i++)
-        rc = write_entry(d, &d->list[i], err);
+    for (size_t i = 0, k = 0; i <= d->n_list && !rc; i++) { /* in the order in which it happened */
+        for (; k < d->n_used && d->used[k].before <= i && !rc; k++)
+            rc = run_key(d,
+                         "UPDATE cache SET used = (SELECT max(used) + 1 FROM cache)"
+                         " WHERE key = ?1",
+                         &d->used[k].key, err);
+        if (i < d->n_list && !rc)
+            rc = write_entry(d, &d->list[i], err);
+    }
     if (!rc)
-        rc = evict(d, &gone, err);
+        rc = evict(d, UINT64_MAX, &gone, err);
     if (rc)
         quern__db_rollback(d->db);
     else
@@ -319,8 +398,6 @@ static int get_row(quern__disk *d, quern__lookup *l, size_t at, quern_error *err
     quern__db_bind_blob(d->db, q, 1, l->keys[at].bytes, sizeof l->keys[at].bytes);
     rc = read_row(d, l, at, q, err);
     quern__db_finish(d->db, q);
-    if (rc == 1 && d->n_used < MOST_USED)
-        d->used[d->n_used++] = l->keys[at];
     return rc;
 }
 
@@ -354,6 +431,8 @@ size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark)
             failed(d, &err);
         d->hits += rc == 1;
         d->misses += rc != 1;
+        if (rc == 1 && d->n_used < MOST_USED)
+            d->used[d->n_used++] = (use){l->keys[i], d->n_list};
         if (rc == 1) {
             l->found[i] = mark;
             found++;
@@ -420,7 +499,8 @@ static int change(quern__disk *d, const char *sql, int64_t now_ms, uint64_t *cha
     if (!rc)
         rc = quern__db_exec(
             d->db,
-            "UPDATE cache_size SET bytes = (SELECT coalesce(sum(length(value)), 0) FROM cache)",
+            "UPDATE cache_size SET bytes = (SELECT coalesce(sum(length(value)), 0) FROM cache),"
+            " entries = (SELECT count(*) FROM cache)",
             err);
     if (!rc)
         return quern__db_commit(d->db, err);
@@ -441,30 +521,85 @@ uint64_t quern__disk_expire(quern__disk *d, int64_t now_ms)
     return gone;
 }
 
+/* Pages that hold nothing any more go back to the file system. */
+static int give_back(quern__disk *d, quern_error *err)
+{
+    int64_t empty = 0;
+    int rc = quern__db_int(d->db, "PRAGMA freelist_count", &empty, err);
+    if (rc >= 0)
+        rc = empty ? quern__db_exec(d->db, "VACUUM", err) : QUERN_OK;
+    return rc < 0 ? rc : quern__db_exec(d->db, "PRAGMA wal_checkpoint(TRUNCATE)", err);
+}
+
 int quern__disk_clear(quern__disk *d, quern_error *err)
 {
     uint64_t gone;
     quern__mutex_lock(d->mutex);
     forget_list(d);
     int rc = change(d, "DELETE FROM cache", 0, &gone, err);
-    if (!rc) /* gives the bytes back; while somebody reads it cannot, and the next vectors fill them */
-        quern__db_exec(d->db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", NULL);
+    if (!rc) /* while somebody reads it cannot, and the next vectors fill the space */
+        give_back(d, NULL);
+    quern__mutex_unlock(d->mutex);
+    return rc;
+}
+
+/* Bounds of the file, and one slice of what is too much by them: the first slice comes with the bounds, so whoever is
+ * killed in between has set them, and the next transaction of anybody evicts the rest. */
+static int set_bounds(quern__disk *d, const quern__bounds *most, uint64_t *gone, quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_begin(d->db, err);
+    if (rc)
+        return rc;
+    rc = quern__db_prepare(d->db,
+                           "UPDATE cache_size SET most_entries = CASE WHEN ?1 = 0 THEN"
+                           " most_entries WHEN ?1 > 0 THEN ?1 END, most_bytes = CASE WHEN ?2 = 0"
+                           " THEN most_bytes WHEN ?2 > 0 THEN ?2 END",
+                           &q, err);
+    if (!rc) {
+        quern__db_bind_int(d->db, q, 1, most->entries > INT64_MAX ? -1 : (int64_t)most->entries);
+        quern__db_bind_int(d->db, q, 2, most->bytes > INT64_MAX ? -1 : (int64_t)most->bytes);
+        rc = quern__db_run(d->db, q, err);
+    }
+    if (!rc)
+        rc = evict(d, SLICE, gone, err);
+    if (!rc)
+        return quern__db_commit(d->db, err);
+    quern__db_rollback(d->db);
+    return rc;
+}
+
+int quern__disk_resize(quern__disk *d, quern__bounds most, uint64_t *gone, quern_error *err)
+{
+    uint64_t some = 0;
+    *gone = 0;
+    quern__mutex_lock(d->mutex);
+    d->own = (quern__bounds){0, 0}; /* what is said now is what holds */
+    int rc = flush(d, err);
+    do {
+        if (!rc)
+            rc = set_bounds(d, &most, &some, err);
+        *gone += rc ? 0 : some;
+    } while (!rc && some == SLICE);
+    d->evictions += *gone;
+    if (!rc)
+        rc = give_back(d, err);
     quern__mutex_unlock(d->mutex);
     return rc;
 }
 
 void quern__disk_stats(quern__disk *d, quern_cache_stats *out)
 {
-    int64_t n = 0, bytes = 0;
+    quern__bounds has = {0, 0}, most = {0, 0};
     memset(out, 0, sizeof *out);
     quern__mutex_lock(d->mutex);
     flush(d, NULL);
-    quern__db_int(d->db, "SELECT count(*) FROM cache", &n, NULL);
-    quern__db_int(d->db, "SELECT bytes FROM cache_size", &bytes, NULL);
+    read_size(d, &has, &most, NULL);
     out->there = 1;
-    out->entries = (uint64_t)n;
-    out->bytes = (uint64_t)bytes;
-    out->capacity_bytes = d->capacity_bytes;
+    out->entries = has.entries;
+    out->bytes = has.bytes;
+    out->capacity = most.entries;
+    out->capacity_bytes = most.bytes;
     out->hits = d->hits;
     out->misses = d->misses;
     out->evictions = d->evictions;

@@ -47,7 +47,12 @@ int quern__memory_each(quern__memory *m, int (*fn)(const quern_cache_entry *e, v
 
 /* disk.c */
 typedef struct quern__disk quern__disk;
-int quern__disk_open(quern__disk **out, const char *path, uint64_t bytes, quern_error *err);
+#define QUERN__DISK_BYTES (UINT64_C(1) << 30) /* where nobody has said anything */
+typedef struct quern__bounds {
+    uint64_t entries, bytes;
+} quern__bounds;
+/* own, 0: nothing said. */
+int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, quern_error *err);
 void quern__disk_close(quern__disk *d); /* flushes */
 int quern__disk_flush(quern__disk *d, quern_error *err);
 size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark);
@@ -56,6 +61,8 @@ bool quern__disk_has(quern__disk *d, const quern_cache_key *key, int64_t now_ms)
 bool quern__disk_remove(quern__disk *d, const quern_cache_key *key);
 uint64_t quern__disk_expire(quern__disk *d, int64_t now_ms);
 int quern__disk_clear(quern__disk *d, quern_error *err);
+/* As quern_cache_resize_file. */
+int quern__disk_resize(quern__disk *d, quern__bounds most, uint64_t *gone, quern_error *err);
 void quern__disk_stats(quern__disk *d, quern_cache_stats *out);
 int quern__disk_each(quern__disk *d, int (*fn)(const quern_cache_entry *e, void *ud), void *ud,
                      quern_error *err);

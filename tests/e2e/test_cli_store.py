@@ -335,7 +335,7 @@ class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
         "stamp-columns": "generated_at=stamped", "keep-text": "yes",
-        "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-ttl": "1h",
+        "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-file-entries": "99", "cache-ttl": "1h",
         "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
@@ -352,7 +352,7 @@ class EveryFlag(TableTest):
         "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
     RUNS = {
         "cache stats": [], "cache keys": [], "cache contains": ["ban"], "cache remove": ["ban"], "cache expire": [], "cache clear": [],
-        "cache warm": ["ban"], "cache export": [], "cache import": [],
+        "cache warm": ["ban"], "cache export": [], "cache import": [], "cache resize": ["--cache-file-entries", "8"],
         "embed": ["ban"], "similarity": ["ban", "gut"], "tokenize": ["ban"], "chunk": ["ban"], "model pull": ["tiny"], "model import": ["{model}"],
         "model list": [], "model info": ["tiny"], "model verify": ["tiny"], "model remove": ["other"], "add": ["in.jsonl"],
         "source add": ["new"], "source set": ["new"], "source list": [], "source show": ["books"], "source remove": ["new"],

@@ -480,6 +480,25 @@ class Cache(ProviderTest):
         self.assertEqual(self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json["entries"], 0)
         self.refused(2, "--cache-file names the cache", "cache", "stats")
 
+    def test_resize(self):
+        self.plan()
+        self.ok("cache", "warm", "--cache-file", "v.cache", stdin="\n".join("text %d" % i for i in range(3000)))
+        size = lambda: sum(os.path.getsize(os.path.join(self.cwd, f)) for f in os.listdir(self.cwd) if f.startswith("v.cache"))
+        before = size()
+        told = self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-entries", "100", "--json").json
+        self.assertEqual([told[k] for k in ("evicted", "entries", "capacity", "capacity_bytes")], [2900, 100, 100, 1 << 30])
+        self.assertLess(size() * 10, before)
+        self.ok("cache", "contains", "text 2900", "text 2999", "--cache-file", "v.cache")
+        self.assertEqual(self.quern("cache", "contains", "text 2899", "--cache-file", "v.cache").code, 4)
+        # it holds for those who know nothing of it, and is narrowed by those who do
+        self.ok("cache", "warm", "more", "--cache-file", "v.cache")
+        self.assertEqual(self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json["entries"], 100)
+        self.ok("cache", "warm", "one more", "--cache-file", "v.cache", "--cache-file-entries", "7")
+        stats = self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json
+        self.assertEqual([stats[k] for k in ("entries", "capacity", "percent")], [7, 100, 7])
+        self.assertRegex(self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-bytes", "300").out.decode(), "^5 vectors went, 2 are left$")
+        self.refused(2, "--cache-file-bytes or --cache-file-entries", "cache", "resize", "--cache-file", "v.cache")
+
     def test_from_cache_to_cache(self):
         texts = ["text %d" % i for i in range(90)]
         self.plan()

@@ -398,6 +398,125 @@ static void a_cleared_file_is_small(void **state)
     assert_in_range(st.size, 1, 64 << 10);
 }
 
+static quern_cache *open_bounded(uint64_t entries, uint64_t bytes)
+{
+    quern_cache_options o;
+    quern_cache *c;
+    QUERN_INIT(&o);
+    o.no_memory = 1;
+    o.path = path;
+    o.disk_entries = entries;
+    o.disk_bytes = bytes;
+    assert_int_equal(quern_cache_open(&c, &o, NULL), 0);
+    return c;
+}
+
+/* With what is still beside it. */
+static int64_t size_of_file(void)
+{
+    char log[220];
+    quern__stat st, beside;
+    snprintf(log, sizeof log, "%s-wal", path);
+    assert_int_equal(quern__stat_path(path, &st, NULL), 0);
+    assert_int_equal(quern__stat_path(log, &beside, NULL), 0);
+    return (int64_t)(st.size + (beside.exists ? beside.size : 0));
+}
+
+static void a_file_is_resized(void **state)
+{
+    uint64_t gone = 0;
+    (void)state;
+    fresh_path();
+    quern_cache *c = open_bounded(0, 0), *other = open_bounded(0, 1 << 20);
+    for (unsigned n = 0; n < 4000; n++)
+        put(c, n, 0);
+    assert_true(get(c, 5));
+    assert_int_equal(quern_cache_flush(c, NULL), 0);
+    assert_true(get(other, 6));
+    assert_int_equal(quern_cache_flush(other, NULL), 0);
+    int64_t before = size_of_file();
+    assert_int_equal(quern_cache_resize_file(c, 100, 0, &gone, NULL), 0);
+    assert_int_equal(gone, 3900);
+    assert_true(size_of_file() * 10 < before);
+    assert_true(get(c, 5) && get(c, 6) && get(c, 3999) && get(c, 3902) && !get(c, 3901));
+    quern_cache_stats s = stats_of(c, QUERN_CACHE_DISK);
+    assert_true(s.entries == 100 && s.capacity == 100 && s.bytes == 100 * 68);
+    assert_true(s.capacity_bytes == UINT64_C(1) << 30 && s.evictions == 3900);
+    /* it holds for the other one, which was opened before, and its own bound stays */
+    s = stats_of(other, QUERN_CACHE_DISK);
+    assert_true(s.capacity == 100 && s.capacity_bytes == 1 << 20);
+    for (unsigned n = 5000; n < 5050; n++)
+        put(other, n, 0);
+    assert_int_equal(stats_of(other, QUERN_CACHE_DISK).entries, 100);
+    quern_cache_free(other);
+    quern_cache_free(c);
+    /* it is kept in the file, and can only be narrowed */
+    c = open_bounded(1000, 0);
+    assert_int_equal(stats_of(c, QUERN_CACHE_DISK).capacity, 100);
+    assert_int_equal(quern_cache_resize_file(c, 0, 10 * 68, NULL, NULL), 0);
+    s = stats_of(c, QUERN_CACHE_DISK);
+    assert_true(s.capacity == 100 && s.capacity_bytes == 10 * 68 && s.entries == 10);
+    assert_true(get(c, 5049) && get(c, 5040) && !get(c, 5039));
+    assert_int_equal(quern_cache_resize_file(c, UINT64_MAX, UINT64_MAX, NULL, NULL), 0);
+    s = stats_of(c, QUERN_CACHE_DISK);
+    assert_true(s.capacity == 0 && s.capacity_bytes == UINT64_C(1) << 30 && s.entries == 10);
+    quern_cache_free(c);
+    c = open_with(10, 0, NULL);
+    assert_int_equal(quern_cache_resize_file(c, 1, 0, NULL, NULL), QUERN_EINVAL);
+    quern_cache_free(c);
+}
+
+/* While somebody reads, vectors go and the bounds hold; only the space has to wait. */
+static void a_file_is_resized_under_a_reader(void **state)
+{
+    sqlite3 *db;
+    sqlite3_stmt *q;
+    (void)state;
+    fresh_path();
+    quern_cache *c = open_bounded(0, 0);
+    for (unsigned n = 0; n < 3000; n++)
+        put(c, n, 0);
+    assert_int_equal(quern_cache_flush(c, NULL), 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT key FROM cache", -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    quern_cache_resize_file(c, 50, 0, NULL, NULL);
+    quern_cache_stats s = stats_of(c, QUERN_CACHE_DISK);
+    assert_true(s.capacity == 50 && s.entries == 50);
+    assert_true(get(c, 2999) && !get(c, 2949));
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    assert_int_equal(quern_cache_resize_file(c, 50, 0, NULL, NULL), 0);
+    quern_cache_free(c);
+    assert_in_range(size_of_file(), 1, 64 << 10);
+}
+
+/* One that an earlier quern has made is brought up, and nothing is lost. */
+static void a_file_of_the_first_form(void **state)
+{
+    sqlite3 *db;
+    (void)state;
+    fresh_path();
+    quern_cache *c = open_bounded(0, 0);
+    for (unsigned n = 0; n < 40; n++)
+        put(c, n, 0);
+    quern_cache_free(c);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "CREATE TABLE cache_s AS SELECT bytes FROM cache_size;"
+                                  "DROP TABLE cache_size; ALTER TABLE cache_s RENAME TO cache_size;"
+                                  "PRAGMA user_version = 1",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    c = open_bounded(30, 0);
+    assert_int_equal(stats_of(c, QUERN_CACHE_DISK).entries, 40);
+    put(c, 40, 0);
+    assert_int_equal(stats_of(c, QUERN_CACHE_DISK).entries, 30);
+    assert_true(get(c, 40) && get(c, 11) && !get(c, 10));
+    quern_cache_free(c);
+}
+
 /* Bytes are flipped, values swapped and cut: a miss each time, and put right by the next put. */
 static void damage_is_a_miss(void **state)
 {
@@ -551,6 +670,9 @@ int main(void)
         cmocka_unit_test(a_file_keeps_all_of_it),
         cmocka_unit_test(a_file_has_bounds),
         cmocka_unit_test(a_cleared_file_is_small),
+        cmocka_unit_test(a_file_is_resized),
+        cmocka_unit_test(a_file_is_resized_under_a_reader),
+        cmocka_unit_test(a_file_of_the_first_form),
         cmocka_unit_test(damage_is_a_miss),
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(from_many_threads),
