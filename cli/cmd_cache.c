@@ -246,18 +246,25 @@ static int read_key(const char *hex, quern_cache_key *key)
     return 1;
 }
 
+/* Lines come from here. */
+typedef struct lines {
+    FILE *in;
+    const char *name;
+    char *line;
+    size_t room, n;
+} lines;
+
 /* One line of an export. Its vector is believed as much as any of the cache: the key says under what it is found. */
-static int take_entry(cli *c, const char *line, size_t n, unsigned long long number, uint64_t *kept,
-                      quern_error *err)
+static int take_entry(cli *c, const lines *l, uint64_t number, uint64_t *kept, quern_error *err)
 {
-    char what[64];
+    char what[160];
     float *vector = NULL;
     size_t count = 0;
     quern_cache_entry e;
     quern_error why;
     QUERN_INIT(&e);
-    snprintf(what, sizeof what, "standard input, line %llu", number);
-    json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
+    snprintf(what, sizeof what, "%.120s, line %" PRIu64, l->name, number);
+    json_t *o = json_loadb(l->line, l->n, JSON_REJECT_DUPLICATES, NULL);
     const char *hex = json_string_value(json_object_get(o, "key"));
     const json_t *text = json_object_get(o, "vector");
     json_int_t tokens = json_integer_value(json_object_get(o, "tokens"));
@@ -285,47 +292,67 @@ static int take_entry(cli *c, const char *line, size_t n, unsigned long long num
     return rc;
 }
 
-/* The next line of standard input into *line, without its break; 0: the end. */
-static int next_line(char **line, size_t *room, size_t *n, quern_error *err)
+/* The next line, without its break; 0: the end. */
+static int next_line(lines *l, quern_error *err)
 {
     int byte;
-    *n = 0;
-    while ((byte = getc(stdin)) != EOF && byte != '\n') {
-        if (*n + 1 >= *room) {
-            size_t more = *room ? *room * 2 : 4096;
-            char *grown = *room < LONGEST_LINE ? realloc(*line, more) : NULL;
+    l->n = 0;
+    while ((byte = getc(l->in)) != EOF && byte != '\n') {
+        if (l->n + 1 >= l->room) {
+            size_t more = l->room ? l->room * 2 : 4096;
+            char *grown = l->room < LONGEST_LINE ? realloc(l->line, more) : NULL;
             if (!grown)
-                return fail(err, QUERN_EFORMAT, "standard input: a line of over %d bytes",
+                return fail(err, QUERN_EFORMAT, "%.200s: a line of over %d bytes", l->name,
                             LONGEST_LINE);
-            *line = grown;
-            *room = more;
+            l->line = grown;
+            l->room = more;
         }
-        (*line)[(*n)++] = (char)byte;
+        l->line[l->n++] = (char)byte;
     }
-    if (ferror(stdin))
-        return fail(err, QUERN_EIO, "standard input: cannot read");
-    return *n || byte == '\n';
+    if (ferror(l->in))
+        return fail(err, QUERN_EIO, "%.200s: cannot read", l->name);
+    return l->n || byte == '\n';
+}
+
+static int import_lines(cli *c, const char *path, uint64_t *kept, quern_error *err)
+{
+    lines l = {.in = path ? fopen(path, "rb") : stdin, .name = path ? path : "standard input"};
+    int rc = QUERN_OK, more = 1;
+    if (!l.in)
+        return fail(err, QUERN_ENOTFOUND, "%.200s: cannot be opened", path);
+    for (uint64_t number = 1; rc == QUERN_OK && (more = next_line(&l, err)) == 1; number++) {
+        if (l.n)
+            rc = take_entry(c, &l, number, kept, err);
+        if (rc == QUERN_OK && quern_cancel_raised(c->cancel))
+            rc = fail(err, QUERN_ECANCELLED, "interrupted; what was read is kept");
+    }
+    free(l.line);
+    if (path)
+        fclose(l.in);
+    rc = rc == QUERN_OK && more < 0 ? more : rc;
+    return rc == QUERN_OK ? quern_cache_flush(c->cache, err) : rc;
 }
 
 int cmd_cache_import(cli *c, quern_error *err)
 {
-    char *line = NULL;
-    size_t room = 0, n = 0;
-    uint64_t kept = 0, lines = 0;
-    int rc = args_need(c, 0, 0, err), more = 1;
+    uint64_t kept = 0;
+    const char *format = quern_config_text(c->config, "format");
+    const char *fingerprint = quern_config_text(c->config, "fingerprint");
+    const char *path = c->n_args && strcmp(c->args[0], "-") != 0 ? c->args[0] : NULL;
+    int bincode = format && strcmp(format, "bincode") == 0;
+    int rc = args_need(c, 0, 1, err);
+    if (rc == QUERN_OK && bincode && (!path || !fingerprint))
+        rc = fail(err, QUERN_EINVAL,
+                  "cache import --format bincode: FILE, and --fingerprint, since the file does not "
+                  "say by which model its vectors were made");
+    if (rc == QUERN_OK && !bincode && fingerprint)
+        rc = fail(err, QUERN_EINVAL, "cache import: --fingerprint goes with --format bincode");
     if (rc == QUERN_OK)
         rc = open_lasting(c, err);
-    while (rc == QUERN_OK && (more = next_line(&line, &room, &n, err)) == 1) {
-        lines++;
-        if (n)
-            rc = take_entry(c, line, n, (unsigned long long)lines, &kept, err);
-        if (rc == QUERN_OK && quern_cancel_raised(c->cancel))
-            rc = fail(err, QUERN_ECANCELLED, "interrupted; what was read is kept");
-    }
-    free(line);
-    rc = rc == QUERN_OK && more < 0 ? more : rc;
     if (rc == QUERN_OK)
-        rc = quern_cache_flush(c->cache, err);
+        rc = bincode
+                 ? quern_cache_import_bincode(c->cache, path, fingerprint, c->cancel, &kept, err)
+                 : import_lines(c, path, &kept, err);
     if (rc == QUERN_OK && c->json) {
         put_object();
         put_number("kept", kept);

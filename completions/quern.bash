@@ -48,7 +48,7 @@ _quern()
     esac
     case $before in
         --as) values="query document" ;;
-        --format) values="jsonl json npy f32 base64 auto text csv" ;;
+        --format) values="jsonl json npy f32 base64 auto text csv bincode" ;;
         --invalid-utf8) values="error replace" ;;
         --auto-pull) values="yes no" ;;
         --precision) values="auto fp32 int8 bf16 fp16 int4" ;;
@@ -114,7 +114,7 @@ _quern()
         "cache remove") flags="--model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache warm") flags="--model --as --jsonl --invalid-utf8 --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache export") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "cache import") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "cache import") flags="--format --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --fingerprint --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache expire") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache resize") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "cache clear") flags="--cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

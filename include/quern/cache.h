@@ -106,6 +106,16 @@ QUERN_API int quern_cache_each(quern_cache *c, int (*fn)(const quern_cache_entry
  * that lies ahead. */
 QUERN_API int quern_cache_keep(quern_cache *c, const quern_cache_entry *e, quern_error *err);
 
+/* Takes in what doc-rag's embedder has saved: bincode 1.3 of Rust's Vec<(String, Vec<f32>)>, texts of documents with their vectors. The
+ * file does not say by what these were made: fingerprint does (64 hex digits, the embedder's hash), and it is believed. All of
+ * the file is read and found good before the first is kept, as old as the file is, its tokens 0. *kept (NULL: not wanted):
+ * how many were not too old. EFORMAT, with entry and byte: a length over what is left, text that is not UTF-8, vectors
+ * of several lengths, one that is not finite or not of unit length, bytes behind the last. ENOTFOUND, EINVAL: no file, no
+ * fingerprint. */
+QUERN_API int quern_cache_import_bincode(quern_cache *c, const char *path, const char *fingerprint,
+                                         const quern_cancel *cancel, uint64_t *kept,
+                                         quern_error *err);
+
 #ifdef __cplusplus
 }
 #endif

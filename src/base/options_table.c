@@ -71,10 +71,13 @@ static const quern_option options[] = {
 
     /* ---- embed, similarity, tokenize, chunk ---- */
     {"format", "QUERN_FORMAT", QUERN_OPTION_CHOICE, "FORMAT", NULL,
-     "jsonl|json|npy|f32|base64|auto|text|csv", 0, 0, "embed add vector-get vector-put", 0,
+     "jsonl|json|npy|f32|base64|auto|text|csv|bincode", 0, 0,
+     "embed add vector-get vector-put cache-import", 0,
      "embed: how vectors are written (default: jsonl; f32 is raw little-endian rows, base64 the "
      "same inside JSON Lines); vector get, put: json (default), base64 of little-endian f32; add: "
-     "what the inputs are (default: auto, by file name)."},
+     "what the inputs are (default: auto, by file name); cache import: jsonl (default), or "
+     "bincode, "
+     "what doc-rag's embedder saves."},
     {"jsonl", "QUERN_JSONL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "embed tokenize chunk cache-warm", 0,
      "Standard input holds one JSON object a line; its \"text\" is used, its other fields pass "
@@ -328,8 +331,9 @@ static const quern_option options[] = {
     {"generation", "QUERN_GENERATION", QUERN_OPTION_COUNT, "ID", NULL, NULL, 1, COUNT_MAX,
      "export vector-get", 0, "That generation, and not the active one."},
     {"fingerprint", "QUERN_FINGERPRINT", QUERN_OPTION_TEXT, "SHA256", NULL, NULL, 0, 0,
-     "vector-put", 0,
-     "What the vectors were made with; it has to be the generation's (all 64 digits)."},
+     "vector-put cache-import", 0,
+     "What the vectors were made with (all 64 digits); vector put: it has to be the generation's; "
+     "cache import: of the model that embed --json names it of."},
     {"force-active", "QUERN_FORCE_ACTIVE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "generation-retire", 0, "Retire the generation that serves searches, too."},
     {"full", "QUERN_FULL", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, "fill", 0,
@@ -595,8 +599,10 @@ static const quern_command commands[] = {
     {"cache export", "", "Write the cache as JSON Lines.",
      "One vector a line, with its age, the ones used last in the end. No text is in it.",
      "quern cache export --cache-file vectors.cache >vectors.jsonl"},
-    {"cache import", "", "Take what another cache has exported, from standard input.",
-     "Ages go on counting; what is too old is passed over.",
+    {"cache import", "[FILE]", "Take what another cache has exported, from FILE or standard input.",
+     "Ages go on counting; what is too old is passed over. With --format bincode FILE is what "
+     "doc-rag's embedder has saved: texts and their vectors, and not by which model, which "
+     "--fingerprint says. Any fault in it, and nothing is taken.",
      "quern cache import --cache-redis redis://localhost <vectors.jsonl"},
     {"cache expire", "", "Remove what is older than it was to become.", "",
      "quern cache expire --cache-file vectors.cache"},
@@ -638,10 +644,9 @@ static const quern_command commands[] = {
 static const struct {
     const char *option, *command, *choices;
 } narrowed[] = {
-    {"format", "embed", "jsonl|json|npy|f32|base64"},
-    {"format", "add", "auto|text|jsonl|csv"},
-    {"format", "vector get", "json|base64|npy"},
-    {"format", "vector put", "json|base64"},
+    {"format", "embed", "jsonl|json|npy|f32|base64"}, {"format", "add", "auto|text|jsonl|csv"},
+    {"format", "vector get", "json|base64|npy"},      {"format", "vector put", "json|base64"},
+    {"format", "cache import", "jsonl|bincode"},
 };
 
 const quern_option *quern_option_at(size_t i)

@@ -349,7 +349,7 @@ class EveryFlag(TableTest):
         "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "query-timeout": "9s", "fallback": "text",
-        "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
+        "fingerprint": "0" * 64, "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
     RUNS = {
         "cache stats": [], "cache keys": [], "cache contains": ["ban"], "cache remove": ["ban"], "cache expire": [], "cache clear": [],
         "cache warm": ["ban"], "cache export": [], "cache import": [], "cache resize": ["--cache-file-entries", "8"],
@@ -440,6 +440,8 @@ class EveryFlag(TableTest):
             given = []
         if command.startswith("cache ") and option != "cache-file":
             given += ["--cache-file", "vectors.cache"]
+        if (command, option) == ("cache import", "fingerprint"):
+            given += ["--format", "bincode", "none.bincode"]
         if option == "since":
             given = ["--source", "books"]
         if command in ("enqueue", "forget") and option != "source":
@@ -453,6 +455,7 @@ class EveryFlag(TableTest):
         self.declare("--store", "vectors.db")
         self.write("in.jsonl", '{"id": 1, "text": "ban", "title": "gut"}')
         self.write("empty.ini", "")
+        self.write("none.bincode", bytes(8))
         self.ok("add", "in.jsonl")
         self.ok("fill")
         self.ok("fill", "--store", "vectors.db")
@@ -473,10 +476,10 @@ class EveryFlag(TableTest):
             value = "1" if (command, option) == ("requeue", "key") else value
             if option == "generation":
                 value, = [g["id"] for g in self.ok("generation", "list", "--json").json["generations"] if (g["source"], g["state"]) == ("books", "active")]
-            value = {"vector get": "json", "vector put": "json"}.get(command, value) if option == "format" else value
+            value = {"vector get": "json", "vector put": "json", "cache import": "jsonl"}.get(command, value) if option == "format" else value
             if command == "vector put":
                 self.stored = self.ok("vector", "get", "2", "--source", "books")
-            value = self.stored.json["fingerprint"] if option == "fingerprint" else value
+            value = self.stored.json["fingerprint"] if (command, option) == ("vector put", "fingerprint") else value
             words = command.split() + self.arguments(command, option) + ["--" + option] + ([] if flag else [value])
             if command == "source set" and option == "query":
                 words = [w for w in words if w not in ("--table", "")]  # one of them

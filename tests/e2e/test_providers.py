@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -498,6 +499,44 @@ class Cache(ProviderTest):
         self.assertEqual([stats[k] for k in ("entries", "capacity", "percent")], [7, 100, 7])
         self.assertRegex(self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-bytes", "300").out.decode(), "^5 vectors went, 2 are left$")
         self.refused(2, "--cache-file-bytes or --cache-file-entries", "cache", "resize", "--cache-file", "v.cache")
+
+    def test_from_another_system(self):
+        """bincode of (text, vector): found as this model's own, none of it when anything is wrong."""
+        texts = ["text %d" % i for i in range(300)] + ["größe ✓"]
+        self.plan()
+        told = [json.loads(line) for line in self.ok("embed", *texts, "--cache", "no").out.splitlines()]
+        fingerprint, tell = told[0]["fingerprint"], self.told()
+        def entry(text, vector):
+            return struct.pack("<Q", len(text)) + text + struct.pack("<Q%df" % len(vector), len(vector), *vector)
+        entries = [entry(t.encode(), o["embedding"]) for t, o in zip(texts, told)]
+        whole = struct.pack("<Q", len(entries)) + b"".join(entries)
+        self.write("saved.bin", whole)
+        how = ("cache", "import", "--format", "bincode", "--cache-file", "v.cache", "--fingerprint", fingerprint)
+        self.assertEqual(self.ok(*how, "saved.bin", "--json").json["kept"], 301)
+        self.plan()
+        self.right(texts, self.vectors(texts, "--cache-file", "v.cache"))
+        self.assertEqual(self.told()["log"], [])
+        self.ok("cache", "contains", "text 7", "--cache-file", "v.cache", "--as", "document")
+        self.assertEqual(self.quern("cache", "contains", "text 7", "--cache-file", "v.cache", "--as", "query").code, 4)
+        os.utime(os.path.join(self.cwd, "saved.bin"), (1e9, 1e9))  # as old as the file
+        self.assertEqual(self.ok(*how, "saved.bin", "--cache-ttl", "30d", "--json").json["kept"], 0)
+        twice = [2 * x for x in told[0]["embedding"]]
+        for bad, saying in ((whole + b"x", "more bytes behind the last entry"), (whole[:-1], "entry 301 of 301"), (whole[:7], "the file ends here"), (b"", "the file ends here"),
+                            (struct.pack("<Q", 1 << 40) + whole[8:], "entries cannot be in"), (whole[:8] + struct.pack("<Q", 1 << 63) + whole[16:], "entry 1 of 301, byte 8: a text of more bytes"),
+                            (struct.pack("<Q", 301) + b"".join(entries[:-1]) + entry(b"z", told[0]["embedding"][:-1]), "another length"),
+                            (struct.pack("<Q", 301) + b"".join(entries[:-1]) + entry(b"z", twice), "entry 301 of 301, byte [0-9]+: a vector that is not of unit length"),
+                            (struct.pack("<Q", 301) + b"".join(entries[:-1]) + entry(b"z\xff", told[0]["embedding"]), "not UTF-8")):
+            self.write("bad.bin", bad)
+            answer = self.quern(*how[:4], "--cache-file", "w.cache", *how[6:], "bad.bin")
+            self.assertEqual(answer.code, 1, answer.message)
+            self.assertRegex(answer.message, saying)
+        self.assertEqual(self.ok("cache", "stats", "--cache-file", "w.cache", "--json").json["entries"], 0)
+        self.refused(2, "does not say by which model", *how[:6], "saved.bin")
+        self.refused(2, "is no fingerprint", *how[:6], "--fingerprint", "f" * 63, "saved.bin")
+        self.refused(2, "FILE", *how)
+        self.refused(4, "there is no such file", *how, "nothing.bin")
+        self.refused(2, "not a regular file", *how, "/dev/zero")
+        self.refused(2, "goes with --format bincode", "cache", "import", "--cache-file", "v.cache", "--fingerprint", fingerprint, stdin="")
 
     def test_from_cache_to_cache(self):
         texts = ["text %d" % i for i in range(90)]
