@@ -136,6 +136,7 @@ typedef struct reading {
     float *out;
     unsigned char *seen;
     uint64_t tokens;
+    char *said;
     bool odd; /* a count was not one */
     quern_error *err;
 } reading;
@@ -368,6 +369,19 @@ static int read_output(reading *r)
     return rc;
 }
 
+/* Control characters and what is too long for a name are no part of it. */
+static int read_model(reading *r)
+{
+    quern_str name;
+    int rc = quern__json_string(&r->j, &name, r->err);
+    size_t n = 0;
+    for (size_t i = 0; !rc && i < name.len && n + 1 < QUERN__ANSWERED; i++)
+        if ((unsigned char)name.ptr[i] >= ' ' && name.ptr[i] != 0x7f)
+            r->said[n++] = name.ptr[i];
+    r->said[n] = '\0';
+    return rc;
+}
+
 static int read_member(reading *r, quern_str key)
 {
     static const char *const counts[] = {"prompt_tokens", "total_tokens", "input_tokens"};
@@ -381,6 +395,8 @@ static int read_member(reading *r, quern_str key)
         return read_counts(r, counts, 3);
     if (quern__str_is(key, "base_resp"))
         return read_status(r);
+    if (quern__str_is(key, "model") && quern__json_peek(&r->j) == QUERN__JSON_STRING)
+        return read_model(r);
     if (quern__str_is(key, "prompt_eval_count")) {
         double v;
         int rc = quern__json_double(&r->j, &v, r->err);
@@ -411,11 +427,12 @@ static int read_object(reading *r, quern_str body)
 }
 
 int quern__dialect_answer(quern_str body, size_t n, uint32_t *dim, float *out, uint64_t *tokens,
-                          quern_error *err)
+                          char said[QUERN__ANSWERED], quern_error *err)
 {
     quern_error inner = {0};
-    reading r = {.n = n, .dim = *dim, .out = out, .err = &inner};
+    reading r = {.n = n, .dim = *dim, .out = out, .said = said, .err = &inner};
     *tokens = 0;
+    said[0] = '\0';
     r.seen = quern__calloc(n + 1, 1);
     if (!r.seen)
         return quern__fail_memory(err, n);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "embedder/answered.h"
 #include "quern/embedder.h"
 
 enum quern__dialect {
@@ -60,12 +61,13 @@ void quern__dialect_ask_vision(const quern__provider_question *q, quern__jsonw *
 
 /*
  * The vectors of an answer into out [n, *dim], each once. *dim 0: that of the first one, which out has room for
- * (QUERN__LARGEST_DIMENSION floats, n = 1). *tokens: what the provider counted, 0 when it does not say. EREMOTE: anything
+ * (QUERN__LARGEST_DIMENSION floats, n = 1). *tokens: what the provider counted, 0 when it does not say; said: the
+ * model that it names, "" none. EREMOTE: anything
  * else than n finite vectors of that dimension: missing, twice, too short (a quarter of the length is named for what
  * it is), an error in an answer of status 200. Vectors are as they came: not scaled.
  */
 int quern__dialect_answer(quern_str body, size_t n, uint32_t *dim, float *out, uint64_t *tokens,
-                          quern_error *err);
+                          char said[QUERN__ANSWERED], quern_error *err);
 
 /* What an error page says, in one printable line without control characters, cut to size: the member that holds the
  * message where it is JSON, else its begin. *final: it names a fault that no second try mends (a spent quota). */

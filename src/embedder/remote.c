@@ -45,6 +45,7 @@ typedef struct remote {
     bool asks_dimensions, describe_only;
     int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
     void *authorize_ud;
+    quern__answered answered;
 } remote;
 
 struct quern_provider_request {
@@ -245,9 +246,8 @@ static int collect_headers(const remote *p, quern_provider_request *r, quern_err
 }
 
 /* `ask` says what is asked, not of whom. dim 0: found out, one vector and room for the largest. */
-static int call_provider(const remote *p, const quern__provider_question *ask,
-                         const quern_cancel *cancel, uint32_t *dim, float *out, uint64_t *tokens,
-                         quern_error *err)
+static int call_provider(remote *p, const quern__provider_question *ask, const quern_cancel *cancel,
+                         uint32_t *dim, float *out, uint64_t *tokens, quern_error *err)
 {
     size_t n = quern__question_vectors(ask);
     quern_provider_request request = {.p = p, .texts = ask->n + ask->n_assets};
@@ -258,6 +258,7 @@ static int call_provider(const remote *p, const quern__provider_question *ask,
     q.base64 = p->profile->base64;
     quern__http_call call = {.url = p->url, .timeout_ms = p->timeout_ms, .cancel = cancel};
     quern_error inner = {0};
+    char said[QUERN__ANSWERED];
     quern__buf body;
     quern__buf_init(&body, BODY_BYTES);
     call.max_bytes =
@@ -279,7 +280,10 @@ static int call_provider(const remote *p, const quern__provider_question *ask,
         } else {
             if (!rc) {
                 quern_str answer = {call.answer.data ? call.answer.data : "", call.answer.len};
-                rc = quern__dialect_answer(answer, n, dim, out, tokens, &inner);
+                rc = quern__dialect_answer(answer, n, dim, out, tokens, said, &inner);
+                hide_headers(&request, said, strlen(said));
+                if (!rc)
+                    rc = quern__answered_check(&p->answered, p->name, p->model, said, &inner);
                 if (rc) {
                     hide_headers(&request, inner.msg, strlen(inner.msg));
                     hide_signatures(ask, inner.msg, strlen(inner.msg));
@@ -346,7 +350,7 @@ static int remote_embed(void *self, const quern_str *texts, size_t n,
                         const quern_embed_options *opt, float *out, quern_embed_result *results,
                         quern_error *err)
 {
-    const remote *p = self;
+    remote *p = self;
     wording w;
     uint64_t tokens = 0, began = quern__now_ns();
     uint32_t dim = p->dimensions;
@@ -393,7 +397,7 @@ static int check_assets(const remote *p, const quern_asset_call *c, quern_error 
 
 static int remote_assets(void *self, const quern_asset_call *c, quern_error *err)
 {
-    const remote *p = self;
+    remote *p = self;
     wording w = {0};
     uint64_t tokens = 0, began = quern__now_ns();
     uint32_t dim = p->dimensions;
@@ -466,6 +470,7 @@ static void remote_release(void *self)
     if (!p)
         return;
     quern__http_client_free(p->client);
+    quern__answered_dispose(&p->answered);
     quern__free(p->name);
     quern__free(p->model);
     quern__free(p->url);
@@ -600,6 +605,8 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
     p->authorize_ud = o->authorize_ud;
     p->max_inputs = o->max_inputs ? o->max_inputs : p->profile->known.max_inputs;
     int rc = set_texts(p, o, err);
+    if (!rc)
+        rc = quern__answered_init(&p->answered, err);
     if (!rc)
         rc = quern__http_client_new(&p->client, &http, err);
     p->asks_dimensions = o->dimensions != 0;

@@ -8,7 +8,7 @@ calls get; GET /log tells of each call: path, texts, headers, when it came, what
 
 Faults, one used up a call: 429 and other numbers (a status; [429, {"Retry-After": "1"}, body] with headers and a body), "cut" (half
 an answer), "hang", "twice" (an index twice), "short" (a vector too few), "long" (a number too many in a vector), "quarter" (a vector of a
-quarter of the length), "nan", "zero", "html", "junk", "empty" (no data), "error" (an error in an answer of status 200), "redirect",
+quarter of the length), "other" (by another model), "nan", "zero", "html", "junk", "empty" (no data), "error" (an error in an answer of status 200), "redirect",
 "huge" (more than any answer can have), "drip" (a byte at a time), "shuffle" (right, in another order), "floats" (whatever was asked for).
 """
 import argparse
@@ -52,7 +52,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, options):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
-        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "counted": 0, "jitter": 0}
+        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "counted": 0, "jitter": 0, "named": ""}
         if options.faults:
             kinds = [429, 500, "cut", "twice", "short"]
             self.plan["faults"] = kinds * options.faults
@@ -181,8 +181,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         tokens = plan["counted"] or sum(len(t.split()) for t in texts)
         if self.path == "/embed":
             return json.dumps(vectors).encode()
+        model = "another-model" if fault == "other" else plan["named"] or body.get("model")
         if self.path == "/api/embed":
-            return json.dumps({"model": body["model"], "embeddings": vectors, "prompt_eval_count": tokens}).encode()
+            return json.dumps({"model": model, "embeddings": vectors, "prompt_eval_count": tokens}).encode()
         if self.path == "/v2/embed":
             return json.dumps({"id": "x", "embeddings": {"float": vectors}, "texts": texts,
                                "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens}}}).encode()
@@ -198,7 +199,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/multimodal-embedding"):
             return json.dumps({"output": {"embeddings": [{"index": e["index"], "embedding": e["embedding"], "type": "text"} for e in entries]},
                                "usage": {"input_tokens": tokens, "image_tokens": 0}, "request_id": "x"}).encode()
-        return json.dumps({"object": "list", "data": entries, "model": body["model"],
+        return json.dumps({"object": "list", "data": entries, "model": model,
                            "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}).encode()
 
 

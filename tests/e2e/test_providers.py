@@ -184,6 +184,24 @@ class Faults(ProviderTest):
                 said = self.fails(saying, texts=["ban"])
                 self.assertNotIn("\x1b", said)
 
+    def test_answers_by_another_model(self):
+        """A name that is not the one asked for is told; one that changes between two calls is an error, once asked again."""
+        texts = ["text %d" % i for i in range(8)]
+        self.plan(named="org/text-embedding-3-small-v2")
+        self.assertEqual(self.embed(texts).message, "")
+        self.plan(named="minilm")
+        answer = self.embed(texts)
+        self.assertEqual((answer.code, len(answer.out.splitlines())), (0, 8))
+        self.assertIn("its answers say that they are by 'minilm'", answer.message)
+        few = ("--max-inputs", "2", "--concurrency", "1")
+        self.plan(None, None, "other", named="")
+        self.right(texts, self.vectors(texts, *few, "--attempts", "2"))
+        self.plan(None, None, *["other"] * 40, named="")
+        answer = self.embed(texts, *few, "--attempts", "2")
+        self.assertEqual(answer.code, 1)
+        self.assertNotIn(b"text 4", answer.out)
+        self.assertIn("an answer by the model 'another-model' after answers by 'text-embedding-3-small'", answer.message)
+
     def test_what_is_tried_again(self):
         for fault in (408, 409, 429, 500, 502, 503, "cut", "twice", "short", "junk", "html"):
             with self.subTest(fault):

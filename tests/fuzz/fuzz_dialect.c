@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     float out[MOST * MOST];
     quern_error err;
     uint64_t tokens;
+    char said[QUERN__ANSWERED];
     if (size == 0)
         return 0;
     quern_str body = {(const char *)data + 1, size - 1};
@@ -38,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < MOST * MOST; i++)
         out[i] = NAN;
     float *to = dim ? out : found_out;
-    if (quern__dialect_answer(body, n, &dim, to, &tokens, &err) == QUERN_OK) {
+    if (quern__dialect_answer(body, n, &dim, to, &tokens, said, &err) == QUERN_OK) {
         if (dim == 0 || dim > QUERN__LARGEST_DIMENSION)
             abort();
         for (size_t i = 0; i < n * dim; i++)
