@@ -153,6 +153,8 @@ static void info_json(const quern_model_info *i, const char *weights, const char
         {"pooling", i->pooling},
         {"pooling_origin", i->pooling_origin},
         {"kernels", i->kernels},
+        {"weights_format", i->weights_format},
+        {"weights_file", i->weights_file},
         {"weights_sha256", weights},
         {"tokenizer_sha256", tokenizer},
         {"fingerprint", fingerprint},
@@ -209,6 +211,7 @@ static void info_text(const quern_model_info *i, const char *weights, const char
     out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
                i->prompt_document);
     out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
+    out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
                weights, tokenizer, fingerprint);
 }

@@ -31,13 +31,14 @@ typedef struct quern_model_info {
     const char *precision, *kernels; /* "fp32"; "avx512" */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
     uint32_t dimensions, max_sequence_length, layers, heads, vocabulary;
-    uint64_t parameters, bytes; /* bytes: size of the weights file */
+    uint64_t parameters, bytes; /* bytes: size of the weights' files */
     int normalize;
+    const char *weights_format, *weights_file; /* "safetensors"; the file chosen, or its index */
 } quern_model_info;
 
-/* Opens a folder of published files: config.json, model.safetensors, tokenizer.json (or vocab.txt and
- * tokenizer_config.json), modules.json, 1_Pooling/config.json, sentence_bert_config.json. Maximum
- * length: options > sentence_bert_config > tokenizer_config > position table, never over the last.
+/* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and
+ * tokenizer_config.json), modules.json, 1_Pooling/config.json, sentence_bert_config.json. Of several files
+ * of weights the first of docs/formats.md's table is read. Maximum length: options > sentence_bert_config > tokenizer_config > position table, never over the last.
  * ENOTFOUND: no such folder or file; EFORMAT: file, tensor and byte offset; EUNSUPPORTED: a family,
  * module, pooling or activation that is named. */
 QUERN_API int quern_model_open(quern_model **out, const char *folder,
@@ -49,7 +50,7 @@ QUERN_API int quern_model_describe(const quern_model *m, quern_model_info *info,
 QUERN_API uint32_t quern_model_dimensions(const quern_model *m);
 QUERN_API uint32_t quern_model_max_length(const quern_model *m);
 
-/* SHA-256 (64 hex digits) of the weights file. Taken from the shelf's manifest beside it when size and
+/* SHA-256 (64 hex digits) of the weights: of their file, or of several as docs/formats.md has it. Taken from the shelf's manifest beside it when size and
  * modification time still agree, else computed once, here (0.05–0.3 s). EMISMATCH: the manifest knows
  * another hash. Thread-safe. */
 QUERN_API int quern_model_weights_sha256(quern_model *m, char out[65], quern_error *err);

@@ -27,8 +27,6 @@
 #include "format/manifest.h"
 #include "text/utf8.h"
 
-static const char WEIGHTS[] = "model.safetensors";
-
 struct quern_model {
     /* immutable */
     char *name, *path;
@@ -105,15 +103,11 @@ static int check_precision(int precision, quern_error *err)
 
 static int open_files(quern_model *m, quern_error *err)
 {
-    char *weights_path = NULL;
     int rc = quern__model_config_read(&m->config, m->path, err);
-    if (rc == QUERN_OK && !(weights_path = join_path(m->path, WEIGHTS)))
-        rc = quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
-        rc = quern__weights_open_file(&m->weights, QUERN__SAFETENSORS, weights_path, err);
+        rc = quern__weights_open(&m->weights, m->path, err);
     if (rc == QUERN_OK)
         rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
-    quern__free(weights_path);
     if (rc != QUERN_OK)
         return rc;
     if (quern__tokenizer_vocab_size(m->tokenizer) > m->config.vocab)
@@ -242,6 +236,9 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.parameters = m->parameters;
     full.bytes = quern__weights_bytes(m->weights);
     full.normalize = m->config.normalize;
+    const quern__weights_files *files = quern__weights_list_of(m->weights);
+    full.weights_format = quern__weights_format_name(files->format);
+    full.weights_file = files->index[0] ? files->index : files->name[0];
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);
     memcpy(info, &full, n);
@@ -277,25 +274,37 @@ static int hash_file(const char *path, const quern__manifest_file *recorded, cha
 }
 
 /* From the manifest while size and time still are what it recorded, else from the bytes. */
-static int hash_weights(const quern_model *m, char out[65], quern_error *err)
+static int hash_part(const quern_model *m, const char *name, const quern__manifest *manifest,
+                     char out[65], quern_error *err)
 {
-    quern__manifest manifest;
     quern__stat st;
-    const quern__manifest_file *recorded = NULL;
-    char *path = join_path(m->path, WEIGHTS);
+    const quern__manifest_file *recorded = quern__manifest_find(manifest, name);
+    char *path = join_path(m->path, name);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK) {
-        rc = quern__manifest_read(&manifest, m->path, err);
-        if (rc == QUERN_OK)
-            recorded = quern__manifest_find(&manifest, WEIGHTS);
-        else if (rc == QUERN_ENOTFOUND)
-            rc = QUERN_OK; /* a plain folder, not from the shelf */
-    }
     if (rc == QUERN_OK && recorded && quern__manifest_agrees(recorded, &st))
         memcpy(out, recorded->sha256, 65);
     else if (rc == QUERN_OK)
         rc = hash_file(path, recorded, out, err);
     quern__free(path);
+    return rc;
+}
+
+static int hash_weights(const quern_model *m, char out[65], quern_error *err)
+{
+    const quern__weights_files *files = quern__weights_list_of(m->weights);
+    char hex[QUERN__WEIGHTS_FILES][65];
+    quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
+    int rc = manifest ? quern__manifest_read(manifest, m->path, err)
+                      : quern__fail_memory(err, sizeof *manifest);
+    if (rc == QUERN_ENOTFOUND) {
+        manifest->n = 0; /* a plain folder, not from the shelf */
+        rc = QUERN_OK;
+    }
+    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++)
+        rc = hash_part(m, files->name[i], manifest, hex[i], err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_hash(files, (const char(*)[65])hex, out, err);
+    quern__free(manifest);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "format/weights.h"
 
 enum { MANIFEST_MAX_BYTES = 64 * 1024, MANIFEST_VERSION = 1 };
 
@@ -45,6 +46,47 @@ const quern__manifest_file *quern__manifest_find(const quern__manifest *m, const
         if (strcmp(m->file[i].name, name) == 0)
             return &m->file[i];
     return NULL;
+}
+
+/* An index's shards are the files beside it that end as it does before ".index.json": import takes no
+ * others. */
+static bool is_shard(const char *name, const char *index)
+{
+    const char *dot = strchr(index, '.');
+    const size_t n = strlen(name), ending = strcspn(dot + 1, ".") + 1;
+    return !strchr(name, '/') && n > ending && memcmp(name + n - ending, dot, ending) == 0;
+}
+
+int quern__manifest_weights(const quern__manifest *m, char out[65], quern_error *err)
+{
+    quern__weights_choice c = {0};
+    char hex[QUERN__WEIGHTS_FILES][65];
+    out[0] = 0;
+    for (uint32_t i = 0; i < m->n; i++)
+        quern__weights_consider(&c, m->file[i].name);
+    if (!c.rank)
+        return QUERN_OK;
+    quern__weights_files *files = quern__calloc(1, sizeof *files);
+    if (!files)
+        return quern__fail_memory(err, sizeof *files);
+    const bool index = quern__weights_is_index(c.name);
+    if (index)
+        memcpy(files->index, c.name, sizeof c.name);
+    for (uint32_t i = 0; i < m->n && files->n < QUERN__WEIGHTS_FILES; i++) {
+        const char *name = m->file[i].name;
+        if (!(index ? is_shard(name, c.name) : strcmp(name, c.name) == 0))
+            continue;
+        uint32_t at = files->n++;
+        for (; at && strcmp(files->name[at - 1], name) > 0; at--) {
+            memcpy(files->name[at], files->name[at - 1], sizeof files->name[at]);
+            memcpy(hex[at], hex[at - 1], sizeof hex[at]);
+        }
+        memcpy(files->name[at], name, strlen(name) + 1);
+        memcpy(hex[at], m->file[i].sha256, sizeof hex[at]);
+    }
+    int rc = quern__weights_hash(files, (const char(*)[65])hex, out, err);
+    quern__free(files);
+    return rc;
 }
 
 bool quern__manifest_agrees(const quern__manifest_file *f, const quern__stat *st)

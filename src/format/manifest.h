@@ -44,6 +44,8 @@ int quern__manifest_parse(quern__manifest *out, const char *text, size_t len, co
 int quern__manifest_write(const quern__manifest *m, const char *folder, quern_error *err);
 /* The entry of a file, NULL when the manifest does not know it. Borrowed from m. */
 const quern__manifest_file *quern__manifest_find(const quern__manifest *m, const char *name);
+/* The weights' hash (quern__weights_hash) by what is recorded; "" when no file of weights is. */
+int quern__manifest_weights(const quern__manifest *m, char out[65], quern_error *err);
 /* Adds an entry; EINVAL when the name is no plain relative path, is there already, or the table is full. */
 int quern__manifest_add(quern__manifest *m, const char *name, const char *sha256, uint64_t size,
                         int64_t mtime_ns, quern_error *err);

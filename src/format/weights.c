@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/compiler.h"
 #include "format/weights_build.h"
 
@@ -24,7 +25,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weights are used in p
 
 enum {
     MAX_TENSORS = 65536, /* the largest published encoders have a few hundred */
-    MAX_NAME = 512
+    MAX_NAME = QUERN__TENSOR_NAME,
+    MAX_INDEX = 16 << 20
 };
 
 static int by_name(const void *a, const void *b)
@@ -35,9 +37,27 @@ static int by_name(const void *a, const void *b)
 
 /* ---- building ---- */
 
+quern_str quern__tensor_name(quern_str name, char room[QUERN__TENSOR_NAME + 8])
+{
+    static const struct {
+        const char *old, *now;
+    } endings[] = {{"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}};
+    for (size_t i = 0; i < QUERN__COUNT(endings); i++) {
+        const size_t n = strlen(endings[i].old), now = strlen(endings[i].now);
+        if (name.len < n || name.len > MAX_NAME ||
+            memcmp(name.ptr + name.len - n, endings[i].old, n) != 0)
+            continue;
+        memcpy(room, name.ptr, name.len - n);
+        memcpy(room + name.len - n, endings[i].now, now);
+        return (quern_str){room, name.len - n + now};
+    }
+    return name;
+}
+
 int quern__weights_add(quern__weights *w, quern_str name, size_t at, quern__tensor **out,
                        quern_error *err)
 {
+    char room[MAX_NAME + 8];
     const quern__weights_part *p = &w->parts[w->part_count - 1];
     if (name.len == 0 || name.len > MAX_NAME || memchr(name.ptr, 0, name.len))
         return quern__fail(err, QUERN_EFORMAT, (int64_t)at,
@@ -57,6 +77,7 @@ int quern__weights_add(quern__weights *w, quern_str name, size_t at, quern__tens
     }
     quern__tensor *t = &w->tensors[w->count];
     memset(t, 0, sizeof *t);
+    name = quern__tensor_name(name, room);
     t->part = w->part_count - 1;
     t->name = quern__arena_copy(&w->names, name.ptr, name.len);
     if (!t->name)
@@ -70,16 +91,26 @@ static int check_names(const quern__weights *w, quern_error *err)
 {
     for (size_t i = 1; i < w->count; i++) {
         const quern__tensor *a = &w->tensors[i - 1], *b = &w->tensors[i];
-        if (strcmp(a->name, b->name) == 0)
+        if (strcmp(a->name, b->name) != 0)
+            continue;
+        if (a->part == b->part)
             return quern__fail(err, QUERN_EFORMAT, (int64_t)b->offset,
                                "%s: tensor %.*s: there are two of this name (bytes %zu and %zu)",
                                w->parts[b->part].name, QUERN__SHOWN, b->name, a->offset, b->offset);
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)b->offset,
+                           "%s: tensor %.*s at byte %zu is in %.128s too", w->parts[b->part].name,
+                           QUERN__SHOWN, b->name, b->offset, w->files.name[a->part]);
     }
     return QUERN_OK;
 }
 
+static int (*const readers[])(quern__weights *, const quern__weights_part *, quern_error *) = {
+    [QUERN__SAFETENSORS] = quern__safetensors_read,
+};
+_Static_assert(QUERN__COUNT(readers) == QUERN__WEIGHTS_FORMATS, "a reader each");
+
 /* Takes the map over, also on failure. */
-static int add_part(quern__weights *w, int format, quern__map map, const void *data, size_t size,
+static int add_part(quern__weights *w, quern__map map, const void *data, size_t size,
                     const char *name, quern_error *err)
 {
     quern__weights_part *parts =
@@ -93,44 +124,103 @@ static int add_part(quern__weights *w, int format, quern__map map, const void *d
     }
     quern__weights_part *p = &parts[w->part_count++];
     *p = (quern__weights_part){map, data, size, copy};
-    (void)format;
-    return quern__safetensors_read(w, p, err);
+    return readers[w->files.format](w, p, err);
 }
 
-static int make(quern__weights **out, int format, quern__map map, const void *data, size_t size,
-                const char *name, quern_error *err)
+static int add_file(quern__weights *w, const char *path, quern_error *err)
+{
+    quern__map map = {0};
+    int rc = quern__map_open(&map, path, err);
+    return rc ? rc : add_part(w, map, map.data, map.size, path, err);
+}
+
+static int begin(quern__weights **out, int format, quern_error *err)
 {
     quern__weights *w = quern__calloc(1, sizeof *w);
-    *out = NULL;
-    if (!w) {
-        quern__map_close(&map);
+    *out = w;
+    if (!w)
         return quern__fail_memory(err, sizeof *w);
-    }
+    w->files.format = format;
     quern__arena_init(&w->names, 0); /* bounded by the headers it copies from */
-    int rc = add_part(w, format, map, data, size, name, err);
+    return QUERN_OK;
+}
+
+/* The last step: rc and w are what was reached so far. */
+static int settle(quern__weights **out, quern__weights *w, int rc, quern_error *err)
+{
     if (rc == QUERN_OK && w->count)
         qsort(w->tensors, w->count, sizeof *w->tensors, by_name);
     if (rc == QUERN_OK)
         rc = check_names(w, err);
-    if (rc == QUERN_OK)
-        *out = w;
-    else
+    *out = rc ? NULL : w;
+    if (rc)
         quern__weights_free(w);
     return rc;
 }
 
 int quern__weights_open_file(quern__weights **out, int format, const char *path, quern_error *err)
 {
-    quern__map map = {0};
-    *out = NULL;
-    int rc = quern__map_open(&map, path, err);
-    return rc ? rc : make(out, format, map, map.data, map.size, path, err);
+    quern__weights *w;
+    int rc = begin(&w, format, err);
+    if (rc == QUERN_OK)
+        rc = add_file(w, path, err);
+    return settle(out, w, rc, err);
 }
 
 int quern__weights_parse(quern__weights **out, int format, const void *data, size_t size,
                          const char *name, quern_error *err)
 {
-    return make(out, format, (quern__map){0}, data, size, name, err);
+    quern__weights *w;
+    int rc = begin(&w, format, err);
+    if (rc == QUERN_OK)
+        rc = add_part(w, (quern__map){0}, data, size, name, err);
+    return settle(out, w, rc, err);
+}
+
+/* Reads the index once more, now that the tensors are known. */
+static int check_index(const quern__weights *w, const char *path, quern_error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int rc = quern__read_file(path, MAX_INDEX, &text, &len, err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_index_check(w, text, len, path, err);
+    quern__free(text);
+    return rc;
+}
+
+int quern__weights_open(quern__weights **out, const char *folder, quern_error *err)
+{
+    quern__weights *w;
+    quern__buf path;
+    int rc = begin(&w, 0, err);
+    *out = NULL;
+    if (rc)
+        return rc;
+    quern__buf_init(&path, 4096);
+    rc = quern__weights_list(&w->files, folder, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < w->files.n; i++) {
+        quern__buf_clear(&path);
+        quern__buf_printf(&path, "%s/%s", folder, w->files.name[i]);
+        rc = quern__buf_ok(&path, "a path", err);
+        if (rc == QUERN_OK)
+            rc = add_file(w, path.data, err);
+    }
+    rc = settle(&w, w, rc, err);
+    if (rc == QUERN_OK && w->files.index[0]) {
+        quern__buf_clear(&path);
+        quern__buf_printf(&path, "%s/%s", folder, w->files.index);
+        rc = quern__buf_ok(&path, "a path", err);
+        if (rc == QUERN_OK)
+            rc = check_index(w, path.data, err);
+        if (rc) {
+            quern__weights_free(w);
+            w = NULL;
+        }
+    }
+    quern__buf_dispose(&path);
+    *out = w;
+    return rc;
 }
 
 void quern__weights_free(quern__weights *w)
@@ -172,6 +262,11 @@ uint64_t quern__weights_bytes(const quern__weights *w)
     for (uint32_t i = 0; i < w->part_count; i++)
         sum += w->parts[i].size;
     return sum;
+}
+
+const quern__weights_files *quern__weights_list_of(const quern__weights *w)
+{
+    return &w->files;
 }
 
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t)

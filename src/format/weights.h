@@ -35,8 +35,39 @@ typedef struct quern__tensor {
 
 typedef struct quern__weights quern__weights;
 
-enum quern__weights_format { QUERN__SAFETENSORS = 1 };
+enum quern__weights_format { QUERN__SAFETENSORS = 1, QUERN__WEIGHTS_FORMATS };
 
+enum { QUERN__WEIGHTS_FILES = 40, QUERN__WEIGHTS_NAME = 128 };
+
+/* The files that hold a folder's weights, relative to it, by name ascending. */
+typedef struct quern__weights_files {
+    int format;
+    char index[QUERN__WEIGHTS_NAME]; /* the file that names them; "" where there is one only */
+    uint32_t n;
+    char name[QUERN__WEIGHTS_FILES][QUERN__WEIGHTS_NAME];
+} quern__weights_files;
+
+/* Which of a folder's files holds the weights, where several could: each name is considered in turn. */
+typedef struct quern__weights_choice {
+    uint32_t rank;                                              /* 0: none yet */
+    char name[QUERN__WEIGHTS_NAME], other[QUERN__WEIGHTS_NAME]; /* other: of the same rank */
+} quern__weights_choice;
+
+/* True where a file of this name, relative to a model's folder, could hold its weights. */
+bool quern__weights_consider(quern__weights_choice *c, const char *name);
+bool quern__weights_is_index(const char *name);
+/* ENOTFOUND: no weights in `folder` (for the message); EINVAL: two files of one kind. */
+int quern__weights_chosen(const quern__weights_choice *c, const char *folder, quern_error *err);
+/* The files of a folder: chosen, and where an index was, those that it names (they need not be there). */
+int quern__weights_list(quern__weights_files *out, const char *folder, quern_error *err);
+/* One hash for the weights: that of the file where there is one; else SHA-256 over a line
+ * "HEX  NAME\n" for each, by name ascending. */
+int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],
+                        quern_error *err);
+const char *quern__weights_format_name(int format); /* "safetensors" */
+
+/* All files of a folder that its weights are in, checked against each other. */
+int quern__weights_open(quern__weights **out, const char *folder, quern_error *err);
 /* One file. */
 int quern__weights_open_file(quern__weights **out, int format, const char *path, quern_error *err);
 /* The same over bytes that the caller keeps alive; `name` is what errors call it. For tests and fuzzing. */
@@ -50,6 +81,8 @@ const quern__tensor *quern__weights_at(const quern__weights *w, size_t i);
 const quern__tensor *quern__weights_find(const quern__weights *w,
                                          const char *name); /* NULL: none */
 uint64_t quern__weights_bytes(const quern__weights *w);     /* of its files */
+/* Of a set that was opened from a folder. */
+const quern__weights_files *quern__weights_list_of(const quern__weights *w);
 /* Pages of this tensor were copied (packed) and need not stay resident. */
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t);
 

@@ -20,6 +20,7 @@ typedef struct quern__weights_part {
 
 struct quern__weights {
     quern__arena names;
+    quern__weights_files files;
     quern__weights_part *parts;
     uint32_t part_count;
     quern__tensor *tensors; /* [count] sorted by name once all is read */
@@ -30,6 +31,18 @@ struct quern__weights {
  * name is empty, too long or holds a NUL, or there are too many tensors. *out is valid until the next. */
 int quern__weights_add(quern__weights *w, quern_str name, size_t at, quern__tensor **out,
                        quern_error *err);
+
+/* The name that a tensor goes by: LayerNorm.gamma and .beta, as the first checkpoints call them, are
+ * weight and bias. *out: name, or `room` filled. */
+enum { QUERN__TENSOR_NAME = 512 };
+quern_str quern__tensor_name(quern_str name, char room[QUERN__TENSOR_NAME + 8]);
+
+/* weights_index.c: the file that says which tensor is in which shard. Names of shards into `files`. */
+int quern__weights_index_files(quern__weights_files *files, const char *text, size_t len,
+                               const char *name, quern_error *err);
+/* Each tensor is in the shard that the index names, and the index names each. */
+int quern__weights_index_check(const quern__weights *w, const char *text, size_t len,
+                               const char *name, quern_error *err);
 
 /* safetensors.c */
 int quern__safetensors_read(quern__weights *w, const quern__weights_part *p, quern_error *err);

@@ -90,7 +90,10 @@ static char *keep(quern_shelf_list *l, const char *text)
 static int add_entry(quern_shelf_list *l, const char *name, const char *folder, uint64_t bytes)
 {
     const quern__manifest *m = l->manifest;
-    const quern__manifest_file *weights = quern__manifest_find(m, QUERN__WEIGHTS);
+    char weights[65];
+    int rc = quern__manifest_weights(m, weights, l->err);
+    if (rc)
+        return rc;
     if (l->n == MAX_MODELS)
         return quern__fail(l->err, QUERN_ENOMEM, 0, "%s: more than %d models on one shelf",
                            l->shelf->folder, MAX_MODELS);
@@ -107,13 +110,31 @@ static int add_entry(quern_shelf_list *l, const char *name, const char *folder, 
         .path = keep(l, folder),
         .origin = keep(l, m->origin[0] ? m->origin : "unmanaged"),
         .imported_at = keep(l, m->imported_at),
-        .weights_sha256 = keep(l, weights ? weights->sha256 : ""),
+        .weights_sha256 = keep(l, weights),
         .bytes = bytes,
     };
     if (!e.name || !e.path || !e.origin || !e.imported_at || !e.weights_sha256)
         return quern__fail_memory(l->err, 0);
     l->entries[l->n++] = e;
     return QUERN_OK;
+}
+
+/* Of a folder that has no manifest: the size of its weights, where they can be told. */
+static int weigh(const char *folder, uint64_t *bytes, quern_error *err)
+{
+    quern__stat st = {0};
+    quern__weights_files *files = quern__calloc(1, sizeof *files);
+    int rc = files ? QUERN_OK : quern__fail_memory(err, sizeof *files);
+    const bool listed = files && quern__weights_list(files, folder, NULL) == QUERN_OK;
+    for (uint32_t i = 0; rc == QUERN_OK && listed && i < files->n; i++) {
+        char *path = NULL;
+        rc = quern__join(&path, folder, files->name[i], err);
+        if (rc == QUERN_OK && quern__stat_path(path, &st, NULL) == QUERN_OK && st.is_file)
+            *bytes += st.size;
+        quern__free(path);
+    }
+    quern__free(files);
+    return rc;
 }
 
 static int on_folder(void *ud, const char *name)
@@ -137,11 +158,7 @@ static int on_folder(void *ud, const char *name)
         for (uint32_t i = 0; i < l->manifest->n; i++)
             bytes += l->manifest->file[i].size;
     } else {
-        quern__free(config);
-        config = NULL;
-        rc = quern__join(&config, folder, QUERN__WEIGHTS, l->err);
-        if (rc == QUERN_OK && quern__stat_path(config, &st, NULL) == QUERN_OK && st.is_file)
-            bytes = st.size;
+        rc = weigh(folder, &bytes, l->err);
     }
     if (rc == QUERN_OK)
         rc = add_entry(l, name, folder, bytes);

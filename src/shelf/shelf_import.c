@@ -30,10 +30,9 @@ enum {
 #define MAX_SMALL_FILE   ((uint64_t)64 << 20)
 #define MAX_WEIGHTS_FILE ((uint64_t)32 << 30)
 
-/* The files of a model, beside N_Name/config.json of its modules. */
+/* The files of a model, beside its weights and N_Name/config.json of its modules. */
 static const char *const wanted_names[] = {
     "config.json",
-    QUERN__WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
@@ -71,9 +70,9 @@ static bool is_wanted(const char *name)
            is_module_folder(name, (size_t)(slash - name));
 }
 
-static int check_size(const char *name, uint64_t size, quern_error *err)
+static int check_size(const char *name, uint64_t size, bool weights, quern_error *err)
 {
-    uint64_t most = strcmp(name, QUERN__WEIGHTS) == 0 ? MAX_WEIGHTS_FILE : MAX_SMALL_FILE;
+    uint64_t most = weights ? MAX_WEIGHTS_FILE : MAX_SMALL_FILE;
     if (size > most)
         return quern__fail(err, QUERN_EFORMAT, (int64_t)size,
                            "%s: %llu bytes, at most %llu are read", name, (unsigned long long)size,
@@ -152,7 +151,7 @@ static int read_file(void *from, void *buf, size_t n, size_t *got, quern_error *
 
 /* Links are followed here, unlike in archives: the cache of the Python libraries is made of them, and
  * the folder is the user's own. */
-static int take_file(walk *w, const char *name)
+static int take_file(walk *w, const char *name, bool weights)
 {
     char *path = NULL;
     quern__file *f = NULL;
@@ -161,7 +160,7 @@ static int take_file(walk *w, const char *name)
     if (rc == QUERN_OK)
         rc = quern__stat_path(path, &st, w->err);
     if (rc == QUERN_OK && st.is_file) {
-        rc = check_size(name, st.size, w->err);
+        rc = check_size(name, st.size, weights, w->err);
         if (rc == QUERN_OK)
             rc = quern__file_open(&f, path, QUERN__FILE_READ, w->err);
         if (rc == QUERN_OK)
@@ -177,18 +176,31 @@ static int on_name(void *ud, const char *name)
     walk *w = ud;
     char module_file[QUERN__MANIFEST_PATH];
     if (is_wanted(name))
-        return take_file(w, name);
+        return take_file(w, name, false);
     if (!is_module_folder(name, strlen(name)))
         return QUERN_OK;
     int n = snprintf(module_file, sizeof module_file, "%s/config.json", name);
-    return n > 0 && (size_t)n < sizeof module_file ? take_file(w, module_file) : QUERN_OK;
+    return n > 0 && (size_t)n < sizeof module_file ? take_file(w, module_file, false) : QUERN_OK;
 }
 
 static int import_folder(const quern__shelf *s, const char *path, const char *staged,
                          quern__manifest *m, quern_error *err)
 {
     walk w = {.s = s, .from = path, .staged = staged, .m = m, .err = err};
-    return quern__list_dir(path, on_name, &w, err);
+    quern__weights_files *files = quern__calloc(1, sizeof *files);
+    int rc =
+        files ? quern__list_dir(path, on_name, &w, err) : quern__fail_memory(err, sizeof *files);
+    if (rc == QUERN_OK && quern__manifest_find(m, "config.json")) /* else refused for that */
+        rc = quern__weights_list(files, path, err);
+    if (rc == QUERN_ENOTFOUND)
+        rc = quern__fail(err, QUERN_EFORMAT, 0,
+                         "%s: no weights in it, as model.safetensors: not a model folder", path);
+    if (rc == QUERN_OK && files->index[0])
+        rc = take_file(&w, files->index, false);
+    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++)
+        rc = take_file(&w, files->name[i], true);
+    quern__free(files);
+    return rc;
 }
 
 /* ---- from an archive ---- */
@@ -254,7 +266,8 @@ static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root
             break;
         const char *slash = strrchr(st.name, '/');
         size_t prefix = slash ? (size_t)(slash + 1 - st.name) : 0;
-        if (strcmp(st.name + prefix, QUERN__WEIGHTS) != 0)
+        quern__weights_choice any = {0};
+        if (!quern__weights_consider(&any, st.name + prefix))
             continue;
         quern__buf_clear(&config);
         quern__buf_append(&config, st.name, prefix);
@@ -262,6 +275,8 @@ static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root
         rc = quern__buf_ok(&config, "an entry's name", err);
         if (rc || zip_name_locate(z, config.data, ZIP_FL_ENC_RAW) < 0)
             continue;
+        if (found && root->len == prefix && memcmp(root->data, st.name, prefix) == 0)
+            continue; /* the same weights in another format, as like as not */
         if (found)
             rc = zip_fault(path, st.name,
                            "a second model in one archive; unpack it and import the "
@@ -274,7 +289,9 @@ static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root
         rc = quern__buf_ok(root, "an entry's name", err);
     if (rc == QUERN_OK && !found)
         rc = quern__fail(err, QUERN_EFORMAT, 0,
-                         "%s: no folder in it holds both config.json and " QUERN__WEIGHTS, path);
+                         "%s: no folder in it holds both config.json and weights, as "
+                         "model.safetensors",
+                         path);
     quern__buf_dispose(&config);
     return rc;
 }
@@ -294,29 +311,76 @@ static int read_entry(void *from, void *buf, size_t n, size_t *got, quern_error 
     return QUERN_OK;
 }
 
-static int take_entries(const quern__shelf *s, zip_t *z, zip_int64_t n, const char *root,
-                        const char *staged, quern__manifest *m, quern_error *err)
+/* The archive's files under `root` into staging: those of every model and `weights`, or where `shards` is
+ * given those that it lists. */
+typedef struct taking {
+    zip_t *z;
+    zip_int64_t n;
+    const char *root, *weights;
+    const quern__weights_files *shards;
+} taking;
+
+static bool is_taken(const taking *t, const char *name, bool *weights)
 {
-    size_t prefix = strlen(root);
+    *weights = t->shards || strcmp(name, t->weights) == 0;
+    for (uint32_t i = 0; t->shards && i < t->shards->n; i++)
+        if (strcmp(name, t->shards->name[i]) == 0)
+            return true;
+    return !t->shards && (*weights || is_wanted(name));
+}
+
+static int take_entries(const quern__shelf *s, const taking *t, const char *staged,
+                        quern__manifest *m, quern_error *err)
+{
+    size_t prefix = strlen(t->root);
     int rc = QUERN_OK;
-    for (zip_int64_t i = 0; rc == QUERN_OK && i < n; i++) {
+    for (zip_int64_t i = 0; rc == QUERN_OK && i < t->n; i++) {
         zip_stat_t st;
-        if (zip_stat_index(z, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &st) != 0)
+        bool weights;
+        if (zip_stat_index(t->z, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &st) != 0)
             return quern__fail(err, QUERN_EFORMAT, 0, "the archive changed while it was read");
-        if (strncmp(st.name, root, prefix) != 0 || !is_wanted(st.name + prefix))
+        if (strncmp(st.name, t->root, prefix) != 0 || !is_taken(t, st.name + prefix, &weights))
             continue;
         entry e = {NULL, st.name + prefix};
-        rc = check_size(e.name, st.size, err);
+        rc = check_size(e.name, st.size, weights, err);
         if (rc)
             break;
         if (quern__manifest_find(m, e.name))
             return zip_fault("the archive", e.name, "is there twice", err);
-        e.file = zip_fopen_index(z, (zip_uint64_t)i, 0);
+        e.file = zip_fopen_index(t->z, (zip_uint64_t)i, 0);
         if (!e.file)
-            return quern__fail(err, QUERN_EFORMAT, 0, "%s: %s", e.name, zip_strerror(z));
+            return quern__fail(err, QUERN_EFORMAT, 0, "%s: %s", e.name, zip_strerror(t->z));
         rc = stage_bytes(s, staged, e.name, st.size, read_entry, &e, m, err);
         zip_fclose(e.file);
     }
+    return rc;
+}
+
+/* Of the weights under root the file that would be read from a folder; its index's shards after it. */
+static int take_model(const quern__shelf *s, zip_t *z, zip_int64_t n, const char *root,
+                      const char *path, const char *staged, quern__manifest *m, quern_error *err)
+{
+    quern__weights_choice c = {0};
+    zip_stat_t st;
+    const size_t prefix = strlen(root);
+    quern__weights_files *files = quern__calloc(1, sizeof *files);
+    int rc = files ? QUERN_OK : quern__fail_memory(err, sizeof *files);
+    for (zip_int64_t i = 0; i < n; i++)
+        if (zip_stat_index(z, (zip_uint64_t)i, ZIP_FL_ENC_RAW, &st) == 0 &&
+            strncmp(st.name, root, prefix) == 0)
+            quern__weights_consider(&c, st.name + prefix);
+    if (rc == QUERN_OK)
+        rc = quern__weights_chosen(&c, path, err);
+    taking t = {z, n, root, c.name, NULL};
+    if (rc == QUERN_OK)
+        rc = take_entries(s, &t, staged, m, err);
+    if (rc == QUERN_OK && quern__weights_is_index(c.name)) {
+        rc = quern__weights_list(files, staged, err);
+        t.shards = files;
+        if (rc == QUERN_OK)
+            rc = take_entries(s, &t, staged, m, err);
+    }
+    quern__free(files);
     return rc;
 }
 
@@ -343,7 +407,7 @@ static int import_archive(const quern__shelf *s, const char *path, const char *s
                                            path, (long long)n, MAX_ENTRIES)
                              : find_root(z, n, path, &root, err);
     if (rc == QUERN_OK)
-        rc = take_entries(s, z, n, root.data ? root.data : "", staged, m, err);
+        rc = take_model(s, z, n, root.data ? root.data : "", path, staged, m, err);
     quern__buf_dispose(&root);
     zip_discard(z);
     return rc;
@@ -429,10 +493,6 @@ static int fill_staging(const quern__shelf *s, const char *path, const char *sta
     if (rc == QUERN_OK && !quern__manifest_find(m, "config.json"))
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no config.json in it: not a model folder",
                          path);
-    if (rc == QUERN_OK && !quern__manifest_find(m, QUERN__WEIGHTS))
-        rc = quern__fail(err, QUERN_EFORMAT, 0,
-                         "%s: no " QUERN__WEIGHTS " in it; weights in other formats are not read",
-                         path);
     if (rc == QUERN_OK)
         rc = quern__stage_check(staged, err);
     return rc;
@@ -462,12 +522,11 @@ static int check_same(const quern__shelf *s, const char *name, const quern__mani
     return rc;
 }
 
-static int publish(const quern__shelf *s, const char *staged, const char *name, quern__manifest *m,
-                   quern_error *err)
+static int publish(const quern__shelf *s, const char *staged, const char *name, const char *weights,
+                   quern__manifest *m, quern_error *err)
 {
     quern__lock *lock = NULL;
     int standing = QUERN__STANDS_NOTHING;
-    const char *weights = quern__manifest_find(m, QUERN__WEIGHTS)->sha256;
     int rc = quern__shelf_lock(&lock, s, name, err);
     if (rc == QUERN_OK)
         rc = quern__standing(s, name, weights, NULL, &standing, err);
@@ -488,7 +547,7 @@ static int publish(const quern__shelf *s, const char *staged, const char *name, 
 static int import_locked(const quern__shelf *s, const char *path, const char *asked,
                          const char *staged, quern_error *err)
 {
-    char name[128];
+    char name[128], weights[65];
     quern__manifest *m = quern__calloc(1, sizeof *m);
     int rc = m ? quern__remove_tree(staged, err) : quern__fail_memory(err, sizeof *m);
     if (rc == QUERN_OK)
@@ -496,11 +555,13 @@ static int import_locked(const quern__shelf *s, const char *path, const char *as
     if (rc == QUERN_OK)
         rc = fill_staging(s, path, staged, m, err);
     if (rc == QUERN_OK)
-        rc = choose_name(path, asked, quern__manifest_find(m, QUERN__WEIGHTS)->sha256, name, err);
+        rc = quern__manifest_weights(m, weights, err);
+    if (rc == QUERN_OK)
+        rc = choose_name(path, asked, weights, name, err);
     if (rc == QUERN_OK)
         rc = quern__shelf_ask(s, name, staged, err);
     if (rc == QUERN_OK)
-        rc = publish(s, staged, name, m, err);
+        rc = publish(s, staged, name, weights, m, err);
     quern__remove_tree(staged, NULL); /* nothing of a refused import stays */
     quern__free(m);
     return rc;

@@ -11,7 +11,6 @@
 #include "base/cancel.h"
 #include "base/sha256.h"
 #include "format/model_config.h"
-#include "format/weights.h"
 #include "tokenizer/tokenizer.h"
 
 enum { PATH_BYTES = 4096, LOCK_SLICE_MS = 200, HASH_CHUNK = 1 << 20, MAX_NAME = 100 };
@@ -178,29 +177,24 @@ static int check_weights(const char *folder, const quern__model_config *c,
 {
     static const char *const names[] = {"embeddings.word_embeddings.weight",
                                         "bert.embeddings.word_embeddings.weight"};
-    char *path = NULL;
     quern__weights *weights = NULL;
     const quern__tensor *t = NULL;
-    int rc = quern__join(&path, folder, QUERN__WEIGHTS, err);
-    if (rc == QUERN_OK)
-        rc = quern__weights_open_file(&weights, QUERN__SAFETENSORS, path, err);
+    int rc = quern__weights_open(&weights, folder, err);
     if (rc)
-        goto done;
+        return rc;
     for (size_t i = 0; i < sizeof names / sizeof *names && !t; i++)
         t = quern__weights_find(weights, names[i]);
     if (!t)
-        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", path, names[0]);
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", folder, names[0]);
     else if (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden)
         rc = quern__fail(err, QUERN_EFORMAT, (int64_t)t->offset,
-                         "%s: %s is not [%u, %u] as config.json says", path, t->name,
+                         "%s: %s is not [%u, %u] as config.json says", folder, t->name,
                          (unsigned)c->vocab, (unsigned)c->hidden);
     else if (quern__tokenizer_vocab_size(tokenizer) > c->vocab)
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: the tokenizer has %u ids, the weights %u rows",
                          folder, (unsigned)quern__tokenizer_vocab_size(tokenizer),
                          (unsigned)c->vocab);
-done:
     quern__weights_free(weights);
-    quern__free(path);
     return rc;
 }
 
@@ -274,7 +268,7 @@ int quern__standing(const quern__shelf *s, const char *name, const char *weights
     char *folder = NULL;
     quern__stat st;
     quern__manifest m;
-    const quern__manifest_file *weights;
+    char weights[65];
     bool stands = true, recorded = false;
     *out = QUERN__STANDS_NOTHING;
     int rc = quern__join(&folder, s->folder, name, err);
@@ -284,8 +278,9 @@ int quern__standing(const quern__shelf *s, const char *name, const char *weights
         goto done;
     *out = QUERN__STANDS_OTHER;
     rc = quern__shelf_manifest(&m, folder, &recorded, err);
-    if (rc || !recorded || (weights = quern__manifest_find(&m, QUERN__WEIGHTS)) == NULL ||
-        strcmp(weights->sha256, weights_sha256) != 0)
+    if (rc == QUERN_OK && recorded)
+        rc = quern__manifest_weights(&m, weights, err);
+    if (rc || !recorded || strcmp(weights, weights_sha256) != 0)
         goto done;
     for (uint32_t i = 0; rc == QUERN_OK && stands && i < m.n; i++)
         rc = file_stands(s, folder, &m.file[i], &stands, err);

@@ -18,10 +18,10 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "format/manifest.h"
+#include "format/weights.h"
 #include "quern/shelf.h"
 #include "shelf/catalogue.h"
 
-#define QUERN__WEIGHTS   "model.safetensors"
 #define QUERN__IMPORTING "+import" /* '+': no model can have this name */
 
 typedef struct quern__shelf {

@@ -1,0 +1,146 @@
+/*
+ * weights_files.c — which of a folder's files holds the weights. Model repositories carry the same weights
+ * in several formats; one is read, chosen by name alone, so that the same folder gives the same fingerprint
+ * everywhere: in the order of the table below, which is that of how little a reader has to do.
+ *
+ * Rejected: taking the next one when the first is damaged (the model would change its fingerprint, and
+ * nobody would hear of the damage).
+ */
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/sha256.h"
+#include "format/weights_build.h"
+
+enum { MAX_INDEX = 16 << 20 };
+
+static const struct kind {
+    const char *name; /* "*" in front: any file that ends so */
+    int format;
+    bool index;
+} kinds[] = {
+    {"model.safetensors", QUERN__SAFETENSORS, false},
+    {"model.safetensors.index.json", QUERN__SAFETENSORS, true},
+};
+
+#define NAMES "model.safetensors or model.safetensors.index.json"
+
+const char *quern__weights_format_name(int format)
+{
+    static const char *const names[] = {[QUERN__SAFETENSORS] = "safetensors"};
+    return names[format];
+}
+
+/* 1 + the number of a name's kind, 0: none. */
+static uint32_t rank_of(const char *name)
+{
+    const size_t n = strlen(name);
+    for (uint32_t i = 0; n < QUERN__WEIGHTS_NAME && i < QUERN__COUNT(kinds); i++) {
+        const char *wanted = kinds[i].name;
+        const size_t ending = strlen(wanted) - 1;
+        const bool is = *wanted == '*' ? n > ending && !strchr(name, '/') &&
+                                             strcmp(name + n - ending, wanted + 1) == 0
+                                       : strcmp(name, wanted) == 0;
+        if (is)
+            return i + 1;
+    }
+    return 0;
+}
+
+bool quern__weights_is_index(const char *name)
+{
+    const uint32_t rank = rank_of(name);
+    return rank && kinds[rank - 1].index;
+}
+
+bool quern__weights_consider(quern__weights_choice *c, const char *name)
+{
+    const uint32_t rank = rank_of(name);
+    if (rank && rank == c->rank && strcmp(name, c->name) != 0) {
+        memcpy(c->other, name, strlen(name) + 1);
+    } else if (rank && (!c->rank || rank < c->rank)) {
+        c->rank = rank;
+        c->other[0] = 0;
+        memcpy(c->name, name, strlen(name) + 1);
+    }
+    return rank != 0;
+}
+
+int quern__weights_chosen(const quern__weights_choice *c, const char *folder, quern_error *err)
+{
+    if (!c->rank)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no weights in it: no " NAMES, folder);
+    if (c->other[0])
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "%s: both %s and %s are in it; leave the one that is meant", folder,
+                           c->name, c->other);
+    return QUERN_OK;
+}
+
+static int on_name(void *ud, const char *name)
+{
+    quern__weights_consider(ud, name);
+    return QUERN_OK;
+}
+
+static int read_index(quern__weights_files *out, const char *folder, quern_error *err)
+{
+    quern__buf path;
+    char *text = NULL;
+    size_t len = 0;
+    quern__buf_init(&path, 4096);
+    quern__buf_printf(&path, "%s/%s", folder, out->index);
+    int rc = quern__buf_ok(&path, "a path", err);
+    if (rc == QUERN_OK)
+        rc = quern__read_file(path.data, MAX_INDEX, &text, &len, err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_index_files(out, text, len, path.data, err);
+    quern__free(text);
+    quern__buf_dispose(&path);
+    return rc;
+}
+
+int quern__weights_list(quern__weights_files *out, const char *folder, quern_error *err)
+{
+    quern__weights_choice c = {0};
+    int rc = quern__list_dir(folder, on_name, &c, err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_chosen(&c, folder, err);
+    if (rc)
+        return rc;
+    const struct kind *kind = &kinds[c.rank - 1];
+    memset(out, 0, sizeof *out);
+    out->format = kind->format;
+    memcpy(kind->index ? out->index : out->name[0], c.name, sizeof c.name);
+    out->n = kind->index ? 0 : 1;
+    return kind->index ? read_index(out, folder, err) : QUERN_OK;
+}
+
+int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],
+                        quern_error *err)
+{
+    quern__sha256 h = {0};
+    uint8_t digest[32];
+    if (files->n == 1 && !files->index[0]) {
+        memcpy(out, hex[0], 65);
+        return QUERN_OK;
+    }
+    int rc = quern__sha256_begin(&h, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++) {
+        rc = quern__sha256_add(&h, hex[i], 64, err);
+        if (rc == QUERN_OK)
+            rc = quern__sha256_add(&h, "  ", 2, err);
+        if (rc == QUERN_OK)
+            rc = quern__sha256_add(&h, files->name[i], strlen(files->name[i]), err);
+        if (rc == QUERN_OK)
+            rc = quern__sha256_add(&h, "\n", 1, err);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__sha256_end(&h, digest, err);
+    if (rc == QUERN_OK)
+        quern__hex32(digest, out);
+    quern__sha256_dispose(&h);
+    return rc;
+}

@@ -1,0 +1,196 @@
+"""The formats that weights come in: whichever a folder has, the vectors are those of its safetensors file to
+the bit; of several the first in the order of docs/formats.md is read; and what is torn, lies or is no tensor
+is refused in one line. Files are written by tests/support/weight_files.py.
+"""
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+
+from folders import embed, tiny
+
+sys.path.insert(0, os.path.join(os.environ["QUERN_ROOT"], "tests", "support"))
+import weight_files as files  # noqa: E402
+
+LONG = os.environ.get("QUERN_LONG") == "1"
+TEXTS = ["banana kolor", "a", "the ins and outs of it"]
+SINGLE = "model.safetensors"
+
+
+class Formats(unittest.TestCase):
+    n = 0
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = tempfile.TemporaryDirectory()
+        cls.good = os.path.join(cls.scratch.name, "good")
+        tiny(cls.good, "--length", 24)
+        cls.tensors = files.read_safetensors(os.path.join(cls.good, SINGLE))
+        cls.vectors, message = embed(cls.good, TEXTS)
+        assert cls.vectors is not None, message
+
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.scratch.cleanup()
+
+    def folder(self, weights=()):
+        """A copy of the model without weights, and with the files given."""
+        Formats.n += 1
+        folder = os.path.join(self.scratch.name, "m%d" % Formats.n)
+        shutil.copytree(self.good, folder, ignore=shutil.ignore_patterns(SINGLE))
+        self.addCleanup(shutil.rmtree, folder)
+        for name, data in dict(weights).items():
+            self.put(folder, name, data)
+        return folder
+
+    def put(self, folder, name, data):
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+
+    def same(self, folder):
+        vectors, message = embed(folder, TEXTS)
+        self.assertIsNotNone(vectors, message)
+        self.assertEqual(vectors.tobytes(), self.vectors.tobytes())
+
+    def refused(self, folder, *parts):
+        vectors, message = embed(folder, TEXTS)
+        self.assertIsNone(vectors, "accepted: " + str(parts))
+        for part in parts:
+            self.assertIn(part, message)
+        self.assertEqual(message.count("\n"), 1, message)
+        self.assertLess(len(message), 560)
+
+    def info(self, folder):
+        done = subprocess.run([os.environ["QUERN_BIN"], "model", "info", folder, "--json"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def damaged(self, folder, name, good, rounds):
+        """Seeded damage to a file: refused in one line, or finite vectors."""
+        draw = random.Random(name)
+        reach = min(len(good), 6000)
+        for cut in sorted({0, 1, 3, 4, 8, 9, len(good) // 3, len(good) // 2, len(good) - 9, len(good) - 1}):
+            self.put(folder, name, good[:cut])
+            self.refused(folder)
+        for _ in range(rounds * (20 if LONG else 1)):
+            bad = bytearray(good)
+            for _ in range(draw.randrange(1, 4)):
+                at = draw.randrange(reach) if draw.random() < 0.5 else len(bad) - 1 - draw.randrange(min(reach, len(bad)))
+                kind = draw.randrange(4)
+                if kind == 0:
+                    bad[at] ^= 1 << draw.randrange(8)
+                elif kind == 1:
+                    bad[at:at + draw.randrange(1, 30)] = b""
+                elif kind == 2:
+                    bad[at:at] = bad[at:at + draw.randrange(1, 30)]
+                else:
+                    bad[at:at + 8] = draw.choice([b"\xff" * 8, b"\0" * 8, b"\xff\xff\xff\x7f" * 2, b"\x80" * 8])
+            self.put(folder, name, bad)
+            vectors, message = embed(folder, TEXTS)
+            if vectors is None:
+                self.assertEqual(message.count("\n"), 1, message)
+            else:
+                self.assertTrue(np.isfinite(vectors).all())
+
+
+class Names(Formats):
+    def test_gamma_and_beta(self):
+        """As the first BERT checkpoints call them, and under the prefix of a model with a head."""
+        old = {"bert." + k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+               for k, v in self.tensors.items()}
+        self.same(self.folder({SINGLE: files.safetensors(old)}))
+        both = dict(old, **{"bert.embeddings.LayerNorm.weight": old["bert.embeddings.LayerNorm.gamma"]})
+        self.refused(self.folder({SINGLE: files.safetensors(both)}), "EFORMAT", "two of this name")
+
+
+class Sharded(Formats):
+    INDEX = "model.safetensors.index.json"
+
+    def shards(self, n=3):
+        folder = self.folder()
+        return folder, files.write_sharded(folder, self.tensors, n)
+
+    def test_same(self):
+        for n in (1, 3, 40):
+            self.same(self.shards(n)[0])
+        folder, _ = self.shards()
+        shutil.copyfile(os.path.join(self.good, SINGLE), os.path.join(folder, SINGLE))
+        os.remove(os.path.join(folder, "model-00002-of-00003.safetensors"))
+        self.same(folder)  # the single file comes first
+
+    def test_info(self):
+        folder, _ = self.shards(2)
+        lines = b""
+        for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+            with open(os.path.join(folder, name), "rb") as file:
+                lines += b"%s  %s\n" % (hashlib.sha256(file.read()).hexdigest().encode(), name.encode())
+        info = self.info(folder)
+        self.assertEqual((info["weights_format"], info["weights_file"]), ("safetensors", self.INDEX))
+        self.assertEqual(info["weights_sha256"], hashlib.sha256(lines).hexdigest())
+        shutil.copyfile(os.path.join(self.good, SINGLE), os.path.join(folder, SINGLE))
+        info = self.info(folder)
+        with open(os.path.join(folder, SINGLE), "rb") as file:
+            self.assertEqual(info["weights_sha256"], hashlib.sha256(file.read()).hexdigest())
+        self.assertEqual(info["weights_file"], SINGLE)
+
+    def test_index_lies(self):
+        first, second, third = ("model-0000%d-of-00003.safetensors" % i for i in (1, 2, 3))
+        name = "encoder.layer.1.output.dense.bias"
+        folder, index = self.shards()
+        path = os.path.join(folder, self.INDEX)
+
+        def told(where, *parts):
+            files.put_json(path, dict(index, weight_map=where))
+            self.refused(folder, self.INDEX, *parts)
+
+        where = index["weight_map"]
+        other = {first: second, second: third, third: first}[where[name]]
+        told(dict(where, **{name: other}), "EFORMAT", name, "byte")
+        told({k: v for k, v in where.items() if k != name}, "EFORMAT", name, "not in the index")
+        told(dict(where, extra=first), "EFORMAT", "extra")
+        told(dict(where, **{"a\0b": first}), "EFORMAT")
+        told({}, "EFORMAT")
+        told([], "EFORMAT")
+        for bad in ("../" + first, "/" + first, "", ".", ".." , "x/" + first, "model.bin", 5, None, "a" * 200 + ".safetensors"):
+            told(dict(where, extra=bad), "EFORMAT")
+        told({name: "f%d.safetensors" % i for i, name in enumerate(where)}, "EFORMAT", "40")
+        for text in ("", "{", "[]", "{}", '{"weight_map":{"a":"model-00001-of-00003.safetensors"}} x',
+                     '{"weight_map":{},"weight_map":{}}'):
+            self.put(folder, self.INDEX, text.encode())
+            self.refused(folder, "EFORMAT", self.INDEX)
+        self.put(folder, self.INDEX, b'{"weight_map":{%s}}' % b",".join(
+            b'"%s":"%s"' % (k.encode(), v.encode()) for k, v in list(where.items()) + [(name, where[name])]))
+        self.refused(folder, "EFORMAT", name, "twice")
+
+    def test_shards_lie(self):
+        second = "model-00002-of-00003.safetensors"
+        folder, index = self.shards()
+        kept = {k: v for k, v in self.tensors.items() if index["weight_map"][k] == second}
+        name = next(iter(self.tensors))
+        os.remove(os.path.join(folder, second))
+        self.refused(folder, "ENOTFOUND", second)
+        self.put(folder, second, files.safetensors(dict(kept, **{name: self.tensors[name]})))
+        self.refused(folder, "EFORMAT", name, second)  # in two files
+        self.put(folder, second, files.safetensors(dict(kept, more=self.tensors[name])))
+        self.refused(folder, "EFORMAT", "more", "not in the index")
+        short = dict(list(kept.items())[1:])
+        self.put(folder, second, files.safetensors(short))
+        self.refused(folder, "EFORMAT", next(iter(kept)))
+
+    def test_damaged(self):
+        folder, _ = self.shards()
+        with open(os.path.join(folder, self.INDEX), "rb") as file:
+            self.damaged(folder, self.INDEX, file.read(), 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
