@@ -111,7 +111,9 @@ typedef struct quern_batching_options {
 } quern_batching_options;
 /* Cuts a call into several and keeps the order. A part that is rejected (EREMOTE 400, 413, 422) is halved until the text
  * at fault is alone, and named by err->subject; a size that was rejected and passed in halves is not tried again for at
- * least 128 calls. After the first fault that is not mended so, no further call starts, and those under way are cancelled. */
+ * least 128 calls. After the first fault that is not mended so, no further call starts, and those under way are cancelled (a
+ * text's own fault: after 2 s). What had been answered by then is kept for ten minutes, so who asks again, for the rest or
+ * without the text at fault, is not charged for it again. */
 QUERN_API int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
                                       const quern_batching_options *opt, quern_error *err);
 

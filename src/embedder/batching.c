@@ -5,7 +5,9 @@
  *
  * Slots are of all callers together; whoever got one looks again whether the call has failed meanwhile, so nothing starts
  * behind the first fault. A part that is rejected for what is in it is halved on the spot, one half after the
- * other, until the text at fault stands alone.
+ * other, until the text at fault stands alone. Its neighbours' calls that are under way then are paid for whatever becomes of
+ * them, so they are waited for, for a while; all that was answered is kept (paid.h) for the caller who asks again without
+ * that text: of one that is rejected, every other text is answered once.
  *
  * The threads live for one call: making eight costs less than a tenth of a millisecond, a provider's answer fifty.
  */
@@ -16,14 +18,16 @@
 #include "base/compiler.h"
 #include "base/os.h"
 #include "embedder/embedder.h"
+#include "embedder/paid.h"
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
-enum { MOST_AT_ONCE = 64, NAP_MS = 100, PATIENCE = 64, LONGEST_PATIENCE = 4096 };
+enum { MOST_AT_ONCE = 64, NAP_MS = 100, PATIENCE = 64, LONGEST_PATIENCE = 4096, GRACE_MS = 2000 };
 
 typedef struct batching {
     quern__wrap wrap;
     quern_batching_options opt;
+    quern__paid *paid;
     quern__mutex *mutex;
     quern__cond *slot_free;
     /* under the mutex */
@@ -42,8 +46,9 @@ typedef struct job {
     quern_cancel *stop;      /* raised with the caller's, and at the first fault */
     float *out;
     quern_embed_result *results;
+    uint8_t *done; /* [n] it has been answered; written like out */
     /* under the embedder's mutex */
-    size_t next;
+    size_t next, under_way; /* the next text, parts */
     int rc;
     quern_error err;
 } job;
@@ -59,7 +64,16 @@ static void fail_job(job *j, int rc, const quern_error *err, size_t first)
             quern__blame(&j->err, rc, first + (size_t)err->subject);
     }
     quern__mutex_unlock(j->b->mutex);
-    quern_cancel_raise(j->stop); /* nobody waits for the others' pauses and answers any more */
+}
+
+/* The text at fault is one text's fault: what is under way is let come in, if it does not take long. */
+static void let_come_in(job *j)
+{
+    uint64_t until = quern__now_ns() + (uint64_t)GRACE_MS * 1000000;
+    quern__mutex_lock(j->b->mutex);
+    while (j->under_way && quern__now_ns() < until && !quern_cancel_raised(j->opt.cancel))
+        quern__cond_wait_ms(j->b->slot_free, j->b->mutex, NAP_MS);
+    quern__mutex_unlock(j->b->mutex);
 }
 
 /* A part behind what others have taken, once there is a slot; n = 0: no more to do. */
@@ -83,15 +97,18 @@ static size_t take_part(job *j, size_t *first)
             n++;
         }
         b->busy += n > 0;
+        j->under_way += n > 0;
     }
     quern__mutex_unlock(b->mutex);
     return n;
 }
 
-static void give_slot(batching *b)
+static void give_slot(batching *b, job *j)
 {
     quern__mutex_lock(b->mutex);
     b->busy--;
+    if (j)
+        j->under_way--;
     quern__cond_broadcast(b->slot_free);
     quern__mutex_unlock(b->mutex);
 }
@@ -148,8 +165,10 @@ static int embed_part(job *j, size_t first, size_t n, quern_error *err)
     size_t dim = quern_embedder_dimensions(b->wrap.inner);
     int rc = quern__wrap_embed(b, j->texts + first, n, &j->opt, j->out + first * dim,
                                j->results + first, err);
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK) {
+        memset(j->done + first, 1, n);
         note_passed(b, n);
+    }
     if (!is_rejected(rc, err) || n < 2)
         return rc;
     for (size_t at = 0, some; at < n; at += some) {
@@ -174,21 +193,28 @@ static void work(void *ud)
         int rc = embed_part(j, first, n, &err);
         if (rc != QUERN_OK)
             fail_job(j, rc, &err, first);
-        give_slot(j->b);
+        give_slot(j->b, j);
+        if (rc != QUERN_OK && is_rejected(rc, &err) && err.subject >= 0)
+            let_come_in(j);
+        if (rc != QUERN_OK && rc != QUERN_ECANCELLED)
+            quern_cancel_raise(j->stop); /* nobody waits for the others any more */
     }
 }
 
-static int batching_embed(void *self, const quern_str *texts, size_t n,
-                          const quern_embed_options *opt, float *out, quern_embed_result *results,
-                          quern_error *err)
+static int ask_all(void *self, const quern_str *texts, size_t n, const quern_embed_options *opt,
+                   float *out, quern_embed_result *results, quern_error *err)
 {
     batching *b = self;
     job j = {.b = b, .texts = texts, .n = n, .opt = *opt, .out = out, .results = results};
     quern__thread *threads[MOST_AT_ONCE];
     size_t parts = (n + b->opt.max_inputs - 1) / b->opt.max_inputs, started = 0;
-    int rc = quern__cancel_new_child(&j.stop, opt->cancel, err);
-    if (rc)
+    j.done = quern__calloc(n + 1, 1);
+    int rc = j.done ? quern__cancel_new_child(&j.stop, opt->cancel, err)
+                    : quern__fail_memory(err, n + 1);
+    if (rc) {
+        quern__free(j.done);
         return rc;
+    }
     j.opt.cancel = j.stop;
     if (b->opt.max_request_tokens)
         parts = n;
@@ -200,9 +226,21 @@ static int batching_embed(void *self, const quern_str *texts, size_t n,
     for (size_t i = 0; i < started; i++)
         quern__thread_join(threads[i]);
     quern_cancel_free(j.stop);
-    if (j.rc != QUERN_OK && err)
-        *err = j.err;
+    if (j.rc != QUERN_OK) {
+        quern__paid_keep(b->paid, texts, n, opt, out, results, j.done);
+        if (err)
+            *err = j.err;
+    }
+    quern__free(j.done);
     return j.rc;
+}
+
+static int batching_embed(void *self, const quern_str *texts, size_t n,
+                          const quern_embed_options *opt, float *out, quern_embed_result *results,
+                          quern_error *err)
+{
+    return quern__paid_embed(((batching *)self)->paid, ask_all, self, texts, n, opt, out, results,
+                             err);
 }
 
 /* ---- assets: few, so the parts of a call go one after the other ---- */
@@ -239,7 +277,7 @@ static int ask_some(batching *b, const quern_asset_call *call, size_t first, siz
     if (rc)
         return rc;
     rc = quern__wrap_assets(b, &some, err);
-    give_slot(b);
+    give_slot(b, NULL);
     if (rc != QUERN_OK && err->subject >= 0)
         err->subject += (int32_t)first;
     call->result->tokens += counted.tokens;
@@ -277,6 +315,7 @@ static void batching_release(void *self)
 {
     batching *b = self;
     quern_embedder_free(b->wrap.inner);
+    quern__paid_free(b->paid);
     quern__cond_free(b->slot_free);
     quern__mutex_free(b->mutex);
     quern__free(b);
@@ -305,6 +344,8 @@ int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,
     int rc = quern__mutex_new(&b->mutex, err);
     if (!rc)
         rc = quern__cond_new(&b->slot_free, err);
+    if (!rc)
+        rc = quern__paid_new(&b->paid, quern_embedder_dimensions(inner), err);
     if (!rc)
         rc = quern__wrap_make_parallel(out, inner, b, parallel, batching_embed, batching_assets,
                                        batching_release, err);

@@ -111,7 +111,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             texts = parts_of(self.path, body)
             time.sleep(plan["latency"] / 1000)
-            entry = dict(path=self.path, texts=len(texts), fault=fault, at=came, body={k: v for k, v in body.items() if v is not texts},
+            poisoned = bool(plan["poison"]) and any(plan["poison"] in t for t in texts)
+            entry = dict(path=self.path, texts=len(texts), fault=fault, poisoned=poisoned, at=came, body={k: v for k, v in body.items() if v is not texts},
                          headers={k.lower(): v for k, v in self.headers.items()}, first=texts[0] if texts else None)
             with server.lock:
                 server.log.append(entry)

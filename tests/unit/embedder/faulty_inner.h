@@ -30,8 +30,11 @@ typedef struct inner {
     int poison;         /* number of a text that is a 400, -1 none */
     atomic_int outages; /* so many calls fail, to be tried again after retry_ms */
     int retry_ms, status, delay_ms;
-    const char *says; /* the fingerprint, NULL: {} */
-    int fatal_at;     /* the call of this number fails for good; 0 none */
+    const char *says;   /* the fingerprint, NULL: {} */
+    int fatal_at;       /* the call of this number fails for good; 0 none */
+    uint8_t bad[TEXTS]; /* poison, too */
+    atomic_int asked[TEXTS],
+        answered[TEXTS]; /* how often each was in a call, and in one that went well */
 } inner;
 
 static inline void direction(int n, float *v)
@@ -67,13 +70,17 @@ static inline int inner_embed(void *self, const quern_str *texts, size_t n,
     }
     for (size_t i = 0; i < n && !rc; i++) {
         int number = atoi(texts[i].ptr);
-        if (number == e->poison) {
+        if (number == e->poison || e->bad[number % TEXTS]) {
             rc = quern__fail(err, QUERN_EREMOTE, 400, "bad text");
             if (n == 1)
                 quern__blame(err, rc, 0);
         }
         direction(number, out + DIM * i);
         results[i].tokens = 3;
+    }
+    for (size_t i = 0; i < n; i++) {
+        atomic_fetch_add(&e->asked[atoi(texts[i].ptr) % TEXTS], 1);
+        atomic_fetch_add(&e->answered[atoi(texts[i].ptr) % TEXTS], rc == QUERN_OK);
     }
     atomic_fetch_sub(&e->now, 1);
     return rc;

@@ -4,6 +4,8 @@
  */
 #include "unit/embedder/faulty_inner.h"
 
+#include "base/compiler.h"
+
 enum { THREADS = 8 };
 
 static quern_embedder *batched(quern_embedder *in, uint32_t most, uint32_t at_once)
@@ -125,6 +127,92 @@ static void names_the_text_at_fault(void **state)
         assert_int_equal(err.detail, 400);
         quern_embedder_free(b);
     }
+}
+
+/* As a fill does: without the text at fault, and again. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static int settle(quern_embedder *e, const quern_str *list, size_t n)
+{
+    float v[TEXTS * DIM];
+    quern_embed_result r[TEXTS];
+    quern_error err = {0};
+    if (n == 0)
+        return 0;
+    int rc = quern_embed(e, list, n, NULL, v, n * DIM, r, &err);
+    if (rc) {
+        assert_int_equal(err.detail, 400);
+        assert_in_range(err.subject, 0, n - 1);
+        size_t bad = (size_t)err.subject;
+        return settle(e, list, bad) + 1 + settle(e, list + bad + 1, n - bad - 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        float want[DIM];
+        direction(atoi(list[i].ptr), want);
+        assert_memory_equal(v + i * DIM, want, sizeof want);
+        assert_true(r[i].tokens == 3 && !r[i].cached);
+    }
+    return 0;
+}
+
+/* Every good text is answered once, and asked for in no more calls than it takes to find the bad one. */
+static void neighbours_of_a_bad_text_are_paid_once(void **state)
+{
+    static const struct {
+        int n, most, at_once, deep, step;
+    } cases[] = {{16, 16, 1, 5, 16}, {16, 4, 1, 3, 16}, {16, 4, 3, 3, 16},
+                 {16, 1, 4, 1, 16},  {64, 16, 3, 5, 7}, {64, 64, 2, 7, 20}};
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        for (int bad = 0; bad < 16; bad += 3) {
+            static texts t;
+            inner e = {.poison = -1, .delay_ms = 1};
+            int n = cases[k].n, found = 0;
+            for (int i = bad; i < n; i += cases[k].step, found++)
+                e.bad[i] = 1;
+            number_texts(&t);
+            quern_embedder *b =
+                batched(make_inner(&e), (uint32_t)cases[k].most, (uint32_t)cases[k].at_once);
+            assert_int_equal(settle(b, t.list, (size_t)n), found);
+            for (int i = 0; i < n; i++) {
+                assert_int_equal(e.answered[i], !e.bad[i]);
+                assert_in_range(e.asked[i], 1, e.bad[i] || found > 1 ? 64 : cases[k].deep);
+            }
+            /* and once more: what was handed out is gone, all is asked again */
+            e.bad[bad] = 0;
+            int before = atomic_load(&e.texts);
+            assert_int_equal(settle(b, t.list, (size_t)QUERN__MIN(n, bad + 1)), 0);
+            assert_int_equal(e.texts - before, bad + 1);
+            quern_embedder_free(b);
+        }
+}
+
+/* So it is with a call that was cut short by the network: what had come in is not asked for again. */
+static void what_came_in_before_a_fault_is_kept(void **state)
+{
+    inner e = {.poison = -1, .fatal_at = 9};
+    quern_embed_options cut;
+    quern_embedder *b = batched(make_inner(&e), 10, 1);
+    static texts t;
+    float v[20 * DIM];
+    (void)state;
+    number_texts(&t);
+    assert_int_equal(embed_all(b, 200, NULL), QUERN_EREMOTE);
+    QUERN_INIT(
+        &cut); /* whoever wants it cut, or as a query, gets another vector for all that is known */
+    cut.truncation = QUERN_TRUNCATION_CUT;
+    int before = e.texts;
+    assert_int_equal(quern_embed(b, t.list, 20, &cut, v, 20 * DIM, NULL, NULL), 0);
+    cut.truncation = QUERN_TRUNCATION_ERROR;
+    cut.as = QUERN_AS_QUERY;
+    assert_int_equal(quern_embed(b, t.list, 20, &cut, v, 20 * DIM, NULL, NULL), 0);
+    assert_int_equal(e.texts - before, 40);
+    memset(e.answered, 0, sizeof e.answered);
+    assert_int_equal(embed_all(b, 200, NULL), 0);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(e.answered[i], i >= 80);
+    assert_int_equal(embed_all(b, 200, NULL), 0);
+    assert_int_equal(e.answered[0], 1);
+    quern_embedder_free(b);
 }
 
 static void nothing_starts_behind_a_fault(void **state)
@@ -407,6 +495,8 @@ int main(void)
         cmocka_unit_test(waits_for_no_slot_that_is_not_wanted),
         cmocka_unit_test(a_fault_without_words),
         cmocka_unit_test(names_the_text_at_fault),
+        cmocka_unit_test(neighbours_of_a_bad_text_are_paid_once),
+        cmocka_unit_test(what_came_in_before_a_fault_is_kept),
         cmocka_unit_test(nothing_starts_behind_a_fault),
         cmocka_unit_test(tries_again),
         cmocka_unit_test(keeps_a_budget),
