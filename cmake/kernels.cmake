@@ -7,12 +7,13 @@ set(QUERN_KERNEL_O -O3)
 if(QUERN_SANITIZE)
   set(QUERN_KERNEL_O -O1)
 endif()
-set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno"
-  OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
+set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c ${QUERN_KERNELS}/int8_scalar.c
+  PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-  set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx2.c PROPERTIES
-    COMPILE_OPTIONS "${QUERN_KERNEL_O};-mavx2;-mfma;-mf16c" OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
-  set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx512.c PROPERTIES
-    COMPILE_OPTIONS "${QUERN_KERNEL_O};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c"
-    OBJECT_DEPENDS ${QUERN_KERNELS}/kernels_body.inc)
+  set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx2.c ${QUERN_KERNELS}/x86/int8_avx2.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno;-mavx2;-mfma;-mf16c")
+  set(QUERN_AVX512 "${QUERN_KERNEL_O};-fno-math-errno;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c")
+  set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx512.c PROPERTIES COMPILE_OPTIONS "${QUERN_AVX512}")
+  set_source_files_properties(${QUERN_KERNELS}/x86/int8_avx512vnni.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_AVX512};-mavx512vnni")
 endif()

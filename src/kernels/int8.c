@@ -1,0 +1,30 @@
+/*
+ * int8.c — which table of the int8 class.
+ */
+#include "kernels/int8.h"
+
+#include "base/compiler.h"
+#include "base/cpu.h"
+
+/* Best first; the last one runs everywhere. */
+static const quern__int8_kernels *const tables[] = {
+#if defined(__x86_64__)
+    &quern__int8_avx512vnni,
+    &quern__int8_avx2,
+#endif
+    &quern__int8_scalar,
+};
+
+const quern__int8_kernels *quern__int8_pick(uint32_t allowed)
+{
+    const uint32_t usable = allowed & quern__cpu_detected();
+    for (size_t i = 0; i < QUERN__COUNT(tables); i++)
+        if ((tables[i]->need & usable) == tables[i]->need)
+            return tables[i];
+    return &quern__int8_scalar;
+}
+
+const quern__int8_kernels *quern__int8_at(size_t i)
+{
+    return i < QUERN__COUNT(tables) ? tables[i] : NULL;
+}

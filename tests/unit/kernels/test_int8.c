@@ -1,0 +1,503 @@
+/*
+ * test_int8.c — every table of the int8 class against the scalar one, bit for bit, and the scalar one
+ * against rules 20 to 23 of docs/bits.md spelled out for one element: hostile rows, all codes and weights at
+ * their ends, every row count up to two tiles, odd depths and widths, NaN and 255 in all padding.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "kernel_tables.h"
+#include "kernels/int8.h"
+
+static quern__rng rng;
+
+static const quern__int8_kernels *table(size_t i)
+{
+    const quern__int8_kernels *k;
+    for (size_t at = 0; (k = quern__int8_at(at)); at++)
+        if ((k->need & quern__cpu_detected()) == k->need && !i--)
+            return k;
+    return NULL;
+}
+
+static uint32_t pieces_of(uint32_t n)
+{
+    return (n + QUERN__PIECE - 1) / QUERN__PIECE;
+}
+
+static float *floats(size_t n)
+{
+    float *p = quern__alloc_array(n + 16, sizeof *p);
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = NAN;
+    return p;
+}
+
+/* Activations with NaN wherever there is no element, off the alignment of a vector by `shift`. */
+typedef struct matrix {
+    quern__rows m;
+    float *memory;
+} matrix;
+
+static matrix matrix_new(uint32_t rows, uint32_t columns, uint32_t shift)
+{
+    const size_t piece = (size_t)rows * QUERN__STRIDE;
+    float *p = floats(piece * pieces_of(columns) + shift);
+    return (matrix){{p + shift, piece}, p};
+}
+
+static float *element(quern__rows m, uint32_t row, uint32_t column)
+{
+    return m.at + column / QUERN__PIECE * m.piece + (size_t)row * QUERN__STRIDE +
+           column % QUERN__PIECE;
+}
+
+/* Rows of codes, all bytes 255 before anything is written. */
+static quern__codes codes_new(const quern__int8_kernels *k, uint32_t rows, uint32_t columns)
+{
+    const uint32_t pieces = pieces_of(columns);
+    const size_t piece = (size_t)rows * QUERN__PIECE, bytes = piece * pieces * k->code_size;
+    quern__codes c = {quern__alloc(bytes + 64), piece, floats((size_t)pieces * rows),
+                      floats((size_t)pieces * rows), rows};
+    assert_non_null(c.at);
+    memset(c.at, 255, bytes);
+    return c;
+}
+
+static void codes_free(quern__codes c)
+{
+    quern__free(c.at);
+    quern__free(c.scale);
+    quern__free(c.low);
+}
+
+static uint32_t code_at(const quern__int8_kernels *k, quern__codes c, uint32_t row, uint32_t column)
+{
+    const size_t at =
+        column / QUERN__PIECE * c.piece + (size_t)row * QUERN__PIECE + column % QUERN__PIECE;
+    return k->code_size == 1 ? ((const uint8_t *)c.at)[at] : ((const uint16_t *)c.at)[at];
+}
+
+static void set_code(const quern__int8_kernels *k, quern__codes c, uint32_t row, uint32_t column,
+                     uint32_t value)
+{
+    const size_t at =
+        column / QUERN__PIECE * c.piece + (size_t)row * QUERN__PIECE + column % QUERN__PIECE;
+    if (k->code_size == 1)
+        ((uint8_t *)c.at)[at] = (uint8_t)value;
+    else
+        ((uint16_t *)c.at)[at] = (uint16_t)value;
+}
+
+/* ---- quantising ---- */
+
+/* Rules 20 and 21 for one piece of one row; low NULL: of GELU. */
+static void spelled_out(const float *x, const float *smooth, uint32_t n, uint32_t *codes,
+                        float *scale, float *low)
+{
+    float v[QUERN__PIECE], l = 0, h = 0, bad = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        v[i] = smooth ? x[i] * smooth[i] : x[i];
+        l = v[i] < l ? v[i] : l;
+        h = v[i] > h ? v[i] : h;
+        if (!isfinite(v[i]))
+            bad = NAN;
+    }
+    l = low ? l + 0.0f : -QUERN__GELU_OFFSET;
+    const float s = fmaf(h - l, 1.0f / 255.0f, bad + (low ? 1e-20f : 0.0f)), inverse = 1.0f / s,
+                zero = -l * inverse;
+    for (uint32_t i = 0; i < n; i++) {
+        float q = fmaf(v[i], inverse, zero);
+        q = q > 0 ? q : 0;
+        q = q < 255 ? q : 255;
+        codes[i] = (uint32_t)lrintf(q);
+    }
+    *scale = s;
+    if (low)
+        *low = l;
+}
+
+/* gelu: rule 21 instead of 20. */
+static void same_codes(const quern__int8_kernels *k, quern__rows x, uint32_t rows, uint32_t n,
+                       const float *smooth, quern__codes c, bool gelu)
+{
+    uint32_t want[QUERN__PIECE];
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t p = 0; p < pieces_of(n); p++) {
+            const uint32_t start = p * QUERN__PIECE, width = QUERN__MIN(n - start, 384u);
+            const size_t at = p * c.ends + r;
+            float scale, low = 0;
+            spelled_out(element(x, r, start), smooth ? smooth + start : NULL, width, want, &scale,
+                        gelu ? NULL : &low);
+            if (!same_float(scale, c.scale[at]))
+                fail_msg("%s: scale of row %u, piece %u of %u columns: %a, rule 20 gives %a",
+                         k->name, r, p, n, (double)c.scale[at], (double)scale);
+            if (isnan(scale)) /* the row is void, and says so */
+                continue;
+            if (!gelu && !same_float(low, c.low[at]))
+                fail_msg("%s: low end of row %u, piece %u of %u columns: %a, rule 20 gives %a",
+                         k->name, r, p, n, (double)c.low[at], (double)low);
+            for (uint32_t i = 0; i < width; i++)
+                if (code_at(k, c, r, start + i) != want[i])
+                    fail_msg("%s: code of row %u, column %u of %u: %u, rule 20 gives %u", k->name,
+                             r, start + i, n, code_at(k, c, r, start + i), want[i]);
+        }
+}
+
+static void one_quantised(const quern__int8_kernels *k, uint32_t rows, uint32_t n, bool smoothed)
+{
+    matrix x = matrix_new(rows, n, n % 16);
+    float *smooth = smoothed ? floats(n) : NULL;
+    quern__codes c = codes_new(k, rows, n);
+    for (uint32_t i = 0; smooth && i < n; i++)
+        smooth[i] = quern__rng_float(&rng) * 3 + 0.01f;
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint32_t kind = (r + n) % 7;
+        for (uint32_t i = 0; i < n; i++)
+            *element(x.m, r, i) = kind == 0   ? hostile(&rng, true)
+                                  : kind == 1 ? -0.0f
+                                  : kind == 2 ? 0.3f /* all the same */
+                                  : kind == 3 ? -1e-30f * (float)i
+                                              : hostile(&rng, false);
+        if (kind == 4)
+            *element(x.m, r, quern__rng_below(&rng, n)) = n % 2 ? NAN : -INFINITY;
+    }
+    k->quantize_rows(x.m, rows, n, smooth, c);
+    same_codes(k, x.m, rows, n, smooth, c, false);
+    if (n <= QUERN__PIECE) {
+        k->quantize_gelu(x.m, rows, n, c);
+        same_codes(k, x.m, rows, n, NULL, c, true);
+    }
+    codes_free(c);
+    quern__free(x.memory);
+    quern__free(smooth);
+}
+
+static void test_quantise(void **state)
+{
+    (void)state;
+    for (size_t i = 0; table(i); i++) {
+        matrix none = matrix_new(1, 16, 0);
+        quern__codes c = codes_new(table(i), 1, 16);
+        table(i)->quantize_rows(none.m, 0, 16, NULL, c); /* no row: nothing is touched */
+        table(i)->quantize_gelu(none.m, 0, 16, c);
+        assert_true(isnan(c.scale[0]));
+        codes_free(c);
+        quern__free(none.memory);
+        for (uint32_t n = 1; n <= 70; n++)
+            one_quantised(table(i), 1 + n % 9, n, n % 2);
+        for (uint32_t n = 380; n <= 400; n++)
+            one_quantised(table(i), 7, n, n % 2);
+        one_quantised(table(i), 40, 384, true);
+        one_quantised(table(i), 9, 768, true);
+        one_quantised(table(i), 9, 1030, false);
+    }
+}
+
+/* A number that is not finite may not become a plausible code: every output of its row is NaN. */
+static void test_nothing_hides(void **state)
+{
+    (void)state;
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; table(i); i++)
+        for (size_t v = 0; v < QUERN__COUNT(values); v++)
+            for (uint32_t at = 0; at < 384; at += 61) {
+                matrix x = matrix_new(1, 384, 0);
+                quern__codes c = codes_new(table(i), 1, 384);
+                for (uint32_t j = 0; j < 384; j++)
+                    *element(x.m, 0, j) = j == at ? values[v] : 1.0f;
+                table(i)->quantize_rows(x.m, 1, 384, NULL, c);
+                assert_true(isnan(c.scale[0]));
+                c.scale[0] = 1;
+                table(i)->quantize_gelu(x.m, 1, 384, c);
+                assert_true(isnan(c.scale[0]));
+                codes_free(c);
+                quern__free(x.memory);
+            }
+}
+
+/* ---- products ---- */
+
+typedef struct operand {
+    quern__matrix8 m;
+    int8_t *data;
+    float *scale, *sum, *bias;
+    size_t size; /* of data */
+} operand;
+
+/* weights[n][k]; scale and bias per column as given, laid out for k's panels. */
+static operand pack_for(const quern__int8_kernels *t, const int8_t *weights, const float *scale,
+                        const float *sum, const float *bias, uint32_t n, uint32_t k)
+{
+    const uint32_t panels = (n + t->panel - 1) / t->panel, columns = panels * t->panel,
+                   pieces = pieces_of(k);
+    const size_t size = (size_t)(k + QUERN__K_GROUP) * columns, many = (size_t)pieces * columns;
+    operand o = {{k, n, panels, NULL, NULL, NULL, NULL}, quern__alloc_pages(size),
+                 quern__calloc(many, sizeof(float)),     quern__calloc(many, sizeof(float)),
+                 quern__calloc(columns, sizeof(float)),  size};
+    assert_true(o.data && o.scale && o.sum && o.bias);
+    memcpy(o.bias, bias, n * sizeof *bias);
+    for (uint32_t p = 0; p < pieces; p++) {
+        memcpy(o.scale + (size_t)p * columns, scale + (size_t)p * n, n * sizeof *scale);
+        memcpy(o.sum + (size_t)p * columns, sum + (size_t)p * n, n * sizeof *sum);
+    }
+    int8_t *at = o.data;
+    for (uint32_t p = 0; p < panels; p++)
+        for (uint32_t start = 0; start < k; start += QUERN__PIECE) {
+            const uint32_t width = QUERN__MIN(k - start, (uint32_t)QUERN__PIECE);
+            const int8_t *rows[QUERN__PANEL_MAX] = {NULL};
+            for (uint32_t j = 0; j < t->panel && p * t->panel + j < n; j++)
+                rows[j] = weights + (size_t)(p * t->panel + j) * k + start;
+            t->pack(rows, width, at);
+            at += (size_t)(width + QUERN__K_GROUP - 1) / QUERN__K_GROUP * QUERN__K_GROUP * t->panel;
+        }
+    o.m.data = o.data;
+    o.m.scale = o.scale;
+    o.m.sum = o.sum;
+    o.m.bias = o.bias;
+    return o;
+}
+
+static void operand_free(operand o)
+{
+    quern__free_pages(o.data, o.size);
+    quern__free(o.scale);
+    quern__free(o.sum);
+    quern__free(o.bias);
+}
+
+typedef struct shape {
+    uint32_t rows, inputs, outputs;
+    bool low;     /* codes have a low end */
+    bool extreme; /* all codes 255 or 0, weights at +-127 */
+    bool wild;    /* scales may be anything */
+} shape;
+
+typedef struct numbers {
+    int8_t *weights;
+    float *scale, *sum, *bias, *row_scale, *row_low;
+    uint8_t *codes;
+} numbers;
+
+static numbers numbers_new(const shape *s)
+{
+    const uint32_t pieces = pieces_of(s->inputs);
+    const size_t many = (size_t)s->inputs * s->outputs;
+    numbers x = {quern__alloc(many),
+                 floats((size_t)pieces * s->outputs),
+                 floats((size_t)pieces * s->outputs),
+                 floats(s->outputs),
+                 floats((size_t)pieces * s->rows),
+                 floats((size_t)pieces * s->rows),
+                 quern__alloc((size_t)s->rows * s->inputs)};
+    assert_true(x.weights && x.codes);
+    for (size_t i = 0; i < many; i++)
+        x.weights[i] = (int8_t)(s->extreme ? (i / s->inputs % 2 ? 127 : -127)
+                                           : (int)quern__rng_below(&rng, 255) - 127);
+    for (size_t i = 0; i < (size_t)s->rows * s->inputs; i++)
+        x.codes[i] = (uint8_t)(s->extreme ? 255 : quern__rng_below(&rng, 256));
+    for (size_t i = 0; i < (size_t)pieces * s->outputs; i++) {
+        x.scale[i] = s->wild ? hostile(&rng, i % 5 == 0) : quern__rng_float(&rng) / 100;
+        x.sum[i] = s->wild ? hostile(&rng, i % 5 == 0) : quern__rng_float(&rng) - 0.5f;
+    }
+    for (uint32_t i = 0; i < s->outputs; i++)
+        x.bias[i] = hostile(&rng, false);
+    for (size_t i = 0; i < (size_t)pieces * s->rows; i++) {
+        x.row_scale[i] = s->wild ? hostile(&rng, i % 5 == 0) : quern__rng_float(&rng) / 10;
+        x.row_low[i] = s->wild ? hostile(&rng, false) : -quern__rng_float(&rng);
+    }
+    return x;
+}
+
+static void numbers_free(numbers x)
+{
+    quern__free(x.weights);
+    quern__free(x.scale);
+    quern__free(x.sum);
+    quern__free(x.bias);
+    quern__free(x.row_scale);
+    quern__free(x.row_low);
+    quern__free(x.codes);
+}
+
+static quern__codes codes_of(const quern__int8_kernels *k, const shape *s, const numbers *x)
+{
+    quern__codes c = codes_new(k, s->rows, s->inputs);
+    for (uint32_t r = 0; r < s->rows; r++)
+        for (uint32_t i = 0; i < s->inputs; i++)
+            set_code(k, c, r, i, x->codes[(size_t)r * s->inputs + i]);
+    memcpy(c.scale, x->row_scale, (size_t)pieces_of(s->inputs) * s->rows * sizeof(float));
+    memcpy(c.low, x->row_low, (size_t)pieces_of(s->inputs) * s->rows * sizeof(float));
+    return c;
+}
+
+/* Rule 22 for one element, without GELU. */
+static float one_product(const shape *s, const numbers *x, uint32_t row, uint32_t column,
+                         int epilogue, float residual, float before)
+{
+    float y = epilogue == QUERN__EP_ADD ? before : x->bias[column];
+    if (epilogue == QUERN__EP_RESIDUAL)
+        y = y + residual;
+    for (uint32_t p = 0; p < pieces_of(s->inputs); p++) {
+        const uint32_t end = QUERN__MIN(s->inputs, (p + 1) * QUERN__PIECE);
+        int32_t acc = 0;
+        for (uint32_t i = p * QUERN__PIECE; i < end; i++)
+            acc +=
+                x->codes[(size_t)row * s->inputs + i] * x->weights[(size_t)column * s->inputs + i];
+        const size_t at = (size_t)p * s->rows + row, w = (size_t)p * s->outputs + column;
+        if (s->low)
+            y = fmaf(x->row_low[at], x->sum[w], y);
+        y = fmaf((float)acc * x->row_scale[at], x->scale[w], y);
+    }
+    return y;
+}
+
+static void one_shape(const quern__int8_kernels *k, const shape *s)
+{
+    const quern__int8_kernels *want = &quern__int8_scalar;
+    numbers x = numbers_new(s);
+    operand a = pack_for(k, x.weights, x.scale, x.sum, x.bias, s->outputs, s->inputs),
+            b = pack_for(want, x.weights, x.scale, x.sum, x.bias, s->outputs, s->inputs);
+    quern__codes ca = codes_of(k, s, &x), cb = codes_of(want, s, &x);
+    float *lows[2] = {ca.low, cb.low};
+    if (!s->low)
+        ca.low = cb.low = NULL;
+    matrix res = matrix_new(s->rows, s->outputs + 32, 0),
+           y = matrix_new(s->rows, s->outputs + 32, 0), z = matrix_new(s->rows, s->outputs + 32, 0);
+    for (int e = QUERN__EP_BIAS; e <= QUERN__EP_ADD; e++) {
+        const quern__rows r = e == QUERN__EP_RESIDUAL ? res.m : (quern__rows){NULL, 0};
+        for (uint32_t i = 0; i < s->rows; i++)
+            for (uint32_t c = 0; c < s->outputs; c++) {
+                *element(res.m, i, c) = hostile(&rng, false);
+                *element(y.m, i, c) = *element(z.m, i, c) = hostile(&rng, false);
+            }
+        const uint32_t row = quern__rng_below(&rng, s->rows),
+                       column = quern__rng_below(&rng, s->outputs), half = a.m.panels / 2;
+        const float lone = one_product(s, &x, row, column, e, *element(res.m, row, column),
+                                       *element(y.m, row, column));
+        k->product(&a.m, 0, half, e, ca, y.m, r, s->rows); /* in two calls: as threads share it */
+        k->product(&a.m, half, a.m.panels, e, ca, y.m, r, s->rows);
+        want->product(&b.m, 0, b.m.panels, e, cb, z.m, r, s->rows);
+        for (uint32_t i = 0; i < s->rows; i++)
+            for (uint32_t c = 0; c < s->outputs; c++)
+                if (!same_float(*element(y.m, i, c), *element(z.m, i, c)))
+                    fail_msg("%s: product %u x %u x %u, epilogue %d: row %u, column %u: %a, scalar "
+                             "has %a",
+                             k->name, s->rows, s->inputs, s->outputs, e, i, c,
+                             (double)*element(y.m, i, c), (double)*element(z.m, i, c));
+        if (e != QUERN__EP_GELU && !same_float(lone, *element(y.m, row, column)))
+            fail_msg("%s: product %u x %u x %u, epilogue %d: %a, rule 22 gives %a", k->name,
+                     s->rows, s->inputs, s->outputs, e, (double)*element(y.m, row, column),
+                     (double)lone);
+    }
+    ca.low = lows[0];
+    cb.low = lows[1];
+    codes_free(ca);
+    codes_free(cb);
+    operand_free(a);
+    operand_free(b);
+    numbers_free(x);
+    quern__free(res.memory);
+    quern__free(y.memory);
+    quern__free(z.memory);
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    static const uint32_t depths[] = {1, 3, 4, 5, 15, 16, 17, 80, 383, 384, 385, 776};
+    static const uint32_t widths[] = {1, 16, 31, 33, 100, 416};
+    for (size_t i = 0; table(i); i++) {
+        const quern__int8_kernels *k = table(i);
+        for (uint32_t rows = 1; rows <= 2 * k->tile_rows + 1; rows++)
+            one_shape(k, &(shape){rows, 50 + rows, 70, rows % 3 != 0, false, false});
+        for (size_t d = 0; d < QUERN__COUNT(depths); d++)
+            for (size_t w = 0; w < QUERN__COUNT(widths); w++)
+                one_shape(k, &(shape){1 + quern__rng_below(&rng, long_form() ? 90 : 20), depths[d],
+                                      widths[w], (d + w) % 2, w == 2, w == 3});
+        one_shape(k, &(shape){long_form() ? 300 : 60, 384, 96, true, true, false});
+    }
+}
+
+/* No row, no panel: nothing is written. */
+static void test_nothing_to_do(void **state)
+{
+    (void)state;
+    const shape s = {1, 16, 16, true, false, false};
+    for (size_t i = 0; table(i); i++) {
+        numbers x = numbers_new(&s);
+        operand a = pack_for(table(i), x.weights, x.scale, x.sum, x.bias, 16, 16);
+        quern__codes c = codes_of(table(i), &s, &x);
+        matrix y = matrix_new(1, 32, 0);
+        table(i)->product(&a.m, 0, 1, QUERN__EP_BIAS, c, y.m, (quern__rows){NULL, 0}, 0);
+        table(i)->product(&a.m, 0, 0, QUERN__EP_BIAS, c, y.m, (quern__rows){NULL, 0}, 1);
+        for (uint32_t j = 0; j < 32; j++)
+            assert_true(isnan(*element(y.m, 0, j)));
+        quern__free(y.memory);
+        codes_free(c);
+        operand_free(a);
+        numbers_free(x);
+    }
+}
+
+/* ---- GELU, and choosing ---- */
+
+static void test_gelu(void **state)
+{
+    (void)state;
+    const size_t n = 1u << 16;
+    float *in = floats(n), *out = floats(n), *want = floats(n);
+    for (size_t i = 0; i < n; i++)
+        in[i] = i < n / 2 ? ((float)i - (float)(n / 4)) / 1024.0f : hostile(&rng, true);
+    quern__int8_scalar.gelu(in, want, n);
+    for (size_t i = 0; i < n / 2; i++) { /* -16..16 */
+        const double x = (double)in[i], exact = x * 0.5 * erfc(-x * 0.70710678118654752);
+        if (fabs((double)want[i] - exact) > 5e-4)
+            fail_msg("gelu(%g) is %g, exactly %g", x, (double)want[i], exact);
+        assert_true(want[i] >= -QUERN__GELU_OFFSET);
+    }
+    for (size_t t = 0; table(t); t++) {
+        table(t)->gelu(in, out, n);
+        for (size_t i = 0; i < n; i++)
+            if (!same_float(out[i], want[i]))
+                fail_msg("%s: gelu(%a) is %a, scalar has %a", table(t)->name, (double)in[i],
+                         (double)out[i], (double)want[i]);
+    }
+    quern__free(in);
+    quern__free(out);
+    quern__free(want);
+}
+
+static void test_pick(void **state)
+{
+    (void)state;
+    assert_ptr_equal(quern__int8_pick(0), &quern__int8_scalar);
+    assert_ptr_equal(quern__int8_pick(QUERN__CPU_SCALAR), &quern__int8_scalar);
+    assert_ptr_equal(quern__int8_pick(~0u), table(0));
+    size_t i = 0;
+    for (const quern__int8_kernels *k; (k = quern__int8_at(i)); i++) {
+        assert_true(QUERN__PIECE % k->panel == 0 && k->panel <= QUERN__PANEL_MAX);
+        assert_true(k->code_size <= QUERN__CODE_MAX_SIZE);
+        if ((k->need & quern__cpu_detected()) == k->need)
+            assert_ptr_equal(quern__int8_pick(k->need), k);
+    }
+    assert_null(quern__int8_at(1000));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_quantise), cmocka_unit_test(test_nothing_hides),
+        cmocka_unit_test(test_products), cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_gelu),     cmocka_unit_test(test_pick),
+    };
+    quern__rng_seed(&rng, 20261121);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
