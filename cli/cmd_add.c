@@ -104,6 +104,8 @@ int cmd_add(cli *c, quern_error *err)
     opt.text = quern_config_text(c->config, "text");
     opt.sync = quern_config_flag(c->config, "sync");
     opt.max_bytes = quern_config_count(c->config, "max-document");
+    if (quern_config_is_set(c->config, "keep-text"))
+        opt.keep_text = quern_config_flag(c->config, "keep-text") ? "yes" : "no";
     opt.progress = on_progress;
     opt.progress_ud = c;
     opt.cancel = c->cancel;

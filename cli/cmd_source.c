@@ -32,7 +32,7 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
     spec->prepare = quern_config_text(c->config, "prepare");
     spec->stamp_columns = quern_config_text(c->config, "stamp-columns");
     if (quern_config_is_set(c->config, "keep-text"))
-        spec->keep_text = quern_config_flag(c->config, "keep-text") ? "yes" : "";
+        spec->keep_text = quern_config_flag(c->config, "keep-text") ? "yes" : "no";
     int words = quern_config_flag(c->config, "text-search");
     if (quern_config_is_set(c->config, "text-search"))
         spec->text_search = words ? "words" : "";

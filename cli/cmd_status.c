@@ -69,6 +69,10 @@ static void row_json(const quern_status_row *r)
         put_key("kept_bytes");
         put_whole(r->kept_bytes);
     }
+    if (r->no_text) {
+        put_key("no_text");
+        put_whole(r->no_text);
+    }
     char when[32];
     if (r->oldest_stale_ms)
         utc_time(r->oldest_stale_ms, when);
@@ -103,6 +107,9 @@ static void row_text(const quern_status_row *r)
         human_bytes(r->kept_bytes, size);
         out_printf("%20s %s of texts kept\n", "", size);
     }
+    if (r->no_text)
+        out_printf("%20s %llu without their text, which is not kept\n", "",
+                   (unsigned long long)r->no_text);
     if (r->note && *r->note)
         out_printf("%20s %s\n", "", r->note);
 }

@@ -15,7 +15,8 @@ static void write_json(const quern_verify_report *r, int ok)
         uint64_t value;
     } fields[] = {{"checked", r->checked},     {"equal", r->equal},
                   {"different", r->different}, {"stale", r->stale},
-                  {"orphans", r->orphans},     {"missing_vectors", r->missing_vectors}};
+                  {"orphans", r->orphans},     {"missing_vectors", r->missing_vectors},
+                  {"no_text", r->no_text}};
     put_object();
     put_key("ok");
     put_bool(ok);
@@ -36,6 +37,9 @@ static void write_text(const quern_verify_report *r)
                (unsigned long long)r->checked, (unsigned long long)r->equal,
                (unsigned long long)r->different, (unsigned long long)r->stale,
                (unsigned long long)r->orphans, (unsigned long long)r->missing_vectors);
+    if (r->no_text)
+        out_printf("%llu could not be checked: their text is not kept (add --keep-text no)\n",
+                   (unsigned long long)r->no_text);
     if (r->first_difference[0])
         out_printf("first: %s\n", r->first_difference);
 }
@@ -48,6 +52,7 @@ static void sum(quern_verify_report *all, const quern_verify_report *one)
     all->stale += one->stale;
     all->orphans += one->orphans;
     all->missing_vectors += one->missing_vectors;
+    all->no_text += one->no_text;
     if (!all->first_difference[0])
         memcpy(all->first_difference, one->first_difference, sizeof all->first_difference);
 }

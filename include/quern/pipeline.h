@@ -35,6 +35,9 @@ typedef struct quern_add_options {
     int (*progress)(uint64_t documents, uint64_t bytes, void *ud); /* non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
+    /* "no": texts are kept only until fill has embedded them; "yes": for good. It holds for the whole source, from now on.
+     * NULL: as the source is declared; a new one keeps them */
+    const char *keep_text;
 } quern_add_options;
 
 /* paths: files, folders (walked; links out of the folder, devices and files that are not UTF-8 are skipped
@@ -161,7 +164,8 @@ typedef struct quern_status_row {
     int64_t oldest_stale_ms;
     uint64_t dropped_bytes; /* of text that no chunk has, of documents with more than the cap */
     uint64_t
-        kept_bytes; /* of texts that are kept beside the vectors that searches use (keep_text) */
+        kept_bytes;   /* of texts that are kept beside the vectors that searches use (keep_text) */
+    uint64_t no_text; /* of total: documents whose text has been removed after it was embedded */
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */
@@ -210,6 +214,7 @@ typedef struct quern_verify_report {
     size_t struct_size;
     uint64_t checked, equal, different, stale, orphans, missing_vectors;
     char first_difference[256]; /* "" or source, key, chunk */
+    uint64_t no_text; /* of the sample: their text is not kept, so they cannot be embedded again */
 } quern_verify_report;
 typedef struct quern_verify_options {
     size_t struct_size;

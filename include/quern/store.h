@@ -104,7 +104,8 @@ typedef struct quern_source_spec {
     /* "generated_at=COLUMN,model=COLUMN", one or both: columns of the table that every save of vectors writes, in its own
      * transaction (docs/sources.md); NULL: the table is only read */
     const char *stamp_columns;
-    /* "yes": the text that was embedded is kept in the store, and excerpts are of it (docs/sources.md); NULL: not */
+    /* Of a table or query "yes": the text that was embedded is kept in the store, and excerpts are of it; NULL: not. Of
+     * built-in documents "no": their text is removed once it has been embedded; NULL: kept (docs/sources.md) */
     const char *keep_text;
 } quern_source_spec;
 

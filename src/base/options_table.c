@@ -217,10 +217,13 @@ static const quern_option options[] = {
     {"text-search", "QUERN_TEXT_SEARCH", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
      "source-add source-set", 0,
      "Keep an index of the documents' words too, for search --mode text and hybrid."},
-    {"keep-text", "QUERN_KEEP_TEXT", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0,
-     "source-add source-set", 0,
-     "Keep each text that was embedded beside its vectors; excerpts are then of it, else of the "
-     "row as it is. Documents that add took in are always kept."},
+    {"keep-text", "QUERN_KEEP_TEXT", QUERN_OPTION_YESNO, "yes|no", NULL, NULL, 0, 0,
+     "add source-add source-set", 0,
+     "source: keep each text that was embedded beside its vectors; excerpts are then of it, else "
+     "of "
+     "the row as it is (default: no). add: no: remove the text of each document once it is "
+     "embedded; then nothing can be made of it again until it is added again (default: as before; "
+     "a new source keeps them)."},
     {"stamp-columns", "QUERN_STAMP_COLUMNS", QUERN_OPTION_TEXT, "generated_at=COL,model=COL", NULL,
      NULL, 0, 0, "source-add source-set", 0,
      "Write into these columns of the table when a row's vectors were made and by which model; "

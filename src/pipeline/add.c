@@ -46,6 +46,7 @@ typedef struct add_run {
     quern_add_report *report;
     const char *source;
     int64_t batch;
+    bool keeps; /* what the source is declared as */
     quern__shape shape;
     quern__template *template;
     bool seen[QUERN__TEMPLATE_FIELDS]; /* fields of the template that some record had */
@@ -494,6 +495,18 @@ static int check_fields(const add_run *r, quern_error *err)
                   : QUERN_OK;
 }
 
+/* Not before everything has been read without a fault. */
+static int declare(const add_run *r, quern_error *err)
+{
+    quern_source_spec spec;
+    if (r->keeps == !r->shape.no_text)
+        return QUERN_OK;
+    QUERN_INIT(&spec);
+    spec.name = r->source;
+    spec.keep_text = r->shape.no_text ? "no" : "yes";
+    return quern_source_set(r->s, &spec, err);
+}
+
 static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error *err)
 {
     int rc = r->s->table.stage_begin(r->s->self, r->source, &r->batch, err);
@@ -511,6 +524,8 @@ static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error
     if (rc == QUERN_OK)
         rc = quern__buf_ok(&r->roots, "the list of inputs", err);
     if (rc == QUERN_OK)
+        rc = declare(r, err);
+    if (rc == QUERN_OK)
         rc = publish(r, err);
     if (rc != QUERN_OK)
         r->s->table.stage_drop(r->s->self, r->batch, NULL);
@@ -520,8 +535,14 @@ static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error
 /* ---- the source ---- */
 
 /* Declares the built-in source when there is none of that name; *made says so. */
-static int need_source(quern_store *s, const char *name, bool *made, quern_error *err)
+static int need_source(add_run *r, bool *made, quern_error *err)
 {
+    quern_store *s = r->s;
+    const char *name = r->source;
+    const char *keep = r->opt->keep_text && r->opt->keep_text[0] ? r->opt->keep_text : NULL;
+    r->keeps = r->shape.no_text = false;
+    if (keep && strcmp(keep, "yes") != 0 && strcmp(keep, "no") != 0)
+        return quern__fail(err, QUERN_EINVAL, 0, "keep text '%.40s': \"yes\" or \"no\"", keep);
     quern__recipe *recipe = NULL;
     quern_error missing = {0};
     *made = false;
@@ -531,6 +552,9 @@ static int need_source(quern_store *s, const char *name, bool *made, quern_error
         QUERN_INIT(&spec);
         spec.name = name;
         spec.text = "{text}";
+        spec.keep_text = keep;
+        r->shape.no_text = keep && strcmp(keep, "no") == 0;
+        r->keeps = !r->shape.no_text;
         rc = quern_source_add(s, &spec, err);
         *made = rc == QUERN_OK;
         return rc;
@@ -546,6 +570,8 @@ static int need_source(quern_store *s, const char *name, bool *made, quern_error
             "source %s reads %s of your own database; files go into a source of quern's own: give "
             "another name with --source",
             name, recipe->spec.table ? recipe->spec.table : "a query");
+    r->keeps = !recipe->forgets;
+    r->shape.no_text = keep ? strcmp(keep, "no") == 0 : recipe->forgets;
     quern__recipe_free(recipe);
     return rc;
 }
@@ -592,7 +618,7 @@ static int add_all(add_run *r, const char *const *paths, size_t n, quern_error *
         QUERN_OK) /* the next add drops abandoned batches: it must not take a living one for such */
         rc = lock_source(r, &held, err);
     if (rc == QUERN_OK)
-        rc = need_source(r->s, r->source, &made, err);
+        rc = need_source(r, &made, err);
     if (rc == QUERN_OK)
         rc = run_batch(r, paths, n, err);
     if (rc != QUERN_OK && made)

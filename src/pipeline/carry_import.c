@@ -97,17 +97,18 @@ static int hold_row(const quern_row *row, void *ud)
         quern__recipe_document(recipe, row, QUERN__DOCUMENT_BYTES, &w->im->text, &view, w->err);
     if (rc != QUERN_OK)
         return rc;
-    if (view.reason[0] || !same(view.revision, d->revision))
+    if (!same(view.revision, d->revision))
         w->state[i] = DOC_CHANGED;
     else if (quern__is_done(row, &view) && row->stamp.outcome != QUERN_OUTCOME_FAILED)
         w->state[i] = DOC_CURRENT;
+    else if (view.reason[0])
+        w->state[i] = DOC_CHANGED;
     else
         w->state[i] = DOC_WANTED;
     if (w->state[i] == DOC_WANTED && !w->im->opt->builder &&
         (rc = check_pieces(w, d, view.text, w->err)) != QUERN_OK)
         return rc;
-    if (w->state[i] != DOC_WANTED || !w->run ||
-        !(recipe->spec.text_search || recipe->spec.keep_text))
+    if (w->state[i] != DOC_WANTED || !w->run || !(recipe->spec.text_search || recipe->keeps))
         return QUERN_OK;
     d->text.ptr =
         quern__arena_copy(&w->b->arena, view.text.ptr ? view.text.ptr : "", view.text.len);
@@ -197,7 +198,7 @@ static int save(import_pass *w, quern_error *err)
             b->docs[i].reason = "not wanted"; /* nor is its text, then */
         b->docs[i].ready = b->docs[i].n;
     }
-    if (recipe->spec.text_search || recipe->spec.keep_text)
+    if (recipe->spec.text_search || recipe->keeps)
         rc = quern__fill_build(b, err);
     for (size_t i = 0; i < b->n_docs; i++) {
         b->docs[i].drop = b->docs[i].reason != NULL;

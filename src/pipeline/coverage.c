@@ -43,6 +43,7 @@ static int count_row(const quern_row *row, void *ud)
     if (rc != QUERN_OK)
         return rc;
     bool current = quern__is_current(row, &doc);
+    c->row->no_text += doc.no_text;
     if (!quern__is_done(row, &doc)) {
         c->row->pending++;
         bool stale = !current && row->stamp.outcome != QUERN_OUTCOME_NONE;

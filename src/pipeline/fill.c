@@ -84,6 +84,8 @@ static int resume_generation(fill_run *r, const char *fingerprint, bool *resumed
     if (rc != QUERN_OK || f.g.id == 0)
         return rc;
     rc = quern__fill_same_dimensions(r, &f.g, err);
+    if (rc == QUERN_OK)
+        rc = quern__fill_has_texts(r, f.g.id, err);
     if (rc != QUERN_OK)
         return rc;
     if (!r->opt->dry_run)
@@ -183,6 +185,8 @@ static int choose_generation(fill_run *r, quern_error *err)
     bool resumed = false;
     if (!has_building)
         rc = resume_generation(r, fingerprint, &resumed, err);
+    if (rc == QUERN_OK && !resumed)
+        rc = quern__fill_has_texts(r, 0, err);
     if (rc != QUERN_OK || resumed || r->opt->dry_run)
         return rc;
     if (has_building)
@@ -296,7 +300,7 @@ static int clean_up(fill_run *r, quern_error *err)
         uint64_t leftovers = 0;
         rc = r->s->table.sweep(r->s->self, r->generation.id, &leftovers, err);
     }
-    if (rc == QUERN_OK && r->generation.id && !r->recipe->spec.keep_text)
+    if (rc == QUERN_OK && r->generation.id && !r->recipe->keeps)
         rc = drop_kept(r, err);
     return rc;
 }
@@ -318,7 +322,7 @@ static int run_scan(fill_run *r, quern_error *err)
     }
     if (rc != QUERN_OK || r->opt->dry_run)
         return rc;
-    bool complete = !r->opt->since && r->counts.pending == 0;
+    bool complete = !r->opt->since && r->counts.pending == 0 && r->counts.no_text == 0;
     return complete && !r->aim ? take_over(r, err) : QUERN_OK;
 }
 
@@ -329,7 +333,7 @@ static void write_report(fill_run *r)
     p->total = QUERN__MAX(r->total, c->rows);
     p->done = QUERN__MIN(quern__fill_done(r), p->total);
     p->empty = c->empty + c->old_empty;
-    p->failed = QUERN__MIN(c->failed + c->old_failed, p->total - p->done);
+    p->failed = QUERN__MIN(c->failed + c->old_failed + c->no_text, p->total - p->done);
     p->pending = p->total - p->done - p->failed;
     if (!r->opt->dry_run)
         p->seconds = (double)(quern__now_ns() - r->began_ns) * 1e-9;
@@ -410,6 +414,8 @@ static int run_source(fill_run *r, const char *name, quern_error *err)
             rc = quern__fill_text(r, err);
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_columns(r, err);
+        if (rc == QUERN_OK && !r->opt->dry_run)
+            rc = quern__fill_strip(r, err);
         if (rc == QUERN_OK && !r->opt->dry_run)
             rc = quern__fill_index(r, err);
         r->report->index_seconds = (double)(quern__now_ns() - filled_ns) * 1e-9;

@@ -84,6 +84,22 @@ static int check_document(fill_run *r, fill_doc *d, size_t expected, quern_error
     return rc;
 }
 
+/* What it has lost cannot be made again, and what is left of it is right. */
+static int check_without_text(fill_run *r, fill_doc *d, quern_error *err)
+{
+    int rc = check_document(r, d, d->promised, err);
+    if (rc != QUERN_OK || d->drop)
+        return rc;
+    d->drop = true;
+    r->taken--;
+    r->counts.no_text++;
+    quern__fill_note_failure(
+        r, d->key, QUERN_EFORMAT,
+        "its vectors have been lost, and its text is not kept (add --keep-text "
+        "no); add it again to embed it anew");
+    return QUERN_OK;
+}
+
 static int push_pieces(fill_batch *b, size_t doc, const quern__pieces *found, quern_error *err)
 {
     size_t need = b->n_pieces + found->n;
@@ -112,6 +128,8 @@ static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_e
     d->first = b->n_pieces;
     if (d->reason)
         return QUERN_OK;
+    if (d->no_text)
+        return check_without_text(r, d, err);
     quern_error local = {0};
     int rc = quern__chunk_text(r->e, d->text, &r->settings.chunking, found, &local);
     if (is_text_fault(rc, &local))
@@ -345,7 +363,7 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
     save->stamp.revision = d->revision;
     save->chunks = chunks;
     save->lease = d->task ? d->task->lease : 0;
-    if (b->run->recipe->spec.keep_text && d->n)
+    if (b->run->recipe->keeps && d->n)
         save->text = d->text;
     save->stamp_columns = quern__fill_writes_columns(b->run);
     save->model = quern_str_of(b->run->generation.model);

@@ -63,7 +63,7 @@ int quern__fill_build(fill_batch *b, quern_error *err)
     building w = {.b = b, .err = err};
     size_t n = 0;
     for (size_t i = 0; builder && i < b->n_docs; i++) {
-        if (b->docs[i].reason)
+        if (b->docs[i].reason || b->docs[i].no_text)
             continue;
         w.which[n] = i;
         docs[n++] = (quern_built){.key = b->docs[i].key, .text = b->docs[i].text};

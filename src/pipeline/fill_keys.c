@@ -42,13 +42,17 @@ static int take_keyed(const quern_row *row, void *ud)
     if (!t || t->state != FILL_TASK_NEW)
         return QUERN_OK;
     size_t before = r->at->n_docs;
+    uint64_t lacking = r->counts.no_text;
     int rc = quern__fill_take_row(row, r);
     if (rc < 0)
         return rc;
     t->state = FILL_TASK_SEEN;
     if (r->at->n_docs > before)
         r->at->docs[before].task = t;
-    else
+    else if (r->counts.no_text > lacking) {
+        t->state = FILL_TASK_FAILED;
+        note_reason(t, quern_str_of(r->report->last_error));
+    } else
         t->state = FILL_TASK_DONE; /* it is current */
     return rc;
 }

@@ -47,6 +47,8 @@ static int run_page(fill_pass *p, quern_error *err)
     int rc = r->s->table.scan(r->s->self, &r->read, (quern_str){after, r->after.len},
                               FILL_PASS_ROWS, take_row, p, err);
     quern__free(after);
+    if (rc == QUERN_OK && p->n && p->put)
+        return p->put(p, err);
     if (rc == QUERN_OK && p->n)
         rc = r->s->table.save(r->s->self, &r->read, p->docs, p->n, p->still, p, stored, err);
     return rc;

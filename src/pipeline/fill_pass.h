@@ -20,6 +20,7 @@ typedef struct fill_pass {
     /* 1: docs[n] is to be saved (key, revision and outcome of the row are in it), 0: nothing to do, or negative */
     int (*take)(struct fill_pass *p, const quern_row *row, quern_save *doc);
     int (*still)(const quern_row *row, size_t i, void *pass); /* as in the store's table */
+    int (*put)(struct fill_pass *p, quern_error *err);        /* NULL: saves docs */
 } fill_pass;
 
 /* take, still, own are set; from the first row to the last, whatever --since says. */

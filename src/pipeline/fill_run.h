@@ -11,6 +11,7 @@
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
  *   fill_pass.c   a walk that saves something beside vectors: fill_text.c words and texts, fill_columns.c stamp columns
+ *   fill_strip.c  texts of built-in documents that are not to be kept
  *   fill_meter.c  progress, and the counts of the report
  */
 #ifndef QUERN_PIPELINE_FILL_RUN_H
@@ -74,6 +75,8 @@ typedef struct fill_doc {
     int outcome_before;     /* of its stamp, current or not */
     bool check_only;        /* current as it stands, unless its vectors turn out to be missing */
     bool drop;              /* nothing to do after all */
+    bool no_text;           /* with check_only: without its vectors it cannot be helped */
+    uint32_t promised;      /* then: chunks by its stamp */
     fill_task *task;        /* that named it; NULL in a scan */
     size_t first, n, ready; /* its pieces; how many of them have a vector */
     uint64_t dropped_bytes;
@@ -109,6 +112,8 @@ typedef struct fill_batch {
 /* Documents by what is known of them. `old`: stamps that no row has been seen for yet. */
 typedef struct fill_counts {
     uint64_t rows, ok, empty, failed, pending;
+    uint64_t no_text; /* to be embedded, if their text were there; no stamp tells of it */
+    uint64_t texts;   /* rows that have their text */
     uint64_t old_ok, old_empty, old_failed;
 } fill_counts;
 
@@ -208,6 +213,10 @@ uint64_t quern__fill_done(const fill_run *r);
 
 /* fill_text.c: words for the text index of documents that have none yet, for a source that is declared so. */
 int quern__fill_text(fill_run *r, quern_error *err);
+/* fill_strip.c. Texts that are not kept go when their documents are current. */
+int quern__fill_strip(fill_run *r, quern_error *err);
+/* EMISMATCH when rows without text lack a stamp in that generation (0: one to be made). */
+int quern__fill_has_texts(fill_run *r, int64_t generation, quern_error *err);
 /* fill_columns.c. Does this run's generation write them? */
 bool quern__fill_writes_columns(const fill_run *r);
 bool quern__fill_columns_off(const fill_run *r, const quern_row *row);

@@ -78,6 +78,32 @@ static int take_document(fill_run *r, const quern_row *row, const quern__documen
     return QUERN_OK;
 }
 
+/* Of a row whose text is not kept: what is current is passed over, and nothing else can be done for it. No stamp is
+ * written: the vectors that there are stay, and once its text has come back it is pending. */
+static int take_without_text(fill_run *r, const quern_row *row, const quern__document_view *doc)
+{
+    fill_batch *b = r->at;
+    bool done = quern__is_done(row, doc) && row->stamp.outcome != QUERN_OUTCOME_FAILED;
+    bool pick = r->aim && r->aim->pick;
+    bool check = !pick && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
+    if (!done || r->opt->force) {
+        r->counts.no_text++;
+        quern__fill_note_failure(r, row->key, QUERN_EFORMAT, doc->reason);
+        return QUERN_OK;
+    }
+    if (!check) {
+        count_current(r, row);
+        return QUERN_OK;
+    }
+    const quern__document_view bare = {.revision = doc->revision};
+    int rc = take_document(r, row, &bare, true);
+    if (rc != QUERN_OK)
+        return rc;
+    b->docs[b->n_docs - 1].no_text = true;
+    b->docs[b->n_docs - 1].promised = row->stamp.chunks;
+    return b->n_docs == FILL_DOCS ? FILL_PAGE_FULL : QUERN_OK;
+}
+
 int quern__fill_take_row(const quern_row *row, void *ud)
 {
     fill_run *r = ud;
@@ -98,6 +124,9 @@ int quern__fill_take_row(const quern_row *row, void *ud)
     rc = quern__recipe_document(r->recipe, row, r->max_bytes, &r->text, &doc, r->err);
     if (rc != QUERN_OK)
         return rc;
+    if (doc.no_text)
+        return take_without_text(r, row, &doc);
+    r->counts.texts++;
     bool current = quern__is_done(row, &doc) && (doc.reason[0] || !refused_for_size(row));
     if (r->aim && r->aim->tasks && row->stamp.outcome == QUERN_OUTCOME_FAILED)
         current = false; /* who names it wants it tried again */

@@ -64,8 +64,7 @@ static int is_due(const fill_run *r, bool *words, bool *texts, quern_error *err)
         rc = r->s->table.text_count(r->s->self, r->generation.id, &there, err);
         *words = there < all;
     }
-    if (rc == QUERN_OK && r->recipe->spec.keep_text && r->s->table.kept_size &&
-        !r->settings.builder[0]) {
+    if (rc == QUERN_OK && r->recipe->keeps && r->s->table.kept_size && !r->settings.builder[0]) {
         rc = r->s->table.kept_size(r->s->self, r->generation.id, &there, &bytes, err);
         *texts = there < all;
     }

@@ -256,7 +256,7 @@ static bool is_used(const quern__shape *shape, const json_t *object, const char 
                                  : strcmp(name, usual_text(object)) == 0;
     for (size_t i = 0; i < quern__template_count(shape->template); i++)
         if (strcmp(name, quern__template_column(shape->template, i)) == 0)
-            return !quern__template_takes_json(shape->template, i);
+            return shape->no_text || !quern__template_takes_json(shape->template, i);
     return false;
 }
 

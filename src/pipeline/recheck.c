@@ -42,7 +42,7 @@ typedef struct recheck_run {
     /* the document at hand */
     quern__buf text;
     quern_str doc_text;
-    bool doc_current;
+    bool doc_current, doc_no_text;
     quern__again again;
     size_t compared;
     bool differs;
@@ -133,6 +133,7 @@ static int take_row(const quern_row *row, void *ud)
         return rc;
     r->doc_current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
     r->doc_text = doc.text;
+    r->doc_no_text = doc.no_text;
     return QUERN_OK;
 }
 
@@ -164,6 +165,10 @@ static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, qu
         return rc;
     if (!r->doc_current) {
         r->report->stale++;
+        return QUERN_OK;
+    }
+    if (r->doc_no_text) {
+        r->report->no_text++;
         return QUERN_OK;
     }
     rc = quern__again_embed(&r->again, key, r->doc_text, err);

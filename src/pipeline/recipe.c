@@ -112,10 +112,10 @@ static size_t place_column(quern__recipe *p, const char *name)
     return p->n_columns++;
 }
 
+const char *const quern__detail_names[] = {"page", "section", "properties", "references"};
+
 static int gather_columns(quern__recipe *p, quern_error *err)
 {
-    static const char *const details[QUERN__DETAILS] = {"page", "section", "properties",
-                                                        "references"};
     size_t n = quern__template_count(p->template);
     size_t most = n + p->n_meta + QUERN__DETAILS + 3;
     p->columns = quern__arena_alloc(&p->arena, most * sizeof *p->columns);
@@ -128,7 +128,7 @@ static int gather_columns(quern__recipe *p, quern_error *err)
         p->meta_column[m] = place_column(p, p->meta[m]);
     bool builtin = !p->spec.table && !p->spec.query;
     for (size_t d = 0; d < QUERN__DETAILS; d++)
-        p->detail[d] = builtin ? place_column(p, details[d]) : SIZE_MAX;
+        p->detail[d] = builtin ? place_column(p, quern__detail_names[d]) : SIZE_MAX;
     /* behind all that a search reads: who drops such a column stops fills, not searches */
     quern__stamp_columns stamps;
     int rc =
@@ -155,6 +155,9 @@ static int make_recipe(quern__recipe **out, const quern_source_spec *spec, quern
         return quern__fail_memory(err, sizeof *p);
     quern__arena_init(&p->arena, ARENA_LIMIT);
     int rc = copy_spec(p, spec, err);
+    bool builtin = !p->spec.table && !p->spec.query;
+    p->keeps = p->spec.keep_text && !builtin;
+    p->forgets = p->spec.keep_text && builtin;
     if (rc == QUERN_OK)
         rc = quern__template_parse(&p->template, p->spec.text ? p->spec.text : "{text}", err);
     if (rc == QUERN_OK)
@@ -355,6 +358,13 @@ int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_
         return quern__fail(err, QUERN_EINTERNAL, (int64_t)row->n_columns,
                            "source %s: the store gave %zu of %zu columns", p->spec.name,
                            row->n_columns, p->n_columns);
+    if (row->no_text) {
+        out->revision = row->revision;
+        out->no_text = true;
+        snprintf(out->reason, sizeof out->reason,
+                 "its text is not kept (add --keep-text no); add it again to embed it anew");
+        return QUERN_OK;
+    }
     row_values values;
     int rc = take_values(p, row, &values, err);
     if (rc != QUERN_OK)

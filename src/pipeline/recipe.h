@@ -23,6 +23,8 @@ enum {
     QUERN__MODEL_NAME = sizeof((quern_generation *)0)->model,
 };
 
+/* The fields of built-in documents that come back with hits by themselves, by enum quern__detail. */
+extern const char *const quern__detail_names[];
 enum quern__detail {
     QUERN__DETAIL_PAGE,       /* a number */
     QUERN__DETAIL_SECTION,    /* a text */
@@ -46,7 +48,8 @@ typedef struct quern__recipe {
     size_t detail[QUERN__DETAILS];
     quern_read
         read; /* generation 0 until the caller sets it; source: &spec, or one with a longer predicate */
-    const char *scope; /* of the generation at hand, NULL: the whole source */
+    const char *scope;   /* of the generation at hand, NULL: the whole source */
+    bool keeps, forgets; /* texts: beside the vectors; of built-in documents, not at all */
     quern__arena arena;
 } quern__recipe;
 
@@ -79,6 +82,7 @@ typedef struct quern__document_view {
     quern_str text, revision;
     uint64_t bytes;   /* of the text, or of its columns when that is too large to be made */
     char reason[128]; /* "", or why it can never be embedded as it is */
+    bool no_text;     /* that is the reason: its text is not kept; what is current of it stays so */
     char hex[QUERN__REVISION_BYTES];
 } quern__document_view;
 

@@ -61,6 +61,7 @@ typedef struct quern__shape {
     const quern__template *template; /* in place of text_field */
     bool *seen;       /* per column of the template: set once a record has it; NULL */
     size_t max_bytes; /* of the text */
+    bool no_text;     /* it will not be kept: nothing that it is made of becomes a property */
 } quern__shape;
 
 /* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them, and "properties" with

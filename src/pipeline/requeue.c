@@ -16,6 +16,13 @@
 
 enum { PAGE = 512, KEY_BYTES = 1 << 20 };
 
+typedef struct textless {
+    quern__buf after;
+    size_t rows;
+    uint64_t n;
+    quern_error *err;
+} textless;
+
 typedef struct requeue_run {
     quern_store *s;
     const quern_requeue_options *opt;
@@ -116,8 +123,8 @@ static int requeue_where(requeue_run *r, uint64_t *documents, quern_error *err)
 {
     quern__buf after;
     quern__buf_init(&after, KEY_BYTES);
+    int rc = QUERN_OK; /* the predicate has been put on */
     r->err = err;
-    int rc = quern__recipe_restrict(r->recipe, r->s, r->opt->where, err);
     do {
         quern__arena_dispose(&r->arena);
         r->n = 0;
@@ -138,11 +145,62 @@ static int requeue_where(requeue_run *r, uint64_t *documents, quern_error *err)
     return rc;
 }
 
+static int count_textless(const quern_row *row, void *ud)
+{
+    textless *t = ud;
+    t->rows++;
+    t->n += row->no_text != 0;
+    quern__buf_clear(&t->after);
+    quern__buf_append(&t->after, row->key.ptr, row->key.len);
+    return quern__buf_ok(&t->after, "a key", t->err);
+}
+
+/* What cannot be embedded again is not asked for: it would be pending for ever. (What failed has its text.) */
+static int all_have_texts(requeue_run *r, quern_error *err)
+{
+    textless t = {.err = err};
+    quern_read read = r->recipe->read;
+    quern__buf from;
+    if (!r->s->table.strip || read.source->table || read.source->query ||
+        r->opt->which == QUERN_AGAIN_FAILED)
+        return QUERN_OK;
+    read.n_columns = 0;
+    quern__buf_init(&t.after, KEY_BYTES);
+    quern__buf_init(&from, KEY_BYTES);
+    int rc = QUERN_OK;
+    if (r->opt->n_keys)
+        rc = r->s->table.fetch(r->s->self, &read, r->opt->keys, r->opt->n_keys, count_textless, &t,
+                               err);
+    else
+        do {
+            t.rows = 0;
+            quern__buf_clear(&from);
+            quern__buf_append(&from, t.after.data, t.after.len);
+            if (rc == QUERN_OK)
+                rc = quern__check_cancel(r->opt->cancel, err);
+            if (rc == QUERN_OK)
+                rc = r->s->table.scan(r->s->self, &read, (quern_str){from.data, from.len}, PAGE,
+                                      count_textless, &t, err);
+        } while (rc == QUERN_OK && t.rows == PAGE);
+    quern__buf_dispose(&from);
+    quern__buf_dispose(&t.after);
+    if (rc == QUERN_OK && t.n)
+        rc = quern__fail(err, QUERN_EMISMATCH, (int64_t)t.n,
+                         "source %s: the texts of %llu of these documents are not kept (add "
+                         "--keep-text no), so they cannot be embedded again; add them again first",
+                         r->recipe->spec.name, (unsigned long long)t.n);
+    return rc;
+}
+
 static int requeue(requeue_run *r, uint64_t *documents, quern_error *err)
 {
     int rc = quern__recipe_open(&r->recipe, r->s, r->opt->source, err);
     if (rc == QUERN_OK)
         rc = find_generations(r, err);
+    if (rc == QUERN_OK && r->opt->where)
+        rc = quern__recipe_restrict(r->recipe, r->s, r->opt->where, err);
+    if (rc == QUERN_OK)
+        rc = all_have_texts(r, err);
     if (rc != QUERN_OK)
         return rc;
     if (r->opt->where)

@@ -426,7 +426,7 @@ static int save(target *t, const quern_chunk *chunks, size_t n, quern_error *err
     doc.stamp_columns = t->recipe->spec.stamp_columns && strcmp(t->generation.state, "active") == 0;
     doc.model = quern_str_of(t->generation.model);
     int rc = QUERN_OK;
-    if (t->recipe->spec.keep_text) /* a copy: the row is rendered once more in the same place */
+    if (t->recipe->keeps) /* a copy: the row is rendered once more in the same place */
         rc = copy_str(&t->arena, t->doc.text, &doc.text, err);
     if (rc == QUERN_OK && t->recipe->spec.text_search) {
         quern__buf_append(&words, "", 1);

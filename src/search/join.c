@@ -292,7 +292,7 @@ static int judge_row(quern__search_run *r, const quern_row *row, int *drop, quer
     }
     quern__document_view doc;
     int rc = quern__recipe_document(p->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
-    if (rc == QUERN_OK && !doc.reason[0] && quern__is_current(row, &doc))
+    if (rc == QUERN_OK && (!doc.reason[0] || doc.no_text) && quern__is_current(row, &doc))
         *drop = QUERN__DROP_NOT;
     *text = p->built ? (quern_str){NULL, 0} : doc.text;
     return rc;
@@ -332,7 +332,7 @@ static int take_hit_row(const quern_row *row, void *ud)
         c->live = rc == QUERN_OK && c->drop == QUERN__DROP_NOT;
         if (c->live)
             rc = describe_hit(r, c, row, text);
-        if (c->live && rc == QUERN_OK && r->parts[r->part].recipe->spec.keep_text) {
+        if (c->live && rc == QUERN_OK && r->parts[r->part].recipe->keeps) {
             const quern_str *of = &row->stamp.revision;
             c->revision.len = of->len;
             c->revision.ptr = quern__arena_copy(&r->arena, of->ptr ? of->ptr : "", of->len);

@@ -35,7 +35,7 @@ int quern__search_kept(quern__search_run *r, quern_error *err)
     r->err = err;
     for (r->part = 0; r->part < r->n_parts; r->part++) {
         const quern__search_part *p = &r->parts[r->part];
-        if (!p->recipe->spec.keep_text || !r->s->table.kept_each)
+        if (!p->recipe->keeps || !r->s->table.kept_each)
             continue;
         for (size_t at = 0; at < r->n_list;) {
             size_t n = 0;

@@ -278,8 +278,150 @@ static int kept_texts_are_of_the_last_save(suite *s)
     return QUERN_OK;
 }
 
+/* ---- texts of documents that are taken away again ---- */
+
+typedef struct papers {
+    char text[ROWS][32], lang[ROWS][32], revision[ROWS][64];
+    int no_text[ROWS], answer[ROWS];
+    size_t n;
+} papers;
+
+static int see_paper(const quern_row *row, void *ud)
+{
+    papers *p = ud;
+    size_t at = row->key.len > 1 ? (size_t)(row->key.ptr[1] - 'a') : ROWS;
+    if (at >= ROWS || row->n_columns != 2)
+        return -99;
+    keep(p->revision[at], row->revision);
+    snprintf(p->text[at], sizeof p->text[at], "%.*s", (int)row->columns[0].bytes.len,
+             row->columns[0].bytes.ptr ? row->columns[0].bytes.ptr : "");
+    snprintf(p->lang[at], sizeof p->lang[at], "%.*s", (int)row->columns[1].bytes.len,
+             row->columns[1].bytes.ptr ? row->columns[1].bytes.ptr : "");
+    p->no_text[at] = row->no_text;
+    p->n++;
+    return QUERN_OK;
+}
+
+static int paper_still(const quern_row *row, size_t i, void *ud)
+{
+    (void)row;
+    return ((papers *)ud)->answer[i];
+}
+
+static int publish_papers(suite *s, const char *const *fields, size_t n, quern_publish_report *r)
+{
+    static const char *const ids[] = {"a", "b", "c", "d"};
+    quern_document docs[ROWS];
+    uint64_t duplicates = 0;
+    int64_t batch;
+    int more = 1;
+    memset(r, 0, sizeof *r);
+    for (size_t i = 0; i < n; i++)
+        docs[i] = (quern_document){.id = quern_str_of(ids[i]),
+                                   .fields = quern_str_of(fields[i]),
+                                   .origin = quern_str_of("f")};
+    MUST(CALL(stage_begin, "papers", &batch) == QUERN_OK);
+    MUST(CALL(stage_put, batch, docs, n, &duplicates) == QUERN_OK);
+    for (int rounds = 0; more && rounds < 100; rounds++)
+        MUST(CALL(stage_publish, batch, NULL, 0, r, &more) == QUERN_OK);
+    return QUERN_OK;
+}
+
+static int look_at_papers(suite *s, papers *p)
+{
+    memset(p->text, 0, sizeof p->text);
+    p->n = 0;
+    return CALL(scan, &s->read, (quern_str){NULL, 0}, ROWS, see_paper, p);
+}
+
+/* A stamp without vectors of each, as of a blank one. */
+static int stamp_papers(suite *s, int64_t generation, const char *revision, int outcome, size_t n)
+{
+    static const char *const keys[] = {"\"a\"", "\"b\"", "\"c\"", "\"d\""};
+    quern_save docs[ROWS];
+    papers yes = {.answer = {1, 1, 1, 1}};
+    uint8_t stored[ROWS];
+    for (size_t i = 0; i < n; i++) {
+        docs[i] = (quern_save){.key = quern_str_of(keys[i])};
+        docs[i].stamp.outcome = outcome;
+        docs[i].stamp.revision = quern_str_of(revision);
+    }
+    s->read.generation = generation;
+    return CALL(save, &s->read, docs, n, paper_still, &yes, stored);
+}
+
+static int strip_papers(suite *s, papers *p, uint8_t *stripped)
+{
+    static const char *const keep_fields[] = {"lang", "none"};
+    const quern_str keys[] = {quern_str_of("\"a\""), quern_str_of("\"b\""), quern_str_of("\"c\""),
+                              quern_str_of("\"d\"")};
+    const quern_str revisions[] = {quern_str_of("r"), quern_str_of("r"), quern_str_of("r"),
+                                   quern_str_of("r")};
+    return CALL(strip, &s->read, keys, revisions, ROWS, keep_fields, 2, paper_still, p, stripped);
+}
+
+static int texts_go_when_every_generation_has_them(suite *s)
+{
+    static const char *const fields[] = {"{\"body\":\"B\",\"lang\":\"de\",\"text\":\"one\"}",
+                                         "{\"lang\":\"en\",\"text\":\"two\"}",
+                                         "{\"text\":\"three\"}", "{\"text\":\"four\"}"};
+    static const char *const other[] = {"{\"lang\":\"de\",\"text\":\"uno\"}"};
+    static const char *const columns[] = {"text", "lang"};
+    quern_generation g = {
+        .state = "building", .model = "m", .vector_type = "f32", .dimensions = DIM};
+    quern_publish_report r;
+    papers p = {.answer = {1, 1, 0, 1}};
+    uint8_t gone[ROWS];
+    int64_t first, second;
+    uint64_t marked = 0;
+    if (!s->t->strip)
+        return QUERN_OK;
+    s->spec =
+        (quern_source_spec){.struct_size = sizeof s->spec, .name = "papers", .text = "{text}"};
+    s->read = (quern_read){.source = &s->spec, .columns = columns, .n_columns = 2};
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(publish_papers(s, fields, ROWS, &r) == QUERN_OK && r.added == ROWS);
+    MUST(strip_papers(s, &p, gone) == QUERN_OK && !gone[0] && !gone[3]); /* nothing has them */
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 7);
+    MUST(CALL(generation_build, "papers", &g, "{}", &first) == QUERN_OK);
+    MUST(CALL(generation_activate, first) == QUERN_OK);
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 8);
+    MUST(CALL(generation_build, "papers", &g, "{}", &second) == QUERN_OK);
+    MUST(stamp_papers(s, first, "r", QUERN_OUTCOME_EMPTY, ROWS) == QUERN_OK);
+    MUST(strip_papers(s, &p, gone) == QUERN_OK && !gone[0] && !gone[1]); /* the second has not */
+    MUST(stamp_papers(s, second, "r", QUERN_OUTCOME_EMPTY, ROWS) == QUERN_OK);
+    MUST(stamp_papers(s, second, "older", QUERN_OUTCOME_EMPTY, 1) == QUERN_OK);
+    MUST(strip_papers(s, &p, gone) == QUERN_OK);
+    MUST(!gone[0] && gone[1] && !gone[2] &&
+         gone[3]); /* of another revision; moved on, it is said */
+    MUST(look_at_papers(s, &p) == QUERN_OK && p.n == ROWS);
+    MUST(strcmp(p.text[0], "one") == 0 && p.text[1][0] == 0 && strcmp(p.text[2], "three") == 0);
+    MUST(strcmp(p.lang[1], "en") == 0 && strcmp(p.revision[1], "r") == 0);
+    MUST(!p.no_text[0] && p.no_text[1] && !p.no_text[2] && p.no_text[3] && !p.revision[0][0]);
+    MUST(stamp_papers(s, second, "r", QUERN_OUTCOME_FAILED, 1) == QUERN_OK);
+    MUST(strip_papers(s, &p, gone) == QUERN_OK && !gone[0] &&
+         !gone[1]); /* it has failed; is gone */
+    MUST(stamp_papers(s, second, "r", QUERN_OUTCOME_EMPTY, 1) == QUERN_OK);
+    const quern_str key = quern_str_of("\"a\"");
+    if (s->t->requeue) {
+        MUST(CALL(requeue, first, QUERN_REQUEUE_KEYS, &key, 1, &marked) == QUERN_OK && marked == 1);
+        MUST(strip_papers(s, &p, gone) == QUERN_OK && !gone[0]); /* asked for again */
+        MUST(stamp_papers(s, first, "r", QUERN_OUTCOME_EMPTY, 1) == QUERN_OK);
+    }
+    MUST(strip_papers(s, &p, gone) == QUERN_OK && gone[0]);
+    /* put again they have their text, and what is the same counts as that */
+    MUST(publish_papers(s, fields, 2, &r) == QUERN_OK && r.unchanged == 2 && r.changed == 0);
+    MUST(look_at_papers(s, &p) == QUERN_OK && !p.no_text[0] && !p.no_text[1] && p.no_text[3]);
+    MUST(strcmp(p.text[0], "one") == 0 && !p.revision[0][0]);
+    MUST(strip_papers(s, &p, gone) == QUERN_OK && gone[0] && gone[1]);
+    MUST(publish_papers(s, other, 1, &r) == QUERN_OK && r.changed == 1);
+    MUST(look_at_papers(s, &p) == QUERN_OK && strcmp(p.text[0], "uno") == 0 && p.no_text[1]);
+    return QUERN_OK;
+}
+
 const suite_rule quern__column_rules[] = {RULE(stamp_columns_are_tried),
                                           RULE(stamp_columns_are_written),
                                           RULE(other_generations_move_along),
                                           RULE(kept_texts_are_of_the_last_save),
+                                          RULE(texts_go_when_every_generation_has_them),
                                           {NULL, NULL}};

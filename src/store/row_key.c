@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "db/sql_text.h"
 
 enum { LONGEST_MARK = 1 << 20 };
@@ -247,6 +248,48 @@ int quern__document_columns(const char *const *names, size_t n, const quern_valu
     }
     quern__json_dispose(&j);
     return rc;
+}
+
+int quern__document_strip(quern_str fields, const char *const *keep, size_t n, quern__buf *out,
+                          char digest[65], quern_error *err)
+{
+    uint8_t hash[32];
+    quern_str name;
+    quern__json j;
+    quern__jsonw w;
+    int rc = quern__sha256_of(fields.ptr ? fields.ptr : "", fields.len, hash, err);
+    if (rc)
+        return rc;
+    quern__hex32(hash, digest);
+    quern__buf_clear(out);
+    quern__jsonw_init(&w, out);
+    quern__jsonw_object(&w);
+    quern__json_init(&j, fields.ptr ? fields.ptr : "", fields.len, "fields of a document");
+    rc = quern__json_enter_object(&j, err);
+    while (!rc && (rc = quern__json_next_key(&j, &name, err)) == 1) {
+        size_t at = 0;
+        while (at < n && !quern__str_is(name, keep[at]))
+            at++;
+        quern__json_peek(&j); /* white space goes */
+        size_t from = j.at;
+        rc = quern__json_skip(&j, err);
+        if (rc || at == n)
+            continue;
+        quern__jsonw_key(&w, keep[at]);
+        quern__jsonw_raw(&w, j.text + from, j.at - from);
+    }
+    quern__json_dispose(&j);
+    quern__jsonw_end_object(&w);
+    return rc ? rc : quern__buf_ok(out, "the fields of a document", err);
+}
+
+int quern__strip_leaves(const quern_source_spec *source, quern_str key, quern_error *err)
+{
+    return quern__fail(err, QUERN_EINVAL, 0,
+                       "source '%s': its predicate reads a field that goes with the text, so that "
+                       "%.*s would no longer be among its documents: name that field in --meta, or "
+                       "keep the texts (source set --keep-text yes)",
+                       source->name, (int)QUERN__MIN(key.len, (size_t)100), key.ptr);
 }
 
 int quern__origin_under(const char *roots, quern_str origin, quern_error *err)

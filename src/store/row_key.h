@@ -24,6 +24,11 @@ int quern__mark_parse(quern_str mark, size_t n_keys, quern__arena *arena, quern_
 int quern__key_values(quern_str key, size_t n_keys, quern__arena *arena, quern_value *keys,
                       size_t room, quern_error *err);
 bool quern__keys_same(const quern_value *a, const quern_value *b, size_t n);
+/* What of a built-in document's JSON is left without its text: the members that `keep` names. digest: SHA-256 of all of it. */
+int quern__document_strip(quern_str fields, const char *const *keep, size_t n, quern__buf *out,
+                          char digest[65], quern_error *err);
+/* EINVAL: without its text a document leaves the source. */
+int quern__strip_leaves(const quern_source_spec *source, quern_str key, quern_error *err);
 /* Columns of a built-in document out of its JSON; "id" and "origin" are there even if the JSON lacks them. */
 int quern__document_columns(const char *const *names, size_t n, const quern_value *id,
                             quern_str origin, quern_str fields, quern__arena *arena,

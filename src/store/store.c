@@ -5,6 +5,7 @@
  */
 #include "store/store.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -218,15 +219,24 @@ static int check_text_search(const quern_store *s, const quern_source_spec *spec
 
 static int check_keep_text(const quern_store *s, const quern_source_spec *spec, quern_error *err)
 {
+    bool builtin = !spec->table && !spec->query;
     if (!spec->keep_text)
         return QUERN_OK;
-    if (strcmp(spec->keep_text, "yes") != 0)
+    if (strcmp(spec->keep_text, builtin ? "no" : "yes") != 0)
         return quern__fail(err, QUERN_EINVAL, 0,
-                           "source '%s': keep text '%.40s': \"yes\" or nothing", spec->name,
+                           "source '%s': keep text '%.40s': \"yes\" or \"no\"", spec->name,
                            spec->keep_text);
-    if (!spec->table && !spec->query)
+    if (builtin && spec->text_search)
         return quern__fail(err, QUERN_EINVAL, 0,
-                           "source '%s': built-in documents are kept by themselves", spec->name);
+                           "source '%s': text search keeps the words of every document, which "
+                           "were not to be kept: either --text-search yes or --keep-text no",
+                           spec->name);
+    if (builtin && !s->table.strip)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "source '%s': store %s cannot take texts away again", spec->name,
+                           s->table.name);
+    if (builtin)
+        return QUERN_OK;
     if (!s->table.kept_each || !s->table.kept_size || !s->table.kept_drop)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0, "source '%s': store %s keeps no texts",
                            spec->name, s->table.name);
@@ -245,6 +255,36 @@ static int note_id(const char *source, const quern_generation *g, void *ud)
     if (l->n < QUERN__COUNT(l->ids))
         l->ids[l->n++] = g->id;
     return QUERN_OK;
+}
+
+typedef struct words_left {
+    quern_store *s;
+    const char *source;
+    quern_error *err;
+} words_left;
+
+static int has_no_words(const char *source, const quern_generation *g, void *ud)
+{
+    const words_left *w = ud;
+    uint64_t n = 0;
+    (void)source;
+    int rc = w->s->table.text_count(w->s->self, g->id, &n, w->err);
+    if (rc || !n)
+        return rc;
+    return quern__fail(w->err, QUERN_EMISMATCH, g->id,
+                       "source '%s': generation %" PRId64 " holds the words of %" PRIu64
+                       " documents for text search, and would keep them: build another one and "
+                       "purge it first",
+                       w->source, g->id, n);
+}
+
+/* Texts are to go: are their words in an index? */
+static int no_words_left(quern_store *s, const char *source, quern_error *err)
+{
+    words_left w = {s, source, err};
+    return s->table.generation_each && s->table.text_count
+               ? s->table.generation_each(s->self, source, has_no_words, &w, err)
+               : QUERN_OK;
 }
 
 /* What is no longer to be kept goes now, not with the next fill. */
@@ -396,6 +436,8 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.text_search = none_if_empty(spec->text_search);
     t.stamp_columns = none_if_empty(spec->stamp_columns);
     t.keep_text = none_if_empty(spec->keep_text);
+    if (t.keep_text && strcmp(t.keep_text, t.table || t.query ? "no" : "yes") == 0)
+        t.keep_text = NULL; /* as it is anyway */
     return t;
 }
 
@@ -537,6 +579,8 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged = tidy(&merged);
         int live = 0;
         rc = check_spec(s, &merged, err);
+        if (!rc && merged.keep_text && !merged.table && !merged.query)
+            rc = no_words_left(s, spec->name, err);
         if (!rc)
             rc = quern_source_is_live(s, spec->name, &live, err);
         if (!rc && live) /* of the table as it was declared */
@@ -545,7 +589,8 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
             rc = s->table.source_put(s->self, &merged, 1, err);
         if (!rc && live && !merged.query)
             rc = s->table.live_set(s->self, &merged, 1, err);
-        if (!rc && !merged.keep_text) /* or was it cut off in the middle of this, before? */
+        if (!rc && !merged.keep_text &&
+            (merged.table || merged.query)) /* or was it cut off in the middle of this, before? */
             rc = drop_kept(s, spec->name, err);
     }
     quern_source_list_free(list);

@@ -160,8 +160,171 @@ class KeptText(Both):
         for _ in self.each():
             self.write("a.txt", "ban")
             self.ok("add", "a.txt")
-            self.refused(2, "kept by themselves", "source", "set", "documents", "--keep-text", "yes")
             self.refused(2, "keep-text", "source", "set", "documents", "--keep-text", "perhaps")
+
+
+class NoText(Both):
+    """Built-in documents whose text goes when it has been embedded."""
+
+    def texts(self):
+        table = "quern_documents" if self.sqlite else "quern.documents"
+        return dict(self.run_sql("SELECT id, fields FROM %s ORDER BY id" % table))
+
+    def lines(self, n, word="ban"):
+        return self.write("a.jsonl", "".join(json.dumps(
+            {"id": "d%d" % i, "title": "%s %d" % (word, i), "body": "gut kolor %d" % i, "lang": "de", "page": 3}) + "\n" for i in range(n)))
+
+    ADD = ["add", "a.jsonl", "--text", "{title}. {body}", "--json"]
+
+    def status(self):
+        return self.ok("status", "--json").json["sources"][0]
+
+    def hits(self, *args):
+        return {h["key"]: h for h in self.ok("search", "ban 3. gut kolor 3", "--limit", "50", "--json", *args).json["hits"]}
+
+    def test_texts_go_and_vectors_stay(self):
+        for _ in self.each():
+            self.lines(70)
+            self.ok(*self.ADD, "--keep-text", "no")
+            self.assertIn("gut kolor", self.texts()["d3"])  # nothing has it yet
+            self.ok("source", "set", "documents", "--meta", "lang")
+            self.assertEqual(self.fill("--limit", "10")["processed"], 10)
+            self.assertEqual(sum("gut" in t for t in self.texts().values()), 60)
+            before = self.fill()
+            self.assertEqual((before["done"], before["pending"]), (70, 0))
+            texts = self.texts()
+            self.assertEqual(json.loads(texts["d3"]), {"lang": "de", "page": 3, "properties": {"lang": "de"}})
+            hits = self.hits()
+            self.assertEqual(len(hits), 50)
+            self.assertEqual((hits["d3"]["excerpt"], hits["d3"]["end"], hits["d3"]["page"], hits["d3"]["score"] > 0.99), ("", 18, 3, True))
+            self.assertEqual((self.status()["no_text"], self.status()["done"]), (70, 70))
+            self.assertIn("70 without their text", self.ok("status").out.decode())
+            self.assertEqual(self.hits("--filter", '{"lang":"fr"}'), {})
+            again = self.fill()
+            self.assertEqual((again["processed"], again["skipped"], again["calls"]), (0, 70, 0))
+            # the same again brings the texts back until the next fill, and embeds nothing
+            said = self.ok(*self.ADD).json
+            self.assertEqual((said["unchanged"], said["changed"], said["added"]), (70, 0, 0))
+            self.assertIn("gut kolor", self.texts()["d3"])
+            again = self.fill()
+            self.assertEqual((again["processed"], again["calls"], self.texts()), (0, 0, texts))
+            # one that changes is embedded, one that goes is removed
+            self.lines(69, "mor")
+            self.assertEqual(self.ok(*self.ADD, "--sync").json["changed"], 69)
+            self.assertEqual(self.fill()["processed"], 69)
+            self.assertEqual((len(self.texts()), any("mor" in t for t in self.texts().values()), self.status()["done"]), (69, False, 69))
+            self.ok("forget", "d5", "--source", "documents", "--yes")
+            self.assertEqual(len(self.texts()), 68)
+            # kept from now on: those that are added
+            self.ok(*self.ADD, "--keep-text", "yes")
+            self.fill()
+            self.assertEqual(("no_text" in self.status(), "mor 3" in self.texts()["d3"], self.hits()["d3"]["excerpt"]), (False, True, "mor 3. gut kolor 3"))
+
+    def test_what_needs_the_text_says_so(self):
+        for i, _ in enumerate(self.each()):
+            self.lines(5)
+            self.ok(*self.ADD, "--keep-text", "no")
+            self.fill()
+            vectors = {k: h["score"] for k, h in self.hits().items()}
+            table = "quern_" if self.sqlite else "quern."
+            # another generation, by every door
+            for door in (["fill", "--max-chunks", "3"], ["fill", "--max-chunks", "3", "--dry-run"]):
+                self.refused(1, "the texts of 5 documents are not kept", *door)
+            build = self.quern("generation", "build", "--source", "documents", "--max-chunks", "3")
+            self.assertEqual((build.code, "the texts of 5 documents are not kept" in build.message), (1, True))
+            self.assertEqual(self.run_sql("SELECT count(*) FROM %sgenerations" % table), [["1"]])
+            self.ok("source", "set", "documents", "--prepare", "html")
+            self.refused(1, "the texts of 5 documents are not kept", "fill")
+            self.ok("source", "set", "documents", "--prepare", "")
+            # again under the same settings
+            forced = self.quern("fill", "--force", "--json")
+            self.assertEqual((forced.code, forced.json["failed"], forced.json["processed"]), (3, 5, 0))
+            self.assertIn("its text is not kept", forced.json["last_error"])
+            for how in (["--all"], ["--key", "d3"], ["--where", "id = 'd3'"]):
+                self.refused(1, "cannot be embedded again", "requeue", "--source", "documents", *how)
+            self.assertEqual(self.fill()["skipped"], 5)
+            said = self.ok("verify", "--all", "--json").json
+            self.assertEqual((said["ok"], said["checked"], said["no_text"]), (True, 0, 5))
+            self.assertIn("5 could not be checked", self.ok("verify", "--all").out.decode())
+            self.refused(2, "words", "source", "set", "documents", "--text-search", "yes")
+            self.refused(2, "text search", "search", "ban", "--mode", "text")
+            # vectors that are lost stay lost, and nothing else goes with them
+            self.run_sql("DELETE FROM %s" % ("quern_vectors WHERE id IN (SELECT id FROM quern_chunks WHERE key = '\"d3\"')"
+                                            if self.sqlite else "quern.vectors_1 WHERE key = '\"d3\"'"))
+            lost = self.quern("fill", "--json")
+            self.assertEqual((lost.code, lost.json["failed"], lost.json["done"]), (3, 1, 4))
+            self.assertIn("have been lost", lost.json["last_error"])
+            self.assertNotIn("d3", self.hits())
+            self.ok(*self.ADD)
+            self.assertEqual(self.fill()["processed"], 1)
+            self.assertEqual({k: h["score"] for k, h in self.hits().items()}, vectors)
+            # with the texts back another generation can be made; both have to have them before they go
+            self.ok(*self.ADD, "--keep-text", "yes")
+            self.ok("generation", "build", "--source", "documents", "--max-chunks", "3")
+            self.ok(*self.ADD, "--keep-text", "no")
+            self.lines(6)
+            self.ok(*self.ADD)
+            self.fill()  # the active one
+            self.assertEqual(sorted(k for k, t in self.texts().items() if "gut" in t), ["d5"])
+            self.ok("generation", "build", "--source", "documents", "--max-chunks", "3")
+            self.assertEqual([k for k, t in self.texts().items() if "gut" in t], [])
+            self.ok("generation", "activate", "2")
+            self.assertEqual(self.fill("--max-chunks", "3")["done"], 6)
+            self.assertEqual(set(self.hits()), {"d%d" % k for k in range(6)})
+            self.ok("export", "no-text%d" % i, "--source", "documents")
+            self.assertEqual(self.ok("import", "no-text%d" % i, "--source", "documents", "--max-chunks", "3", "--json").json["skipped"], 6)
+
+    def test_blank_failed_and_a_predicate(self):
+        for _ in self.each():
+            self.write("a.jsonl", '{"id":"blank","text":" "}\n{"id":"long","text":"%s"}\n{"id":"ok","text":"ban","lang":"de"}\n' % ("ban " * 60))
+            self.ok("add", "a.jsonl", "--keep-text", "no")
+            self.assertEqual(self.quern("fill", "--max-document", "100", "--json").json["failed"], 1)
+            left = {k for k, t in self.texts().items() if '"text"' in t}
+            self.assertEqual(left, {"long"})  # it may be let in yet
+            self.assertEqual(self.fill()["processed"], 1)
+            self.assertEqual([k for k, t in self.texts().items() if '"text"' in t], [])
+            # a predicate on what goes is refused before it goes
+            field = "json_extract(fields, '$.lang')" if self.sqlite else "(fields::json->>'lang')"
+            self.ok("add", "a.jsonl")
+            self.ok("source", "set", "documents", "--where", "%s = 'de'" % field)
+            self.refused(2, "its predicate reads a field that goes with the text", "fill")
+            self.assertEqual(sum('"text"' in t for t in self.texts().values()), 3)
+            self.ok("source", "set", "documents", "--meta", "lang")
+            self.fill()
+            self.assertEqual(json.loads(self.texts()["ok"]), {"lang": "de", "properties": {"lang": "de"}})
+
+    def test_words_are_text_too(self):
+        for _ in self.each():
+            self.write("a.txt", "ban gut")
+            self.ok("add", "a.txt")
+            self.ok("source", "set", "documents", "--text-search", "yes")
+            self.refused(2, "either --text-search yes or --keep-text no", "add", "a.txt", "--keep-text", "no")
+            self.fill()
+            self.ok("source", "set", "documents", "--text-search", "no")
+            self.refused(1, "holds the words of 1 documents", "add", "a.txt", "--keep-text", "no")
+            self.refused(2, "keep-text", "add", "a.txt", "--keep-text", "perhaps")
+            self.assertEqual(self.ok("source", "show", "documents", "--json").json["keep_text"], None)
+
+    def test_the_bytes_leave_the_file(self):
+        self.db = "file.db"
+        self.write("a.txt", "wordthatisnotkept ban")
+        self.ok("add", "a.txt", "--keep-text", "no")
+        self.fill()
+        self.run_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        for name in os.listdir(self.cwd):
+            if name.startswith("file.db"):
+                with open(os.path.join(self.cwd, name), "rb") as file:
+                    self.assertNotIn(b"wordthatisnotkept", file.read(), name)
+
+    def test_workers(self):
+        for _ in self.each():
+            self.lines(5)
+            self.ok(*self.ADD, "--keep-text", "no")
+            self.ok("work", "--once")
+            self.assertEqual(any("gut" in t for t in self.texts().values()), False)
+            self.ok("enqueue", "--source", "documents", "d1", "d2")
+            self.ok("work", "--once")
+            self.assertEqual((self.status()["done"], len(self.hits())), (5, 5))
 
 
 class States(Both):

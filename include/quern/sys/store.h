@@ -73,6 +73,7 @@ typedef struct quern_row {
     /* NULL, or why this row cannot be a document (NULL or duplicate key, key not UTF-8) */
     const char *fault;
     int stamped; /* in save: 1: read again behind the writing of the stamp columns */
+    int no_text; /* 1: a built-in document whose text `strip` has removed: `revision` is what that had, fields are NULL */
 } quern_row;
 typedef int (*quern_row_fn)(const quern_row *row, void *ud);
 
@@ -422,6 +423,18 @@ typedef struct quern_store_table {
     int (*kept_size)(void *self, int64_t generation, uint64_t *documents, uint64_t *bytes,
                      quern_error *err);
     int (*kept_drop)(void *self, int64_t generation, int *more, quern_error *err);
+
+    /* Removes the text of built-in documents, in short transactions: of their fields only those that `keep` names are left,
+     * the bytes of the others overwritten where the database can. In its transaction still(row, i, ud) says whether the row is
+     * what it was (1), and every generation of the source that is building or active must hold a stamp of it with
+     * revisions[i], OK or EMPTY and not asked for again; else, or where it has no text any more, it stays as it is.
+     * stripped[i]: 1 or 0. From then on the row has no_text and that revision, until the document is published again: that brings
+     * its text back, and counts as unchanged when its fields are what they were before this. EINVAL: the source's predicate
+     * reads a field that would go. May be NULL: then every text is kept. */
+    int (*strip)(void *self, const quern_read *read, const quern_str *keys,
+                 const quern_str *revisions, size_t n, const char *const *keep, size_t n_keep,
+                 int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
+                 uint8_t *stripped, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

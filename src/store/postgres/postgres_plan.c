@@ -418,8 +418,9 @@ static int make(quern__postgres_plan *p, quern__postgres *s, quern_error *err)
     int rc = put_from(p, s, err);
     if (!rc && p->builtin) {
         p->key_kinds[0] = QUERN__PG_KIND_TEXT;
-        quern__buf_puts(&p->select,
-                        "SELECT documents.id, NULL, documents.fields, documents.origin");
+        quern__buf_puts(
+            &p->select,
+            "SELECT documents.id, documents.revision, documents.fields, documents.origin");
     } else if (!rc) {
         rc = describe(p, err);
         if (!rc && p->since)

@@ -252,6 +252,7 @@ static int read_row(quern__postgres_plan *p, const quern__pg_result *res, size_t
     quern_value *columns = quern__arena_alloc(arena, (p->n_columns + 1) * sizeof *columns);
     if (!columns)
         return quern__fail_memory(err, p->n_columns * sizeof *columns);
+    r->row.no_text = p->builtin && r->row.revision.len;
     if (p->builtin)
         rc = quern__document_columns(p->columns, p->n_columns, &r->keys[0],
                                      quern__pg_get_text(res, at, first + 1),

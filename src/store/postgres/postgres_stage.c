@@ -320,18 +320,20 @@ int quern__postgres_stage_put(void *self, int64_t id, const quern_document *docs
 
 /* ---- publish ---- */
 
-/* `was`: 0 nothing under this id, 1 the same, 2 the same from elsewhere, 3 other. */
+/* `was`: 0 nothing under this id, 1 the same, 2 the same from elsewhere or without its text, 3 other. */
 static const char publish_sql[] =
     "WITH s AS MATERIALIZED (SELECT \"row\", id, fields, origin FROM @staging"
     "   WHERE batch + 0 = $1 AND \"row\" > $2 ORDER BY \"row\" LIMIT $3),"
     " j AS MATERIALIZED (SELECT s.*, CASE WHEN d.fields IS NULL THEN 0"
+    "     WHEN d.digest IS NOT NULL THEN CASE WHEN d.digest ="
+    "     encode(sha256(convert_to(s.fields, 'UTF8')), 'hex') THEN 2 ELSE 3 END"
     "     WHEN d.fields <> s.fields THEN 3 WHEN d.origin <> s.origin THEN 2 ELSE 1 END AS was"
-    "   FROM s LEFT JOIN LATERAL (SELECT fields, origin FROM @documents"
+    "   FROM s LEFT JOIN LATERAL (SELECT fields, origin, digest FROM @documents"
     "     WHERE source = $4 AND id = s.id LIMIT 1) AS d ON true),"
     " w AS (INSERT INTO @documents (source, id, fields, origin, updated_ms)"
     "   SELECT $4, id, fields, origin, $5 FROM j WHERE was <> 1"
     "   ON CONFLICT (source, id) DO UPDATE SET fields = excluded.fields,"
-    "   origin = excluded.origin, updated_ms = excluded.updated_ms)"
+    "   origin = excluded.origin, updated_ms = excluded.updated_ms, revision = NULL, digest = NULL)"
     " SELECT count(*), max(\"row\"), count(*) FILTER (WHERE was = 0),"
     " count(*) FILTER (WHERE was IN (1, 2)), count(*) FILTER (WHERE was = 3) FROM j";
 

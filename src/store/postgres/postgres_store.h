@@ -185,6 +185,12 @@ void quern__postgres_plan_params(const quern__postgres_plan *p, quern__pg_params
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
                                quern__pg_result **out, quern_error *err);
 
+/* postgres_strip.c */
+int quern__postgres_strip(void *self, const quern_read *read, const quern_str *keys,
+                          const quern_str *revisions, size_t n, const char *const *keep,
+                          size_t n_keep, int (*still)(const quern_row *row, size_t i, void *ud),
+                          void *ud, uint8_t *stripped, quern_error *err);
+
 /* postgres_kept.c */
 int quern__postgres_kept_put(quern__postgres *s, int64_t generation, const quern_save *docs,
                              const uint8_t *stored, size_t n, quern_error *err);

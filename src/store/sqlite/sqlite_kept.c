@@ -111,15 +111,30 @@ int quern__sqlite_kept_some(quern__sqlite *s, int64_t generation, uint64_t began
     return rc < 0 ? rc : QUERN_OK;
 }
 
+/* Bytes that go are overwritten between the two. Whose connection it is has his own mind about that: `before` is his. */
+int quern__sqlite_secure_begin(quern__sqlite *s, int64_t *before, quern_error *err)
+{
+    *before = 0;
+    int rc = quern__db_int(s->own, "PRAGMA secure_delete", before, err);
+    return rc < 0 ? rc : quern__db_exec(s->own, "PRAGMA secure_delete = 1", err);
+}
+
+void quern__sqlite_secure_end(quern__sqlite *s, int64_t before)
+{
+    char restore[48];
+    snprintf(restore, sizeof restore, "PRAGMA secure_delete = %s",
+             before == 2   ? "FAST"
+             : before == 1 ? "1"
+                           : "0");
+    quern__db_exec(s->own, restore, NULL);
+}
+
 int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_error *err)
 {
     quern__sqlite *s = self;
-    int64_t went = 0, before = 0; /* whose connection it is has his own mind about secure_delete */
-    char restore[48];
+    int64_t went = 0, before;
     *more = 0;
-    int rc = quern__db_int(s->own, "PRAGMA secure_delete", &before, err);
-    if (rc >= 0)
-        rc = quern__db_exec(s->own, "PRAGMA secure_delete = 1", err);
+    int rc = quern__sqlite_secure_begin(s, &before, err);
     if (rc)
         return rc;
     uint64_t began = quern__now_ns();
@@ -132,10 +147,6 @@ int quern__sqlite_kept_drop(void *self, int64_t generation, int *more, quern_err
             quern__db_rollback(s->own);
     }
     *more = !rc && went > 0;
-    snprintf(restore, sizeof restore, "PRAGMA secure_delete = %s",
-             before == 2   ? "FAST"
-             : before == 1 ? "1"
-                           : "0");
-    quern__db_exec(s->own, restore, NULL);
+    quern__sqlite_secure_end(s, before);
     return rc;
 }

@@ -105,6 +105,7 @@ static const quern_store_table sqlite_table = {
     .kept_each = quern__sqlite_kept_each,
     .kept_size = quern__sqlite_kept_size,
     .kept_drop = quern__sqlite_kept_drop,
+    .strip = quern__sqlite_strip,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

@@ -225,7 +225,9 @@ static int put_select(quern__sqlite_plan *p, const quern_source_spec *spec, quer
         put_column(out, p->alias, p->keys[i]);
         quern__buf_puts(out, ", ");
     }
-    if (spec->revision)
+    if (p->builtin)
+        quern__buf_puts(out, "documents.revision");
+    else if (spec->revision)
         put_column(out, p->alias, spec->revision);
     else
         quern__buf_puts(out, "NULL");

@@ -158,8 +158,10 @@ static int read_row(quern__sqlite_plan *p, quern__stmt *stmt, quern__arena *aren
     quern_value *columns = quern__arena_alloc(arena, (p->n_columns + 1) * sizeof *columns);
     if (!columns)
         return quern__fail_memory(err, p->n_columns * sizeof *columns);
-    if (p->builtin)
+    if (p->builtin) {
+        r->row.no_text = quern__db_type(stmt, (int)p->n_keys) != QUERN__DB_NULL;
         rc = builtin_columns(p, stmt, arena, &r->keys[0], columns, err);
+    }
     for (size_t i = 0; i < p->n_columns && !rc && !p->builtin; i++)
         rc = read_value(stmt, (int)(p->n_keys + 1 + i), arena, &columns[i], err);
     r->row.columns = columns;

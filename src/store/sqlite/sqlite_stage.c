@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "base/sha256.h"
 #include "store/row_key.h"
 
 enum { PHASE_DOCUMENTS, PHASE_GONE, PHASE_CLEAN };
@@ -248,21 +249,30 @@ typedef struct staged {
     quern_str id, fields, origin;
 } staged;
 
-/* What the documents table holds under this id: 0 nothing, 1 the same, 2 the same from elsewhere, 3 other. */
+/* What the documents table holds under this id: 0 nothing, 1 the same, 2 the same from elsewhere or without its text,
+ * 3 other. */
 static int compare(batch *b, const staged *d, quern_error *err)
 {
     quern__stmt *stmt;
-    int rc =
-        quern__db_prepare(b->s->own,
-                          "SELECT CASE WHEN fields <> ?3 THEN 3 WHEN origin <> ?4 THEN 2 ELSE 1 END"
-                          " FROM quern_documents WHERE source = ?1 AND id = ?2",
-                          &stmt, err);
+    char digest[65];
+    uint8_t hash[32];
+    int rc = quern__sha256_of(d->fields.ptr ? d->fields.ptr : "", d->fields.len, hash, err);
+    if (rc)
+        return rc;
+    quern__hex32(hash, digest);
+    rc = quern__db_prepare(
+        b->s->own,
+        "SELECT CASE WHEN digest = ?5 THEN 2 WHEN digest IS NOT NULL OR fields <> ?3"
+        " THEN 3 WHEN origin <> ?4 THEN 2 ELSE 1 END"
+        " FROM quern_documents WHERE source = ?1 AND id = ?2",
+        &stmt, err);
     if (rc)
         return rc;
     quern__db_bind_int(b->s->own, stmt, 1, b->source);
     quern__db_bind_text(b->s->own, stmt, 2, d->id);
     quern__db_bind_text(b->s->own, stmt, 3, d->fields);
     quern__db_bind_text(b->s->own, stmt, 4, d->origin);
+    quern__db_bind_text(b->s->own, stmt, 5, quern_str_of(digest));
     rc = quern__db_step(b->s->own, stmt, err);
     if (rc == 1)
         rc = (int)quern__db_get_int(stmt, 0);
@@ -285,7 +295,8 @@ static int publish_one(batch *b, const staged *d, quern_error *err)
         b->s->own,
         "INSERT INTO quern_documents (source, id, fields, origin, updated_ms)"
         " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (source, id) DO UPDATE SET"
-        " fields = excluded.fields, origin = excluded.origin, updated_ms = excluded.updated_ms",
+        " fields = excluded.fields, origin = excluded.origin, updated_ms = excluded.updated_ms,"
+        " revision = NULL, digest = NULL",
         &stmt, err);
     if (rc)
         return rc;

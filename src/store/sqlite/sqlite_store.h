@@ -146,7 +146,15 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
 int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, quern__arena *arena,
                         quern_stamp *stamp, quern_error *err);
 
+/* sqlite_strip.c */
+int quern__sqlite_strip(void *self, const quern_read *read, const quern_str *keys,
+                        const quern_str *revisions, size_t n, const char *const *keep,
+                        size_t n_keep, int (*still)(const quern_row *row, size_t i, void *ud),
+                        void *ud, uint8_t *stripped, quern_error *err);
+
 /* sqlite_kept.c */
+int quern__sqlite_secure_begin(quern__sqlite *s, int64_t *before, quern_error *err);
+void quern__sqlite_secure_end(quern__sqlite *s, int64_t before);
 int quern__sqlite_kept_put(quern__sqlite *s, int64_t generation, const quern_save *doc,
                            quern_error *err);
 int quern__sqlite_kept_each(void *self, int64_t generation, const quern_str *keys, size_t n,

@@ -1,0 +1,2 @@
+ALTER TABLE @documents DROP COLUMN digest;
+ALTER TABLE @documents DROP COLUMN revision;

@@ -1,0 +1,2 @@
+ALTER TABLE quern_documents DROP COLUMN digest;
+ALTER TABLE quern_documents DROP COLUMN revision;
