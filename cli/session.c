@@ -157,6 +157,8 @@ static void hosted_options(const cli *c, hosted *h)
     uint32_t requests = (uint32_t)quern_config_count(f, "requests-per-minute");
     h->limit.requests_per_minute = requests ? requests : UINT32_MAX;
     h->limit.tokens_per_minute = (uint32_t)quern_config_count(f, "tokens-per-minute");
+    h->limit.shared = quern_config_text(f, "limit-shared");
+    h->limit.shared_name = quern_config_text(f, "limit-name");
     h->pause.failures = (uint32_t)quern_config_count(f, "pause-after");
     h->may_pause = h->pause.failures != 0;
     h->fallback_url = quern_config_text(f, "fallback-url");
@@ -209,7 +211,21 @@ static int open_ways(const hosted *h, const quern_provider_options *provider, qu
     return rc;
 }
 
-static int open_hosted(const cli *c, const hosted *h, const quern_provider_profile *profile,
+/* "store" is the PostgreSQL that vectors are kept in. */
+static int find_shared(const cli *c, quern_limit_options *limit, quern_error *err)
+{
+    if (!limit->shared || strcmp(limit->shared, "store") != 0)
+        return QUERN_OK;
+    const char *store = quern_config_text(c->config, "store");
+    limit->shared = store ? store : quern_config_text(c->config, "db");
+    if (strncmp(limit->shared, "postgres://", 11) == 0 ||
+        strncmp(limit->shared, "postgresql://", 13) == 0)
+        return QUERN_OK;
+    return fail(err, QUERN_EINVAL,
+                "limit-shared store: vectors are not kept in a PostgreSQL; give a URL");
+}
+
+static int open_hosted(const cli *c, hosted *h, const quern_provider_profile *profile,
                        const char *model, quern_embedder **out, quern_error *err)
 {
     quern_provider_options provider = h->provider;
@@ -230,7 +246,11 @@ static int open_hosted(const cli *c, const hosted *h, const quern_provider_profi
                     profile->name, model);
     batching.max_inputs = provider.max_inputs ? provider.max_inputs : profile->max_inputs;
     batching.max_request_tokens = profile->max_request_tokens;
-    int rc = open_ways(h, &provider, &e, err);
+    int rc = find_shared(c, &h->limit, err);
+    if (provider.describe_only)
+        h->limit.shared = NULL; /* no call leaves */
+    if (rc == QUERN_OK)
+        rc = open_ways(h, &provider, &e, err);
     int has_cap = h->cap.max_tokens || h->cap.max_price > 0;
     if (rc == QUERN_OK && has_cap &&
         (rc = quern_embedder_capped(&outer, e, &h->cap, err)) == QUERN_OK)

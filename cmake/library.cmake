@@ -2,16 +2,17 @@
 # flags of their own, so that one binary runs everywhere and picks at run time.
 file(GLOB_RECURSE QUERN_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*.c)
 if(NOT QUERN_POSTGRES) # store.c then says that it is built without
-  list(FILTER QUERN_SOURCES EXCLUDE REGEX "/src/(db/postgres_[^/]*|store/postgres/[^/]*)[.]c$")
+  list(FILTER QUERN_SOURCES EXCLUDE REGEX "/src/(db/postgres_[^/]*|store/postgres/[^/]*|embedder/place_postgres)[.]c$")
 endif()
 if(QUERN_REDIS)
   list(FILTER QUERN_SOURCES EXCLUDE REGEX "/src/cache/redis_absent[.]c$")
 else()
-  list(FILTER QUERN_SOURCES EXCLUDE REGEX "/src/(cache/redis|db/redis_db)[.]c$")
+  list(FILTER QUERN_SOURCES EXCLUDE REGEX "/src/(cache/redis|db/redis_db|embedder/place_redis)[.]c$")
 endif()
 add_library(quern_objects OBJECT ${QUERN_SOURCES})
 target_include_directories(quern_objects PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-target_compile_definitions(quern_objects PRIVATE QUERN_BUILDING $<$<BOOL:${QUERN_POSTGRES}>:QUERN_POSTGRES>)
+target_compile_definitions(quern_objects PRIVATE QUERN_BUILDING $<$<BOOL:${QUERN_POSTGRES}>:QUERN_POSTGRES>
+  $<$<BOOL:${QUERN_REDIS}>:QUERN_REDIS>)
 target_link_libraries(quern_objects PUBLIC quern_flags quern_deps)
 
 include(cmake/kernels.cmake) # per-file flags of src/kernels/

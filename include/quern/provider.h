@@ -126,6 +126,13 @@ typedef struct quern_limit_options {
         concurrency; /* calls at once; 0: no limit. A pause before another try takes no place */
     uint32_t
         wait_ms; /* a call that would have to wait longer than this is EBUSY at once. 0: as long as it takes */
+    uint32_t window_ms; /* what a minute is, from 100; 0: 60,000 */
+    /* The first two limits hold for all processes together that give the same URL and name: redis://[:password@]host[:port][/db],
+     * unix:///path, or postgres://…, a PostgreSQL that gets a schema quern_limits. It has to be there when the embedder is made;
+     * while it does not answer later, nothing leaves for a minute and a sixth, then each process takes its part. NULL: this
+     * process's own */
+    const char *shared;
+    const char *shared_name; /* at most 150 bytes; NULL: inner's name */
 } quern_limit_options;
 /* Lets calls through so that in no 60 seconds there are more than the limits; later ones wait their turn. */
 QUERN_API int quern_embedder_limited(quern_embedder **out, quern_embedder *inner,

@@ -124,6 +124,14 @@ static const quern_option options[] = {
      "Calls to a hosted model in any 60 seconds, retries included; 0: no limit."},
     {"tokens-per-minute", "QUERN_TOKENS_PER_MINUTE", QUERN_OPTION_COUNT, "N", "0", NULL, 0,
      4294967295.0, FILLS, 0, "Tokens sent to a hosted model in any 60 seconds; 0: no limit."},
+    {"limit-shared", "QUERN_LIMIT_SHARED", QUERN_OPTION_TEXT, "URL|store", NULL, NULL, 0, 0, FILLS,
+     0,
+     "Keep to both together with all processes that name the same place: "
+     "redis://[:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, postgres://…, or store, the PostgreSQL "
+     "of "
+     "--store or --db."},
+    {"limit-name", "QUERN_LIMIT_NAME", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, FILLS, 0,
+     "Who shares them there: processes of the same name (default: PROVIDER:MODEL)."},
     {"attempts", "QUERN_ATTEMPTS", QUERN_OPTION_COUNT, "N", "3", NULL, 1, 100, FILLS, 0,
      "Tries of one call to a hosted model, where a fault may pass."},
     {"pause-after", "QUERN_PAUSE_AFTER", QUERN_OPTION_COUNT, "N", "10", NULL, 0, 1000000, FILLS, 0,

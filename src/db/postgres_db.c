@@ -29,7 +29,7 @@ enum {
 struct quern__pg {
     PGconn *conn;
     char *url, *name;
-    uint32_t lock_ms;
+    uint32_t lock_ms, within_ms;
     bool begun;  /* a transaction of ours is open, or was when the connection broke */
     bool lost;   /* the last fault was the connection's */
     bool unsure; /* it went while COMMIT was under way */
@@ -272,7 +272,8 @@ void quern__pg_close(quern__pg *db)
 /* Makes a connection that was lost anew; a server that restarts is given some time. */
 static int reconnect(quern__pg *db, quern_error *err)
 {
-    uint64_t until = quern__now_ns() + (uint64_t)RECONNECT_MS * 1000000;
+    uint64_t patience_ms = db->within_ms ? db->within_ms : RECONNECT_MS;
+    uint64_t until = quern__now_ns() + patience_ms * 1000000;
     uint32_t pause = 50;
     if (db->borrowed)
         return fault(db, NULL, err);
@@ -442,6 +443,33 @@ void quern__pg_bind_array(quern__pg_params *p, quern__pg_array *a)
 
 /* ---- statements ---- */
 
+void quern__pg_hurry(quern__pg *db, uint32_t within_ms)
+{
+    db->within_ms = within_ms;
+}
+
+/* The statement has been sent; NULL: no answer in time, and the connection is no longer used. */
+static PGresult *result_in_time(quern__pg *db)
+{
+    uint64_t until = quern__now_ns() + (uint64_t)db->within_ms * 1000000;
+    while (PQisBusy(db->conn)) {
+        uint64_t now = quern__now_ns();
+        if (now >= until) {
+            db->lost = true;
+            return NULL;
+        }
+        quern__wait_readable(PQsocket(db->conn), (uint32_t)((until - now) / 1000000 + 1));
+        if (!PQconsumeInput(db->conn))
+            break;
+    }
+    PGresult *last = NULL, *res;
+    while ((res = PQgetResult(db->conn))) {
+        PQclear(last);
+        last = res;
+    }
+    return last;
+}
+
 int quern__pg_query(quern__pg *db, const char *sql, const quern__pg_params *params, int format,
                     quern__pg_result **out, quern_error *err)
 {
@@ -458,10 +486,19 @@ int quern__pg_query(quern__pg *db, const char *sql, const quern__pg_params *para
         if (rc)
             return rc;
     }
-    PGresult *res = PQexecParams(db->conn, sql, params ? params->n : 0,
-                                 params ? (const Oid *)params->types : NULL,
-                                 params ? params->values : NULL, params ? params->lengths : NULL,
-                                 params ? binary : NULL, format == QUERN__PG_AS_BINARY);
+    int n = params ? params->n : 0, binary_out = format == QUERN__PG_AS_BINARY;
+    const Oid *types = params ? (const Oid *)params->types : NULL;
+    const char *const *values = params ? params->values : NULL;
+    const int *lengths = params ? params->lengths : NULL, *formats = params ? binary : NULL;
+    PGresult *res = NULL;
+    if (!db->within_ms || db->begun) {
+        res = PQexecParams(db->conn, sql, n, types, values, lengths, formats, binary_out);
+    } else if (PQsendQueryParams(db->conn, sql, n, types, values, lengths, formats, binary_out)) {
+        res = result_in_time(db);
+        if (db->lost)
+            return quern__fail(err, QUERN_EIO, 0, "%s: no answer within %u ms", db->name,
+                               db->within_ms);
+    }
     ExecStatusType status = PQresultStatus(res);
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
         int rc = fault(db, res, err);

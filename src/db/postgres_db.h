@@ -48,6 +48,8 @@ int quern__pg_url_each(const char *url, int (*fn)(const char *option, const char
 /* A connection of the caller's: never closed, never made anew. A transaction of his that is open is joined, by a
  * savepoint: what we do goes with it, its settings come back, and it is never committed. */
 int quern__pg_borrow(quern__pg **out, void *connection, uint32_t lock_ms, quern_error *err);
+/* From now on a statement outside a transaction is waited for so long, and so is a server that restarts; then it is EIO. */
+void quern__pg_hurry(quern__pg *db, uint32_t within_ms);
 /* A second connection to where db is connected; EUNSUPPORTED when db is borrowed. */
 int quern__pg_again(quern__pg **out, const quern__pg *db, quern_error *err);
 void quern__pg_close(quern__pg *db);             /* NULL is fine */

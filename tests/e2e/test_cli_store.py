@@ -338,7 +338,7 @@ class EveryFlag(TableTest):
         "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-file-entries": "99", "cache-ttl": "1h",
         "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
-        "tokens-per-minute": "0", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
+        "tokens-per-minute": "0", "limit-shared": "redis://127.0.0.1:9", "limit-name": "ours", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",

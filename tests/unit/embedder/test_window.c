@@ -48,7 +48,8 @@ static void never_too_many(void **state)
         quern__window w;
         uint64_t now = 17 * SECOND, requests, tokens, tries = 0;
         size_t n = 0;
-        assert_int_equal(quern__window_init(&w, limits[c][0], limits[c][1], NULL), 0);
+        assert_int_equal(quern__window_init(&w, limits[c][0], limits[c][1], QUERN__MINUTE_NS, NULL),
+                         0);
         while (n < (limits[c][0] == 1 ? 20 : N)) {
             uint64_t want = 1 + quern__rng_below(&rng, 40);
             uint64_t wait = quern__window_ask(&w, now, want);
@@ -75,7 +76,7 @@ static void put_right(void **state)
 {
     quern__window w;
     (void)state;
-    assert_int_equal(quern__window_init(&w, 100, 1000, NULL), 0);
+    assert_int_equal(quern__window_init(&w, 100, 1000, QUERN__MINUTE_NS, NULL), 0);
     assert_int_equal(quern__window_ask(&w, 0, 900), 0);
     assert_int_equal(quern__window_ask(&w, SECOND, 200), 59 * SECOND);
     quern__window_correct(&w, 0, 100); /* it was much less */
