@@ -52,8 +52,8 @@ const quern__manifest_file *quern__manifest_find(const quern__manifest *m, const
  * others. */
 static bool is_shard(const char *name, const char *index)
 {
-    const char *dot = strchr(index, '.');
-    const size_t n = strlen(name), ending = strcspn(dot + 1, ".") + 1;
+    const char *dot = index + strcspn(index, ".");
+    const size_t n = strlen(name), ending = *dot ? strcspn(dot + 1, ".") + 1 : 0;
     return !strchr(name, '/') && n > ending && memcmp(name + n - ending, dot, ending) == 0;
 }
 

@@ -23,13 +23,16 @@ static const struct kind {
 } kinds[] = {
     {"model.safetensors", QUERN__SAFETENSORS, false},
     {"model.safetensors.index.json", QUERN__SAFETENSORS, true},
+    {"pytorch_model.bin", QUERN__TORCH, false},
+    {"pytorch_model.bin.index.json", QUERN__TORCH, true},
 };
 
-#define NAMES "model.safetensors or model.safetensors.index.json"
+#define NAMES "model.safetensors, pytorch_model.bin, or .index.json of either"
 
 const char *quern__weights_format_name(int format)
 {
-    static const char *const names[] = {[QUERN__SAFETENSORS] = "safetensors"};
+    static const char *const names[] = {
+        [QUERN__SAFETENSORS] = "safetensors", [QUERN__TORCH] = "pytorch"};
     return names[format];
 }
 

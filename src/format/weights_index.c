@@ -91,8 +91,8 @@ static int add_file(void *ud, quern__json *j, quern_str name, quern_str file, qu
         return quern__json_fail(j, err,
                                 "tensor %.*s: \"%.*s\" is no name of a file beside this one",
                                 CUT(name), CUT(file));
-    const char *dot = strchr(files->index, '.');
-    const size_t ending = dot ? strcspn(dot + 1, ".") + 1 : 0; /* ".safetensors" */
+    const char *dot = files->index + strcspn(files->index, ".");
+    const size_t ending = *dot ? strcspn(dot + 1, ".") + 1 : 0; /* ".safetensors" */
     if (file.len <= ending || memcmp(file.ptr + file.len - ending, dot, ending) != 0)
         return quern__json_fail(j, err, "tensor %.*s: \"%.*s\" does not end in %.*s", CUT(name),
                                 CUT(file), (int)ending, dot);
