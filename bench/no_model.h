@@ -1,6 +1,7 @@
 /*
  * no_model.h — what benchmarks of the pipeline share: an embedder that is no model, and a table of short rows. Tokens are
- * words, the 384 dimensions hashed from the text, and each call lasts call_ms, as a provider's would.
+ * words, the 384 dimensions hashed from the text (around one of `clusters` centres, where there are any), and each call
+ * lasts call_ms, as a provider's would.
  */
 #ifndef BENCH_NO_MODEL_H
 #define BENCH_NO_MODEL_H
@@ -21,7 +22,7 @@
 enum { DIMENSIONS = 384 };
 
 static quern_error err;
-static uint32_t call_ms;
+static uint32_t call_ms, clusters;
 
 static inline void need(int rc, const char *what)
 {
@@ -47,6 +48,11 @@ static inline int embed(void *self, const quern_str *texts, size_t n,
         for (size_t d = 0; d < DIMENSIONS; d++) {
             h = h * 6364136223846793005u + 1442695040888963407u;
             out[i * DIMENSIONS + d] = (float)((double)(h >> 40) / 8388608.0 - 1.0);
+        }
+        uint64_t centre = clusters ? h % clusters * 2654435769u + 1 : 0;
+        for (size_t d = 0; d < DIMENSIONS && clusters; d++) {
+            centre = centre * 6364136223846793005u + 1442695040888963407u;
+            out[i * DIMENSIONS + d] += (float)((double)(centre >> 40) / 8388608.0 - 1.0);
         }
         int rc = quern_normalize(out + i * DIMENSIONS, DIMENSIONS, e);
         if (rc != QUERN_OK)
