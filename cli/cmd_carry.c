@@ -113,7 +113,7 @@ static void put_import(const quern_import_report *r, int dry_run)
     put_line();
 }
 
-static void tell_import(const cli *c, const quern_import_report *r, int dry_run)
+static void tell_import(const cli *c, const quern_import_report *r, int dry_run, int scoped)
 {
     if (c->json) {
         put_import(r, dry_run);
@@ -134,7 +134,13 @@ static void tell_import(const cli *c, const quern_import_report *r, int dry_run)
     if (r->pending && !dry_run)
         out_printf("%llu documents are pending; quern fill embeds them\n",
                    (unsigned long long)r->pending);
-    if (!dry_run && r->state[0] == 'b')
+    if (!dry_run && r->state[0] == 'b' && scoped)
+        out_printf(
+            "generation %lld is building, for those rows only; quern generation build with the "
+            "same --where completes it, and generation activate switches to it (quern fill "
+            "would begin another)\n",
+            (long long)r->generation);
+    else if (!dry_run && r->state[0] == 'b')
         out_printf("generation %lld is building; quern fill completes it and switches to it, or "
                    "quern generation activate does\n",
                    (long long)r->generation);
@@ -185,7 +191,7 @@ int cmd_import(cli *c, quern_error *err)
         progress_end(&bar);
     }
     if (rc == QUERN_OK)
-        tell_import(c, &report, opt.dry_run);
+        tell_import(c, &report, opt.dry_run, opt.where && opt.where[0]);
     quern_embedder_free(e);
     quern_store_free(store);
     return rc;

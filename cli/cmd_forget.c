@@ -16,7 +16,8 @@ static void tell(const cli *c, const quern_forget_report *r)
         put_end_object();
         put_line();
     } else if (!c->quiet) {
-        out_printf("%llu keys forgotten", (unsigned long long)c->n_args);
+        out_printf("%llu key%s forgotten", (unsigned long long)c->n_args,
+                   c->n_args == 1 ? "" : "s");
         if (r->rows)
             out_printf("; %llu of them still have a row, which the next fill embeds again",
                        (unsigned long long)r->rows);

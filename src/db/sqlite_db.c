@@ -147,6 +147,11 @@ int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms
     return QUERN_OK;
 }
 
+bool quern__db_is_borrowed(const quern__db *db)
+{
+    return db->borrowed;
+}
+
 int quern__db_borrow(quern__db **out, void *connection, quern_error *err)
 {
     *out = NULL;

@@ -31,6 +31,7 @@ enum quern__db_type {
 /* ENOTFOUND when the file is absent and mode is not CREATE; EFORMAT when it is no SQLite database. */
 int quern__db_open(quern__db **out, const char *path, int mode, uint32_t busy_ms, quern_error *err);
 /* A connection of the caller's: never closed, its settings never changed. */
+bool quern__db_is_borrowed(const quern__db *db);
 int quern__db_borrow(quern__db **out, void *connection, quern_error *err);
 void quern__db_close(quern__db *db);
 const char *quern__db_path(const quern__db *db); /* "" in memory; lives as long as db */

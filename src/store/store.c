@@ -303,6 +303,8 @@ static int drop_kept(quern_store *s, const char *source, quern_error *err)
 /* ---- stamp columns ---- */
 
 typedef struct neighbours {
+    quern_store *s;
+    const char *table; /* as the database names it */
     const quern_source_spec *spec;
     const char *const *read; /* columns of its text */
     size_t n_read;
@@ -338,14 +340,40 @@ static int reads_stamps(const neighbours *n, const quern_source_spec *other)
     return rc;
 }
 
+static int name_table(quern_store *s, const quern_source_spec *spec, char **name, quern_error *err)
+{
+    if (s->table.table_name)
+        return s->table.table_name(s->self, spec, name, err);
+    *name = quern__strdup(spec->table);
+    return *name ? QUERN_OK : quern__fail_memory(err, strlen(spec->table));
+}
+
+/* 1: the other source reads the same table, however it is written. One whose table has gone reads none. */
+static int is_of_same_table(const neighbours *n, const quern_source_spec *other)
+{
+    quern_error inner = {.status = 0};
+    char *name = NULL;
+    int rc = name_table(n->s, other, &name, &inner);
+    int same = rc == QUERN_OK && strcmp(name, n->table) == 0;
+    quern__free(name);
+    if (rc != QUERN_OK && rc != QUERN_ENOTFOUND && rc != QUERN_EINVAL) {
+        if (n->err)
+            *n->err = inner;
+        return rc;
+    }
+    return same;
+}
+
 /* Each of two such sources would take the other's writes for edits, and answer them with writes of its own. A ring of them
  * is never closed when none that writes reads what another has been declared to write. */
 static int is_no_rival(const quern_source_spec *other, void *ud)
 {
     const neighbours *n = ud;
-    if (!other->table || !other->stamp_columns || strcmp(other->name, n->spec->name) == 0 ||
-        strcmp(other->table, n->spec->table) != 0)
+    if (!other->table || !other->stamp_columns || strcmp(other->name, n->spec->name) == 0)
         return QUERN_OK;
+    int same = is_of_same_table(n, other);
+    if (same != 1)
+        return same;
     if (!other->revision || !n->spec->revision)
         return reads_stamps(n, other);
     return quern__fail(n->err, QUERN_EINVAL, 0,
@@ -358,13 +386,19 @@ static int is_no_rival(const quern_source_spec *other, void *ud)
 static int check_stamp_columns(quern_store *s, const quern_source_spec *spec,
                                const char *const *read, size_t n, quern_error *err)
 {
-    neighbours all = {spec, read, n, err};
+    char *table = NULL;
     if (!s->table.stamp_columns_check)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "source '%s': store %s writes no stamp columns", spec->name,
                            s->table.name);
     int rc = s->table.stamp_columns_check(s->self, spec, read, n, err);
-    return rc ? rc : s->table.source_each(s->self, is_no_rival, &all, err);
+    if (!rc)
+        rc = name_table(s, spec, &table, err);
+    neighbours all = {s, table, spec, read, n, err};
+    if (!rc)
+        rc = s->table.source_each(s->self, is_no_rival, &all, err);
+    quern__free(table);
+    return rc;
 }
 
 /* The whole declaration against rules and database. */
@@ -583,12 +617,15 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
             rc = no_words_left(s, spec->name, err);
         if (!rc)
             rc = quern_source_is_live(s, spec->name, &live, err);
-        if (!rc && live) /* of the table as it was declared */
-            rc = s->table.live_set(s->self, old, 0, err);
-        if (!rc)
+        /* The triggers first, all of them at once: cut off behind that, the source is live still, and the same call mends
+         * the rest; the other way round it would be live no more, and nobody would know. */
+        if (!rc && live)
+            rc = s->table.live_set(s->self, &merged, merged.query ? 0 : 1, err);
+        if (!rc) {
             rc = s->table.source_put(s->self, &merged, 1, err);
-        if (!rc && live && !merged.query)
-            rc = s->table.live_set(s->self, &merged, 1, err);
+            if (rc && live)
+                s->table.live_set(s->self, old, 1, NULL);
+        }
         if (!rc && !merged.keep_text &&
             (merged.table || merged.query)) /* or was it cut off in the middle of this, before? */
             rc = drop_kept(s, spec->name, err);

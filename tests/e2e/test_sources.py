@@ -331,6 +331,37 @@ class NoText(Both):
             self.assertEqual((self.status()["done"], len(self.hits())), (5, 5))
 
 
+class SameTable(Both):
+    def test_however_it_is_written(self):
+        for _ in self.each():
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text, by text, rev integer); INSERT INTO items VALUES (1, 'ban', NULL, 1);")
+            declare = lambda name, table: ["source", "add", name, "--table", table, "--key", "id", "--text", "{body}", "--revision", "rev", "--stamp-columns", "model=by"]
+            self.ok(*declare("one", "items"))
+            self.refused(2, "source 'one' writes stamp columns of the same table", *declare("two", "Items" if self.sqlite else "public.items"))
+            if not self.sqlite:
+                self.run_sql("CREATE SCHEMA other; CREATE TABLE other.items (LIKE items INCLUDING ALL)")
+                self.ok(*declare("two", "other.items"))
+            self.run_sql("DROP TABLE items")  # one whose table has gone is nobody's rival
+            self.run_sql("CREATE TABLE more (id integer PRIMARY KEY, body text, by text, rev integer)")
+            self.ok(*declare("three", "more"))
+
+    def test_a_live_source_stays_live(self):
+        for _ in self.each():
+            self.run_sql("CREATE TABLE items (id integer PRIMARY KEY, body text); CREATE TABLE more (k integer PRIMARY KEY, body text); CREATE VIEW seen AS SELECT * FROM items;")
+            self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--live", "yes")
+            live = lambda: self.ok("source", "show", "items", "--json").json["live"]
+            self.ok("source", "set", "items", "--meta", "body")
+            self.assertTrue(live())
+            self.refused(2, "only a table has triggers", "source", "set", "items", "--table", "seen")  # and nothing has changed
+            self.assertEqual((live(), self.ok("source", "show", "items", "--json").json["table"]), (True, "items"))
+            self.ok("source", "set", "items", "--table", "more", "--key", "k")
+            self.run_sql("INSERT INTO items VALUES (1, 'ban'); INSERT INTO more VALUES (7, 'gut');")
+            notes = self.run_sql("SELECT count(*) FROM %s" % ("quern_changes" if self.sqlite else "quern.changes"))
+            self.assertEqual((live(), notes), (True, [["1"]]))
+            self.ok("source", "set", "items", "--query", "SELECT * FROM more")
+            self.assertFalse(live())
+
+
 class States(Both):
     def test_which_of_these_lack_vectors(self):
         for _ in self.each():

@@ -435,6 +435,10 @@ typedef struct quern_store_table {
                  const quern_str *revisions, size_t n, const char *const *keep, size_t n_keep,
                  int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
                  uint8_t *stripped, quern_error *err);
+
+    /* The table of a source in the one spelling that the database has for it, by which two declarations are compared;
+     * *name is the caller's (quern_free). ENOTFOUND: there is none. May be NULL: then it is as declared. */
+    int (*table_name)(void *self, const quern_source_spec *spec, char **name, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

@@ -127,6 +127,7 @@ static const quern_store_table postgres_table = {
     .kept_size = quern__postgres_kept_size,
     .kept_drop = quern__postgres_kept_drop,
     .strip = quern__postgres_strip,
+    .table_name = quern__postgres_table_name,
     .task_wait = quern__postgres_task_wait,
     .sweep = quern__postgres_sweep_shards,
     .shard_apply = quern__postgres_shard_apply,

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "store/row_key.h"
 
@@ -472,5 +473,23 @@ int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *
         return quern__fail(err, rc, inner.detail, "source '%s': %s", p->spec->name, inner.msg);
     if (rc && err)
         *err = inner;
+    return rc;
+}
+
+/* Schema and name, quoted; the schema is that of the search path where the declaration names none. */
+int quern__postgres_table_name(void *self, const quern_source_spec *spec, char **name,
+                               quern_error *err)
+{
+    quern__postgres_plan plan;
+    quern_read read = {.source = spec};
+    *name = NULL;
+    int rc = quern__postgres_plan_begin(&plan, self, &read, err);
+    if (!rc)
+        *name = quern__strndup(plan.from.data + plan.table_from, plan.table_end - plan.table_from);
+    if (!rc)
+        quern__pg_rollback(plan.db);
+    if (!rc && !*name)
+        rc = quern__fail_memory(err, 0);
+    quern__postgres_plan_dispose(&plan);
     return rc;
 }

@@ -185,6 +185,8 @@ void quern__postgres_plan_params(const quern__postgres_plan *p, quern__pg_params
 int quern__postgres_plan_query(quern__postgres_plan *p, const quern__pg_params *params,
                                quern__pg_result **out, quern_error *err);
 
+int quern__postgres_table_name(void *self, const quern_source_spec *spec, char **name,
+                               quern_error *err); /* postgres_plan.c */
 /* postgres_strip.c */
 int quern__postgres_strip(void *self, const quern_read *read, const quern_str *keys,
                           const quern_str *revisions, size_t n, const char *const *keep,

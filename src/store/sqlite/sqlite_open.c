@@ -106,6 +106,7 @@ static const quern_store_table sqlite_table = {
     .kept_size = quern__sqlite_kept_size,
     .kept_drop = quern__sqlite_kept_drop,
     .strip = quern__sqlite_strip,
+    .table_name = quern__sqlite_table_name,
 };
 
 /* Opens the file that holds quern's tables; makes it (as WAL) when it may. */

@@ -359,3 +359,16 @@ int quern__sqlite_plan_step(quern__sqlite_plan *p, quern__stmt *stmt, quern_erro
         *err = inner;
     return rc;
 }
+
+/* Case of ASCII letters makes no difference in SQLite, and there is no schema in front. */
+int quern__sqlite_table_name(void *self, const quern_source_spec *spec, char **name,
+                             quern_error *err)
+{
+    (void)self;
+    *name = quern__strdup(spec->table);
+    if (!*name)
+        return quern__fail_memory(err, strlen(spec->table));
+    for (char *c = *name; *c; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
+    return QUERN_OK;
+}

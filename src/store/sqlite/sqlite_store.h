@@ -146,6 +146,8 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
 int quern__sqlite_stamp(quern__sqlite *s, int64_t generation, quern_str key, quern__arena *arena,
                         quern_stamp *stamp, quern_error *err);
 
+int quern__sqlite_table_name(void *self, const quern_source_spec *spec, char **name,
+                             quern_error *err); /* sqlite_plan.c */
 /* sqlite_strip.c */
 int quern__sqlite_strip(void *self, const quern_read *read, const quern_str *keys,
                         const quern_str *revisions, size_t n, const char *const *keep,

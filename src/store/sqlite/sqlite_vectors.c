@@ -491,8 +491,8 @@ int quern__sqlite_vectors(void *self, int64_t generation, quern_block_fn fn, voi
     size_t width = 0, n = BLOCK_VECTORS;
     int rc = quern__sqlite_generation_width(s, generation, &width, NULL, err);
     /* Mapped, every vector is page faults in runs instead of a call and a copy a page. Not done at open: who only
-     * writes would hold the pages that he has touched. */
-    if (!rc)
+     * writes would hold the pages that he has touched; and not on a connection that somebody else has set up. */
+    if (!rc && !quern__db_is_borrowed(s->own))
         rc = quern__db_exec(s->own, "PRAGMA mmap_size = 1073741824", err);
     if (rc)
         return rc;

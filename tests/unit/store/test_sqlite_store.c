@@ -428,6 +428,12 @@ static void a_borrowed_transaction_is_joined(void **state)
     assert_int_equal(number(f, "SELECT count(*) FROM quern_sources"), 1);
 }
 
+static int no_block(const int64_t *refs, const void *data, size_t n, void *ud)
+{
+    (void)refs, (void)data, (void)n, (void)ud;
+    return QUERN_OK;
+}
+
 static void what_is_set_on_a_borrowed_connection_stays(void **state)
 {
     fixture *f = *state;
@@ -443,6 +449,13 @@ static void what_is_set_on_a_borrowed_connection_stays(void **state)
         assert_int_equal(f->store->table.kept_drop(f->store->self, 1, &more, &f->err), QUERN_OK);
         assert_int_equal(number(f, "PRAGMA secure_delete"), i);
     }
+    sql(f, "INSERT INTO quern_sources (id, name, spec) VALUES (1, 's', '{}')");
+    sql(f, "INSERT INTO quern_generations (id, source, state, fingerprint, fingerprint_json, model,"
+           " vector_type, dimensions, created_ms) VALUES (1, 1, 'active', 'f', '{}', 'm', 'f16', "
+           "4, 0)");
+    sql(f, "PRAGMA mmap_size = 65536");
+    assert_int_equal(f->store->table.vectors(f->store->self, 1, no_block, NULL, &f->err), QUERN_OK);
+    assert_int_equal(number(f, "PRAGMA mmap_size"), 65536);
 }
 
 /* Large texts go one by one, lest a transaction lasts as long as all of them take. */
