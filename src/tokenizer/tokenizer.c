@@ -1,7 +1,7 @@
 /*
  * tokenizer.c — the face of the floor: which files of a folder are read, the arrays of tokens, the
  * special tokens around a text and the cut that keeps them. What a text is split into belongs to
- * the family (wordpiece.c, the only one so far).
+ * the family (wordpiece.c, segments.c), which is asked for once a text.
  */
 #include "tokenizer/tokenizer.h"
 
@@ -83,6 +83,14 @@ static int begin(quern_str text, quern__tokens *out, quern_error *err)
     return QUERN_OK;
 }
 
+static int run(const quern__tokenizer *t, quern_str text, uint32_t limit, quern__tokens *out,
+               quern_error *err)
+{
+    if (t->kind == QUERN__TOKENIZER_BPE)
+        return quern__bpe_run(&t->segments, &t->bpe, text, limit, out, err);
+    return quern__wordpiece_run(&t->wordpiece, text, limit, out, err);
+}
+
 int quern__tokenize(const quern__tokenizer *t, quern_str text, uint32_t max_tokens,
                     quern__tokens *out, quern_error *err)
 {
@@ -92,7 +100,7 @@ int quern__tokenize(const quern__tokenizer *t, quern_str text, uint32_t max_toke
     for (uint32_t i = 0; rc == QUERN_OK && i < t->n_before; i++)
         rc = quern__tokens_push(out, limit - kept, t->before[i], 0, 0, true, err);
     if (rc == QUERN_OK)
-        rc = quern__wordpiece_run(&t->wordpiece, text, limit - kept, out, err);
+        rc = run(t, text, limit - kept, out, err);
     for (uint32_t i = 0; rc == QUERN_OK && i < t->n_after; i++)
         rc = quern__tokens_push(out, limit, t->after[i], 0, 0, true, err);
     return rc;
@@ -102,7 +110,7 @@ int quern__tokenize_plain(const quern__tokenizer *t, quern_str text, quern__toke
                           quern_error *err)
 {
     int rc = begin(text, out, err);
-    return rc == QUERN_OK ? quern__wordpiece_run(&t->wordpiece, text, UINT32_MAX, out, err) : rc;
+    return rc == QUERN_OK ? run(t, text, UINT32_MAX, out, err) : rc;
 }
 
 /* ---- a folder ---- */
@@ -151,35 +159,53 @@ static int open_json(quern__tokenizer **out, const struct file *json, const stru
     return rc;
 }
 
-static int open_vocab(quern__tokenizer **out, const char *folder, const struct file *config,
-                      quern_error *err)
+static int read_leaves(struct file *files, const char *const *leaves, const char *folder,
+                       quern_error *err)
 {
-    struct file vocab = {NULL, NULL, 0}, map = {NULL, NULL, 0}, more = {NULL, NULL, 0};
-    int rc = read_leaf(&vocab, folder, "vocab.txt", err);
-    if (rc == QUERN_OK && !vocab.data)
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && leaves[i]; i++)
+        rc = read_leaf(&files[i], folder, leaves[i], err);
+    return rc;
+}
+
+/* vocab.txt, or vocab.json and merges.txt; each needs its tokenizer_config.json. */
+static int open_classic(quern__tokenizer **out, const char *folder, const struct file *config,
+                        quern_error *err)
+{
+    static const char *const leaves[] = {"vocab.txt",         "special_tokens_map.json",
+                                         "added_tokens.json", "vocab.json",
+                                         "merges.txt",        NULL};
+    struct file f[QUERN__COUNT(leaves)], *vocab = f, *map = f + 1, *more = f + 2, *bpe = f + 3,
+                                         *merges = f + 4;
+    memset(f, 0, sizeof f);
+    int rc = read_leaves(f, leaves, folder, err);
+    if (rc == QUERN_OK && !vocab->data && !bpe->data)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         "%s: neither tokenizer.json nor vocab.txt in this model folder", folder);
+                         "%s: neither tokenizer.json nor vocab.txt in this model folder (nor "
+                         "vocab.json and merges.txt)",
+                         folder);
     if (rc == QUERN_OK && !config->data)
-        rc =
-            quern__fail(err, QUERN_ENOTFOUND, 0,
-                        "%s: missing; vocab.txt alone does not say how to read text", config->name);
-    if (rc == QUERN_OK)
-        rc = read_leaf(&map, folder, "special_tokens_map.json", err);
-    if (rc == QUERN_OK)
-        rc = read_leaf(&more, folder, "added_tokens.json", err);
-    if (rc == QUERN_OK && more.data)
-        rc = quern__fail(
-            err, QUERN_EUNSUPPORTED, 0,
-            "%s: not supported beside a vocab.txt; convert the model to tokenizer.json", more.name);
-    if (rc == QUERN_OK) {
-        quern__tokenizer_files files = {vocab.name,      config->name,    map.name,
-                                        text_of(&vocab), text_of(config), text_of(&map)};
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
+                         "%s: missing; %s alone does not say how to read text", config->name,
+                         vocab->data ? "vocab.txt" : "vocab.json");
+    if (rc == QUERN_OK && !vocab->data && !merges->data)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: missing beside vocab.json", merges->name);
+    if (rc == QUERN_OK && more->data)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                         "%s: not supported beside a %s; convert the model to tokenizer.json",
+                         more->name, vocab->data ? "vocab.txt" : "vocab.json");
+    if (rc == QUERN_OK && vocab->data) {
+        quern__tokenizer_files files = {vocab->name,    config->name,    map->name,
+                                        text_of(vocab), text_of(config), text_of(map)};
         rc = quern__tokenizer_from_vocab(out, &files, err);
+    } else if (rc == QUERN_OK) {
+        quern__merges_files files = {bpe->name,    merges->name,    config->name,    map->name,
+                                     text_of(bpe), text_of(merges), text_of(config), text_of(map)};
+        rc = quern__tokenizer_from_merges(out, &files, err);
     }
-    struct file *all[] = {&vocab, &map, &more};
-    for (size_t i = 0; i < QUERN__COUNT(all); i++) {
-        quern__free(all[i]->name);
-        quern__free(all[i]->data);
+    for (size_t i = 0; leaves[i]; i++) {
+        quern__free(f[i].name);
+        quern__free(f[i].data);
     }
     return rc;
 }
@@ -192,8 +218,8 @@ int quern__tokenizer_open(quern__tokenizer **out, const char *folder, quern_erro
     if (rc == QUERN_OK)
         rc = read_leaf(&config, folder, "tokenizer_config.json", err);
     if (rc == QUERN_OK)
-        rc =
-            json.data ? open_json(out, &json, &config, err) : open_vocab(out, folder, &config, err);
+        rc = json.data ? open_json(out, &json, &config, err)
+                       : open_classic(out, folder, &config, err);
     quern__free(json.name);
     quern__free(json.data);
     quern__free(config.name);
@@ -205,7 +231,9 @@ void quern__tokenizer_free(quern__tokenizer *t)
 {
     if (!t)
         return;
-    quern__wordpiece_dispose(&t->wordpiece);
+    quern__vocab_dispose(&t->vocab);
+    quern__bpe_dispose(&t->bpe);
+    quern__segments_dispose(&t->segments);
     quern__free(t);
 }
 
@@ -213,7 +241,7 @@ void quern__tokenizer_free(quern__tokenizer *t)
 
 uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t)
 {
-    return t->wordpiece.vocab.size;
+    return t->vocab.size;
 }
 
 uint32_t quern__tokenizer_specials(const quern__tokenizer *t)
@@ -228,7 +256,7 @@ uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t)
 
 const char *quern__tokenizer_text(const quern__tokenizer *t, int32_t id)
 {
-    const quern__vocab *v = &t->wordpiece.vocab;
+    const quern__vocab *v = &t->vocab;
     if (id < 0 || (uint32_t)id >= v->size || v->pieces[id].at == UINT32_MAX)
         return NULL;
     return v->bytes.data + v->pieces[id].at;

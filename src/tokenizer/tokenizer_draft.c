@@ -13,6 +13,8 @@
 #include "base/compiler.h"
 #include "base/sha256.h"
 #include "text/unicode_bert.h"
+#include "text/unicode_nfc.h"
+#include "text/unicode_split.h"
 #include "text/utf8.h"
 
 int quern__draft_begin(quern__draft *d, const char *file, quern_error *err)
@@ -23,7 +25,9 @@ int quern__draft_begin(quern__draft *d, const char *file, quern_error *err)
     d->t = quern__calloc(1, sizeof *d->t);
     if (!d->t)
         return quern__fail_memory(err, sizeof *d->t);
-    quern__wordpiece_init(&d->t->wordpiece);
+    quern__vocab_init(&d->t->vocab);
+    d->t->wordpiece.vocab = d->t->bpe.vocab = &d->t->vocab;
+    d->t->wordpiece.added = &d->t->segments.raw;
     return QUERN_OK;
 }
 
@@ -62,7 +66,7 @@ int quern__draft_keep(quern__draft *d, quern_str *s, quern_error *err)
 
 int quern__draft_add(quern__draft *d, struct quern__draft_added a, quern_error *err)
 {
-    if (d->n_added == QUERN__WORDPIECE_MAX_ADDED)
+    if (d->n_added == QUERN__ADDED_MAX)
         return quern__draft_refuse(&a.name, "the added token", "is one too many (limit 1024)", err);
     if (d->n_added == d->cap_added) {
         uint32_t cap = d->cap_added ? d->cap_added * 2 : 16;
@@ -78,7 +82,7 @@ int quern__draft_add(quern__draft *d, struct quern__draft_added a, quern_error *
 
 int quern__draft_piece(quern__draft *d, uint64_t id, quern_str piece, size_t at, quern_error *err)
 {
-    enum quern__vocab_added rc = quern__vocab_add(&d->t->wordpiece.vocab, id, piece, true);
+    enum quern__vocab_added rc = quern__vocab_add(&d->t->vocab, id, piece, true);
     if (rc == QUERN__VOCAB_ADDED)
         return QUERN_OK;
     if (rc == QUERN__VOCAB_NO_MEMORY)
@@ -89,11 +93,25 @@ int quern__draft_piece(quern__draft *d, uint64_t id, quern_str piece, size_t at,
                        (unsigned long long)id, quern__vocab_why(rc), at);
 }
 
+int quern__draft_merge(quern__draft *d, quern_str left, quern_str right, size_t at,
+                       quern_error *err)
+{
+    enum quern__merge_added rc = quern__bpe_merge(&d->t->bpe, left, right);
+    if (rc == QUERN__MERGE_ADDED)
+        return QUERN_OK;
+    if (rc == QUERN__MERGE_NO_MEMORY)
+        return quern__fail_memory(err, 0);
+    return quern__fail(err, QUERN_EFORMAT, (int64_t)at, "%s: merge '%.*s' '%.*s': %s, at byte %zu",
+                       d->file, (int)QUERN__MIN(left.len, 80), left.len ? left.ptr : "",
+                       (int)QUERN__MIN(right.len, 80), right.len ? right.ptr : "",
+                       quern__merge_why(rc), at);
+}
+
 /* The id of a name, which must be in the vocabulary and agree with what the file says. */
 static int resolve(const quern__draft *d, const char *what, const quern__draft_name *n, int32_t *id,
                    quern_error *err)
 {
-    const quern__vocab *v = &d->t->wordpiece.vocab;
+    const quern__vocab *v = &d->t->vocab;
     *id = quern__vocab_find(v, n->name);
     for (uint32_t i = 0; *id < 0 && i < d->n_added; i++) {
         quern_str a = d->added[i].name.name;
@@ -126,34 +144,35 @@ static const char *unsearchable(quern_str s)
 }
 
 /* The id that the reference gives to the next token the vocabulary lacks. */
-static uint32_t next_new_id(const quern__wordpiece *w, uint32_t in_model, uint32_t done)
+static uint32_t next_new_id(const quern__draft *d, uint32_t in_model, uint32_t done)
 {
     uint32_t id = in_model;
     for (uint32_t i = 0; i < done; i++)
-        id = QUERN__MAX(id, (uint32_t)w->added[i].id + 1);
+        id = QUERN__MAX(id, (uint32_t)d->added[i].name.id + 1);
     return id;
 }
 
-static int finish_added(quern__draft *d, quern_error *err)
+/* Gives every added token its id: that of the vocabulary, or a new one. */
+static int identify_added(quern__draft *d, quern_error *err)
 {
-    quern__wordpiece *w = &d->t->wordpiece;
-    uint32_t in_model = w->vocab.count;
-    w->added = quern__alloc_array(QUERN__MAX(d->n_added, 1), sizeof *w->added);
-    if (!w->added)
-        return quern__fail_memory(err, d->n_added * sizeof *w->added);
+    quern__vocab *v = &d->t->vocab;
+    uint32_t in_model = v->count;
     for (uint32_t i = 0; i < d->n_added; i++) {
         struct quern__draft_added *a = &d->added[i];
         quern_str name = a->name.name;
         const char *why = unsearchable(name);
+        if (!why && d->t->kind == QUERN__TOKENIZER_WORDPIECE && (a->single_word || a->normalized))
+            why = a->single_word ? "is single_word, which is not supported,"
+                                 : "is normalized, which is not supported,";
         if (why)
             return quern__draft_refuse(&a->name, "the added token", why, err);
         for (uint32_t k = 0; k < i; k++)
             if (quern__str_is(name, d->added[k].name.name.ptr))
                 return quern__draft_refuse(&a->name, "the added token", "is there twice,", err);
-        int32_t id = quern__vocab_find(&w->vocab, name);
+        int32_t id = quern__vocab_find(v, name);
         if (id < 0) {
-            id = (int32_t)next_new_id(w, in_model, i);
-            enum quern__vocab_added rc = quern__vocab_add(&w->vocab, (uint32_t)id, name, false);
+            id = (int32_t)next_new_id(d, in_model, i);
+            enum quern__vocab_added rc = quern__vocab_add(v, (uint32_t)id, name, false);
             if (rc == QUERN__VOCAB_NO_MEMORY)
                 return quern__fail_memory(err, name.len);
             if (rc != QUERN__VOCAB_ADDED) {
@@ -166,11 +185,58 @@ static int finish_added(quern__draft *d, quern_error *err)
             return quern__draft_refuse(&a->name, "the added token",
                                        "has not the id of the vocabulary,", err);
         a->name.id = id;
-        w->added[i] = (quern__added){NULL, (uint32_t)name.len, id, a->lstrip, a->rstrip};
-        w->n_added = i + 1;
     }
-    for (uint32_t i = 0; i < w->n_added; i++) /* only now do the bytes stay where they are */
-        w->added[i].content = w->vocab.bytes.data + w->vocab.pieces[w->added[i].id].at;
+    return QUERN_OK;
+}
+
+/* What to look for in normalised text; kept by the tokenizer. */
+static int normal_content(quern__draft *d, struct quern__draft_added *a, quern_str *out,
+                          quern_error *err)
+{
+    quern__segments *s = &d->t->segments;
+    quern_str name = a->name.name;
+    quern__normal work;
+    quern__normal_init(&work);
+    int rc = quern__normal_run(&s->normalizer, &work, name.ptr, 0, (uint32_t)name.len, err);
+    if (rc == QUERN_OK && (work.len == 0 || unsearchable((quern_str){work.text, work.len})))
+        rc = quern__draft_refuse(&a->name, "the added token",
+                                 "is nothing to search for once normalised,", err);
+    if (rc == QUERN_OK) {
+        out->ptr = quern__arena_copy(&s->names, work.text, work.len);
+        out->len = work.len;
+        if (!out->ptr)
+            rc = quern__fail_memory(err, work.len);
+    }
+    quern__normal_dispose(&work);
+    return rc;
+}
+
+static int finish_added(quern__draft *d, quern_error *err)
+{
+    quern__segments *s = &d->t->segments;
+    int rc = identify_added(d, err);
+    if (rc != QUERN_OK)
+        return rc;
+    s->raw.items = quern__alloc_array(QUERN__MAX(d->n_added, 1), sizeof *s->raw.items);
+    s->normal.items = quern__alloc_array(QUERN__MAX(d->n_added, 1), sizeof *s->normal.items);
+    if (!s->raw.items || !s->normal.items)
+        return quern__fail_memory(err, d->n_added * sizeof *s->raw.items);
+    for (uint32_t i = 0; i < d->n_added; i++) { /* only now do the bytes stay where they are */
+        struct quern__draft_added *a = &d->added[i];
+        struct quern__piece p = d->t->vocab.pieces[a->name.id];
+        quern_str content = {d->t->vocab.bytes.data + p.at, p.len};
+        quern__added_set *set = a->normalized ? &s->normal : &s->raw;
+        if (a->normalized && (rc = normal_content(d, a, &content, err)) != QUERN_OK)
+            return rc;
+        for (uint32_t k = 0; k < set->n; k++)
+            if (set->items[k].len == content.len &&
+                memcmp(set->items[k].content, content.ptr, content.len) == 0)
+                return quern__draft_refuse(&a->name, "the added token",
+                                           "is another one once normalised,", err);
+        set->items[set->n++] =
+            (quern__added){content.ptr, (uint32_t)content.len, (int32_t)a->name.id, a->lstrip,
+                           a->rstrip,   a->single_word,        a->normalized};
+    }
     return QUERN_OK;
 }
 
@@ -189,6 +255,36 @@ static void put_piece(quern__buf *b, const quern__vocab *v, uint32_t id)
         quern__buf_append(b, v->bytes.data + p.at, p.len);
 }
 
+/* The settings of BPE and what surrounds it, merges included. */
+static void put_bpe(quern__buf *b, const quern__tokenizer *t)
+{
+    const quern__segments *s = &t->segments;
+    const quern__normalizer *n = &s->normalizer;
+    quern__buf_printf(b, "quern bpe 1\n%s %s\n%d%d%d%d %d %u %u %u\n",
+                      quern__split_tables_version(), quern__nfc_tables_version(),
+                      t->bpe.ignore_merges, s->prefix_blank, s->trim, s->trim_keeps_first,
+                      (int)s->words.kind, (unsigned)s->words.digits, (unsigned)n->n,
+                      (unsigned)t->bpe.n);
+    for (uint32_t i = 0; i < n->n; i++)
+        quern__buf_printf(b, "%d ", (int)n->steps[i].kind);
+    for (uint32_t i = 0; i < t->bpe.n; i++) {
+        put_u32(b, t->bpe.merges[i].left);
+        put_u32(b, t->bpe.merges[i].right);
+    }
+}
+
+/* Added tokens by id, which no file decides. */
+static void put_added(quern__buf *b, const quern__added_set *set)
+{
+    put_u32(b, set->n);
+    for (uint32_t i = 0; i < set->n; i++) {
+        const quern__added *a = &set->items[i];
+        put_u32(b, (uint32_t)a->id);
+        put_u32(b, (uint64_t)a->lstrip | (uint64_t)a->rstrip << 1 | (uint64_t)a->normalized << 2 |
+                       (uint64_t)a->single_word << 3);
+    }
+}
+
 /* Everything that decides ids, in an order that no file decides. */
 static int take_hash(quern__tokenizer *t, quern_error *err)
 {
@@ -196,24 +292,25 @@ static int take_hash(quern__tokenizer *t, quern_error *err)
     uint8_t digest[32];
     quern__buf b;
     quern__buf_init(&b, (size_t)4 * QUERN__TOKENIZER_MAX_FILE);
-    quern__buf_printf(&b, "quern wordpiece 1\n%s\n%d%d%d%d %u %d %s\n",
-                      quern__bert_tables_version(), w->clean, w->cjk, w->strip, w->lower,
-                      w->max_chars, w->unk, w->prefix);
+    if (t->kind == QUERN__TOKENIZER_BPE)
+        put_bpe(&b, t);
+    else
+        quern__buf_printf(&b, "quern wordpiece 1\n%s\n%d%d%d%d %u %d %s\n",
+                          quern__bert_tables_version(), w->clean, w->cjk, w->strip, w->lower,
+                          w->max_chars, w->unk, w->prefix);
     put_u32(&b, t->n_before);
     for (uint32_t i = 0; i < t->n_before; i++)
         put_u32(&b, (uint32_t)t->before[i]);
     put_u32(&b, t->n_after);
     for (uint32_t i = 0; i < t->n_after; i++)
         put_u32(&b, (uint32_t)t->after[i]);
-    put_u32(&b, w->n_added);
-    for (uint32_t i = 0; i < w->n_added; i++) {
-        put_u32(&b, (uint32_t)w->added[i].id);
-        put_u32(&b, (uint64_t)w->added[i].lstrip | (uint64_t)w->added[i].rstrip << 1);
-    }
-    put_u32(&b, w->vocab.count);
-    put_u32(&b, w->vocab.size);
-    for (uint32_t id = 0; id < w->vocab.size; id++)
-        put_piece(&b, &w->vocab, id);
+    put_added(&b, &t->segments.raw);
+    if (t->kind != QUERN__TOKENIZER_WORDPIECE)
+        put_added(&b, &t->segments.normal);
+    put_u32(&b, t->vocab.count);
+    put_u32(&b, t->vocab.size);
+    for (uint32_t id = 0; id < t->vocab.size; id++)
+        put_piece(&b, &t->vocab, id);
     int rc = quern__buf_ok(&b, "tokenizer hash", err);
     if (rc == QUERN_OK)
         rc = quern__sha256_of(b.data, b.len, digest, err);
@@ -223,15 +320,37 @@ static int take_hash(quern__tokenizer *t, quern_error *err)
     return rc;
 }
 
+/* The unknown token must be one of the model's own pieces. */
+static int resolve_unknown(quern__draft *d, quern_error *err)
+{
+    quern__tokenizer *t = d->t;
+    if (t->kind != QUERN__TOKENIZER_WORDPIECE)
+        return QUERN_OK; /* a byte-level vocabulary has every byte */
+    int rc = resolve(d, "the unknown token", &d->unk, &t->wordpiece.unk, err);
+    if (rc == QUERN_OK && quern__vocab_find(&t->vocab, d->unk.name) < 0)
+        rc = quern__draft_refuse(&d->unk, "the unknown token", "is not in the vocabulary,", err);
+    return rc;
+}
+
+/* WordPiece knows no trimming, which makes no difference where no piece has a blank at its edge. */
+static int check_edges(const quern__tokenizer *t, const char *file, quern_error *err)
+{
+    for (uint32_t id = 0; t->segments.edges && id < t->vocab.size; id++)
+        if (t->segments.edges[id])
+            return quern__fail(err, QUERN_EFORMAT, (int64_t)id,
+                               "%s: piece '%s' has white space at its edge, which trim_offsets "
+                               "would cut: not supported",
+                               file, quern__tokenizer_text(t, (int32_t)id));
+    return QUERN_OK;
+}
+
 int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *err)
 {
     quern__tokenizer *t = d->t;
     int rc = finish_added(d, err);
     if (rc != QUERN_OK)
         return rc;
-    rc = resolve(d, "the unknown token", &d->unk, &t->wordpiece.unk, err);
-    if (rc == QUERN_OK && quern__vocab_find(&t->wordpiece.vocab, d->unk.name) < 0)
-        rc = quern__draft_refuse(&d->unk, "the unknown token", "is not in the vocabulary,", err);
+    rc = resolve_unknown(d, err);
     for (uint32_t i = 0; rc == QUERN_OK && i < d->n_before; i++)
         rc = resolve(d, "the template's token", &d->before[i], &t->before[i], err);
     for (uint32_t i = 0; rc == QUERN_OK && i < d->n_after; i++)
@@ -240,8 +359,15 @@ int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *er
         return rc;
     t->n_before = d->n_before;
     t->n_after = d->n_after;
-    quern__wordpiece_ready(&t->wordpiece);
-    rc = take_hash(t, err);
+    rc = quern__segments_ready(&t->segments, &t->vocab, err);
+    if (rc == QUERN_OK && t->kind == QUERN__TOKENIZER_WORDPIECE)
+        rc = check_edges(t, d->file, err);
+    if (rc == QUERN_OK && t->kind == QUERN__TOKENIZER_BPE)
+        rc = quern__bpe_ready(&t->bpe, d->file, err);
+    else if (rc == QUERN_OK)
+        quern__wordpiece_ready(&t->wordpiece);
+    if (rc == QUERN_OK)
+        rc = take_hash(t, err);
     if (rc != QUERN_OK)
         return rc;
     *out = t;
@@ -305,12 +431,65 @@ int quern__draft_read_added(quern__draft *d, quern__json *j, struct quern__draft
         return more;
     if (!(seen & 1))
         return quern__json_fail(j, err, "an added token without content,");
-    if (flags[4] || flags[5])
-        return quern__draft_refuse(&a->name, "the added token",
-                                   flags[4] ? "is single_word, which is not supported,"
-                                            : "is normalized, which is not supported,",
-                                   err);
     a->lstrip = flags[2];
     a->rstrip = flags[3];
+    a->single_word = flags[4];
+    a->normalized = flags[5];
     return QUERN_OK;
+}
+
+int quern__draft_read_decoder(quern__draft *d, quern__json *j, quern_error *err)
+{
+    quern_str key;
+    int more, rc = quern__json_enter_object(j, err);
+    if (rc != QUERN_OK)
+        return rc;
+    while ((more = quern__json_next_key(j, &key, err)) == 1) {
+        struct quern__draft_added token;
+        uint64_t id = 0;
+        bool number = key.len > 0 && key.len < 8;
+        for (size_t i = 0; number && i < key.len; i++) {
+            number = key.ptr[i] >= '0' && key.ptr[i] <= '9';
+            id = id * 10 + (uint64_t)(key.ptr[i] - '0');
+        }
+        if (!number || id >= QUERN__VOCAB_MAX_IDS)
+            return quern__json_fail(j, err, "an added token under what is no id,");
+        rc = quern__draft_read_added(d, j, &token, err);
+        if (rc != QUERN_OK)
+            return rc;
+        token.name.id = (int64_t)id;
+        rc = quern__draft_add(d, token, err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return more;
+}
+
+int quern__draft_read_length(quern__json *j, uint64_t *out, quern_error *err)
+{
+    double value = 0;
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    int rc = quern__json_double(j, &value, err);
+    if (rc == QUERN_OK)
+        *out = value >= 1 && value <= 1e9 ? (uint64_t)value : 0;
+    return rc;
+}
+
+int quern__draft_read_pieces(quern__draft *d, quern__json *j, quern_error *err)
+{
+    quern_str piece;
+    int more, rc = quern__json_enter_object(j, err);
+    if (rc != QUERN_OK)
+        return rc;
+    while ((more = quern__json_next_key(j, &piece, err)) == 1) {
+        size_t at = j->at;
+        uint64_t id;
+        rc = quern__json_u64(j, &id, err);
+        if (rc == QUERN_OK)
+            rc = quern__draft_piece(d, id, piece, at, err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    return more;
 }

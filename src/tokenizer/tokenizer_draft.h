@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/json.h"
+#include "tokenizer/segments.h"
 #include "tokenizer/wordpiece.h"
 
 enum {
@@ -17,7 +18,14 @@ enum {
 };
 
 struct quern__tokenizer {
-    quern__wordpiece wordpiece;
+    enum quern__tokenizer_kind {
+        QUERN__TOKENIZER_WORDPIECE,
+        QUERN__TOKENIZER_BPE,
+    } kind;
+    quern__vocab vocab;
+    quern__wordpiece wordpiece; /* this one uses segments.raw alone */
+    quern__bpe bpe;
+    quern__segments segments;
     int32_t before[QUERN__TOKENIZER_MAX_SPECIALS], after[QUERN__TOKENIZER_MAX_SPECIALS];
     uint32_t n_before, n_after;
     uint64_t model_max_length;
@@ -39,7 +47,7 @@ typedef struct quern__draft {
     quern__draft_name unk;
     struct quern__draft_added {
         quern__draft_name name;
-        bool lstrip, rstrip;
+        bool lstrip, rstrip, single_word, normalized;
     } * added; /* [n_added] */
     uint32_t n_added, cap_added;
     quern__draft_name before[QUERN__TOKENIZER_MAX_SPECIALS], after[QUERN__TOKENIZER_MAX_SPECIALS];
@@ -59,12 +67,23 @@ int quern__draft_refuse(const quern__draft_name *n, const char *what, const char
 int quern__draft_add(quern__draft *d, struct quern__draft_added a, quern_error *err);
 /* One piece of the vocabulary, from byte `at` of the file. */
 int quern__draft_piece(quern__draft *d, uint64_t id, quern_str piece, size_t at, quern_error *err);
+/* One merge, from byte `at` of the file; the vocabulary must be there. */
+int quern__draft_merge(quern__draft *d, quern_str left, quern_str right, size_t at,
+                       quern_error *err);
 /* Checks, closes and hands over. */
 int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *err);
 
 /* The object of an added token: {"content": …, "lstrip": …}; id only in tokenizer.json. */
 int quern__draft_read_added(quern__draft *d, quern__json *j, struct quern__draft_added *a,
                             quern_error *err);
+
+/* {"0": {"content": …}, …}: the added tokens of a tokenizer_config.json, by id. */
+int quern__draft_read_decoder(quern__draft *d, quern__json *j, quern_error *err);
+/* A length, or null; what is no whole number of a sensible size means "none" (the published files
+ * say 1e30). */
+int quern__draft_read_length(quern__json *j, uint64_t *out, quern_error *err);
+/* {"piece": id, …} */
+int quern__draft_read_pieces(quern__draft *d, quern__json *j, quern_error *err);
 
 /* Which of `names` (NULL-terminated, at most 32) the key is. A key met before (its bit in *seen) is
  * refused by name; so is an unknown one, or it gives QUERN__KEY_OTHER when `others` are allowed. */
@@ -83,6 +102,13 @@ typedef struct quern__tokenizer_files {
 } quern__tokenizer_files;
 int quern__tokenizer_from_vocab(quern__tokenizer **out, const quern__tokenizer_files *files,
                                 quern_error *err);
+/* The parts of vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json (may be empty). */
+typedef struct quern__merges_files {
+    const char *vocab_name, *merges_name, *config_name, *map_name;
+    quern_str vocab, merges, config, map;
+} quern__merges_files;
+int quern__tokenizer_from_merges(quern__tokenizer **out, const quern__merges_files *files,
+                                 quern_error *err);
 /* model_max_length of a tokenizer_config.json; 0 when it is absent or means "no limit". */
 int quern__tokenizer_config_length(const char *file, quern_str config, uint64_t *out,
                                    quern_error *err);

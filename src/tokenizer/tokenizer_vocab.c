@@ -120,34 +120,6 @@ static int read_more(struct config *c, quern__json *j, quern_error *err)
     return more;
 }
 
-/* {"0": {"content": "[PAD]", …}, …} */
-static int read_decoder(struct config *c, quern__json *j, quern_error *err)
-{
-    quern_str key;
-    int more, rc = quern__json_enter_object(j, err);
-    if (rc != QUERN_OK)
-        return rc;
-    while ((more = quern__json_next_key(j, &key, err)) == 1) {
-        struct quern__draft_added token;
-        uint64_t id = 0;
-        bool number = key.len > 0 && key.len < 8;
-        for (size_t i = 0; number && i < key.len; i++) {
-            number = key.ptr[i] >= '0' && key.ptr[i] <= '9';
-            id = id * 10 + (uint64_t)(key.ptr[i] - '0');
-        }
-        if (!number || id >= QUERN__VOCAB_MAX_IDS)
-            return quern__json_fail(j, err, "an added token under what is no id,");
-        rc = quern__draft_read_added(&c->d, j, &token, err);
-        if (rc != QUERN_OK)
-            return rc;
-        token.name.id = (int64_t)id;
-        rc = quern__draft_add(&c->d, token, err);
-        if (rc != QUERN_OK)
-            return rc;
-    }
-    return more;
-}
-
 static int read_class(quern__json *j, quern_error *err)
 {
     static const char *const known[] = {"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer",
@@ -165,18 +137,6 @@ static int read_class(quern__json *j, quern_error *err)
     return rc;
 }
 
-/* A length; what is not a whole number of a sensible size means "none" (the published files say 1e30). */
-static int read_length(quern__json *j, uint64_t *out, quern_error *err)
-{
-    double value = 0;
-    if (quern__json_peek(j) == QUERN__JSON_NULL)
-        return quern__json_null(j, err);
-    int rc = quern__json_double(j, &value, err);
-    if (rc == QUERN_OK)
-        *out = value >= 1 && value <= 1e9 ? (uint64_t)value : 0;
-    return rc;
-}
-
 static int read_setting(struct config *c, quern__json *j, int which, quern_error *err)
 {
     quern__wordpiece *w = &c->d.t->wordpiece;
@@ -185,7 +145,7 @@ static int read_setting(struct config *c, quern__json *j, int which, quern_error
     case MORE:
         return read_more(c, j, err);
     case DECODER:
-        return read_decoder(c, j, err);
+        return quern__draft_read_decoder(&c->d, j, err);
     case LOWER:
         return read_flag(j, &w->lower, &said, err);
     case STRIP:
@@ -193,7 +153,7 @@ static int read_setting(struct config *c, quern__json *j, int which, quern_error
     case CHINESE:
         return read_flag(j, &w->cjk, &said, err);
     case LENGTH:
-        return read_length(j, &c->length, err);
+        return quern__draft_read_length(j, &c->length, err);
     case CLASS:
         return read_class(j, err);
     case BASIC: {
@@ -245,8 +205,7 @@ static int read_vocab(struct config *c, quern_str text, quern_error *err)
     if (bad != text.len)
         return quern__fail(err, QUERN_EFORMAT, (int64_t)bad, "%s: invalid UTF-8 at byte %zu",
                            d->file, bad);
-    int rc =
-        quern__vocab_reserve(&d->t->wordpiece.vocab, (uint32_t)(text.len / BYTES_PER_LINE), err);
+    int rc = quern__vocab_reserve(&d->t->vocab, (uint32_t)(text.len / BYTES_PER_LINE), err);
     uint64_t id = 0;
     for (size_t at = 0, next; rc == QUERN_OK && at < text.len; at = next) {
         const char *end = memchr(text.ptr + at, '\n', text.len - at);
@@ -273,8 +232,8 @@ static int finish_names(struct config *c, quern_error *err)
         struct quern__draft_added *a = &c->names[i];
         if (!c->said[i])
             *a = (struct quern__draft_added){
-                {quern_str_of(defaults[i]), -1, d->file, 0}, false, false};
-        if (quern__vocab_find(&d->t->wordpiece.vocab, a->name.name) < 0) {
+                {quern_str_of(defaults[i]), -1, d->file, 0}, false, false, false, false};
+        if (quern__vocab_find(&d->t->vocab, a->name.name) < 0) {
             bool added = false;
             for (uint32_t k = 0; k < d->n_added; k++)
                 added = added || same_name(&d->added[k].name, &a->name);
@@ -340,7 +299,7 @@ int quern__tokenizer_config_length(const char *file, quern_str config, uint64_t 
     while (rc == QUERN_OK && (more = quern__json_next_key(&j, &key, err)) == 1) {
         rc = quern__draft_key(&j, key, only, &seen, true, &which, err);
         if (rc == QUERN_OK)
-            rc = which == 0 ? read_length(&j, out, err) : quern__json_skip(&j, err);
+            rc = which == 0 ? quern__draft_read_length(&j, out, err) : quern__json_skip(&j, err);
     }
     if (rc == QUERN_OK)
         rc = more < 0 ? more : quern__json_end(&j, err);

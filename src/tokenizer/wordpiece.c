@@ -85,13 +85,13 @@ static int32_t longest(const struct scan *s, uint32_t i, uint32_t *next)
     quern_str head = {w->prefix, i ? w->prefix_len : 0};
     uint64_t head_hash = i ? w->prefix_hash : 0;
     uint32_t from = letters[i].to;
-    for (uint32_t j = QUERN__MIN(s->word.n, i + w->vocab.longest); j > i; j--) {
+    for (uint32_t j = QUERN__MIN(s->word.n, i + w->vocab->longest); j > i; j--) {
         uint32_t len = letters[j].to - from;
-        if (len + head.len > w->vocab.longest)
+        if (len + head.len > w->vocab->longest)
             continue;
-        uint64_t part = quern__vocab_part(&w->vocab, letters[i].hash, letters[j].hash, len);
-        uint64_t hash = head_hash * w->vocab.powers[len] + part;
-        int32_t id = quern__vocab_match(&w->vocab, hash, head, s->word.bytes + from, len);
+        uint64_t part = quern__vocab_part(w->vocab, letters[i].hash, letters[j].hash, len);
+        uint64_t hash = head_hash * w->vocab->powers[len] + part;
+        int32_t id = quern__vocab_match(w->vocab, hash, head, s->word.bytes + from, len);
         if (id >= 0) {
             *next = j;
             return id;
@@ -297,47 +297,15 @@ static void add_wide(struct scan *s, uint32_t cp, uint32_t start, uint32_t end)
 
 /* ---- added tokens ---- */
 
-static bool is_space(quern_str text, uint32_t at, uint32_t *len)
-{
-    uint32_t cp;
-    bool bad = false;
-    *len = quern__utf8_next(text.ptr + at, text.len - at, &cp, &bad);
-    return quern__bert_class(cp) & QUERN__BERT_SPACE;
-}
-
-/* Where the white space that ends at `at` begins, not before `least`. */
-static uint32_t space_before(quern_str text, uint32_t least, uint32_t at)
-{
-    for (;;) {
-        uint32_t back = 1, len;
-        while (back <= 3 && back <= at - least && !(is_space(text, at - back, &len) && len == back))
-            back++;
-        if (back > 3 || back > at - least)
-            return at;
-        at -= back;
-    }
-}
-
-/* The longest added token at `at`, or NULL. */
-static const quern__added *added_at(const quern__wordpiece *w, quern_str text, uint32_t at)
-{
-    uint8_t first = (uint8_t)text.ptr[at];
-    for (uint32_t i = w->added_from[first]; i < w->added_from[first + 1]; i++)
-        if (w->added[i].len <= text.len - at &&
-            memcmp(w->added[i].content, text.ptr + at, w->added[i].len) == 0)
-            return &w->added[i];
-    return NULL;
-}
-
 /* Emits the added token at `at`; *since is the end of the one before. Returns where to go on. */
 static uint32_t take_added(struct scan *s, const quern__added *a, uint32_t at, uint32_t *since)
 {
-    uint32_t start = at, end = at + a->len, len;
+    uint32_t start = at, end = at + a->len;
     boundary(s);
     if (a->lstrip)
-        start = space_before(s->text, *since, at);
-    while (a->rstrip && end < s->text.len && is_space(s->text, end, &len))
-        end += len;
+        start = quern__space_before(s->text, *since, at);
+    if (a->rstrip)
+        end = quern__space_after(s->text, end);
     push(s, a->id, start, end);
     *since = end;
     return end;
@@ -353,7 +321,7 @@ static void scan_text(struct scan *s)
     while (at < len && s->rc == QUERN_OK) {
         uint8_t byte = (uint8_t)text[at], kind = w->kind[byte];
         if (QUERN__UNLIKELY(kind & KIND_ADDED)) {
-            const quern__added *a = added_at(w, s->text, at);
+            const quern__added *a = quern__added_at(w->added, s->text, at);
             if (a) {
                 at = take_added(s, a, at, &since);
                 continue;
@@ -412,30 +380,6 @@ int quern__wordpiece_run(const quern__wordpiece *w, quern_str text, uint32_t lim
 
 /* ---- making one ---- */
 
-void quern__wordpiece_init(quern__wordpiece *w)
-{
-    memset(w, 0, sizeof *w);
-    quern__vocab_init(&w->vocab);
-}
-
-void quern__wordpiece_dispose(quern__wordpiece *w)
-{
-    quern__vocab_dispose(&w->vocab);
-    quern__free(w->added);
-    w->added = NULL;
-}
-
-static int by_first_byte(const void *a, const void *b)
-{
-    const quern__added *x = a, *y = b;
-    uint8_t first_x = (uint8_t)x->content[0], first_y = (uint8_t)y->content[0];
-    if (first_x != first_y)
-        return first_x < first_y ? -1 : 1;
-    if (x->len != y->len)
-        return x->len > y->len ? -1 : 1;
-    return memcmp(x->content, y->content, x->len); /* no two are equal */
-}
-
 static uint8_t ascii_kind(const quern__wordpiece *w, uint32_t bits)
 {
     if (w->clean && bits & QUERN__BERT_CONTROL)
@@ -458,15 +402,7 @@ void quern__wordpiece_ready(quern__wordpiece *w)
         w->ascii[c] = (uint8_t)parts[0];
         w->kind[c] = ascii_kind(w, quern__bert_class(c));
     }
-    if (w->n_added)
-        qsort(w->added, w->n_added, sizeof *w->added, by_first_byte);
-    uint32_t i = 0;
-    for (uint32_t b = 0; b < 256; b++) {
-        w->added_from[b] = (uint16_t)i;
-        while (i < w->n_added && (uint8_t)w->added[i].content[0] == b)
-            i++;
-        if (i > w->added_from[b])
+    for (uint32_t b = 0; b < 256; b++)
+        if (w->added->from[b] < w->added->from[b + 1])
             w->kind[b] |= KIND_ADDED;
-    }
-    w->added_from[256] = (uint16_t)i;
 }

@@ -223,10 +223,11 @@ static void json_is_refused_by_name(void **state)
         {"BertNormalizer", "NFKC", "'NFKC'"},
         {"BertPreTokenizer", "Metaspace", "'Metaspace'"},
         {"\"BertPreTokenizer\"", "\"BertPreTokenizer\",\"x\":1", "not known"},
-        {"{\"type\":\"BertPreTokenizer\"}", "null", "an object expected"},
+        {"{\"type\":\"BertPreTokenizer\"}", "null", "a pre_tokenizer other than"},
         {"\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},", "", "without 'pre_tokenizer'"},
-        {"TemplateProcessing", "RobertaProcessing", "'RobertaProcessing'"},
-        {"\"type\":\"WordPiece\",\"unk", "\"type\":\"BPE\",\"unk", "'BPE'"},
+        {"TemplateProcessing", "RobertaProcessing", "without 'sep'"},
+        {"TemplateProcessing", "Processing", "'Processing'"},
+        {"\"type\":\"WordPiece\",\"unk", "\"type\":\"BPE\",\"unk", "a BPE with"},
         {"\"lowercase\":true", "\"lowercase\":1", "at byte"},
         {",\"lowercase\":true", "", "without 'lowercase'"},
         {"\"clean_text\":true", "\"clean_texts\":true", "'clean_texts'"},
@@ -312,7 +313,7 @@ static void too_many_are_refused(void **state)
     size_t size = 200000, at = 0;
     char *list = malloc(size);
     assert_non_null(list);
-    for (int i = 0; i <= QUERN__WORDPIECE_MAX_ADDED; i++)
+    for (int i = 0; i <= QUERN__ADDED_MAX; i++)
         at += (size_t)snprintf(list + at, size - at, "%s{\"id\":%d,\"content\":\"<%d>\"}",
                                i ? "," : "", 13 + i, i);
     char *json = with(ADDED, list);
