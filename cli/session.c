@@ -167,7 +167,7 @@ static void hosted_options(const cli *c, hosted *h)
         h->cap.max_price = quern_config_real(f, "max-price");
         h->cap.price = quern_config_real(f, "price");
     }
-    h->retry.attempts = (uint32_t)quern_config_count(f, "attempts");
+    h->retry.attempts = h->provider.attempts = (uint32_t)quern_config_count(f, "attempts");
 }
 
 /* One address, its limits and its pauses. */

@@ -60,11 +60,13 @@ typedef struct quern_provider_options {
     const char *headers;             /* more of them, "Name: value" a line; NULL */
     const char *query_prompt,
         *document_prompt; /* put in front of a text; NULL: none. In the fingerprint */
-    /* Before each call leaves: may add headers, or refuse it by returning a code with err filled. Any thread. */
+    /* Before each call leaves, retries included: may add headers, or refuse it by returning a code with err filled (with
+     * err->retry_ms >= 0 it is tried again, where something stands in front that does). Any thread, several at once. */
     int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
     void *authorize_ud;
     const quern_cancel
-        *cancel; /* ends the call that finds out `dimensions`; not kept. NULL: none */
+        *cancel;       /* ends the call that finds out `dimensions`; not kept. NULL: none */
+    uint32_t attempts; /* of that call, with pauses as quern_embedder_retrying makes them; 0: 3 */
 } quern_provider_options;
 
 /* Texts in one call over max_inputs: EINVAL. ETOOLONG is not told apart: a provider's 400 is EREMOTE with err->subject when

@@ -203,9 +203,10 @@ static int share(limited *l, const quern_limit_options *o, uint64_t requests, ui
         return quern__fail(err, QUERN_EINVAL, (int64_t)strlen(called),
                            "the name of a shared limit has 1 to %d bytes, not %zu", LONGEST_NAME,
                            strlen(called));
-    snprintf(name, sizeof name, "%s/%" PRIu64 "ms", called, window_ms);
     if (window_ms == QUERN__MINUTE_NS / 1000000)
-        name[strlen(called)] = '\0';
+        snprintf(name, sizeof name, "%s", called);
+    else
+        snprintf(name, sizeof name, "%s/%" PRIu64 "ms", called, window_ms);
     snprintf(s.me, sizeof s.me, "%016" PRIx64, quern__os_entropy());
     int rc = quern__place_open(&place, o->shared, &s, err);
     return rc ? rc : quern__shared_new(&l->shared, &place, &s, err);

@@ -213,7 +213,8 @@ static int place_settle(void *self, const char *id, uint64_t tokens, quern_error
 static void place_close(void *self)
 {
     place *p = self;
-    if (p->db && !p->failed) { /* whoever leaves is no longer counted among those that share */
+    if (p->db && p->name &&
+        !p->failed) { /* whoever leaves is no longer counted among those that share */
         quern__pg_params q;
         quern__pg_params_init(&q);
         quern__pg_text(&q, (quern_str){p->name, strlen(p->name)});

@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "embedder/profile.h"
+#include "embedder/retrying.h"
 #include "http/client.h"
 #include "quern/sys/embedder.h"
 #include "quern/text.h"
@@ -235,6 +236,23 @@ static int name_fault(const remote *p, int rc, const quern_error *inner, quern_e
 
 /* ---- one call ---- */
 
+/* The program's own word on a call; its refusal is its own, and named. */
+static int authorize(const remote *p, quern_provider_request *r, quern_error *err)
+{
+    quern_error said = {.subject = -1, .retry_ms = -1};
+    int rc = p->authorize(r, p->authorize_ud, &said);
+    if (rc == QUERN_OK)
+        return rc;
+    said.msg[sizeof said.msg - 1] = '\0';
+    hide_headers(r, said.msg, strlen(said.msg));
+    bool known = strcmp(quern_status_name(rc), "UNKNOWN") != 0;
+    quern__fail(err, known ? rc : QUERN_EREMOTE, said.detail,
+                "%.120s: not sent, refused by the program%s%.300s", p->name, *said.msg ? ": " : "",
+                said.msg);
+    rc = known ? rc : QUERN_EREMOTE;
+    return said.retry_ms < 0 ? rc : quern__may_retry(err, rc, (uint32_t)said.retry_ms);
+}
+
 static int collect_headers(const remote *p, quern_provider_request *r, quern_error *err)
 {
     r->headers[r->n_headers++] = "Content-Type: application/json";
@@ -242,7 +260,7 @@ static int collect_headers(const remote *p, quern_provider_request *r, quern_err
         r->headers[r->n_headers++] = p->key_header;
     for (size_t i = 0; i < p->n_lines; i++)
         r->headers[r->n_headers++] = p->lines[i];
-    return p->authorize ? p->authorize(r, p->authorize_ud, err) : QUERN_OK;
+    return p->authorize ? authorize(p, r, err) : QUERN_OK;
 }
 
 /* `ask` says what is asked, not of whom. dim 0: found out, one vector and room for the largest. */
@@ -568,17 +586,32 @@ static int set_texts(remote *p, const quern_provider_options *o, quern_error *er
     return rc ? rc : set_key(p, o->api_key, err);
 }
 
-/* The provider says it by embedding a word. */
-static int find_dimensions(remote *p, const quern_cancel *cancel, quern_error *err)
+typedef struct probe {
+    remote *p;
+    const quern_cancel *cancel;
+    float *room;
+} probe;
+
+static int embed_a_word(void *ud, quern_error *err)
 {
     static const quern_str one = {"quern", 5};
+    const probe *b = ud;
     uint64_t tokens;
-    float *room = quern__alloc_array(QUERN__LARGEST_DIMENSION, sizeof *room);
-    if (!room)
-        return quern__fail_memory(err, QUERN__LARGEST_DIMENSION * sizeof *room);
     quern__provider_question ask = {.texts = &one, .n = 1};
-    int rc = call_provider(p, &ask, cancel, &p->dimensions, room, &tokens, err);
-    quern__free(room);
+    return call_provider(b->p, &ask, b->cancel, &b->p->dimensions, b->room, &tokens, err);
+}
+
+/* The provider says it by embedding a word. */
+static int find_dimensions(remote *p, const quern_provider_options *o, quern_error *err)
+{
+    quern_retry_options retry;
+    QUERN_INIT(&retry);
+    retry.attempts = o->attempts;
+    probe b = {p, o->cancel, quern__alloc_array(QUERN__LARGEST_DIMENSION, sizeof(float))};
+    if (!b.room)
+        return quern__fail_memory(err, QUERN__LARGEST_DIMENSION * sizeof(float));
+    int rc = quern__try_again(&retry, embed_a_word, &b, o->cancel, err);
+    quern__free(b.room);
     return rc;
 }
 
@@ -618,7 +651,7 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
                            "%s: how many dimensions it has is not known without asking it; give "
                            "them",
                            p->name);
-    return p->dimensions ? QUERN_OK : find_dimensions(p, o->cancel, err);
+    return p->dimensions ? QUERN_OK : find_dimensions(p, o, err);
 }
 
 int quern_embedder_from_provider(quern_embedder **out, const quern_provider_options *opt,

@@ -12,22 +12,27 @@
 #include "base/compiler.h"
 #include "base/os.h"
 #include "base/rng.h"
+#include "embedder/retrying.h"
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
 enum { IN_HAND = 100, NO_BUDGET = 10000, NAP_MS = 50, LONGEST_MS = 3600 * 1000 };
 
-typedef struct retrying {
-    quern__wrap wrap;
+typedef struct patience {
     quern_retry_options opt;
     quern__mutex *mutex;
     /* under the mutex */
     quern__rng rng;
     uint64_t credit; /* in hundredths of a retry */
+} patience;
+
+typedef struct retrying {
+    quern__wrap wrap;
+    patience patience;
 } retrying;
 
 /* One more try: NULL, and *ms until it. Else why there is none; "" where the error says it all. */
-static const char *may_go_on(retrying *r, uint32_t tried, int32_t named_ms, uint64_t began,
+static const char *may_go_on(patience *r, uint32_t tried, int32_t named_ms, uint64_t began,
                              uint32_t *ms)
 {
     if (named_ms < 0 || tried >= r->opt.attempts)
@@ -60,21 +65,22 @@ static int nap(uint32_t ms, const quern_cancel *cancel, quern_error *err)
     return quern__check_cancel(cancel, err);
 }
 
-static void count_try(retrying *r)
+static void count_try(patience *r)
 {
     quern__mutex_lock(r->mutex);
     r->credit = QUERN__MIN(r->credit + r->opt.budget_percent, (uint64_t)IN_HAND * 100);
     quern__mutex_unlock(r->mutex);
 }
 
-static int try_on(retrying *r, const quern__ask *ask, quern_error *err)
+static int try_on(patience *r, quern__try_fn once, void *ud, const quern_cancel *cancel,
+                  quern_error *err)
 {
     quern_error inner = {.subject = -1, .retry_ms = -1}; /* a table's may leave it as it is */
     uint64_t began = quern__now_ns();
     uint32_t ms = 0;
     count_try(r);
     for (uint32_t tried = 1;; tried++) {
-        int rc = quern__wrap_ask(r, ask, &inner);
+        int rc = once(ud, &inner);
         if (rc == QUERN_OK)
             return rc;
         const char *why = may_go_on(r, tried, inner.retry_ms, began, &ms);
@@ -86,30 +92,72 @@ static int try_on(retrying *r, const quern__ask *ask, quern_error *err)
                          r->opt.attempts, why);
             return rc;
         }
-        if ((rc = nap(ms, ask->opt->cancel, err)) != QUERN_OK)
+        if ((rc = nap(ms, cancel, err)) != QUERN_OK)
             return rc;
     }
+}
+
+static int patience_init(patience *p, const quern_retry_options *opt, quern_error *err)
+{
+    if (opt)
+        memcpy(&p->opt, opt, QUERN__MIN(opt->struct_size, sizeof p->opt));
+    p->opt.attempts = p->opt.attempts ? p->opt.attempts : 3;
+    p->opt.base_ms = p->opt.base_ms ? p->opt.base_ms : 500;
+    p->opt.cap_ms = p->opt.cap_ms ? p->opt.cap_ms : 30000;
+    p->opt.budget_percent = p->opt.budget_percent ? p->opt.budget_percent : 50;
+    p->credit = (uint64_t)IN_HAND * 100;
+    quern__rng_seed(&p->rng, quern__os_entropy());
+    return quern__mutex_new(&p->mutex, err);
+}
+
+int quern__try_again(const quern_retry_options *opt, quern__try_fn once, void *ud,
+                     const quern_cancel *cancel, quern_error *err)
+{
+    patience p = {.mutex = NULL};
+    int rc = patience_init(&p, opt, err);
+    if (!rc)
+        rc = try_on(&p, once, ud, cancel, err);
+    quern__mutex_free(p.mutex);
+    return rc;
+}
+
+/* ---- the embedder ---- */
+
+typedef struct attempt {
+    retrying *r;
+    const quern__ask *ask;
+} attempt;
+
+static int ask_once(void *ud, quern_error *err)
+{
+    const attempt *a = ud;
+    return quern__wrap_ask(a->r, a->ask, err);
+}
+
+static int retrying_ask(retrying *r, const quern__ask *ask, quern_error *err)
+{
+    return try_on(&r->patience, ask_once, &(attempt){r, ask}, ask->opt->cancel, err);
 }
 
 static int retrying_embed(void *self, const quern_str *texts, size_t n,
                           const quern_embed_options *opt, float *out, quern_embed_result *results,
                           quern_error *err)
 {
-    return try_on(self,
-                  &(quern__ask){.texts = texts, .n = n, .opt = opt, .out = out, .results = results},
-                  err);
+    return retrying_ask(
+        self, &(quern__ask){.texts = texts, .n = n, .opt = opt, .out = out, .results = results},
+        err);
 }
 
 static int retrying_assets(void *self, const quern_asset_call *call, quern_error *err)
 {
-    return try_on(self, &(quern__ask){.opt = call->opt, .assets = call}, err);
+    return retrying_ask(self, &(quern__ask){.opt = call->opt, .assets = call}, err);
 }
 
 static void retrying_release(void *self)
 {
     retrying *r = self;
     quern_embedder_free(r->wrap.inner);
-    quern__mutex_free(r->mutex);
+    quern__mutex_free(r->patience.mutex);
     quern__free(r);
 }
 
@@ -123,15 +171,7 @@ int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
     retrying *r = quern__calloc(1, sizeof *r);
     if (!r)
         return quern__fail_memory(err, sizeof *r);
-    if (opt)
-        memcpy(&r->opt, opt, QUERN__MIN(opt->struct_size, sizeof r->opt));
-    r->opt.attempts = r->opt.attempts ? r->opt.attempts : 3;
-    r->opt.base_ms = r->opt.base_ms ? r->opt.base_ms : 500;
-    r->opt.cap_ms = r->opt.cap_ms ? r->opt.cap_ms : 30000;
-    r->opt.budget_percent = r->opt.budget_percent ? r->opt.budget_percent : 50;
-    r->credit = (uint64_t)IN_HAND * 100;
-    quern__rng_seed(&r->rng, quern__os_entropy());
-    int rc = quern__mutex_new(&r->mutex, err);
+    int rc = patience_init(&r->patience, opt, err);
     if (!rc)
         rc =
             quern__wrap_make(out, inner, r, retrying_embed, retrying_assets, retrying_release, err);

@@ -56,12 +56,13 @@ int quern__place_open(quern__place *out, const char *url, const quern__share *sh
         return quern__fail(err, QUERN_EINVAL, (int64_t)share->requests,
                            "a shared limit is at most %d requests, not %" PRIu64,
                            QUERN__SHARED_MOST, share->requests);
+    if (postgres) {
 #ifdef QUERN_POSTGRES
-    if (postgres)
         return quern__place_postgres(out, url, share, err);
-#endif
-    if (postgres)
+#else
         return quern__fail(err, QUERN_EUNSUPPORTED, 0, "this quern is built without PostgreSQL");
+#endif
+    }
     if (strncmp(url, "redis://", 8) != 0 && strncmp(url, "unix://", 7) != 0)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "limits are shared through redis://…, unix:///… or postgres://…");

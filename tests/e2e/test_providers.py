@@ -262,6 +262,94 @@ class Faults(ProviderTest):
         self.assertNotIn("--api-key ", listed)
 
 
+class FirstWord(ProviderTest):
+    """The dimension of a model that nobody knows is found out by a call of its own, as patient as all others."""
+
+    def ask(self, *faults, attempts=3, texts=("ban",)):
+        self.plan(*faults)
+        return self.embed(texts, "--model", "compatible:any", "--attempts", str(attempts), env={"QUERN_DIMENSIONS": "0"})
+
+    def test_tried_again(self):
+        answer = self.ask("cut", [503, {"retry-after-ms": "20"}])
+        self.assertEqual((answer.code, len(self.told()["log"])), (0, 4), answer.message)
+        self.assertEqual(len(json.loads(answer.out)["embedding"]), 24)
+
+    def test_no_longer_than_others(self):
+        answer = self.ask(500, 500, 500, attempts=2)
+        self.assertEqual((answer.code, len(self.told()["log"])), (1, 2))
+        self.assertRegex(answer.message, r"compatible:any answers 500: .* \(attempt 2/2\)")
+        self.assertEqual((self.ask(401).code, len(self.told()["log"])), (1, 1))
+
+    def test_interrupted(self):
+        self.plan([503, {"Retry-After": "60"}])
+        process = subprocess.Popen([BIN, "embed", "--model", "compatible:any", "ban"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                   env=dict(self.environment(QUERN_DIMENSIONS="0"), QUERN_MODEL=""), cwd=self.cwd)
+        while not self.told()["log"]:
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(5), 130)
+        self.assertLess(time.monotonic() - began, 1)
+        process.stderr.close()
+
+
+class Authorized(ProviderTest):
+    """A program's own word on each call, through the library."""
+    SECRET = "rotating-secret-0123456789"
+
+    def ask(self, mode, calls=1, *key):
+        answer = subprocess.run([os.path.join(os.environ["QUERN_BUILD"], "tests", "embed_authorized"), self.url, mode, str(calls), *key],
+                                capture_output=True, text=True, timeout=60)
+        self.assertIn(answer.returncode, (0, 1))
+        for secret in (self.SECRET, *key):
+            self.assertNotIn(secret, answer.stdout + answer.stderr)
+        self.assertEqual(answer.stderr.count("\n"), answer.returncode)
+        return answer
+
+    def asked(self, answer):
+        return answer.stdout.splitlines().count(self.url + "/embeddings 2")
+
+    def test_headers_of_each_call(self):
+        self.plan(500)  # the second try asks again
+        answer = self.ask("headers", 3)
+        self.assertEqual((answer.stderr, answer.stdout.count("right"), self.asked(answer)), ("", 3, 4))
+        headers = [e["headers"] for e in self.told()["log"]]
+        self.assertEqual([h["x-call"] for h in headers], ["1", "2", "3", "4"])
+        self.assertEqual({h["authorization"] for h in headers}, {"Bearer " + self.SECRET})
+
+    def test_refused(self):
+        for mode, calls, saying in (("refuse", 1, "EBUDGET: compatible:any: not sent, refused by the program: the budget of team 7 is spent"),
+                                    ("silent", 0, "EBUSY: compatible:any: not sent, refused by the program"),
+                                    ("odd", 0, "EREMOTE: compatible:any: not sent, refused by the program"),
+                                    ("many", 0, "EINVAL: compatible:any: not sent, refused by the program: too many headers"),
+                                    ("blab", 0, "EREMOTE: compatible:any: not sent, refused by the program: Bearer ****")):
+            self.plan()
+            answer = self.ask(mode, 3)
+            self.assertEqual(answer.returncode, 1)
+            self.assertTrue(answer.stderr.startswith(saying), answer.stderr)
+            self.assertEqual((len(self.told()["log"]), self.asked(answer)), (calls, calls + 1))  # it is not tried again
+
+    def test_refused_for_now(self):
+        self.plan()
+        answer = self.ask("later")
+        self.assertEqual((answer.stderr, self.asked(answer), len(self.told()["log"])), ("", 3, 1))
+
+    def test_no_header(self):
+        for mode, part in (("newline", "X-Trace"), ("name", "X Trace")):
+            self.plan()
+            answer = self.ask(mode)
+            self.assertEqual((answer.returncode, self.told()["log"]), (1, []))
+            self.assertTrue(answer.stderr.startswith("EINVAL: "), answer.stderr)
+            self.assertIn(part, answer.stderr)
+
+    def test_pages_that_repeat_it(self):
+        self.plan([401, {}, {"error": {"message": "no such token: " + self.SECRET}}])
+        answer = self.ask("headers")
+        self.assertIn("answers 401: no such token: ****", answer.stderr)
+        self.plan([401, {}, {"error": {"message": "two keys: key-of-the-options-1 and " + self.SECRET}}])
+        self.ask("headers", 1, "key-of-the-options-1")
+
+
 class Strangers(ProviderTest):
     """Servers that speak no HTTP that the stand-in would: bytes on a socket, by a function of the connection and its place."""
 

@@ -11,6 +11,10 @@ target_link_libraries(embed_folder PRIVATE quern_static)
 add_executable(embed_assets ${CMAKE_CURRENT_LIST_DIR}/embed_assets.c)
 target_link_libraries(embed_assets PRIVATE quern_static)
 
+# What test_providers runs: a program that authorizes each call.
+add_executable(embed_authorized ${CMAKE_CURRENT_LIST_DIR}/embed_authorized.c)
+target_link_libraries(embed_authorized PRIVATE quern_static)
+
 # What test_limits runs: calls within limits that several processes share, in windows of seconds.
 add_executable(embed_limited ${CMAKE_CURRENT_LIST_DIR}/embed_limited.c)
 target_link_libraries(embed_limited PRIVATE quern_static)
