@@ -60,7 +60,7 @@ static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, u
                            full);
     if (t->dtype == QUERN__OTHER_DTYPE)
         return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
-                           "tensor \"%s\" at byte %zu is not of type F32, F16 or BF16", full,
+                           "tensor \"%s\" at byte %zu is not of type F32, F16, BF16 or Q8_0", full,
                            t->offset);
     if (t->rank != rank || t->shape[0] != d0 || (rank == 2 && t->shape[1] != d1)) {
         size_t at = 0;

@@ -107,6 +107,7 @@ static int check_names(const quern__weights *w, quern_error *err)
 static int (*const readers[])(quern__weights *, const quern__weights_part *, quern_error *) = {
     [QUERN__SAFETENSORS] = quern__safetensors_read,
     [QUERN__TORCH] = quern__torch_read,
+    [QUERN__GGUF] = quern__gguf_read,
 };
 _Static_assert(QUERN__COUNT(readers) == QUERN__WEIGHTS_FORMATS, "a reader each");
 
@@ -298,6 +299,18 @@ static uint32_t half_bits(uint16_t h)
     return sign | exponent << 23 | (fraction & 0x3ff) << 13;
 }
 
+/* Value i of blocks of 32: an fp16 scale, then 32 int8. The product has 19 bits, so it is exact. */
+static float scaled_element(const uint8_t *data, size_t i)
+{
+    const uint8_t *block = data + i / 32 * 34;
+    uint16_t half;
+    float scale;
+    memcpy(&half, block, sizeof half);
+    const uint32_t bits = half_bits(half);
+    memcpy(&scale, &bits, sizeof scale);
+    return scale * (float)(int8_t)block[2 + i % 32];
+}
+
 /* Stored element i; the file's data need not be aligned. */
 static float element(const quern__tensor *t, size_t i)
 {
@@ -309,6 +322,8 @@ static float element(const quern__tensor *t, size_t i)
         memcpy(&out, data + 4 * i, sizeof out);
         return out;
     }
+    if (t->dtype == QUERN__Q8_0)
+        return scaled_element(data, i);
     memcpy(&narrow, data + 2 * i, sizeof narrow);
     bits = t->dtype == QUERN__BF16 ? (uint32_t)narrow << 16 : half_bits(narrow);
     memcpy(&out, &bits, sizeof out);

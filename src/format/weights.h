@@ -17,6 +17,7 @@ enum quern__dtype {
     QUERN__F32 = 1,
     QUERN__F16,
     QUERN__BF16,
+    QUERN__Q8_0,       /* 32 int8 behind the fp16 that they are multiples of */
     QUERN__OTHER_DTYPE /* int tensors such as position_ids: no weights */
 };
 enum { QUERN__MAX_RANK = 8 };
@@ -35,7 +36,12 @@ typedef struct quern__tensor {
 
 typedef struct quern__weights quern__weights;
 
-enum quern__weights_format { QUERN__SAFETENSORS = 1, QUERN__TORCH, QUERN__WEIGHTS_FORMATS };
+enum quern__weights_format {
+    QUERN__SAFETENSORS = 1,
+    QUERN__TORCH,
+    QUERN__GGUF,
+    QUERN__WEIGHTS_FORMATS
+};
 
 enum { QUERN__WEIGHTS_FILES = 40, QUERN__WEIGHTS_NAME = 128 };
 
@@ -64,7 +70,7 @@ int quern__weights_list(quern__weights_files *out, const char *folder, quern_err
  * "HEX  NAME\n" for each, by name ascending. */
 int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],
                         quern_error *err);
-const char *quern__weights_format_name(int format); /* "safetensors", "pytorch" */
+const char *quern__weights_format_name(int format); /* "safetensors", "pytorch", "gguf" */
 
 /* All files of a folder that its weights are in, checked against each other. */
 int quern__weights_open(quern__weights **out, const char *folder, quern_error *err);

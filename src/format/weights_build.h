@@ -48,5 +48,7 @@ int quern__weights_index_check(const quern__weights *w, const char *text, size_t
 int quern__safetensors_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 /* torch.c */
 int quern__torch_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
+/* gguf.c */
+int quern__gguf_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 
 #endif

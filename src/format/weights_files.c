@@ -25,6 +25,7 @@ static const struct kind {
     {"model.safetensors.index.json", QUERN__SAFETENSORS, true},
     {"pytorch_model.bin", QUERN__TORCH, false},
     {"pytorch_model.bin.index.json", QUERN__TORCH, true},
+    {"*.gguf", QUERN__GGUF, false},
 };
 
 #define NAMES "model.safetensors, pytorch_model.bin, or .index.json of either"
@@ -32,7 +33,7 @@ static const struct kind {
 const char *quern__weights_format_name(int format)
 {
     static const char *const names[] = {
-        [QUERN__SAFETENSORS] = "safetensors", [QUERN__TORCH] = "pytorch"};
+        [QUERN__SAFETENSORS] = "safetensors", [QUERN__TORCH] = "pytorch", [QUERN__GGUF] = "gguf"};
     return names[format];
 }
 

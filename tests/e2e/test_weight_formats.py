@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,12 +28,13 @@ SINGLE = "model.safetensors"
 
 class Formats(unittest.TestCase):
     n = 0
+    SHAPE = ()
 
     @classmethod
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory()
         cls.good = os.path.join(cls.scratch.name, "good")
-        tiny(cls.good, "--length", 24)
+        tiny(cls.good, "--length", 24, *cls.SHAPE)
         cls.tensors = files.read_safetensors(os.path.join(cls.good, SINGLE))
         cls.vectors, message = embed(cls.good, TEXTS)
         assert cls.vectors is not None, message
@@ -312,6 +314,77 @@ class Torch(Formats):
         folder = self.folder()
         for write in self.WRITERS:
             self.damaged(folder, self.NAME, write(self.tensors), 60)
+
+
+class Gguf(Formats):
+    NAME = "model-any.gguf"
+    SHAPE = ("--hidden", 64, "--heads", 4, "--intermediate", 96)  # rows of whole blocks
+
+    def test_same(self):
+        folder = self.folder({self.NAME: files.gguf(self.tensors)})
+        self.same(folder)
+        info = self.info(folder)
+        self.assertEqual((info["weights_format"], info["weights_file"]), ("gguf", self.NAME))
+        self.put(folder, self.NAME, files.gguf(self.tensors, version=2))
+        self.same(folder)
+        self.put(folder, "pytorch_model.bin", files.torch_zip(self.tensors))
+        self.put(folder, "other.gguf", b"")
+        self.same(folder)
+        os.remove(os.path.join(folder, "pytorch_model.bin"))
+        self.refused(folder, "EINVAL", self.NAME, "other.gguf")
+
+    def test_types(self):
+        """What a type holds is what a safetensors file of those values gives."""
+        narrow = {"f16": lambda v: v.astype("<f2").astype("<f4"), "q8_0": lambda v: files.q8_0(v)[1],
+                  "bf16": lambda v: (v.view("<u4") & np.uint32(0xffff0000)).view("<f4")}
+        for dtype, round_ in narrow.items():
+            held = {k: np.ascontiguousarray(round_(np.ascontiguousarray(v))) if v.ndim == 2 else v for k, v in self.tensors.items()}
+            wanted, message = embed(self.folder({SINGLE: files.safetensors(held)}), TEXTS)
+            self.assertIsNotNone(wanted, message)
+            vectors, message = embed(self.folder({self.NAME: files.gguf(self.tensors, dtype)}), TEXTS)
+            self.assertIsNotNone(vectors, message)
+            self.assertEqual(vectors.tobytes(), wanted.tobytes(), dtype)
+            self.assertGreater((vectors * self.vectors).sum(axis=1).min(), 0.99)
+
+    def test_lies(self):
+        folder = self.folder()
+        good = files.gguf(self.tensors)
+        text = files.gguf_text
+        name = "encoder.layer.1.output.dense.bias"
+
+        def told(data, *parts):
+            self.put(folder, self.NAME, data)
+            self.refused(folder, self.NAME, "byte", *parts)
+
+        told(files.gguf(self.tensors, pairs=[("general.architecture", 8, text("llama"))]), "EUNSUPPORTED", "llama")
+        bert = ("general.architecture", 8, text("bert"))
+        for pairs in ([], [bert, bert], [("general.architecture", 4, b"\0" * 4)], [bert, ("k", 13, b"")],
+                      [bert, ("k", 9, struct.pack("<IQ", 9, 1))], [bert, ("k", 9, struct.pack("<IQ", 4, 2**62))],
+                      [bert, ("k", 9, struct.pack("<IQ", 8, 2**60))], [bert, ("k", 8, struct.pack("<Q", 2**63))],
+                      [bert, ("bert.attention.causal", 7, b"\1")], [bert, ("general.alignment", 4, struct.pack("<I", 3))],
+                      [bert, ("general.alignment", 4, struct.pack("<I", 0))], [bert, ("general.alignment", 8, text(""))],
+                      [bert, ("general.alignment", 4, struct.pack("<I", 64))]):
+            told(files.gguf(self.tensors, pairs=pairs), "EFORMAT")
+        for number, called in ((2, "Q4_0"), (12, "Q4_K"), (14, "Q6_K"), (99, "99")):
+            told(files.gguf(self.tensors, types={name: number}), "EUNSUPPORTED", called, "ffn_down.bias")
+        for number in (1, 8, 30):
+            told(files.gguf(self.tensors, types={name: number}), "EFORMAT")
+        told(files.gguf(dict(self.tensors, **{"blk.0.attn_q_norm.weight": self.tensors[name]})), "EUNSUPPORTED", "attn_q_norm")
+        told(files.gguf(dict(self.tensors, **{"blk.00.attn_q.weight": self.tensors[name]})), "EUNSUPPORTED")
+        told(files.gguf(dict(self.tensors, **{"blk.1.ffn_down.bias": self.tensors[name]})), "EFORMAT", "two of this name")
+        told(files.gguf({k: v for k, v in self.tensors.items() if k != name}) + b"x", "EFORMAT")
+        told(good + b"x", "EFORMAT", "behind")
+        for version in (0, 1, 4, 1 << 24):
+            told(files.gguf(self.tensors, version=version), "EUNSUPPORTED", "version")
+        told(b"GGML" + good[4:], "EFORMAT")
+        told(good[:8] + struct.pack("<Q", 2**63) + good[16:], "EFORMAT")
+        self.put(folder, self.NAME, files.gguf({k: v for k, v in self.tensors.items() if k != name}))
+        self.refused(folder, "EFORMAT", name)  # missing
+        self.put(folder, self.NAME, files.gguf(dict(self.tensors, **{"cls.weight": self.tensors[name]})))
+        self.same(folder)
+
+    def test_damaged(self):
+        self.damaged(self.folder(), self.NAME, files.gguf(self.tensors, "q8_0"), 60)
 
 
 if __name__ == "__main__":

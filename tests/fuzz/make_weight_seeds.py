@@ -30,4 +30,15 @@ def torch_seeds():
     put("torch", "compressed.bin", files.torch_zip(some, compress=True))
 
 
+def gguf_seeds():
+    some = {"embeddings.word_embeddings.weight": np.arange(64, dtype="<f4").reshape(2, 32),
+            "encoder.layer.0.output.dense.bias": np.arange(3, dtype="<f4"), "cls.weight": np.zeros((1, 32), "<f4")}
+    for dtype in files.GGUF_TYPES:
+        put("gguf", dtype + ".gguf", files.gguf(some, dtype))
+    aligned = [("general.architecture", 8, files.gguf_text("bert")), ("general.alignment", 4, b"\x08\0\0\0")]
+    put("gguf", "aligned.gguf", files.gguf(some, pairs=aligned, alignment=8, version=2))
+    put("gguf", "q4.gguf", files.gguf(some, types={"cls.weight": 2}))
+
+
 torch_seeds()
+gguf_seeds()

@@ -16,12 +16,14 @@ TYPES = {"<f4": "F32", "<f2": "F16", "<i8": "I64"}
 
 
 def read_safetensors(path):
-    """{name: array} of a file of fp32."""
+    """{name: array} of a file."""
     with open(path, "rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         data = file.read()
     header.pop("__metadata__", None)
-    return {name: np.frombuffer(data[slice(*e["data_offsets"])], "<f4").reshape(e["shape"]) for name, e in header.items()}
+    types = {name: dtype for dtype, name in TYPES.items()}
+    return {name: np.frombuffer(data[slice(*e["data_offsets"])], types[e["dtype"]]).reshape(e["shape"])
+            for name, e in header.items()}
 
 
 def safetensors(tensors):
@@ -131,14 +133,12 @@ def torch_zip(tensors, value=None, extra=(), compress=False, order=b"little", st
     """As torch.save since 1.6; `value` instead of a dictionary of the tensors."""
     data, seen = pickled(state_dict(tensors) if value is None else value)
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as z:
-        z.writestr(stem + "/data.pkl", data)
-        z.writestr(stem + "/byteorder", order)
-        for key, t in seen.items():
-            z.writestr("%s/data/%s" % (stem, key), t.data)
-        z.writestr(stem + "/version", b"3\n")
-        for name, text in dict(extra).items():
-            z.writestr(name, text)
+    entries = {stem + "/data.pkl": data, stem + "/byteorder": order}
+    entries.update(("%s/data/%s" % (stem, key), t.data) for key, t in seen.items())
+    entries.update({stem + "/version": b"3\n"}, **dict(extra))
+    with zipfile.ZipFile(out, "w") as z:
+        for name, text in entries.items():  # ZipInfo: no time of day in it
+            z.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED)
     return out.getvalue()
 
 
@@ -150,3 +150,63 @@ def torch_legacy(tensors, value=None, little=True):
     keys = sorted(seen)
     out = b"".join(head) + data + pickle.dumps(keys, protocol=2)
     return out + b"".join(struct.pack("<q", seen[k].numel) + seen[k].data for k in keys)
+
+
+# ---- GGUF ----
+
+GGUF_LAYER = {"attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
+              "attention.output.dense": "attn_output", "attention.output.LayerNorm": "attn_output_norm",
+              "intermediate.dense": "ffn_up", "output.dense": "ffn_down", "output.LayerNorm": "layer_output_norm"}
+GGUF_REST = {"embeddings.word_embeddings": "token_embd", "embeddings.position_embeddings": "position_embd",
+             "embeddings.token_type_embeddings": "token_types", "embeddings.LayerNorm": "token_embd_norm"}
+GGUF_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
+
+
+def gguf_name(name):
+    """llama.cpp's name of a published tensor; any other stays."""
+    stem, _, ending = name.rpartition(".")
+    if stem in GGUF_REST:
+        return "%s.%s" % (GGUF_REST[stem], ending)
+    parts = stem.split(".", 3)
+    if parts[:2] == ["encoder", "layer"] and parts[3] in GGUF_LAYER:
+        return "blk.%s.%s.%s" % (parts[2], GGUF_LAYER[parts[3]], ending)
+    return name
+
+
+def q8_0(values):
+    """(blocks, the values that they stand for), as ggml quantises."""
+    rows = values.astype("<f4").reshape(-1, 32)
+    scale = (np.abs(rows).max(axis=1) / np.float32(127)).astype("<f2")
+    wide = scale.astype("<f4")[:, None]
+    whole = np.where(wide > 0, np.rint(rows / np.where(wide > 0, wide, 1)), 0).clip(-127, 127).astype("i1")
+    blocks = b"".join(s.tobytes() + r.tobytes() for s, r in zip(scale, whole))
+    return blocks, (whole.astype("<f4") * wide).reshape(values.shape)
+
+
+def gguf_text(text):
+    text = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def gguf(tensors, dtype="f32", pairs=None, version=3, alignment=32, names=gguf_name, types=None):
+    """Matrices in `dtype`, vectors in fp32. pairs: [(key, type, bytes of the value)] instead of the usual."""
+    usual = [("general.architecture", 8, gguf_text("bert")), ("bert.block_count", 4, struct.pack("<I", 3)),
+             ("bert.attention.layer_norm_epsilon", 6, struct.pack("<f", 1e-12)), ("bert.attention.causal", 7, b"\0"),
+             ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, 2) + gguf_text("[PAD]") + gguf_text("a")),
+             ("tokenizer.ggml.scores", 9, struct.pack("<IQ2f", 6, 2, 0, 1))]
+    pairs = usual if pairs is None else pairs
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(pairs))
+    head += b"".join(gguf_text(k) + struct.pack("<I", t) + v for k, t, v in pairs)
+    data = b""
+    for name, value in tensors.items():
+        kind = dtype if value.ndim == 2 else "f32"
+        if kind == "q8_0":
+            blob = q8_0(value)[0]
+        elif kind == "bf16":
+            blob = (value.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+        else:
+            blob = value.astype({"f32": "<f4", "f16": "<f2"}[kind]).tobytes()
+        head += gguf_text(names(name)) + struct.pack("<I", value.ndim) + struct.pack("<%dQ" % value.ndim, *value.shape[::-1])
+        head += struct.pack("<IQ", (types or {}).get(name, GGUF_TYPES[kind]), len(data))
+        data += blob + b"\0" * (-len(blob) % alignment)
+    return head + b"\0" * (-len(head) % alignment) + data
