@@ -14,6 +14,9 @@
 #include <string.h>
 
 enum { MOST_BYTES = 4 << 20, BATCHES = 8, LARGEST_BATCH = 1024 };
+/* Of a service that takes several calls at once: a batch ends when its slowest call has, the pauses before new attempts
+ * included, and nothing else is under way then; so few of them. */
+enum { FAR_BYTES = 16 << 20, FAR_BATCH = 16384, FAR_VECTORS = 32 << 20 /* bytes */ };
 enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64, FORMAT_NONE };
 
 static const char *const our_fields[] = {"index", "embedding",   "tokens", "truncated",
@@ -27,7 +30,7 @@ typedef struct work {
     enum format format;
     char hash[65];
     uint32_t dim;
-    size_t room, n; /* of the batch */
+    size_t room, most_bytes, n; /* of the batch */
     text_item *items;
     quern_str *texts;
     float *vectors;
@@ -169,7 +172,7 @@ static int stream(work *w, quern_error *err)
         int got = input_next(w->in, &w->items[w->n], &why);
         if (got == 1)
             bytes += w->items[w->n++].text.len;
-        int close = got != 1 || w->n == w->room || bytes >= MOST_BYTES || !input_ready(w->in);
+        int close = got != 1 || w->n == w->room || bytes >= w->most_bytes || !input_ready(w->in);
         if (close) {
             bytes = 0;
             int rc = finish_batch(w, err);
@@ -194,6 +197,18 @@ static int copy_aside(work *w, quern_error *err)
     return ferror(w->aside) ? fail(err, QUERN_EIO, "temporary file: cannot read") : QUERN_OK;
 }
 
+static void size_batches(work *w)
+{
+    size_t ours = (size_t)quern_config_count(w->c->config, "batch") * BATCHES;
+    size_t far = FAR_VECTORS / (w->dim * sizeof *w->vectors);
+    w->room = ours < LARGEST_BATCH ? ours : LARGEST_BATCH;
+    w->most_bytes = MOST_BYTES;
+    if (quern_embedder_parallel(w->e) > 1) {
+        w->room = far > FAR_BATCH ? FAR_BATCH : far ? far : 1;
+        w->most_bytes = FAR_BYTES;
+    }
+}
+
 static int prepare(work *w, quern_error *err)
 {
     char *json = NULL;
@@ -205,9 +220,6 @@ static int prepare(work *w, quern_error *err)
     w->opt.no_normalize = quern_config_flag(c->config, "no-normalize");
     w->opt.cancel = c->cancel;
     w->format = chosen_format(c);
-    w->room = (size_t)quern_config_count(c->config, "batch") * BATCHES;
-    if (w->room > LARGEST_BATCH)
-        w->room = LARGEST_BATCH;
     int rc = input_open(&w->in, c, our_fields, err);
     if (rc == QUERN_OK)
         rc = open_embedder(c, &w->e, err);
@@ -217,6 +229,7 @@ static int prepare(work *w, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     w->dim = quern_embedder_dimensions(w->e);
+    size_batches(w);
     w->items = calloc(w->room, sizeof *w->items);
     w->texts = calloc(w->room, sizeof *w->texts);
     w->results = calloc(w->room, sizeof *w->results);

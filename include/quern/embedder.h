@@ -26,15 +26,6 @@ enum quern_as { QUERN_AS_DOCUMENT, QUERN_AS_QUERY };
 enum quern_truncation { QUERN_TRUNCATION_ERROR, QUERN_TRUNCATION_CUT };
 enum quern_invalid_utf8 { QUERN_INVALID_UTF8_ERROR, QUERN_INVALID_UTF8_REPLACE };
 
-typedef struct quern_embed_options {
-    size_t struct_size;
-    int as; /* enum quern_as: which of the model's prompts goes in front */
-    int truncation; /* enum quern_truncation: a text over the maximum length is an error (ETOOLONG) or cut */
-    int invalid_utf8; /* enum quern_invalid_utf8 */
-    int no_normalize; /* 1: raw pooled vectors; stored and searched vectors are always unit */
-    const quern_cancel *cancel;
-} quern_embed_options;
-
 /* What happened to one text. */
 typedef struct quern_embed_result {
     uint32_t tokens;                 /* encoded, special ones included */
@@ -43,7 +34,23 @@ typedef struct quern_embed_result {
     int status;                      /* QUERN_OK, or this text's own fault */
     uint64_t tokenize_ns, encode_ns; /* its share of the time, by tokens */
     int cached; /* 1: nothing was computed or paid for it: a cache had it, or an equal text brought it */
+    uint32_t
+        calls; /* to the model that it stands for: the first text of each call that answered has 1, the rest 0 */
 } quern_embed_result;
+
+typedef struct quern_embed_options {
+    size_t struct_size;
+    int as; /* enum quern_as: which of the model's prompts goes in front */
+    int truncation; /* enum quern_truncation: a text over the maximum length is an error (ETOOLONG) or cut */
+    int invalid_utf8; /* enum quern_invalid_utf8 */
+    int no_normalize; /* 1: raw pooled vectors; stored and searched vectors are always unit */
+    const quern_cancel *cancel;
+    /* NULL, or told of parts of a long call as soon as they are there, by embedders that work in parts: from any thread, several
+     * at once, before quern_embed returns and whether or not it then fails. vectors [n, dimensions], results [n]. */
+    void (*arrived)(void *ud, const quern_str *texts, size_t n, const float *vectors,
+                    const quern_embed_result *results);
+    void *arrived_ud;
+} quern_embed_options;
 
 /* The embedder takes its own hold of the model. */
 QUERN_API int quern_embedder_from_model(quern_embedder **out, quern_model *m,

@@ -42,8 +42,10 @@ typedef struct job {
     batching *b;
     const quern_str *texts;
     size_t n;
-    quern_embed_options opt; /* with `stop` for its cancel */
-    quern_cancel *stop;      /* raised with the caller's, and at the first fault */
+    quern_embed_options opt; /* with `stop` for its cancel, and without `arrived` */
+    void (*arrived)(void *ud, const quern_str *texts, size_t n, const float *vectors,
+                    const quern_embed_result *results);
+    quern_cancel *stop; /* raised with the caller's, and at the first fault */
     float *out;
     quern_embed_result *results;
     uint8_t *done; /* [n] it has been answered; written like out */
@@ -167,6 +169,9 @@ static int embed_part(job *j, size_t first, size_t n, quern_error *err)
                                j->results + first, err);
     if (rc == QUERN_OK) {
         memset(j->done + first, 1, n);
+        if (j->arrived)
+            j->arrived(j->opt.arrived_ud, j->texts + first, n, j->out + first * dim,
+                       j->results + first);
         note_passed(b, n);
     }
     if (!is_rejected(rc, err) || n < 2)
@@ -205,7 +210,13 @@ static int ask_all(void *self, const quern_str *texts, size_t n, const quern_emb
                    float *out, quern_embed_result *results, quern_error *err)
 {
     batching *b = self;
-    job j = {.b = b, .texts = texts, .n = n, .opt = *opt, .out = out, .results = results};
+    job j = {.b = b,
+             .texts = texts,
+             .n = n,
+             .opt = *opt,
+             .out = out,
+             .results = results,
+             .arrived = opt->arrived};
     quern__thread *threads[MOST_AT_ONCE];
     size_t parts = (n + b->opt.max_inputs - 1) / b->opt.max_inputs, started = 0;
     j.done = quern__calloc(n + 1, 1);
@@ -216,6 +227,7 @@ static int ask_all(void *self, const quern_str *texts, size_t n, const quern_emb
         return rc;
     }
     j.opt.cancel = j.stop;
+    j.opt.arrived = NULL; /* of the parts, not of parts of a part */
     if (b->opt.max_request_tokens)
         parts = n;
     size_t helpers = QUERN__MIN(parts, (size_t)b->opt.concurrency);

@@ -13,6 +13,7 @@
  * With truncation the key would have to say where the text was cut; such calls pass by the cache.
  */
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -24,7 +25,7 @@
 #include "quern/text.h"
 #include "text/utf8.h"
 
-enum { NAP_MS = 50 };
+enum { NAP_MS = 50, LANDING = 64 /* entries kept at once */ };
 
 typedef struct flight {
     struct flight *next;
@@ -237,15 +238,63 @@ static void look(const cached *e, const quern_embed_options *opt, const quern_ca
     }
 }
 
+static int find_key(const cached *e, quern_str text, const quern_embed_options *opt,
+                    quern_cache_key *key, quern_error *err)
+{
+    char *clean = NULL;
+    int rc = QUERN_OK;
+    if (opt->invalid_utf8 == QUERN_INVALID_UTF8_REPLACE &&
+        quern__utf8_check(text.ptr, text.len) < text.len)
+        rc = quern_utf8_replace(&clean, &text.len, text, err);
+    text.ptr = clean ? clean : text.ptr;
+    if (!rc)
+        rc = quern_cache_key_of(e->fingerprint, opt->as == QUERN_AS_QUERY, opt->no_normalize, text,
+                                key, err);
+    quern_free(clean);
+    return rc;
+}
+
+/* ---- what lands is kept at once: a call of thousands may be killed, or fail, before its end ---- */
+
+typedef struct landing {
+    cached *e;
+    const quern_embed_options *opt; /* the caller's */
+    atomic_size_t parts;
+} landing;
+
+static void land_part(void *ud, const quern_str *texts, size_t n, const float *vectors,
+                      const quern_embed_result *results)
+{
+    landing *l = ud;
+    uint32_t dim = quern_embedder_dimensions(l->e->wrap.inner);
+    atomic_fetch_add(&l->parts, 1);
+    for (size_t i = 0, some; i < n; i += some) {
+        quern_cache_key keys[LANDING];
+        uint32_t tokens[LANDING];
+        some = 0;
+        while (some < LANDING && i + some < n &&
+               !find_key(l->e, texts[i + some], l->opt, &keys[some], NULL)) {
+            tokens[some] = results[i + some].tokens;
+            some++;
+        }
+        quern_cache_put(l->e->cache, keys, some, dim, vectors + i * dim, tokens, NULL, 0);
+        some += some < LANDING; /* one without a key: no memory; it is only asked for again */
+    }
+}
+
 static int fly(cached *e, const call *c, flight *own, bool look_again, quern_error *err)
 {
     asked a = {0};
+    landing kept = {.e = e, .opt = c->opt};
+    quern_embed_options opt = *c->opt;
     uint32_t dim = quern_embedder_dimensions(e->wrap.inner);
     if (look_again)
         look(e, c->opt, own->keys, own->n, own->vectors, own->tokens, own->found);
     int rc = list_asked(c, own, dim, &a, err);
     if (!rc && a.n) {
-        rc = quern__wrap_embed(e, a.texts, a.n, c->opt, a.vectors, a.results, err);
+        opt.arrived = land_part;
+        opt.arrived_ud = &kept;
+        rc = quern__wrap_embed(e, a.texts, a.n, &opt, a.vectors, a.results, err);
         if (rc && err->subject >= 0 && (size_t)err->subject < a.n)
             err->subject = (int32_t)a.text[err->subject];
     }
@@ -254,7 +303,7 @@ static int fly(cached *e, const call *c, flight *own, bool look_again, quern_err
         own->tokens[a.seat[i]] = a.results[i].tokens;
         c->results[a.text[i]] = a.results[i];
     }
-    if (!rc && a.n)
+    if (!rc && a.n && atomic_load(&kept.parts) == 0)
         quern_cache_put(e->cache, own->keys, own->n, dim, own->vectors, own->tokens, own->found, 0);
     quern__free(a.texts);
     quern__free(a.seat);
@@ -345,22 +394,6 @@ static int go_round(cached *e, call *c, quern_error *err)
 }
 
 /* ---- a call ---- */
-
-static int find_key(const cached *e, quern_str text, const quern_embed_options *opt,
-                    quern_cache_key *key, quern_error *err)
-{
-    char *clean = NULL;
-    int rc = QUERN_OK;
-    if (opt->invalid_utf8 == QUERN_INVALID_UTF8_REPLACE &&
-        quern__utf8_check(text.ptr, text.len) < text.len)
-        rc = quern_utf8_replace(&clean, &text.len, text, err);
-    text.ptr = clean ? clean : text.ptr;
-    if (!rc)
-        rc = quern_cache_key_of(e->fingerprint, opt->as == QUERN_AS_QUERY, opt->no_normalize, text,
-                                key, err);
-    quern_free(clean);
-    return rc;
-}
 
 static int look_up(cached *e, call *c, size_t n, quern_error *err)
 {

@@ -167,6 +167,19 @@ static int check_arguments(const quern_embedder *e, const quern_str *texts, size
     return QUERN_OK;
 }
 
+/* Of wrappers, the embedders inside have counted theirs. */
+static void count_call(quern_embed_result *r, size_t n)
+{
+    uint32_t calls = 0;
+    size_t computed = n;
+    for (size_t i = n; i-- > 0;) {
+        calls += r[i].calls;
+        computed = r[i].cached ? computed : i;
+    }
+    if (calls == 0 && computed < n)
+        r[computed].calls = 1;
+}
+
 static int embed_with(quern_embedder *e, const quern_str *texts, size_t n,
                       const quern_embed_options *opt, const quern_cancel *cancel, float *out,
                       size_t out_floats, quern_embed_result *results, quern_error *err)
@@ -193,6 +206,7 @@ static int embed_with(quern_embedder *e, const quern_str *texts, size_t n,
         rc = check_vectors(e, out, n, !full.no_normalize, err);
     atomic_fetch_add(&e->calls, 1);
     if (rc == QUERN_OK) {
+        count_call(r, n);
         uint64_t tokens = 0, tokenize_ns = 0, encode_ns = 0, cached_texts = 0, cached_tokens = 0;
         for (size_t i = 0; i < n; i++) {
             tokens += r[i].tokens;

@@ -184,7 +184,9 @@ static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
         uint64_t began = quern__now_ns();
         int rc = quern_embed(b->run->e, texts, n, &opt, b->floats, room, results, err);
         b->encode_ns += quern__now_ns() - began;
-        b->calls++;
+        b->calls += rc != QUERN_OK;
+        for (size_t i = 0; i < n && rc == QUERN_OK; i++)
+            b->calls += results[i].calls;
         if (rc != QUERN_EREMOTE || err->retry_ms < 0 || ++failed == DOWN_AFTER)
             return rc;
         for (uint32_t pause = DOWN_PAUSE_MS << (failed - 1); pause; pause -= DOWN_PAUSE_MS) {

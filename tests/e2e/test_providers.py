@@ -563,6 +563,18 @@ class Throughput(ProviderTest):
 
 
 class Cache(ProviderTest):
+    def test_calls_are_those_that_were_made(self):
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d" % i}) + "\n" for i in range(70)))
+        self.ok("add", "in.jsonl")
+        few = ("--json", "--max-inputs", "8", "--cache-file", "v.cache")
+        self.plan()
+        said = self.ok("fill", *few).json
+        self.assertEqual((said["processed"], said["calls"], said["cached"]), (70, len(self.told()["log"]), 0))
+        self.assertGreaterEqual(said["calls"], 9)
+        self.ok("requeue", "--all", "--source", "documents")
+        said = self.ok("fill", *few).json
+        self.assertEqual((said["processed"], said["calls"], said["cached"]), (70, 0, 70))
+
     def test_paid_for_once(self):
         texts = ["text %d" % (i % 50) for i in range(120)]
         self.plan()
@@ -589,7 +601,7 @@ class Cache(ProviderTest):
 
     def test_resize(self):
         self.plan()
-        self.ok("cache", "warm", "--cache-file", "v.cache", stdin="\n".join("text %d" % i for i in range(3000)))
+        self.ok("cache", "warm", "--cache-file", "v.cache", "--concurrency", "1", stdin="\n".join("text %d" % i for i in range(3000)))
         size = lambda: sum(os.path.getsize(os.path.join(self.cwd, f)) for f in os.listdir(self.cwd) if f.startswith("v.cache"))
         before = size()
         told = self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-entries", "100", "--json").json
