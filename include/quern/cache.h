@@ -31,14 +31,15 @@ typedef struct quern_cache_options {
         disk_bytes; /* of vectors, the ones used last; 0: what the file's bounds say, else 1 GiB */
     uint64_t disk_ttl_s; /* 0: for ever */
     /* a Redis, shared by machines: */
-    const char *redis_url;     /* redis://[:password@]host[:port][/db], unix:///path; NULL: none */
-    uint64_t redis_ttl_s;      /* 0: 30 days */
+    const char
+        *redis_url;       /* redis://[[user]:password@]host[:port][/db], unix:///path; NULL: none */
+    uint64_t redis_ttl_s; /* 0: 30 days */
     uint32_t redis_timeout_ms; /* 0: 250 */
     uint64_t disk_entries; /* and so many vectors; 0: what the file's bounds say, else any number */
 } quern_cache_options;
 
 /* EFORMAT, EIO, EUNSUPPORTED (a file of a newer quern): the file, by name. EINVAL: no such URL of a Redis; one that does not
- * answer is no fault, now or later. EUNSUPPORTED: built without Redis. */
+ * answer is no fault, now or later. EUNSUPPORTED: built without Redis, or one behind TLS (rediss://). */
 QUERN_API int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_error *err);
 /* Writes what is left to write. NULL is fine; no embedder may be using it. */
 QUERN_API void quern_cache_free(quern_cache *c);

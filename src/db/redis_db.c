@@ -17,7 +17,7 @@ enum { FIRST_PAUSE_MS = 500, PORT = 6379, WHOLE = 4 /* times the timeout for all
 
 struct quern__redis_link {
     /* immutable */
-    char *host, *path, *password; /* path: of a Unix socket */
+    char *host, *path, *user, *password; /* path: of a Unix socket; user NULL: the default one */
     const char *log;
     int port, db;
     uint32_t timeout_ms, longest_pause_ms;
@@ -76,45 +76,111 @@ static bool take(char **out, const char *from, size_t n)
     return *out != NULL;
 }
 
-/* "redis://[:password@]host[:port][/db]", "unix:///path" */
+static int digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* As URLs have it: %40 is an @. A NUL ends no name and no password. */
+static int take_escaped(char **out, const char *from, size_t n, quern_error *err)
+{
+    size_t used = 0;
+    if (!take(out, from, n))
+        return quern__fail_memory(err, n);
+    for (size_t i = 0; i < n; i++) {
+        int high = from[i] == '%' && i + 2 < n ? digit(from[i + 1]) : -1;
+        int low = high >= 0 ? digit(from[i + 2]) : -1;
+        if (from[i] == '%' && (low < 0 || (high == 0 && low == 0)))
+            return quern__fail(
+                err, QUERN_EINVAL, 0,
+                "a Redis' user or password with a %% that escapes nothing: write %%25");
+        (*out)[used++] = low >= 0 ? (char)(high << 4 | low) : from[i];
+        i += low >= 0 ? 2 : 0;
+    }
+    (*out)[used] = '\0';
+    return QUERN_OK;
+}
+
+/* Digits alone, up to `most`; -1: no such number. */
+static long whole(const char *from, size_t n, long most)
+{
+    long v = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (from[i] < '0' || from[i] > '9' || (v = v * 10 + (from[i] - '0')) > most)
+            return -1;
+    }
+    return n ? v : -1;
+}
+
+/* "[user]:password" */
+static int read_user(quern__redis_link *r, const char *at, size_t n, quern_error *err)
+{
+    const char *colon = memchr(at, ':', n);
+    if (!colon)
+        return quern__fail(err, QUERN_EINVAL, 0, "a Redis user without ':password'");
+    size_t user = (size_t)(colon - at);
+    int rc = user ? take_escaped(&r->user, at, user, err) : QUERN_OK;
+    return rc ? rc : take_escaped(&r->password, colon + 1, n - user - 1, err);
+}
+
+/* "host[:port]"; an IPv6 address has colons of its own, so it stands in brackets. */
+static int read_host(quern__redis_link *r, const char *at, size_t n, quern_error *err)
+{
+    const char *end = at + n, *close = n && *at == '[' ? memchr(at, ']', n) : NULL;
+    const char *host = close ? at + 1 : at,
+               *colon = memchr(close ? close : at, ':', (size_t)(end - (close ? close : at)));
+    const char *stop = close ? close : colon ? colon : end;
+    if (n && *at == '[' && (!close || (close + 1 != end && close[1] != ':')))
+        return quern__fail(err, QUERN_EINVAL, 0, "a Redis with a '[' that nothing closes");
+    if (!close && colon && memchr(colon + 1, ':', (size_t)(end - colon) - 1))
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "a Redis at an IPv6 address: it stands in brackets, redis://[::1]:6379");
+    if (stop == host)
+        return quern__fail(err, QUERN_EINVAL, 0, "a Redis without a host");
+    if (colon) {
+        long port = whole(colon + 1, (size_t)(end - colon) - 1, 65535);
+        if (port < 1)
+            return quern__fail(err, QUERN_EINVAL, port,
+                               "no port of a Redis, which is 1 to 65535 (a '/' in a password is "
+                               "%%2F)"); /* not shown: it may be a part of one */
+        r->port = (int)port;
+    }
+    return take(&r->host, host, (size_t)(stop - host)) ? QUERN_OK : quern__fail_memory(err, 0);
+}
+
+/* "redis://[[user]:password@]host[:port][/db]", "unix:///path" */
 static int read_url(quern__redis_link *r, const char *url, quern_error *err)
 {
     r->port = PORT;
     if (strncmp(url, "unix://", 7) == 0 && url[7] == '/')
         return take(&r->path, url + 7, strlen(url + 7)) ? QUERN_OK : quern__fail_memory(err, 0);
+    if (strncmp(url, "rediss://", 9) == 0)
+        return quern__fail(
+            err, QUERN_EUNSUPPORTED, 0,
+            "rediss://: quern speaks no TLS with a Redis; a tunnel on this machine does, "
+            "as redis://127.0.0.1 or unix:///path");
     if (strncmp(url, "redis://", 8) != 0)
         return quern__fail(err, QUERN_EINVAL, 0,
-                           "a Redis is redis://[:password@]host[:port][/db] or unix:///path");
+                           "a Redis is redis://[[user]:password@]host[:port][/db] or unix:///path");
     const char *at = url + 8, *end = at + strcspn(at, "/"), *host = at;
     for (const char *p = at; p < end; p++)
         if (*p == '@')
             host = p + 1;
-    const char *colon = host + strcspn(host, ":");
-    colon = colon < end ? colon : end;
-    if (host > at) {
-        const char *password = memchr(at, ':', (size_t)(host - at));
-        if (!password)
-            return quern__fail(err, QUERN_EINVAL, 0, "a Redis user without ':password'");
-        if (!take(&r->password, password + 1, (size_t)(host - password) - 2))
-            return quern__fail_memory(err, 0);
-    }
-    char *tail;
-    if (colon < end) {
-        long port = strtol(colon + 1, &tail, 10);
-        if (tail != end || port < 1 || port > 65535)
-            return quern__fail(err, QUERN_EINVAL, port, "no port of a Redis: '%.*s'",
-                               (int)(end - colon) - 1, colon + 1);
-        r->port = (int)port;
-    }
-    if (*end && end[1]) {
-        long db = strtol(end + 1, &tail, 10);
-        if (*tail || db < 0 || db > 100000)
-            return quern__fail(err, QUERN_EINVAL, db, "no database of a Redis: '%.20s'", end + 1);
+    int rc = host > at ? read_user(r, at, (size_t)(host - at) - 1, err) : QUERN_OK;
+    if (!rc)
+        rc = read_host(r, host, (size_t)(end - host), err);
+    if (!rc && *end && end[1]) {
+        long db = whole(end + 1, strlen(end + 1), 100000);
+        if (db < 0)
+            return quern__fail(err, QUERN_EINVAL, db,
+                               "no database of a Redis, which is a number (a '/' in a password is "
+                               "%%2F)");
         r->db = (int)db;
     }
-    if (colon == host)
-        return quern__fail(err, QUERN_EINVAL, 0, "a Redis without a host");
-    return take(&r->host, host, (size_t)(colon - host)) ? QUERN_OK : quern__fail_memory(err, 0);
+    return rc;
 }
 
 int quern__redis_link_new(quern__redis_link **out, const char *url, uint32_t timeout_ms,
@@ -153,6 +219,7 @@ void quern__redis_link_free(quern__redis_link *r)
     quern__mutex_free(r->mutex);
     quern__free(r->host);
     quern__free(r->path);
+    quern__free(r->user);
     quern__free(r->password);
     quern__free(r);
 }
@@ -212,11 +279,13 @@ bool quern__redis_order(quern__redis_link *r, int n, const char **words, const s
     return false;
 }
 
-static bool order_and_wait(quern__redis_link *r, const char *word, const char *argument)
+/* n words, three at most. */
+static bool order_and_wait(quern__redis_link *r, int n, const char **words)
 {
-    const char *words[] = {word, argument};
-    const size_t lengths[] = {strlen(word), strlen(argument)};
-    redisReply *reply = quern__redis_order(r, 2, words, lengths) ? quern__redis_reply(r) : NULL;
+    size_t lengths[3];
+    for (int i = 0; i < n; i++)
+        lengths[i] = strlen(words[i]);
+    redisReply *reply = quern__redis_order(r, n, words, lengths) ? quern__redis_reply(r) : NULL;
     freeReplyObject(reply);
     return reply != NULL;
 }
@@ -239,10 +308,12 @@ bool quern__redis_connect(quern__redis_link *r)
     redisSetTimeout(r->link, limit);
     if (!r->path)
         redisEnableKeepAlive(r->link);
-    if (r->password && !order_and_wait(r, "AUTH", r->password))
+    const char *enter[] = {"AUTH", r->user ? r->user : r->password, r->password};
+    const char *choose[] = {"SELECT", number};
+    if (r->password && !order_and_wait(r, r->user ? 3 : 2, enter))
         return false;
     snprintf(number, sizeof number, "%d", r->db);
-    if (r->db && !order_and_wait(r, "SELECT", number))
+    if (r->db && !order_and_wait(r, 2, choose))
         return false;
     r->pause_ms = 0;
     r->number++;

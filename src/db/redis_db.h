@@ -15,7 +15,7 @@
 
 typedef struct quern__redis_link quern__redis_link;
 
-/* "redis://[:password@]host[:port][/db]", "unix:///path"; EINVAL for another, without showing it. Connects with the first use.
+/* "redis://[[user]:password@]host[:port][/db]", "unix:///path"; EINVAL for another, EUNSUPPORTED for rediss://, without showing it. Connects with the first use.
  * log: the part of quern that speaks in the log; longest_pause_ms: of those after failures, which begin at half a second. */
 int quern__redis_link_new(quern__redis_link **out, const char *url, uint32_t timeout_ms,
                           uint32_t longest_pause_ms, const char *log, quern_error *err);

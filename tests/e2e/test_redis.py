@@ -40,7 +40,7 @@ class Redis:
                                          "--logfile", os.path.join(self.folder, "log"), *self.options])
         for _ in range(200):
             try:
-                socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+                socket.create_connection(("::1" if "::1" in self.options else "127.0.0.1", self.port), 0.2).close()
                 return
             except OSError:
                 time.sleep(0.02)
@@ -195,10 +195,41 @@ class Cache(ProviderTest):
             self.right(["ban"], self.vectors(["ban"], "--cache-redis", "redis://:secret@127.0.0.1:%d" % guarded.port))
         self.assertEqual(self.calls(), 1)
 
+    def test_users(self):
+        self.redis.cli("acl", "setuser", "eve", "on", ">p@ss/w:rd%", "~quern:1:*", "+@all")
+        self.redis.cli("acl", "setuser", "default", "resetpass", ">other")
+        port = self.redis.port
+        self.plan()
+        for user, texts in (("eve:p%40ss%2Fw:rd%25", 1), (":other", 0), ("default:other", 0), ("eve:p@ss%2fw:rd%25", 0)):
+            self.right(["ban"], self.vectors(["ban"], "--cache-redis", "redis://%s@127.0.0.1:%d" % (user, port)))
+            self.assertEqual(self.calls(), texts, user)
+        for user in ("eve:wrong", "nobody:other", ":p%40ss%2Fw:rd%25"):
+            answer = self.embed(["ban"], "--cache-redis", "redis://%s@127.0.0.1:%d" % (user, port))
+            self.assertEqual(answer.code, 0)
+            self.assertIn("left alone", answer.message)
+            for word in ("wrong", "other", "p@ss"):
+                self.assertNotIn(word, answer.message)
+
+    def test_ipv6(self):
+        try:
+            redis = self.redis_with("--bind", "::1")
+        except AssertionError:
+            self.skipTest("no IPv6 on this machine")
+        self.plan()
+        for n in (1, 0):
+            self.right(["ban"], self.vectors(["ban"], "--cache-redis", "redis://[::1]:%d/2" % redis.port))
+            self.assertEqual(self.calls(), n)
+
     def test_what_is_no_address(self):
-        for url in ("http://x", "redis://", "redis://host:0", "redis://host:99999", "redis://h/x", "redis://user@h", "unix://relative"):
+        for url in ("http://x", "redis://", "redis://host:0", "redis://host:99999", "redis://h/x", "redis://user@h", "unix://relative", "redis://host: 1", "redis://host:+1",
+                    "redis://host:", "redis://[::1", "redis://[::1]x", "redis://[]:1", "redis://::1:6379", "redis://:%4@h", "redis://:%zz@h", "redis://:a%00@h", "redis://h/1 ",
+                    "redis://:sec/ret@h"):
             answer = self.embed(["ban"], "--cache-redis", url)
             self.assertEqual((answer.code, answer.out), (2, b""), url)
+            self.assertNotIn("sec", answer.message)
+        answer = self.embed(["ban"], "--cache-redis", "rediss://host")
+        self.assertEqual(answer.code, 1)
+        self.assertIn("speaks no TLS", answer.message)
 
 
 del ProviderTest, CommandTest  # their tests are theirs
