@@ -18,6 +18,8 @@ typedef struct cli {
     size_t n_args;
     quern_cancel *cancel;
     int json, quiet;
+    char model
+        [512]; /* as --model or the like has it, where a section of quern.ini may have taken its place; "" without a file */
     quern_cache *cache; /* open_cache's; freed behind the command, when no embedder is left */
 } cli;
 
@@ -76,6 +78,7 @@ int cmd_verify(cli *c, quern_error *err);
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err);
 int show_usage(cli *c, quern_store *store, const char *source, size_t days, quern_error *err);
 int cmd_bench(cli *c, quern_error *err);
+int cmd_tune(cli *c, quern_error *err);
 int cmd_doctor(cli *c, quern_error *err);
 int cmd_help(cli *c, quern_error *err);
 
@@ -115,7 +118,9 @@ int option_as(const cli *c, int fallback); /* enum quern_as */
 int documents_only(const cli *c,
                    quern_error *err); /* EINVAL for --as query where vectors are stored ones */
 void shelf_options(const cli *c, quern_shelf_options *opt);
-void shelf_done(void); /* takes the progress bar of a download away */
+void shelf_done(void);                          /* takes the progress bar of a download away */
+int model_is_hosted(const char *model);         /* PROVIDER:MODEL */
+int have_model(const cli *c, quern_error *err); /* open_model will find it; it is not opened */
 int open_model(const cli *c, quern_model **out, quern_error *err);
 int open_embedder(cli *c, quern_embedder **out, quern_error *err);
 /* What --cache-file and its kin say, into c->cache; does nothing when it is open. */
@@ -161,6 +166,9 @@ void progress_end(progress *p);
 void human_bytes(uint64_t bytes, char out[16]);
 void human_time(double seconds, char out[16]);
 void utc_time(int64_t unix_ms, char out[32]); /* 2026-11-21T10:20:30Z */
+
+/* ---- sample_texts.c: n words into out, or as many as there is room for; state goes on from text to text ---- */
+void sample_text(char *out, size_t size, size_t n, uint32_t *state);
 
 /* ---- input.c: texts from arguments or standard input ---- */
 typedef struct text_item {

@@ -3,8 +3,6 @@
  * work until the time is up. The best round stands for what the machine can do, the median beside it
  * for how quiet it was. A baseline is a small JSON file in the current folder; against it only figures
  * of the same name are compared, best with best.
- *
- * Texts are made here from a list of words by a fixed rule, so that two runs do the same work.
  */
 #include "cli.h"
 
@@ -40,23 +38,6 @@ typedef struct bench {
 
 /* ---- texts ---- */
 
-static const char *const words[] = {
-    "water", "city",  "a",     "the",   "engine", "music",  "of",     "quiet", "market", "letter",
-    "stone", "and",   "river", "price", "child",  "winter", "window", "to",    "report", "garden",
-    "light", "train", "in",    "voice", "money",  "doctor", "school", "paper", "is",     "north"};
-
-/* n words into out; the generator's state goes on from text to text. */
-static void make_text(char *out, size_t size, size_t n, uint32_t *state)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < n && used + 12 < size; i++) {
-        *state = *state * 1664525u + 1013904223u;
-        const char *word = words[(*state >> 16) % (sizeof words / sizeof words[0])];
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? " " : "", word);
-    }
-}
-
 static char *make_texts(bench *b)
 {
     char *memory = malloc(2 * (size_t)TEXTS * TEXT_SIZE), *at = memory;
@@ -64,7 +45,7 @@ static char *make_texts(bench *b)
     for (size_t i = 0; memory && i < 2 * TEXTS; i++, at += TEXT_SIZE) {
         /* 13 and 168 words on average: with the special tokens 15 and 170 */
         size_t n = i < TEXTS ? 6 + i % 15 : 100 + (i * 37) % 136;
-        make_text(at, TEXT_SIZE, n, &state);
+        sample_text(at, TEXT_SIZE, n, &state);
         *(i < TEXTS ? &b->short_texts[i] : &b->long_texts[i - TEXTS]) = quern_str_of(at);
     }
     return memory;

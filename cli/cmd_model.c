@@ -4,6 +4,7 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { NAME_BYTES = 128 }; /* of a model on the shelf: at most 100, and a NUL */
@@ -141,8 +142,90 @@ int cmd_model_list(cli *c, quern_error *err)
     return QUERN_OK;
 }
 
+/* ---- info ---- */
+
+/* What so many texts will take. */
+typedef struct estimate {
+    uint64_t texts, cache, vectors; /* texts 0: nobody asks */
+    double seconds;
+} estimate;
+
+static int embed_for_a_while(const cli *c, quern_embedder *e, quern_error *err)
+{
+    enum { TEXTS = 32, TEXT = 256 };
+    static char memory[TEXTS][TEXT];
+    quern_str texts[TEXTS];
+    quern_embed_options opt;
+    uint32_t state = 1, dim = quern_embedder_dimensions(e);
+    float *v = calloc((size_t)TEXTS * dim, sizeof *v);
+    int rc = v ? QUERN_OK : no_memory(err);
+    QUERN_INIT(&opt);
+    opt.truncation = QUERN_TRUNCATION_CUT;
+    opt.cancel = c->cancel;
+    for (size_t i = 0; i < TEXTS; i++) {
+        sample_text(memory[i], TEXT, 6 + i % 15, &state);
+        texts[i] = quern_str_of(memory[i]);
+    }
+    for (uint64_t until = term_now_ns() + 500000000u; rc == QUERN_OK && term_now_ns() < until;)
+        rc = quern_embed(e, texts, TEXTS, &opt, v, (size_t)TEXTS * dim, NULL, err);
+    free(v);
+    return rc;
+}
+
+static int make_estimate(const cli *c, quern_model *m, estimate *out, quern_error *err)
+{
+    quern_embedder *e = NULL;
+    uint64_t entries = quern_config_count(c->config, "cache-entries");
+    uint64_t most = quern_config_count(c->config, "cache-bytes");
+    uint64_t each = (uint64_t)quern_model_dimensions(m) * sizeof(float);
+    out->vectors = out->texts * each;
+    out->cache = (out->texts < entries ? out->texts : entries) * (each + 80);
+    out->cache = out->cache < most ? out->cache : most;
+    int rc = quern_embedder_from_model(&e, m, NULL, err);
+    if (rc == QUERN_OK)
+        rc = embed_for_a_while(c, e, err);
+    out->seconds = quern_embedder_estimate(e, out->texts);
+    quern_embedder_free(e);
+    return rc;
+}
+
+static void estimate_json(const estimate *n, uint64_t weights)
+{
+    put_key("estimate");
+    put_object();
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {{"texts", n->texts},
+                   {"weights_bytes", weights},
+                   {"cache_bytes", n->cache},
+                   {"vector_bytes", n->vectors},
+                   {"indexed_bytes", 2 * n->vectors}};
+    for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+        put_key(numbers[k].key);
+        put_whole(numbers[k].value);
+    }
+    put_key("seconds");
+    put_real(n->seconds);
+    put_end_object();
+}
+
+static void estimate_text(const estimate *n, uint64_t weights)
+{
+    char bytes[4][16], time[16];
+    human_bytes(weights, bytes[0]);
+    human_bytes(n->cache, bytes[1]);
+    human_bytes(n->vectors, bytes[2]);
+    human_bytes(2 * n->vectors, bytes[3]);
+    human_time(n->seconds, time);
+    out_printf("for %llu texts: weights %s, cache %s where there is one, vectors %s, with an index "
+               "%s; %s at %.0f short texts a second\n",
+               (unsigned long long)n->texts, bytes[0], bytes[1], bytes[2], bytes[3], time,
+               n->seconds > 0 ? (double)n->texts / n->seconds : 0.0);
+}
+
 static void info_json(const quern_model_info *i, const char *weights, const char *tokenizer,
-                      const char *fingerprint)
+                      const char *fingerprint, const estimate *n)
 {
     const struct {
         const char *key, *text;
@@ -190,12 +273,14 @@ static void info_json(const quern_model_info *i, const char *weights, const char
     put_array();
     put_text(i->precision);
     put_end_array();
+    if (n->texts)
+        estimate_json(n, i->bytes);
     put_end_object();
     put_line();
 }
 
 static void info_text(const quern_model_info *i, const char *weights, const char *tokenizer,
-                      const char *fingerprint)
+                      const char *fingerprint, const estimate *n)
 {
     char size[16];
     human_bytes(i->bytes, size);
@@ -214,6 +299,8 @@ static void info_text(const quern_model_info *i, const char *weights, const char
     out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
                weights, tokenizer, fingerprint);
+    if (n->texts)
+        estimate_text(n, i->bytes);
 }
 
 int cmd_model_info(cli *c, quern_error *err)
@@ -222,6 +309,7 @@ int cmd_model_info(cli *c, quern_error *err)
     quern_model *m = NULL;
     quern_model_options how;
     quern_model_info info;
+    estimate n = {.texts = quern_config_count(c->config, "estimate")};
     char *path = NULL, *json = NULL, weights[65], tokenizer[65], fingerprint[65];
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
@@ -239,9 +327,11 @@ int cmd_model_info(cli *c, quern_error *err)
         rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
         rc = quern_model_fingerprint(m, &json, fingerprint, err);
+    if (rc == QUERN_OK && n.texts)
+        rc = make_estimate(c, m, &n, err);
     if (rc == QUERN_OK) {
         quern_model_tokenizer_sha256(m, tokenizer);
-        (c->json ? info_json : info_text)(&info, weights, tokenizer, fingerprint);
+        (c->json ? info_json : info_text)(&info, weights, tokenizer, fingerprint, &n);
     }
     quern_free(json);
     quern_free(path);

@@ -74,6 +74,7 @@ static const struct {
     {"shard apply", cmd_shard_apply},
     {"shard status", cmd_shard_status},
     {"bench", cmd_bench},
+    {"tune", cmd_tune},
     {"doctor", cmd_doctor},
     {"help", cmd_help},
 };
@@ -180,6 +181,8 @@ static int read_configuration(cli *c, quern_error *err)
     if (f)
         fclose(f);
     rc = quern_config_read_file(c->config, path, err);
+    const char *model = quern_config_text(c->config, "model");
+    snprintf(c->model, sizeof c->model, "%s", model);
     if (rc == QUERN_OK)
         rc = quern_config_choose(c->config, err);
     return rc == QUERN_OK ? quern_config_check(c->config, c->command->name, err) : rc;

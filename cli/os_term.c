@@ -9,12 +9,17 @@
 #include "os_term.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -113,4 +118,81 @@ int term_limit_memory(uint64_t bytes)
 char *const *term_environment(void)
 {
     return environ;
+}
+
+unsigned term_cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n > 0 ? (unsigned)n : 1;
+}
+
+static int write_all(int to, const char *from, size_t n)
+{
+    while (n > 0) {
+        ssize_t some = write(to, from, n);
+        if (some < 0 && errno != EINTR)
+            return -1;
+        if (some > 0) {
+            from += some;
+            n -= (size_t)some;
+        }
+    }
+    return 0;
+}
+
+/* What a child writes; a signal that ends this process ends the child first. */
+static size_t read_all(int from, pid_t child, char *to, size_t n)
+{
+    size_t have = 0;
+    while (have < n) {
+        ssize_t some = read(from, to + have, n - have);
+        if (some == 0 || (some < 0 && errno != EINTR))
+            break;
+        if (some < 0 && caught)
+            kill(child, SIGKILL);
+        have += some > 0 ? (size_t)some : 0;
+    }
+    return have;
+}
+
+int term_run_apart(void (*fn)(void *ud), void *ud, void *told, size_t n, uint64_t *peak)
+{
+    int ends[2], status = 0;
+    struct rusage usage = {0};
+    pid_t parent = getpid();
+    fflush(NULL);
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        close(ends[0]);
+        fn(ud);
+        _exit(write_all(ends[1], told, n) != 0);
+    }
+    close(ends[1]);
+    size_t got = child > 0 ? read_all(ends[0], child, told, n) : 0;
+    close(ends[0]);
+    while (child > 0 && wait4(child, &status, 0, &usage) < 0 && errno == EINTR) {
+    }
+    *peak = (uint64_t)usage.ru_maxrss * 1024;
+    return child > 0 && got == n && status == 0 ? 0 : -1;
+}
+
+int term_write_beside(const char *path, const char *beside, const char *text, size_t n)
+{
+    struct stat st;
+    int there = stat(path, &st) == 0;
+    int f = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, there ? 0600 : 0666);
+    if (f < 0)
+        return -1;
+    int rc = there ? fchmod(f, st.st_mode & 07777) : 0;
+    if (rc == 0)
+        rc = write_all(f, text, n);
+    if (rc == 0)
+        rc = fsync(f);
+    return close(f) == 0 ? rc : -1;
 }

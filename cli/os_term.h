@@ -1,6 +1,6 @@
 /*
  * os_term.h — what the command asks of the operating system: terminal, signals, a look at standard
- * input that does not block, whether a path is there, a clock, a ceiling on memory. Everything else goes through the library.
+ * input that does not block, whether a path is there, a clock, a ceiling on memory, a process apart. Everything else goes through the library.
  */
 #ifndef QUERN_CLI_OS_TERM_H
 #define QUERN_CLI_OS_TERM_H
@@ -36,5 +36,16 @@ void term_timestamp(char out[25]);      /* 2026-11-21T10:20:30.123Z */
 int term_limit_memory(uint64_t bytes);
 
 char *const *term_environment(void);
+
+unsigned term_cores(void); /* that this process may use, 1 at least */
+
+/* Runs fn(ud) in a process of its own, which ends with it; the n bytes at `told` as it left them there are then at `told` here, and
+ * *peak is the most memory that it had resident. 0; -1: it could not be started, or was ended. For a process that has no
+ * threads yet. */
+int term_run_apart(void (*fn)(void *ud), void *ud, void *told, size_t n, uint64_t *peak);
+
+/* Writes text into the file `beside`, on the disk, with the permissions that `path` has (without it: what a new file gets). 0 on
+ * success. */
+int term_write_beside(const char *path, const char *beside, const char *text, size_t n);
 
 #endif

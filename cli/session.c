@@ -85,6 +85,17 @@ static int precision(const cli *c, int *out, quern_error *err)
     return fail(err, QUERN_EUNSUPPORTED, "--precision %s: this version computes fp32 only", p);
 }
 
+int have_model(const cli *c, quern_error *err)
+{
+    char *path = NULL;
+    int how, rc = precision(c, &how, err);
+    (void)quern_config_count(c->config, "max-length"); /* whoever opens it reads that */
+    if (rc == QUERN_OK)
+        rc = find_model(c, &path, err);
+    quern_free(path);
+    return rc;
+}
+
 int open_model(const cli *c, quern_model **out, quern_error *err)
 {
     *out = NULL;
@@ -118,6 +129,12 @@ static const quern_provider_profile *provider_of(const char *name, const char **
     provider[n] = '\0';
     *model = name + n + 1;
     return quern_provider_find(provider);
+}
+
+int model_is_hosted(const char *model)
+{
+    const char *name;
+    return provider_of(model, &name) != NULL;
 }
 
 typedef struct hosted {

@@ -5,7 +5,7 @@ _quern()
     local command=${COMP_WORDS[1]} flags= values=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import vector generation requeue migrate search similar status verify cache shard bench doctor help --help --version" -- "$word"))
+        COMPREPLY=($(compgen -W "embed similarity tokenize chunk model add source fill work enqueue forget export import vector generation requeue migrate search similar status verify cache shard bench tune doctor help --help --version" -- "$word"))
         return
     fi
     case $command in
@@ -62,6 +62,7 @@ _quern()
         --fallback) values="text previous none" ;;
         --index) values="auto exact pgvector two-stage" ;;
         --vector-type) values="f16 f32" ;;
+        --preset) values="high-performance low-memory" ;;
         --log-level) values="error warn info debug" ;;
         --log-format) values="text json" ;;
         --ca-file|--cache-file|--config) COMPREPLY=($(compgen -f -- "$word")); return ;;
@@ -78,7 +79,7 @@ _quern()
         "model pull") flags="--model-url --offline --timeout --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model import") flags="--name --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "model info") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model info") flags="--estimate --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --direct-url --wal --source --format --id-field --text --sync --keep-text --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
@@ -122,6 +123,7 @@ _quern()
         "shard apply") flags="--db --store --schema --direct-url --shards --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "shard status") flags="--db --store --schema --direct-url --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "bench") flags="--db --store --schema --direct-url --source --model --as --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --limit-shared --limit-name --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --threads --only --measurement-time --save-baseline --baseline --max-regression --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "tune") flags="--model --model-url --auto-pull --offline --timeout --max-length --precision --measurement-time --memory --rate --latency --preset --write --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "doctor") flags="--db --store --schema --direct-url --model --model-url --auto-pull --offline --timeout --base-url --dimensions --concurrency --max-inputs --requests-per-minute --tokens-per-minute --limit-shared --limit-name --attempts --pause-after --fallback-url --proxy --ca-file --max-length --precision --batch --cache --cache-file --cache-entries --cache-bytes --cache-file-bytes --cache-file-entries --cache-redis --cache-redis-timeout --cache-ttl --threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "help") flags="--quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
     esac

@@ -173,6 +173,9 @@ typedef struct quern_embedder_stats {
 QUERN_API int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out,
                                        quern_error *err);
 
+/* Seconds that n more texts will take, by the mean of those that it has computed so far; before the first, a millisecond each. */
+QUERN_API double quern_embedder_estimate(const quern_embedder *e, uint64_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -22,7 +22,7 @@
 #define MODELS                                                                                     \
     "embed similarity tokenize chunk fill work import generation-build search similar status "     \
     "cache-contains cache-remove cache-warm "                                                      \
-    "verify bench doctor"
+    "verify bench tune doctor"
 #define FILLS                                                                                      \
     "embed similarity fill work import generation-build search similar status verify bench "       \
     "doctor "                                                                                      \
@@ -96,6 +96,9 @@ static const quern_option options[] = {
     /* ---- models ---- */
     {"name", "QUERN_NAME", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "model-import", 0,
      "What the shelf calls the model (default: from the path)."},
+    {"estimate", "QUERN_ESTIMATE", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1e12, "model-info", 0,
+     "Also say what N short texts will take: bytes of weights, cache and vectors, and seconds, by "
+     "measuring for half a second."},
     {"model-url", "QUERN_MODEL_URL", QUERN_OPTION_TEXT, "URL", "https://huggingface.co", NULL, 0, 0,
      "model-pull " MODELS, 0, "Where published model files are downloaded from."},
     {"auto-pull", "QUERN_AUTO_PULL", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, MODELS, 0,
@@ -175,7 +178,7 @@ static const quern_option options[] = {
      "And so many vectors (default: what cache resize has set, else any number)."},
     {"cache-redis", "QUERN_CACHE_REDIS", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS " cache",
      0,
-     "Keep them in a Redis, too, for other machines: redis://[:PASSWORD@]HOST[:PORT][/DB] or "
+     "Keep them in a Redis, too, for other machines: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or "
      "unix:///PATH; one that does not answer is done without."},
     {"cache-redis-timeout", "QUERN_CACHE_REDIS_TIMEOUT", QUERN_OPTION_DURATION, "TIME", "250ms",
      NULL, 1, 60000, FILLS " cache", 0, "Wait so long for it at most."},
@@ -413,7 +416,20 @@ static const quern_option options[] = {
     {"only", "QUERN_ONLY", QUERN_OPTION_TEXT, "NAME[,NAME]", NULL, NULL, 0, 0, "bench", 0,
      "Measure only these: tokenize, embed, similarity, search (default: all that can run)."},
     {"measurement-time", "QUERN_MEASUREMENT_TIME", QUERN_OPTION_DURATION, "TIME", "3s", NULL, 1,
-     3600000, "bench", 0, "How long to measure each."},
+     3600000, "bench tune", 0, "How long to measure each."},
+    {"memory", "QUERN_MEMORY", QUERN_OPTION_BYTES, "BYTES", NULL, NULL, 1, COUNT_MAX, "tune", 0,
+     "Have at most so much memory resident."},
+    {"rate", "QUERN_RATE", QUERN_OPTION_REAL, "N", NULL, NULL, 0, 1e9, "tune", 0,
+     "Embed at least so many short texts a second."},
+    {"latency", "QUERN_LATENCY", QUERN_OPTION_DURATION, "TIME", NULL, NULL, 1, 3600000, "tune", 0,
+     "Embed one short text within this time, 95 times of 100."},
+    {"preset", "QUERN_PRESET", QUERN_OPTION_CHOICE, "NAME", NULL, "high-performance|low-memory", 0,
+     0, "tune", 0,
+     "high-performance: the fastest settings; low-memory: the smallest, none of them larger than "
+     "it "
+     "is now."},
+    {"write", "QUERN_WRITE", QUERN_OPTION_TEXT, "FILE", NULL, NULL, 0, 0, "tune", 0,
+     "Put the settings into this file, the rest of which stays as it is (quern.ini)."},
     {"save-baseline", "QUERN_SAVE_BASELINE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "bench",
      0, "Keep the figures as quern-bench-NAME.json in the current folder."},
     {"baseline", "QUERN_BASELINE", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "bench", 0,
@@ -424,7 +440,8 @@ static const quern_option options[] = {
     /* ---- how to talk ---- */
     {"json", "QUERN_JSON", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "embed similarity tokenize chunk model cache add source fill work enqueue forget export "
-     "import vector generation requeue migrate search similar status verify shard bench doctor",
+     "import vector generation requeue migrate search similar status verify shard bench tune "
+     "doctor",
      0,
      "Write results as JSON: one document, or one object a line where results stream; a failure is "
      "{\"error\":{\"code\":…,\"message\":…}} on standard error."},
@@ -644,6 +661,13 @@ static const quern_command commands[] = {
      "Each figure is the best of many rounds. --baseline compares with an earlier run and exits 1 "
      "past --max-regression.",
      "quern bench --only embed --save-baseline before"},
+    {"tune", "", "Choose settings for this machine by measuring.",
+     "threads, batch, cache-entries and cache-bytes that hold what --memory, --rate and --latency "
+     "ask, "
+     "each candidate measured in a process of its own, with texts of about 15 tokens for the times "
+     "and the longest that the model reads for the memory. Exit 1 with the nearest figures when "
+     "nothing holds. Vectors stay what they are: --precision is not chosen.",
+     "quern tune --memory 512M --rate 200 --latency 100ms --write quern.ini"},
     {"doctor", "", "Check that everything is in order.",
      "Looks at the processor, the configuration, the model's files and the store. Exit 1 when it "
      "finds something, with what to do about it.",

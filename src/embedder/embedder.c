@@ -283,6 +283,17 @@ int quern_embedder_get_stats(const quern_embedder *e, quern_embedder_stats *out,
     return QUERN_OK;
 }
 
+double quern_embedder_estimate(const quern_embedder *e, uint64_t n)
+{
+    const double guess = 1e-3;
+    uint64_t texts = e ? atomic_load(&e->texts) : 0;
+    uint64_t free_ones = e ? atomic_load(&e->cached_texts) : 0;
+    if (texts <= free_ones)
+        return (double)n * guess;
+    uint64_t ns = atomic_load(&e->tokenize_ns) + atomic_load(&e->encode_ns);
+    return (double)n * (double)ns * 1e-9 / (double)(texts - free_ones);
+}
+
 /* ---- JSON ---- */
 
 static int write_json(quern_embedder *e, const float *v, const quern_embed_result *r, char **json,

@@ -349,7 +349,8 @@ class EveryFlag(TableTest):
         "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
         "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
         "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "query-timeout": "9s", "fallback": "text",
-        "fingerprint": "0" * 64, "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
+        "fingerprint": "0" * 64, "estimate": "1000",
+        "memory": "1G", "rate": "1", "latency": "30s", "preset": "low-memory", "write": "tuned.ini", "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
     RUNS = {
         "cache stats": [], "cache keys": [], "cache contains": ["ban"], "cache remove": ["ban"], "cache expire": [], "cache clear": [],
         "cache warm": ["ban"], "cache export": [], "cache import": [], "cache resize": ["--cache-file-entries", "8"],
@@ -359,7 +360,8 @@ class EveryFlag(TableTest):
         "fill": [], "enqueue": ["1"], "forget": ["1"], "export": [], "import": ["vectors"],
         "vector get": ["2"], "vector put": ["2"], "vector delete": ["3"], "work": ["--once"], "search": ["ban"], "similar": ["1"], "status": [], "verify": [], "bench": ["--only", "tokenize", "--measurement-time", "1ms"],
         "generation list": [], "generation build": [], "generation activate": [], "generation retire": [],
-        "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": []}
+        "generation purge": [], "generation sql": ["books"], "requeue": [], "migrate": [], "doctor": [], "help": [],
+        "tune": ["--preset", "low-memory", "--measurement-time", "1ms"]}
     POSTGRES = {"schema", "direct-url"}
     built = 100
     FAILS = {"model pull": (1, 4),  # nothing is published under that name
@@ -430,6 +432,8 @@ class EveryFlag(TableTest):
             given += ["--table", "books"]
         if command == "source add":
             given += [a for n, v in (("key", "id"), ("text", "{title}")) if n != option for a in ("--" + n, v)]
+        if command == "tune":
+            given = [a for o, v in (("preset", "low-memory"), ("measurement-time", "1ms")) if option != o for a in ("--" + o, v)]
         if command == "bench" and option != "measurement-time":
             given = [a for a in given if a not in ("--measurement-time", "1ms")] + ["--measurement-time", "1ms"]
         if option == "baseline":  # a millisecond measures nothing

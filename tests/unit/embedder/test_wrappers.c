@@ -129,6 +129,18 @@ static void names_the_text_at_fault(void **state)
     }
 }
 
+static void estimates_by_what_was(void **state)
+{
+    inner e = {.poison = -1};
+    quern_embedder *b = batched(make_inner(&e), 10, 1);
+    (void)state;
+    double before = quern_embedder_estimate(b, 1000);
+    assert_true(before > 0.999 && before < 1.001); /* a millisecond each */
+    assert_int_equal(embed_all(b, 50, NULL), 0);
+    assert_true(quern_embedder_estimate(b, 1000) < 0.999); /* the inner one says it took no time */
+    quern_embedder_free(b);
+}
+
 /* As a fill does: without the text at fault, and again. */
 /* NOLINTNEXTLINE(misc-no-recursion) */
 static int settle(quern_embedder *e, const quern_str *list, size_t n)
@@ -495,6 +507,7 @@ int main(void)
         cmocka_unit_test(waits_for_no_slot_that_is_not_wanted),
         cmocka_unit_test(a_fault_without_words),
         cmocka_unit_test(names_the_text_at_fault),
+        cmocka_unit_test(estimates_by_what_was),
         cmocka_unit_test(neighbours_of_a_bad_text_are_paid_once),
         cmocka_unit_test(what_came_in_before_a_fault_is_kept),
         cmocka_unit_test(nothing_starts_behind_a_fault),
