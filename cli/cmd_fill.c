@@ -110,10 +110,13 @@ static void write_text(const quern_fill_report *r, double price)
     out_printf("%llu of %llu documents are current (%.1f %%): embedded %llu in %s",
                (unsigned long long)r->done, (unsigned long long)r->total, percent(r),
                (unsigned long long)r->processed, took);
+    if (r->processed)
+        out_printf(", %.3f s each", r->seconds / (double)r->processed);
     const struct {
         uint64_t n;
         const char *what;
-    } more[] = {{r->deleted, "dropped that had gone"},
+    } more[] = {{r->skipped, "as they were"},
+                {r->deleted, "dropped that had gone"},
                 {r->stale, "changed meanwhile"},
                 {r->empty, "empty"},
                 {r->truncated, "with more chunks than --max-chunks"},

@@ -65,7 +65,7 @@ static int put(fill_pass *p, quern_error *err)
 int quern__fill_strip(fill_run *r, quern_error *err)
 {
     const quern__recipe *recipe = r->recipe;
-    bool scanned = !r->aim || !(r->aim->tasks || r->aim->pick || r->aim->flow);
+    bool scanned = !r->aim || !(r->aim->tasks || r->aim->flow);
     bool imported = r->aim && r->aim->flow;
     if (!recipe->forgets || !r->s->table.strip || !r->generation.id ||
         !((scanned && r->counts.texts) || imported))

@@ -229,6 +229,12 @@ class Tables(TableTest):
         self.ok("source", "add", "q", "--query", "select id, title || '!' as t from books where id < 6", "--key", "id", "--text", "{t}")
         self.assertEqual(self.ok("fill", "--json").json["total"], 5)
 
+    def test_the_summary_of_a_fill(self):
+        self.declare()
+        said = self.ok("fill").out.decode()
+        self.assertRegex(said, r"embedded [0-9]+ in [0-9.]+ .?s, [0-9]+\.[0-9]{3} s each\n$")
+        self.assertRegex(self.ok("fill").out.decode(), r"embedded 0 in [^,]*, [0-9]+ as they were")
+
     def test_fill_options(self):
         self.declare("--revision", "rev")
         dry = self.ok("fill", "--dry-run", "--json").json

@@ -202,6 +202,27 @@ class Search(ShardTest):
         self.assertEqual(self.on_shards("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'vectors%'"), [[["0"]]] * SHARDS)
         self.assertEqual(psql(self.db, "SELECT relname FROM pg_class WHERE relname LIKE 'vectors%'"), [])
 
+    def test_an_import_and_documents_without_text(self):
+        """Vectors of a store without shards, taken in onto them; then the texts go, and what is on the shards stays."""
+        self.documents("in.jsonl", texts(200))
+        lone = self.db
+        self.ok("add", "in.jsonl", "--db", "lone.db")
+        self.ok("fill", "--db", "lone.db")
+        self.ok("export", "out", "--source", "documents", "--db", "lone.db")
+        hits = self.hits("ban kolor", "--limit", "200", "--db", "lone.db")
+        self.apply()
+        self.ok("add", "in.jsonl", "--keep-text", "no")
+        self.assertEqual(self.ok("import", "out", "--json").json["imported"], 200)
+        self.assertEqual(psql(lone, "SELECT shards FROM quern.generations"), [["3"]])
+        self.assertEqual(sum(int(rows[0][0]) for rows in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 200)
+        self.assertEqual(psql(lone, "SELECT count(*) FROM quern.documents WHERE fields LIKE '%text%'"), [["0"]])
+        found = self.hits("ban kolor", "--limit", "200")
+        self.assertEqual([(h["key"], h["score"]) for h in found], [(h["key"], h["score"]) for h in hits])
+        self.ok("add", "in.jsonl")  # the texts are back, to be looked at
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 200)
+        self.assertEqual(self.ok("fill", "--json").json["skipped"], 200)
+        self.assertEqual(self.ok("verify", "--json").json["no_text"], 100)
+
     def test_what_travels(self):
         """Seen by the server's own account of the statements that ran: order and limit reach every shard, all at once."""
         self.apply()
