@@ -183,6 +183,51 @@ static void adding(void **state)
     assert_int_equal(number(w, "SELECT count(*) FROM quern_staging"), 0);
 }
 
+/* Texts come in again each time, and go when they are current. */
+static int strip_body(void *ud, quern_error *err)
+{
+    world *w = ud;
+    quern_store *s = NULL;
+    char csv[200];
+    snprintf(csv, sizeof csv, "%s/rows.csv", w->dir);
+    const char *paths[] = {csv};
+    quern_add_options o;
+    quern_fill_options fill;
+    QUERN_INIT(&o);
+    QUERN_INIT(&fill);
+    o.keep_text = "no";
+    fill.source = "documents";
+    int rc = open_again(w, &s, err);
+    if (rc == QUERN_OK)
+        rc = quern_add(s, paths, 1, &o, NULL, err);
+    if (rc == QUERN_OK)
+        rc = quern_fill(s, w->e, &fill, NULL, err);
+    if (rc == QUERN_OK)
+        rc = quern_verify(s, w->e, NULL, NULL, err);
+    quern_store_free(s);
+    return rc;
+}
+
+static void without_texts(void **state)
+{
+    world *w = *state;
+    char cmd[300];
+    snprintf(cmd, sizeof cmd, "printf 'id,text\\n1,one\\n2,two words\\n3, \\n' >%s/rows.csv",
+             w->dir);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(strip_body(w, &w->err), QUERN_OK);
+    char *whole = state_of(w);
+    assert_true(torture_run_strided(strip_body, w, stride(5)) > 50);
+    assert_int_equal(strip_body(w, &w->err), QUERN_OK);
+    char *after = state_of(w);
+    assert_string_equal(whole, after);
+    free(whole);
+    free(after);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_documents WHERE revision IS NULL"
+                               " OR digest IS NULL OR fields <> '{}'"),
+                     0);
+}
+
 static void filling_and_searching(void **state)
 {
     world *w = *state;
@@ -216,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(adding, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_texts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(filling_and_searching, set_up, tear_down),
         cmocka_unit_test_setup_teardown(carrying, set_up, tear_down),
     };

@@ -484,12 +484,11 @@ int quern__postgres_table_name(void *self, const quern_source_spec *spec, char *
     quern_read read = {.source = spec};
     *name = NULL;
     int rc = quern__postgres_plan_begin(&plan, self, &read, err);
-    if (!rc)
+    if (!rc) {
         *name = quern__strndup(plan.from.data + plan.table_from, plan.table_end - plan.table_from);
-    if (!rc)
-        quern__pg_rollback(plan.db);
-    if (!rc && !*name)
-        rc = quern__fail_memory(err, 0);
+        quern__pg_rollback(plan.db); /* it only read */
+        rc = *name ? QUERN_OK : quern__fail_memory(err, 0);
+    }
     quern__postgres_plan_dispose(&plan);
     return rc;
 }
