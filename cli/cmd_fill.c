@@ -59,6 +59,9 @@ static void write_json(const quern_fill_report *r, double price)
         {"dropped_bytes", r->dropped_bytes},
         {"cached", r->cached},
         {"cached_tokens", r->cached_tokens},
+        {"assets", r->assets},
+        {"assets_cut", r->assets_cut},
+        {"assets_skipped", r->assets_skipped},
     };
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
@@ -121,6 +124,9 @@ static void write_text(const quern_fill_report *r, double price)
                 {r->empty, "empty"},
                 {r->truncated, "with more chunks than --max-chunks"},
                 {r->dropped_bytes, "bytes of them left out"},
+                {r->assets, "assets"},
+                {r->assets_cut, "assets more than --max-assets"},
+                {r->assets_skipped, "assets without a URL"},
                 {r->failed, "failed"}};
     for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
         if (more[i].n)
@@ -154,6 +160,9 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->bytes += one->bytes;
     all->calls += one->calls;
     all->cached += one->cached;
+    all->assets += one->assets;
+    all->assets_cut += one->assets_cut;
+    all->assets_skipped += one->assets_skipped;
     all->cached_tokens += one->cached_tokens;
     all->index_seconds += one->index_seconds;
     all->seconds += one->seconds;

@@ -47,6 +47,10 @@ static void write_details(const cli *c, const quern_hit *h)
             put_key(texts[i].key);
             put_text(texts[i].text);
         }
+    if (*h->asset) {
+        put_key("asset");
+        put_raw(h->asset, strlen(h->asset));
+    }
     for (size_t i = 0; i < 2; i++)
         if (values[i].json) {
             put_key(values[i].key);
@@ -73,6 +77,8 @@ static void write_place(const cli *c, const quern_hit *h)
         out_printf("    page %llu%s", (unsigned long long)h->page, *section ? ", " : "\n");
     if (*section)
         out_printf("%s%s\n", h->page ? "" : "    ", section);
+    if (*h->asset)
+        out_printf("    %s\n", h->asset);
     if (quern_config_flag(c->config, "provenance"))
         out_printf("    embedded %s by %s, fingerprint %.12s\n", h->updated_at, h->model,
                    h->fingerprint);

@@ -31,6 +31,8 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
     spec->meta = quern_config_text(c->config, "meta");
     spec->prepare = quern_config_text(c->config, "prepare");
     spec->stamp_columns = quern_config_text(c->config, "stamp-columns");
+    spec->assets = quern_config_text(c->config, "assets");
+    spec->max_assets = quern_config_text(c->config, "max-assets");
     if (quern_config_is_set(c->config, "keep-text"))
         spec->keep_text = quern_config_flag(c->config, "keep-text") ? "yes" : "no";
     int words = quern_config_flag(c->config, "text-search");
@@ -53,7 +55,9 @@ static void write_json(const quern_source_spec *s, int live)
                   {"prepare", s->prepare},
                   {"text_search", s->text_search},
                   {"stamp_columns", s->stamp_columns},
-                  {"keep_text", s->keep_text}};
+                  {"keep_text", s->keep_text},
+                  {"assets", s->assets},
+                  {"max_assets", s->max_assets}};
     put_object();
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         put_key(fields[i].key);
@@ -68,12 +72,19 @@ static void write_text(const quern_source_spec *s, int live)
 {
     const struct {
         const char *label, *text;
-    } fields[] = {{"table", s->table},        {"query", s->query},
-                  {"key", s->keys},           {"text", s->text},
-                  {"revision", s->revision},  {"where", s->where},
-                  {"meta", s->meta},          {"prepare", s->prepare},
-                  {"words", s->text_search},  {"stamps", s->stamp_columns},
-                  {"keep text", s->keep_text}};
+    } fields[] = {{"table", s->table},
+                  {"query", s->query},
+                  {"key", s->keys},
+                  {"text", s->text},
+                  {"revision", s->revision},
+                  {"where", s->where},
+                  {"meta", s->meta},
+                  {"prepare", s->prepare},
+                  {"words", s->text_search},
+                  {"stamps", s->stamp_columns},
+                  {"keep text", s->keep_text},
+                  {"assets", s->assets},
+                  {"at most", s->max_assets}};
     out_printf("%s\n", s->name);
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].text && *fields[i].text)

@@ -50,6 +50,10 @@ static void put_chunk(const quern_stored_chunk *c, uint32_t dimensions)
         put_key("heading");
         put_text(c->heading);
     }
+    if (c->asset[0]) {
+        put_key("asset");
+        put_raw(c->asset, strlen(c->asset));
+    }
     put_key("vector");
     put_array();
     for (uint32_t d = 0; d < dimensions; d++)

@@ -83,8 +83,8 @@ _quern()
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --direct-url --wal --source --format --id-field --text --sync --keep-text --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "source set") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --assets --max-assets --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "source set") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --assets --max-assets --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source list") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source show") flags="--db --store --schema --direct-url --wal --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source remove") flags="--db --store --schema --direct-url --wal --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -496,6 +496,7 @@ static void keep(memory *m, const generation *g, const quern_save *doc)
                       own(m, doc->chunks[i].vector, width)};
         v->chunk.vector = v->data;
         v->chunk.heading = quern_str_of(text_of(m, doc->chunks[i].heading));
+        v->chunk.asset = quern_str_of(text_of(m, doc->chunks[i].asset));
     }
     stamp *s = PUSH(m->stamps);
     *s = (stamp){g->g.id, text_of(m, doc->key), text_of(m, doc->stamp.revision),
@@ -660,9 +661,9 @@ static int resolve(void *self, int64_t g, const int64_t *refs, size_t n, quern_c
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t k = 0; k < m->vectors.n && !rc; k++) {
             const vector *v = &m->vectors.at[k];
-            quern_chunk_ref c = {v->ref,          quern_str_of(v->key), v->chunk.index,
-                                 v->chunk.start,  v->chunk.end,         v->chunk.page,
-                                 v->chunk.heading};
+            quern_chunk_ref c = {v->ref,           quern_str_of(v->key), v->chunk.index,
+                                 v->chunk.start,   v->chunk.end,         v->chunk.page,
+                                 v->chunk.heading, v->chunk.asset};
             if (v->ref == refs[i] && v->generation == g)
                 rc = fn(&c, ud);
         }

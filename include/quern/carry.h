@@ -108,6 +108,7 @@ typedef struct quern_stored_chunk {
     const char *heading;  /* "" none */
     const float *vector;  /* dimensions of them */
     const void *elements; /* the same as stored, little-endian */
+    const char *asset;    /* as a hit's */
 } quern_stored_chunk;
 
 /* key: as quern_enqueue takes it. generation 0: the active one (the building one, where there is none yet). ENOTFOUND: no

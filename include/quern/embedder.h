@@ -135,6 +135,16 @@ typedef struct quern_asset_result {
     uint64_t tokens, encode_ns;
 } quern_asset_result;
 
+/* Assets as they are written down in a row or a line: one URL, of `kind`; or JSON: an object {"url":…,"kind":"image|frame|video",
+ * "key":…,"frame":…} of which only url is needed, or an array of URLs and such objects. null and "" in place of a URL: it cannot be had.
+ * EFORMAT says where. URLs are looked at when they are embedded. */
+typedef struct quern_asset_list quern_asset_list;
+QUERN_API int quern_asset_list_parse(quern_asset_list **out, quern_str text, int kind,
+                                     quern_error *err);
+QUERN_API size_t quern_asset_list_count(const quern_asset_list *l);
+QUERN_API const quern_asset *quern_asset_list_all(const quern_asset_list *l); /* [count] */
+QUERN_API void quern_asset_list_free(quern_asset_list *l);
+
 /* 1: quern_embed_assets works. */
 QUERN_API int quern_embedder_sees(const quern_embedder *e);
 /*

@@ -66,6 +66,8 @@ typedef struct quern_fill_report {
     uint64_t dropped_bytes; /* of text beyond the cap, of the truncated documents */
     uint64_t cached,
         cached_tokens; /* of chunks and tokens: a cache had them, and nothing was paid */
+    /* of documents embedded in this run: seen, behind the first max_assets, without a URL (quern_embed_assets) */
+    uint64_t assets, assets_cut, assets_skipped;
 } quern_fill_report;
 
 typedef struct quern_fill_progress {
@@ -90,6 +92,10 @@ typedef struct quern_built {
     quern_str key;     /* JSON, as hits show it */
     quern_str text;    /* in: the template's text; out: the one to embed, empty for none */
     const char *fault; /* out: why this document has failed; NULL: it has not */
+    /* in: the assets that the source's columns name and that can be had; out: those to be seen, borrowed as the text is. More than
+     * none needs the source's columns or max_assets below */
+    const quern_asset *assets;
+    size_t n_assets;
 } quern_built;
 
 typedef struct quern_document_builder {
@@ -103,6 +109,7 @@ typedef struct quern_document_builder {
     int (*one)(quern_built *doc, void *ud);
     int (*many)(quern_built *docs, size_t n, void *ud);
     void *ud;
+    uint32_t max_assets; /* of a document, 1 to 64; 0: it names none, or as many as the source's */
 } quern_document_builder;
 
 /* What becomes of a document that cannot be embedded as it is. */

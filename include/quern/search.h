@@ -31,6 +31,9 @@ typedef struct quern_hit {
     const char *created_at, *updated_at;
     const char *model, *fingerprint;
     uint32_t dimensions;
+    /* what was seen for its vector: JSON object with kind (image, frame, video; fused: the text with `assets` of them), key and
+     * frame (docs/sources.md); "" when it is of text alone */
+    const char *asset;
 } quern_hit;
 
 typedef struct quern_results quern_results;

@@ -107,6 +107,10 @@ typedef struct quern_source_spec {
     /* Of a table or query "yes": the text that was embedded is kept in the store, and excerpts are of it; NULL: not. Of
      * built-in documents "no": their text is removed once it has been embedded; NULL: kept (docs/sources.md) */
     const char *keep_text;
+    /* "photo, clip=video": columns that name what is to be seen with the text, and the kind of what they name: image (by itself),
+     * frame or video. A value is a URL, or JSON as of quern_asset_list_parse (docs/sources.md); NULL: texts alone are embedded */
+    const char *assets;
+    const char *max_assets; /* of a document, "1" to "64"; NULL: 8. Those behind are cut off */
 } quern_source_spec;
 
 typedef struct quern_source_list quern_source_list;

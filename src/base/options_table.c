@@ -239,6 +239,12 @@ static const quern_option options[] = {
      NULL, 0, 0, "source-add source-set", 0,
      "Write into these columns of the table when a row's vectors were made and by which model; "
      "one or both. Without it the table is only read."},
+    {"assets", "QUERN_ASSETS", QUERN_OPTION_TEXT, "COL[=KIND],…", NULL, NULL, 0, 0,
+     "source-add source-set", 0,
+     "Columns that name pictures to be seen with the text (a URL, or JSON), with =frame or =video "
+     "where they are such; needs a model that sees."},
+    {"max-assets", "QUERN_MAX_ASSETS", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 64,
+     "source-add source-set", 0, "Assets of one document; those behind are left out (default: 8)."},
     {"live", "QUERN_LIVE", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, "source-add source-set",
      0,
      "Put triggers on the table that note each changed row, so that quern work knows of it at "

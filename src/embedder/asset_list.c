@@ -9,8 +9,6 @@
 #include "base/compiler.h"
 #include "embedder/embedder.h"
 
-enum { KEY_BYTES = 1024 };
-
 typedef struct listing {
     quern__arena arena;
     quern_asset taken[QUERN__MOST_ASSETS];
@@ -32,11 +30,11 @@ static int take(void *to, const quern_asset *a)
         l->cut += l->cut < UINT32_MAX;
         return QUERN_OK;
     }
-    if (a->key.len > KEY_BYTES)
+    if (a->key.len > QUERN__ASSET_KEY)
         return l->rc = quern__blame(l->err,
                                     quern__fail(l->err, QUERN_EINVAL, (int64_t)a->key.len,
                                                 "asset %zu has a key of %zu bytes; at most %d",
-                                                l->n, a->key.len, KEY_BYTES),
+                                                l->n, a->key.len, QUERN__ASSET_KEY),
                                     l->n);
     char *key = quern__arena_copy(&l->arena, a->key.len ? a->key.ptr : "", a->key.len);
     if (!key)

@@ -24,9 +24,11 @@ static bool begins(quern_str s, const char *front)
     return s.len > n;
 }
 
-static int check_asset(const quern_asset *a, size_t i, quern_error *err)
+const char *quern__asset_wrong(const quern_asset *a)
 {
     const char *wrong = NULL;
+    if (!a->url.len)
+        return NULL;
     if (a->kind < QUERN_ASSET_IMAGE || a->kind > QUERN_ASSET_VIDEO)
         wrong = "is neither image, frame nor video";
     else if (!begins(a->url, "http://") && !begins(a->url, "https://"))
@@ -36,6 +38,12 @@ static int check_asset(const quern_asset *a, size_t i, quern_error *err)
     for (size_t k = 0; !wrong && k < a->url.len; k++)
         if (a->url.ptr[k] <= ' ' || a->url.ptr[k] > '~')
             wrong = "has a URL with a character that none has: percent-encode it";
+    return wrong;
+}
+
+static int check_asset(const quern_asset *a, size_t i, quern_error *err)
+{
+    const char *wrong = quern__asset_wrong(a);
     return wrong ? quern__blame(err, quern__fail(err, QUERN_EINVAL, 0, "asset %zu %s", i, wrong), i)
                  : QUERN_OK;
 }
@@ -132,6 +140,19 @@ static int ask(quern_embedder *e, quern_str text, const chosen *c, int together,
     return rc;
 }
 
+/* Of a call for one fused vector nobody can tell which asset was refused: asked about each alone, it may show. */
+static int find_culprit(quern_embedder *e, const chosen *c, float *vectors,
+                        const quern_embed_options *opt, quern_asset_result *r, int rc,
+                        quern_error *err)
+{
+    quern_error each = {.subject = -1};
+    int alone = ask(e, (quern_str){NULL, 0}, c, 0, vectors, opt, r, &each);
+    if (alone == QUERN_OK || each.subject < 0 || each.subject >= c->given)
+        return rc;
+    *err = each;
+    return alone;
+}
+
 static void put_each(const chosen *c, const float *vectors, size_t dim, const quern_asset_result *r)
 {
     for (size_t k = 0; r->each && k < c->n; k++)
@@ -155,6 +176,9 @@ static int embed(quern_embedder *e, quern_str text, const chosen *c, const quern
     int rc = QUERN_OK;
     if (fuses)
         rc = ask(e, text, c, 1, r->fused, &opt, r, err);
+    if (rc == QUERN_EREMOTE && fuses && r->each && c->n && err && err->subject == c->given &&
+        err->retry_ms < 0)
+        rc = find_culprit(e, c, vectors + first * dim, &opt, r, rc, err);
     if (rc == QUERN_OK && fuses && r->each)
         rc = c->n ? ask(e, (quern_str){NULL, 0}, c, 0, vectors + first * dim, &opt, r, err) : rc;
     if (!fuses)

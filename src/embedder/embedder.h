@@ -17,7 +17,22 @@ quern_model *quern__model_hold(quern_model *m); /* one more holder; released by 
 
 /* The table's `repeats`, within 0 and 1. */
 float quern__embedder_repeats(const quern_embedder *e);
-enum { QUERN__ASSETS = 8, QUERN__MOST_ASSETS = 64, QUERN__ASSET_URL = 8192 };
+enum {
+    QUERN__ASSETS = 8,
+    QUERN__MOST_ASSETS = 64,
+    QUERN__ASSET_URL = 8192,
+    QUERN__ASSET_KEY = 1024,
+    QUERN__ASSET_LIST = 256 * 1024 /* bytes of assets written down as JSON */
+};
+/* asset_parse.c. The asset and its strings last for the call; a code ends the parsing. */
+typedef int (*quern__asset_fn)(const quern_asset *a, void *ud);
+/* `name` is what errors call it. EFORMAT. URLs are not looked at. */
+int quern__assets_parse(quern_str text, int kind, const char *name, quern__asset_fn fn, void *ud,
+                        quern_error *err);
+const char *quern__asset_kind_name(int kind);
+int quern__asset_kind_of(quern_str name); /* -1: none */
+/* NULL, or what is wrong with it: "has a URL that …". One without a URL is not. */
+const char *quern__asset_wrong(const quern_asset *a);
 /* opt, complete; EINVAL: too many. */
 int quern__asset_options(quern_asset_options *out, const quern_asset_options *opt,
                          quern_error *err);

@@ -11,6 +11,9 @@ enum { QUERN__BUILDER_ID = 64 };
 /* EINVAL: no id, an id that is too long or not UTF-8, or neither function. */
 int quern__builder_check(const quern_document_builder *b, const char *source, quern_error *err);
 
+/* Assets of a document that it may name. */
+uint32_t quern__builder_assets(const quern_document_builder *b);
+
 /* Called for each document in order, with its text as long as that lasts. */
 typedef int (*quern__built_fn)(const quern_built *doc, size_t i, void *ud);
 /* Has n documents built, whose key and text are set. */

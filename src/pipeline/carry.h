@@ -51,9 +51,11 @@ typedef struct quern__provenance_more {
 int quern__provenance_write(const quern__provenance *p, const quern__provenance_more *more,
                             quern__buf *out, quern_error *err);
 
+enum { QUERN__CARRY_CHUNKS = QUERN__CHUNK_LIMIT + 1 + QUERN__ASSETS_DECLARABLE };
+
 /* One line of vectors.jsonl; strings in the arena. */
 typedef struct quern__carry_row {
-    quern_str key, revision, heading; /* key: canonical */
+    quern_str key, revision, heading, asset; /* key: canonical */
     uint64_t chunk, chunks, page, dropped_bytes;
     uint64_t start, end, char_start, char_end;
 } quern__carry_row;

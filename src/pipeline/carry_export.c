@@ -145,7 +145,9 @@ static int take_chunk(const quern_chunk *c, void *ud)
     to->vector = NULL;
     quern__buf_append(&r->vectors, c->vector, (size_t)r->generation.dimensions * r->width);
     int rc = quern__buf_ok(&r->vectors, "vectors", r->err);
-    return rc == QUERN_OK ? copy_str(r, c->heading, &to->heading) : rc;
+    if (rc == QUERN_OK)
+        rc = copy_str(r, c->heading, &to->heading);
+    return rc == QUERN_OK ? copy_str(r, c->asset, &to->asset) : rc;
 }
 
 /* The stamps again: whose is still the same? */
@@ -232,6 +234,10 @@ static void write_chunk(export_run *r, const page_doc *d, const quern_chunk *c)
     if (c->heading.len) {
         quern__jsonw_key(&w, "heading");
         quern__jsonw_str(&w, c->heading);
+    }
+    if (c->asset.len) {
+        quern__jsonw_key(&w, "asset");
+        quern__jsonw_raw(&w, c->asset.ptr, c->asset.len);
     }
     if (d->dropped_bytes)
         put_count(&w, "dropped_bytes", d->dropped_bytes);

@@ -55,16 +55,34 @@ static bool at_character(quern_str text, uint64_t at)
     return at == text.len || ((unsigned char)text.ptr[at] & 0xC0) != 0x80;
 }
 
-/* The row has the text that was embedded: then the chunks are pieces of it. */
-static int check_pieces(const import_pass *w, const fill_doc *d, quern_str text, quern_error *err)
+static bool is_nowhere(const quern__piece *at)
 {
+    return !at->start && !at->end && !at->char_start && !at->char_end;
+}
+
+/* The row has the text that was embedded, and its assets: then the chunks are pieces of it. */
+static int check_pieces(const import_pass *w, const fill_doc *d, const quern__document_view *view,
+                        quern_error *err)
+{
+    quern_str text = view->text;
+    quern__sight sight;
+    char reason[QUERN__SIGHT_REASON];
+    int rc = quern__sight_read(w->im->recipe, view, &w->b->arena, &sight, reason, err);
+    if (rc != QUERN_OK)
+        return rc;
     uint64_t characters = 0;
     size_t counted = 0;
-    bool good = d->dropped_bytes <= text.len;
+    bool good = d->dropped_bytes <= text.len && !reason[0] && (!sight.n || d->n > sight.n);
     for (size_t i = 0; good && i < d->n; i++) {
-        const quern__piece *at = &w->b->pieces[d->first + i].at;
-        good = at->start < at->end && at->end <= text.len && at_character(text, at->start) &&
-               at_character(text, at->end);
+        const fill_piece *piece = &w->b->pieces[d->first + i];
+        const quern__piece *at = &piece->at;
+        good = same(piece->asset, quern__sight_label(&sight, i));
+        if (sight.n && i <= sight.n && (i > 0 || !at->end)) {
+            good = good && is_nowhere(at);
+            continue;
+        }
+        good = good && at->start < at->end && at->end <= text.len &&
+               at_character(text, at->start) && at_character(text, at->end);
         if (good && at->start < counted)
             characters = counted = 0;
         if (good) {
@@ -78,7 +96,7 @@ static int check_pieces(const import_pass *w, const fill_doc *d, quern_str text,
     return good ? QUERN_OK
                 : quern__fail(err, QUERN_EFORMAT, (int64_t)text.len,
                               "the chunks of key %.*s are no pieces of its text, which has %zu "
-                              "bytes",
+                              "bytes, and of its assets",
                               (int)QUERN__MIN(d->key.len, (size_t)100), d->key.ptr, text.len);
 }
 
@@ -106,7 +124,7 @@ static int hold_row(const quern_row *row, void *ud)
     else
         w->state[i] = DOC_WANTED;
     if (w->state[i] == DOC_WANTED && !w->im->opt->builder &&
-        (rc = check_pieces(w, d, view.text, w->err)) != QUERN_OK)
+        (rc = check_pieces(w, d, &view, w->err)) != QUERN_OK)
         return rc;
     if (w->state[i] != DOC_WANTED || !w->run || !(recipe->spec.text_search || recipe->keeps))
         return QUERN_OK;
@@ -148,11 +166,13 @@ static int compare(import_pass *w, const fill_doc *d, quern_error *err)
     if (!chunks)
         return quern__fail_memory(err, d->n * sizeof *chunks);
     for (size_t i = 0; i < d->n; i++) {
-        const quern__piece *at = &w->b->pieces[d->first + i].at;
+        const fill_piece *piece = &w->b->pieces[d->first + i];
+        const quern__piece *at = &piece->at;
         chunks[i] = (quern_chunk){.index = (uint32_t)i,
                                   .start = at->start,
                                   .end = at->end,
-                                  .vector = w->b->vectors + (d->first + i) * w->width};
+                                  .vector = w->b->vectors + (d->first + i) * w->width,
+                                  .asset = piece->asset};
     }
     const quern__carry_doc doc = {
         .key = d->key, .revision = d->revision, .n = d->n, .chunks = chunks};
@@ -281,6 +301,8 @@ static int take_doc(const quern__carry_doc *doc, void *ud, quern_error *err)
                                  .char_end = c->char_end,
                                  .page = c->page}};
         rc = copy_str(b, c->heading, &p->heading, err);
+        if (rc == QUERN_OK)
+            rc = copy_str(b, c->asset, &p->asset, err);
         memcpy(b->vectors + b->n_pieces++ * w->width, c->vector, w->width);
     }
     b->n_docs++;
@@ -428,6 +450,7 @@ static int settle_options(quern__carry_import *im, quern_embedder *e, quern_erro
     snprintf(im->settings.vector_type, sizeof im->settings.vector_type, "%s", type);
     if (o->builder)
         snprintf(im->settings.builder, sizeof im->settings.builder, "%s", o->builder->id);
+    im->settings.builder_assets = quern__builder_assets(o->builder);
     int rc = quern__chunking_settle(&im->settings.chunking, e, o->max_chunks, o->overlap, err);
     im->settings.chunking.headings = o->headings != 0;
     return rc;

@@ -58,7 +58,8 @@ static json_t *declaration(const quern_source_spec *spec)
                   {"text", spec->text},           {"revision", spec->revision},
                   {"where", spec->where},         {"meta", spec->meta},
                   {"prepare", spec->prepare},     {"text_search", spec->text_search},
-                  {"keep_text", spec->keep_text}, {"stamp_columns", spec->stamp_columns}};
+                  {"keep_text", spec->keep_text}, {"stamp_columns", spec->stamp_columns},
+                  {"assets", spec->assets},       {"max_assets", spec->max_assets}};
     json_t *o = json_object();
     int bad = 0;
     for (size_t i = 0; i < QUERN__COUNT(fields); i++)

@@ -87,6 +87,19 @@ static int take_text(quern__json *j, quern__arena *arena, quern_str *out, quern_
     return out->ptr ? QUERN_OK : quern__fail_memory(err, s.len);
 }
 
+/* As it stands there. */
+static int take_asset(quern__json *j, quern__arena *arena, quern_str *out, quern_error *err)
+{
+    bool object = quern__json_peek(j) == QUERN__JSON_OBJECT;
+    size_t from = j->at;
+    int rc = quern__json_skip(j, err);
+    if (rc != QUERN_OK || !object)
+        return rc ? rc : quern__json_fail(j, err, "\"asset\" is no object");
+    out->len = j->at - from;
+    out->ptr = quern__arena_copy(arena, j->text + from, out->len);
+    return out->ptr ? QUERN_OK : quern__fail_memory(err, out->len);
+}
+
 static int take_characters(quern__json *j, quern__carry_row *out, quern_error *err)
 {
     uint64_t *to[] = {&out->char_start, &out->char_end};
@@ -114,6 +127,7 @@ enum {
     HAS_PAGE = 128,
     HAS_DROPPED = 256,
     HAS_HEADING = 512,
+    HAS_ASSET = 1024,
     NEEDED = 127
 };
 
@@ -134,7 +148,8 @@ static int take_member(quern__json *j, quern_str name, quern__arena *arena, quer
                    {"end", HAS_END, &out->end, NULL},
                    {"characters", HAS_CHARACTERS, NULL, NULL},
                    {"page", HAS_PAGE, &out->page, NULL},
-                   {"dropped_bytes", HAS_DROPPED, &out->dropped_bytes, NULL}};
+                   {"dropped_bytes", HAS_DROPPED, &out->dropped_bytes, NULL},
+                   {"asset", HAS_ASSET, NULL, NULL}};
     for (size_t i = 0; i < QUERN__COUNT(members); i++) {
         if (!quern__str_is(name, members[i].name))
             continue;
@@ -145,6 +160,8 @@ static int take_member(quern__json *j, quern_str name, quern__arena *arena, quer
             return quern__json_u64(j, members[i].number, err);
         if (members[i].text)
             return take_text(j, arena, members[i].text, err);
+        if (members[i].bit == HAS_ASSET)
+            return take_asset(j, arena, &out->asset, err);
         return members[i].bit == HAS_KEY ? take_key(j, arena, out, err)
                                          : take_characters(j, out, err);
     }
@@ -173,11 +190,11 @@ int quern__carry_row_read(const char *line, size_t n, bool empty, quern__arena *
     if (rc == QUERN_OK && (has & need) != need)
         rc = quern__fail(err, QUERN_EFORMAT, 0,
                          "it lacks one of key, revision, chunk, chunks, start, end, characters");
-    if (rc == QUERN_OK && (out->chunks > QUERN__CHUNK_LIMIT || out->start > out->end ||
+    if (rc == QUERN_OK && (out->chunks > QUERN__CARRY_CHUNKS || out->start > out->end ||
                            out->char_start > out->char_end || out->page > UINT32_MAX))
         rc = quern__fail(err, QUERN_EFORMAT, 0,
                          "more than %d chunks, an end before its start, or no such page",
-                         QUERN__CHUNK_LIMIT);
+                         QUERN__CARRY_CHUNKS);
     quern__json_dispose(&j);
     return rc;
 }
@@ -234,7 +251,7 @@ typedef struct carry_reader {
     const quern_cancel *cancel;
     quern__arena arena;    /* of a document */
     quern__carry_row head; /* its first line */
-    quern_chunk *chunks;   /* [QUERN__CHUNK_LIMIT] */
+    quern_chunk *chunks;   /* [QUERN__CARRY_CHUNKS] */
     unsigned char *vectors;
     size_t n, cap_vectors, width;
     uint64_t documents, rows, empty;
@@ -422,7 +439,8 @@ static int take_chunk(carry_reader *r, const quern__carry_row *row, quern_error 
                                     .char_start = row->char_start,
                                     .char_end = row->char_end,
                                     .page = (uint32_t)row->page,
-                                    .heading = row->heading};
+                                    .heading = row->heading,
+                                    .asset = row->asset};
     r->rows++;
     r->n++;
     if (r->n < r->head.chunks)
@@ -524,8 +542,9 @@ int quern__carry_read(const char *dir, const quern__provenance *p, quern__carry_
     r->ud = ud;
     r->cancel = cancel;
     quern__arena_init(&r->arena, 0);
-    r->chunks = quern__calloc(QUERN__CHUNK_LIMIT, sizeof *r->chunks);
-    int rc = r->chunks ? QUERN_OK : quern__fail_memory(err, QUERN__CHUNK_LIMIT * sizeof *r->chunks);
+    r->chunks = quern__calloc(QUERN__CARRY_CHUNKS, sizeof *r->chunks);
+    int rc =
+        r->chunks ? QUERN_OK : quern__fail_memory(err, QUERN__CARRY_CHUNKS * sizeof *r->chunks);
     for (size_t i = 0; rc == QUERN_OK && i < QUERN__CARRIES; i++)
         rc = open_input(&r->in[i], dir, quern__carry_names[i], err);
     if (rc == QUERN_OK)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/compiler.h"
 #include "pipeline/carry.h"
@@ -32,7 +33,7 @@ static int take_row(const quern_row *row, void *ud)
     t->text = view.text;
     t->same = !view.reason[0] && view.revision.len == was.len &&
               (was.len == 0 || memcmp(view.revision.ptr, was.ptr, was.len) == 0);
-    return QUERN_OK;
+    return t->same ? quern__again_look(&t->im->again, &view, t->err) : QUERN_OK;
 }
 
 /* The element that differs most, for the message. */
@@ -57,6 +58,11 @@ static float largest_difference(const void *a, const void *b, size_t dimensions,
     return most;
 }
 
+static bool same_asset(quern_str a, quern_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
 static void note_difference(quern__carry_import *im, const quern__carry_doc *doc, size_t chunk)
 {
     char *to = im->report->first_difference;
@@ -72,6 +78,8 @@ static void note_difference(quern__carry_import *im, const quern__carry_doc *doc
     else if (doc->chunks[chunk].start != a->pieces.items[chunk].start ||
              doc->chunks[chunk].end != a->pieces.items[chunk].end)
         snprintf(to + n, size - (size_t)n, "chunk %zu is another piece of the text", chunk);
+    else if (!same_asset(doc->chunks[chunk].asset, quern__sight_label(&a->sight, chunk)))
+        snprintf(to + n, size - (size_t)n, "something else was seen for chunk %zu", chunk);
     else
         snprintf(to + n, size - (size_t)n, "the vector of chunk %zu differs, by up to %g", chunk,
                  (double)largest_difference(doc->chunks[chunk].vector,

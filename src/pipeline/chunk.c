@@ -84,7 +84,7 @@ int quern__piece_input(const quern__pieces *p, const quern__piece *piece, quern_
 {
     quern_str heading = quern__piece_heading(p, piece);
     size_t n = (size_t)(piece->end - piece->start);
-    *out = (quern_str){text.ptr + piece->start, n};
+    *out = (quern_str){n ? text.ptr + piece->start : "", n};
     if (!heading.len)
         return QUERN_OK;
     char *both = quern__arena_alloc(arena, heading.len + 2 + n);

@@ -237,6 +237,10 @@ static int settle_options(fill_run *r, quern_error *err)
     r->settings.chunking.headings = o->headings != 0;
     if (o->builder)
         snprintf(r->settings.builder, sizeof r->settings.builder, "%s", o->builder->id);
+    r->settings.builder_assets = quern__builder_assets(o->builder);
+    rc = quern__settings_check(r->recipe, &r->settings, r->e, err);
+    if (rc != QUERN_OK)
+        return rc;
     snprintf(r->settings.vector_type, sizeof r->settings.vector_type, "%s", type);
     r->max_bytes = o->max_document_bytes ? o->max_document_bytes : QUERN__DOCUMENT_BYTES;
     return QUERN_OK;
@@ -466,6 +470,9 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->failed += one->failed;
     sum->index_seconds += one->index_seconds;
     sum->calls += one->calls;
+    sum->assets += one->assets;
+    sum->assets_cut += one->assets_cut;
+    sum->assets_skipped += one->assets_skipped;
     sum->cached += one->cached;
     sum->cached_tokens += one->cached_tokens;
     sum->encode_seconds += one->encode_seconds;

@@ -19,6 +19,7 @@
 #include "base/compiler.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "embedder/embedder.h"
 #include "pipeline/fill_run.h"
 #include "text/words.h"
 #include "quern/vector.h"
@@ -102,6 +103,7 @@ static int check_without_text(fill_run *r, fill_doc *d, quern_error *err)
 
 static int push_pieces(fill_batch *b, size_t doc, const quern__pieces *found, quern_error *err)
 {
+    const quern__sight *sight = b->docs[doc].sight;
     size_t need = b->n_pieces + found->n;
     if (need > b->cap_pieces) {
         size_t cap = QUERN__MAX(need, b->cap_pieces * 2);
@@ -114,7 +116,7 @@ static int push_pieces(fill_batch *b, size_t doc, const quern__pieces *found, qu
     int rc = QUERN_OK;
     for (size_t i = 0; rc == QUERN_OK && i < found->n; i++) {
         fill_piece *p = &b->pieces[b->n_pieces++];
-        *p = (fill_piece){.doc = doc, .at = found->items[i]};
+        *p = (fill_piece){.doc = doc, .at = found->items[i], .asset = quern__sight_label(sight, i)};
         rc = quern__piece_input(found, &p->at, b->docs[doc].text, &b->arena, &p->input, err);
         p->heading = (quern_str){p->input.ptr, p->at.heading_len};
     }
@@ -139,6 +141,8 @@ static int cut_document(fill_batch *b, size_t doc, quern__pieces *found, quern_e
             *err = local;
         return rc;
     }
+    if (d->sight && d->sight->n && (rc = quern__sight_pieces(found, d->sight->n, err)) != QUERN_OK)
+        return rc;
     if (d->check_only) {
         rc = check_document(r, d, found->n, err);
         if (rc != QUERN_OK || d->drop)
@@ -169,24 +173,48 @@ static bool wanted(const fill_batch *b, size_t piece)
     return !b->docs[b->pieces[piece].doc].reason;
 }
 
-/* A server that fails, and not for good, is asked again until it has failed too often in a row. */
-static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
-                           quern_embed_result *results, quern_error *err)
+/* What the embedder is asked: texts, or a document with its assets. */
+typedef struct question {
+    const quern_str *texts;
+    size_t n;
+    quern_embed_result *results;
+    const quern__sight *sight; /* with texts[0] */
+    quern_asset_result seen;
+} question;
+
+static int ask(const fill_batch *b, question *q, quern_error *err)
 {
     quern_embed_options opt;
+    size_t room = (size_t)FILL_PIECES * b->run->generation.dimensions;
+    if (q->sight)
+        return quern__sight_embed(b->run->e, q->texts[0], q->sight, b->cancel, b->floats, &q->seen,
+                                  err);
     QUERN_INIT(&opt);
     opt.as = QUERN_AS_DOCUMENT;
     opt.truncation = QUERN_TRUNCATION_ERROR;
     opt.cancel = b->cancel;
-    size_t room = (size_t)FILL_PIECES * b->run->generation.dimensions;
+    memset(q->results, 0, q->n * sizeof *q->results);
+    return quern_embed(b->run->e, q->texts, q->n, &opt, b->floats, room, q->results, err);
+}
+
+static uint64_t calls_made(const fill_batch *b, const question *q)
+{
+    uint64_t calls = 0;
+    if (q->sight) /* together and each alone, or all at once */
+        return quern__embedder_fuses(b->run->e) && q->sight->n + (q->texts[0].len > 0) > 1 ? 2 : 1;
+    for (size_t i = 0; i < q->n; i++)
+        calls += q->results[i].calls;
+    return calls;
+}
+
+/* A server that fails, and not for good, is asked again until it has failed too often in a row. */
+static int ask_patiently(fill_batch *b, question *q, quern_error *err)
+{
     for (uint32_t failed = 0;;) {
-        memset(results, 0, n * sizeof *results);
         uint64_t began = quern__now_ns();
-        int rc = quern_embed(b->run->e, texts, n, &opt, b->floats, room, results, err);
+        int rc = ask(b, q, err);
         b->encode_ns += quern__now_ns() - began;
-        b->calls += rc != QUERN_OK;
-        for (size_t i = 0; i < n && rc == QUERN_OK; i++)
-            b->calls += results[i].calls;
+        b->calls += rc == QUERN_OK ? calls_made(b, q) : 1;
         if (rc != QUERN_EREMOTE || err->retry_ms < 0 || ++failed == DOWN_AFTER)
             return rc;
         for (uint32_t pause = DOWN_PAUSE_MS << (failed - 1); pause; pause -= DOWN_PAUSE_MS) {
@@ -197,29 +225,34 @@ static int embed_patiently(fill_batch *b, const quern_str *texts, size_t n,
     }
 }
 
+/* The i-th of the vectors that came. */
+static void keep_vector(fill_batch *b, size_t piece, size_t i)
+{
+    const fill_run *r = b->run;
+    size_t dim = r->generation.dimensions;
+    unsigned char *to = b->vectors + piece * r->width;
+    const float *from = b->floats + i * dim;
+    if (quern__vector_width(r->settings.vector_type) == 2)
+        quern_f32_to_f16(from, (uint16_t *)(void *)to, dim);
+    else
+        quern_vector_to_blob(from, dim, to);
+    b->docs[b->pieces[piece].doc].ready++;
+    b->chunks++;
+}
+
 static int embed_call(fill_batch *b, const size_t *which, size_t n, quern_error *err)
 {
     quern_str texts[FILL_PIECES];
     quern_embed_result results[FILL_PIECES];
-    const fill_run *r = b->run;
-    size_t dim = r->generation.dimensions;
     for (size_t i = 0; i < n; i++)
         texts[i] = b->pieces[which[i]].input;
-    int rc = embed_patiently(b, texts, n, results, err);
+    question q = {.texts = texts, .n = n, .results = results};
+    int rc = ask_patiently(b, &q, err);
     for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
-        unsigned char *to = b->vectors + which[i] * r->width;
-        const float *from = b->floats + i * dim;
-        if (quern__vector_width(r->settings.vector_type) == 2) {
-            uint16_t *half = (uint16_t *)(void *)to;
-            quern_f32_to_f16(from, half, dim);
-        } else {
-            quern_vector_to_blob(from, dim, to);
-        }
-        b->docs[b->pieces[which[i]].doc].ready++;
+        keep_vector(b, which[i], i);
         b->tokens += results[i].tokens;
         b->cached += results[i].cached != 0;
         b->cached_tokens += results[i].cached ? results[i].tokens : 0;
-        b->chunks++;
     }
     return rc;
 }
@@ -257,6 +290,26 @@ static int embed_pieces(fill_batch *b, const size_t *which, size_t n, quern_erro
     return rc == QUERN_OK ? embed_pieces(b, live + bad, m - bad, err) : rc;
 }
 
+/* The rows of a document that are seen; a fault of its own fails it, and the rest goes on. */
+static int embed_seen(fill_batch *b, fill_doc *d, quern_error *err)
+{
+    char reason[QUERN__SIGHT_REASON];
+    quern_error local = {.subject = -1};
+    question q = {.texts = &b->pieces[d->first].input, .n = 1, .sight = d->sight};
+    int rc = ask_patiently(b, &q, &local);
+    if (rc == QUERN_OK) {
+        for (size_t i = 0; i <= d->sight->n; i++)
+            keep_vector(b, d->first + i, i);
+        b->tokens += q.seen.tokens;
+        return rc;
+    }
+    if (quern__sight_fault(d->sight, rc, &local, reason))
+        return set_reason(b, d, rc, reason, err);
+    if (err)
+        *err = local;
+    return rc;
+}
+
 static int grow_vectors(fill_batch *b, quern_error *err)
 {
     size_t dim = b->run->generation.dimensions;
@@ -273,13 +326,17 @@ static int grow_vectors(fill_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* The pieces of the next call, from *at on, into which (room for FILL_PIECES); gives how many. */
+/* The texts of the next call, from *at on, into which (room for FILL_PIECES); gives how many. */
 static size_t next_call(const fill_batch *b, size_t *at, size_t *which)
 {
     size_t n = 0;
     uint64_t tokens = 0;
     while (*at < b->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
         uint32_t t = b->pieces[*at].at.tokens;
+        if (b->pieces[*at].asset.len) {
+            ++*at;
+            continue;
+        }
         tokens += t ? t : MAP_TOKENS;
         which[n++] = (*at)++;
     }
@@ -295,6 +352,14 @@ int quern__fill_embed(fill_batch *b, quern_error *err)
         rc = quern__check_cancel(b->cancel, err);
         if (rc == QUERN_OK)
             rc = embed_pieces(b, which, n, err);
+    }
+    for (size_t i = 0; rc == QUERN_OK && i < b->n_docs; i++) {
+        fill_doc *d = &b->docs[i];
+        if (d->reason || d->drop || !d->n || !d->sight || !d->sight->n)
+            continue;
+        rc = quern__check_cancel(b->cancel, err);
+        if (rc == QUERN_OK)
+            rc = embed_seen(b, d, err);
     }
     return rc;
 }
@@ -326,11 +391,11 @@ static int still_current(const quern_row *row, size_t i, void *ud)
     if (rc != QUERN_OK)
         return rc;
     if (row->stamped)
-        return quern__fill_same_text(row, now.text, v->texts[i], v->err);
+        return quern__fill_same_text(row, &now, v->texts[i], v->err);
     if (now.revision.len != d->revision.len ||
         (now.revision.len && memcmp(now.revision.ptr, d->revision.ptr, now.revision.len) != 0))
         return 0;
-    return r->recipe->spec.stamp_columns ? quern__fill_same_text(row, now.text, v->texts[i], v->err)
+    return r->recipe->spec.stamp_columns ? quern__fill_same_text(row, &now, v->texts[i], v->err)
                                          : 1;
 }
 
@@ -386,8 +451,18 @@ static void describe_save(const fill_batch *b, const fill_doc *d, quern_save *sa
                                   .char_end = at->char_end,
                                   .vector = b->vectors + (d->first + i) * b->run->width,
                                   .page = at->page,
-                                  .heading = b->pieces[d->first + i].heading};
+                                  .heading = b->pieces[d->first + i].heading,
+                                  .asset = b->pieces[d->first + i].asset};
     }
+}
+
+static void count_seen(fill_run *r, const fill_doc *d)
+{
+    if (!d->sight)
+        return;
+    r->report->assets += d->sight->n;
+    r->report->assets_cut += d->sight->cut;
+    r->report->assets_skipped += d->sight->skipped;
 }
 
 static void count_saved(fill_run *r, const fill_doc *d, bool stored)
@@ -405,6 +480,7 @@ static void count_saved(fill_run *r, const fill_doc *d, bool stored)
         return;
     }
     r->report->processed++;
+    count_seen(r, d);
     r->report->bytes += d->n * r->width;
     r->report->truncated += d->dropped_bytes > 0;
     r->report->dropped_bytes += d->dropped_bytes;
@@ -527,6 +603,8 @@ void quern__fill_count_dry(fill_batch *b)
             continue;
         }
         r->report->processed++;
+        count_seen(r, d);
+        r->report->calls += d->sight && d->sight->n ? 1 : 0;
         r->report->truncated += d->dropped_bytes > 0;
         r->report->dropped_bytes += d->dropped_bytes;
         r->counts.pending++;
@@ -537,8 +615,8 @@ void quern__fill_count_dry(fill_batch *b)
     if (quern_embedder_get_stats(r->e, &stats, NULL) == QUERN_OK && stats.tokens)
         each = (double)stats.encode_ns * 1e-9 / (double)stats.tokens;
     size_t which[FILL_PIECES];
-    for (size_t at = 0; at < b->n_pieces; r->report->calls++)
-        next_call(b, &at, which);
+    for (size_t at = 0; at < b->n_pieces;)
+        r->report->calls += next_call(b, &at, which) > 0;
     for (size_t i = 0; i < b->n_pieces; i++) {
         uint32_t t = b->pieces[i].at.tokens ? b->pieces[i].at.tokens : MAP_TOKENS;
         r->report->tokens += t;

@@ -31,6 +31,28 @@ static int fail_document(building *w, fill_doc *d, const char *reason)
     return d->reason ? QUERN_OK : quern__fail_memory(w->err, n);
 }
 
+/* What the builder names in place of what the columns do. */
+static int take_assets(building *w, fill_doc *d, const quern_built *built)
+{
+    const fill_run *r = w->b->run;
+    char why[QUERN__SIGHT_REASON];
+    uint32_t most = quern__settings_assets(r->recipe, &r->settings);
+    bool same = d->sight ? built->assets == d->sight->assets && built->n_assets == d->sight->n
+                         : !built->n_assets;
+    if (same)
+        return QUERN_OK;
+    if (!most)
+        return quern__fail(w->err, QUERN_EINVAL, (int64_t)built->n_assets,
+                           "document builder %s: it names assets, and its max_assets is 0",
+                           r->opt->builder->id);
+    d->sight = quern__arena_alloc(&w->b->arena, sizeof *d->sight);
+    if (!d->sight)
+        return quern__fail_memory(w->err, sizeof *d->sight);
+    int rc = quern__sight_take(built->assets, built->n_assets, most, &w->b->arena, d->sight, why,
+                               w->err);
+    return rc == QUERN_OK && why[0] ? fail_document(w, d, why) : rc;
+}
+
 static int take_built(const quern_built *built, size_t i, void *ud)
 {
     building *w = ud;
@@ -53,7 +75,7 @@ static int take_built(const quern_built *built, size_t i, void *ud)
     if (!text)
         return quern__fail_memory(w->err, built->text.len);
     d->text = (quern_str){text, quern__prepare(r->recipe->prepare, text, built->text.len)};
-    return QUERN_OK;
+    return take_assets(w, d, built);
 }
 
 int quern__fill_build(fill_batch *b, quern_error *err)
@@ -66,7 +88,12 @@ int quern__fill_build(fill_batch *b, quern_error *err)
         if (b->docs[i].reason || b->docs[i].no_text)
             continue;
         w.which[n] = i;
-        docs[n++] = (quern_built){.key = b->docs[i].key, .text = b->docs[i].text};
+        docs[n] = (quern_built){.key = b->docs[i].key, .text = b->docs[i].text};
+        if (b->docs[i].sight) {
+            docs[n].assets = b->docs[i].sight->assets;
+            docs[n].n_assets = b->docs[i].sight->n;
+        }
+        n++;
     }
     return n ? quern__build(builder, docs, n, take_built, &w, err) : QUERN_OK;
 }

@@ -19,10 +19,11 @@ bool quern__fill_writes_columns(const fill_run *r)
     return r->recipe->spec.stamp_columns && strcmp(r->generation.state, "active") == 0;
 }
 
-int quern__fill_same_text(const quern_row *row, quern_str text, uint8_t hash[32], quern_error *err)
+int quern__fill_same_text(const quern_row *row, const quern__document_view *doc, uint8_t hash[32],
+                          quern_error *err)
 {
     uint8_t now[32];
-    int rc = quern__sha256_of(text.ptr ? text.ptr : "", text.len, now, err);
+    int rc = quern__document_digest(doc, now, err);
     if (rc != QUERN_OK)
         return rc;
     if (row->stamped)
@@ -142,7 +143,7 @@ static int still_off(const quern_row *row, size_t i, void *ud)
     column_pass *c = p->own;
     quern__document_view doc = {.bytes = 0};
     int yes = is_off(p, row, &doc);
-    return yes != 1 ? yes : quern__fill_same_text(row, doc.text, c->text[i], p->err);
+    return yes != 1 ? yes : quern__fill_same_text(row, &doc, c->text[i], p->err);
 }
 
 int quern__fill_columns(fill_run *r, quern_error *err)

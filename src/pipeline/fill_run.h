@@ -22,6 +22,7 @@
 #include "base/os.h"
 #include "pipeline/fill_pick.h"
 #include "pipeline/recipe.h"
+#include "pipeline/sight.h"
 #include "quern/pipeline.h"
 
 enum {
@@ -70,6 +71,7 @@ typedef struct fill_aim {
 /* One document on its way; strings live in its batch's arena. */
 typedef struct fill_doc {
     quern_str key, revision, text;
+    quern__sight *sight;    /* in the arena; NULL: text alone */
     const char *reason;     /* set: it has failed */
     int code;               /* of that failure */
     int outcome_before;     /* of its stamp, current or not */
@@ -87,6 +89,7 @@ typedef struct fill_piece {
     quern__piece at;
     quern_str input;   /* what is embedded: of the document's text, or in the arena */
     quern_str heading; /* in front of it */
+    quern_str asset;   /* what is seen for it, as stored; "" text alone */
 } fill_piece;
 
 /* Documents that go through the run together. While `thread` runs, the batch is that thread's alone. */
@@ -220,8 +223,9 @@ int quern__fill_has_texts(fill_run *r, int64_t generation, quern_error *err);
 /* fill_columns.c. Does this run's generation write them? */
 bool quern__fill_writes_columns(const fill_run *r);
 bool quern__fill_columns_off(const fill_run *r, const quern_row *row);
-/* Keeps a hash of the text of a row, and compares that of the row read again behind a write (row->stamped): 1, 0. */
-int quern__fill_same_text(const quern_row *row, quern_str text, uint8_t hash[32], quern_error *err);
+/* Keeps a hash of what a row says, and compares that of the row read again behind a write (row->stamped): 1, 0. */
+int quern__fill_same_text(const quern_row *row, const quern__document_view *doc, uint8_t hash[32],
+                          quern_error *err);
 /* Writes them where they are off. */
 int quern__fill_columns(fill_run *r, quern_error *err);
 /* fill_index.c: the database's index over the active generation, if one is due. ECANCELLED; any other fault of

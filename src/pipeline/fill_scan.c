@@ -51,6 +51,24 @@ static int copy_str(fill_run *r, quern_str from, quern_str *to)
     return to->ptr ? QUERN_OK : quern__fail_memory(r->err, from.len);
 }
 
+static int take_sight(fill_run *r, const quern__document_view *doc, fill_doc *d)
+{
+    char reason[QUERN__SIGHT_REASON];
+    quern_str why = {NULL, 0};
+    d->sight = quern__arena_alloc(&r->at->arena, sizeof *d->sight);
+    if (!d->sight)
+        return quern__fail_memory(r->err, sizeof *d->sight);
+    int rc = quern__sight_read(r->recipe, doc, &r->at->arena, d->sight, reason, r->err);
+    for (size_t i = 0; rc == QUERN_OK && i < d->sight->n; i++)
+        r->at->held_bytes += d->sight->assets[i].url.len;
+    if (rc != QUERN_OK || !reason[0])
+        return rc;
+    rc = copy_str(r, quern_str_of(reason), &why);
+    d->reason = why.ptr;
+    d->code = QUERN_EFORMAT;
+    return rc;
+}
+
 static int take_document(fill_run *r, const quern_row *row, const quern__document_view *doc,
                          bool check_only)
 {
@@ -67,6 +85,8 @@ static int take_document(fill_run *r, const quern_row *row, const quern__documen
         d->code = QUERN_EFORMAT;
     } else if (rc == QUERN_OK) {
         rc = copy_str(r, doc->text, &d->text);
+        if (rc == QUERN_OK && r->recipe->assets.n)
+            rc = take_sight(r, doc, d);
     }
     if (rc != QUERN_OK)
         return rc;

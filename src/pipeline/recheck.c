@@ -134,7 +134,7 @@ static int take_row(const quern_row *row, void *ud)
     r->doc_current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
     r->doc_text = doc.text;
     r->doc_no_text = doc.no_text;
-    return QUERN_OK;
+    return r->doc_current ? quern__again_look(&r->again, &doc, r->err) : QUERN_OK;
 }
 
 static int compare_chunk(const quern_chunk *c, void *ud)

@@ -2,7 +2,7 @@
  * recipe.c — see recipe.h.
  *
  * The fingerprint's JSON is the embedder's own with five members added: chunker, preprocessing, scope,
- * stored_type, template; and builder, where the program builds the texts. `scope` holds more than the predicate: table, query, keys and the revision
+ * stored_type, template; builder, where the program builds the texts; and assets, where there are any. `scope` holds more than the predicate: table, query, keys and the revision
  * column too. Were a source pointed at another table whose keys and revisions happen to coincide, its old stamps
  * would otherwise pass for current, and hits would show rows that were never embedded.
  *
@@ -34,6 +34,7 @@ enum {
 static const char CHUNKER[] = "token-window/2";
 static const char HEADINGS[] = "markdown-path/1";
 static const char CHARACTER_CHUNKER[] = "character-window/1";
+static const char ASSET_ROWS[] = "fused-first/1"; /* sight.h */
 
 /* ---- the declaration ---- */
 
@@ -63,7 +64,9 @@ static int copy_spec(quern__recipe *p, const quern_source_spec *from, quern_erro
                   {from->prepare, &to->prepare},
                   {from->text_search, &to->text_search},
                   {from->stamp_columns, &to->stamp_columns},
-                  {from->keep_text, &to->keep_text}};
+                  {from->keep_text, &to->keep_text},
+                  {from->assets, &to->assets},
+                  {from->max_assets, &to->max_assets}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *value = fields[i].from && fields[i].from[0] ? fields[i].from : NULL;
         int rc = copy_text(&p->arena, value, fields[i].to, err);
@@ -117,13 +120,15 @@ const char *const quern__detail_names[] = {"page", "section", "properties", "ref
 static int gather_columns(quern__recipe *p, quern_error *err)
 {
     size_t n = quern__template_count(p->template);
-    size_t most = n + p->n_meta + QUERN__DETAILS + 3;
+    size_t most = n + p->assets.n + p->n_meta + QUERN__DETAILS + 3;
     p->columns = quern__arena_alloc(&p->arena, most * sizeof *p->columns);
     if (!p->columns)
         return quern__fail_memory(err, most * sizeof *p->columns);
     p->n_columns = 0;
     for (size_t i = 0; i < n; i++)
         place_column(p, quern__template_column(p->template, i));
+    for (size_t i = 0; i < p->assets.n; i++)
+        p->asset_column[i] = place_column(p, p->assets.name[i]);
     for (size_t m = 0; m < p->n_meta; m++)
         p->meta_column[m] = place_column(p, p->meta[m]);
     bool builtin = !p->spec.table && !p->spec.query;
@@ -162,6 +167,8 @@ static int make_recipe(quern__recipe **out, const quern_source_spec *spec, quern
         rc = quern__template_parse(&p->template, p->spec.text ? p->spec.text : "{text}", err);
     if (rc == QUERN_OK)
         rc = quern__prepare_parse(p->spec.prepare, &p->prepare, err);
+    if (rc == QUERN_OK)
+        rc = quern__asset_columns_parse(&p->spec, &p->arena, &p->assets, err);
     if (rc == QUERN_OK)
         rc = split_meta(p, err);
     if (rc != QUERN_OK) {
@@ -333,6 +340,44 @@ static void too_large(quern__document_view *out, uint64_t bytes, uint64_t max_by
     snprintf(out->reason, sizeof out->reason, "%" PRIu64 " bytes > %" PRIu64, bytes, max_bytes);
 }
 
+/* The same as the text's own where there are no assets: what was embedded before a source had any stays current. */
+int quern__document_digest(const quern__document_view *doc, uint8_t digest[32], quern_error *err)
+{
+    quern__sha256 h;
+    bool any = false;
+    int rc = quern__sha256_of(doc->text.ptr ? doc->text.ptr : "", doc->text.len, digest, err);
+    for (size_t i = 0; i < doc->n_assets; i++)
+        any |= doc->assets[i].len > 0;
+    if (rc != QUERN_OK || !any || (rc = quern__sha256_begin(&h, err)) != QUERN_OK)
+        return rc;
+    rc = quern__sha256_add(&h, digest, 32, err);
+    for (size_t i = 0; rc == QUERN_OK && i < doc->n_assets; i++) {
+        uint8_t length[8];
+        for (int k = 0; k < 8; k++)
+            length[k] = (uint8_t)((uint64_t)doc->assets[i].len >> 8 * k);
+        rc = quern__sha256_add(&h, length, sizeof length, err);
+        if (rc == QUERN_OK && doc->assets[i].len)
+            rc = quern__sha256_add(&h, doc->assets[i].ptr, doc->assets[i].len, err);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__sha256_end(&h, digest, err);
+    quern__sha256_dispose(&h);
+    return rc;
+}
+
+/* A number is no URL, whatever it is. */
+static void take_assets(const quern__recipe *p, const quern_row *row, quern__document_view *out)
+{
+    out->n_assets = p->assets.n;
+    for (size_t i = 0; i < p->assets.n; i++) {
+        const quern_value *v = &row->columns[p->asset_column[i]];
+        bool bytes = v->type == QUERN_VALUE_TEXT || v->type == QUERN_VALUE_BLOB;
+        out->assets[i] = bytes                         ? v->bytes
+                         : v->type == QUERN_VALUE_NULL ? (quern_str){NULL, 0}
+                                                       : quern_str_of("a number");
+    }
+}
+
 static int set_revision(const quern__recipe *p, const quern_row *row, quern__document_view *out,
                         quern_error *err)
 {
@@ -341,7 +386,7 @@ static int set_revision(const quern__recipe *p, const quern_row *row, quern__doc
         return QUERN_OK;
     }
     uint8_t digest[32];
-    int rc = quern__sha256_of(out->text.ptr ? out->text.ptr : "", out->text.len, digest, err);
+    int rc = quern__document_digest(out, digest, err);
     if (rc != QUERN_OK)
         return rc;
     memcpy(out->hex, "sha256:", 7);
@@ -366,6 +411,7 @@ int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_
         return QUERN_OK;
     }
     row_values values;
+    take_assets(p, row, out);
     int rc = take_values(p, row, &values, err);
     if (rc != QUERN_OK)
         return rc;
@@ -431,6 +477,27 @@ static json_t *text_or_null(const char *s)
     return s ? json_string(s) : json_null();
 }
 
+/* The kind of a column decides what its URLs are, their order which are cut off. */
+static json_t *asset_member(const quern__recipe *p, const quern__fill_settings *s)
+{
+    static const char *const kinds[] = {"image", "frame", "video"};
+    json_t *o = json_object(), *columns = json_array();
+    int bad = 0;
+    for (size_t i = 0; columns && i < p->assets.n; i++)
+        bad |= json_array_append_new(
+            columns, json_pack("[ss]", p->assets.name[i], kinds[p->assets.kind[i]]));
+    bad |= set_new(o, "columns", columns);
+    if (s->builder_assets)
+        bad |= set_new(o, "builder", json_integer(s->builder_assets));
+    else
+        bad |= set_new(o, "max", json_integer(p->assets.most));
+    bad |= set_new(o, "rows", json_string(ASSET_ROWS));
+    if (!bad)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
 static int add_members(json_t *root, const quern__recipe *p, const quern__fill_settings *s)
 {
     json_t *chunker = json_object();
@@ -447,6 +514,8 @@ static int add_members(json_t *root, const quern__recipe *p, const quern__fill_s
     bad |= set_new(chunker, "overlap", json_integer(s->chunking.overlap));
     if (s->builder[0])
         bad |= set_new(root, "builder", json_string(s->builder));
+    if (quern__settings_assets(p, s))
+        bad |= set_new(root, "assets", asset_member(p, s));
     bad |= set_new(root, "chunker", chunker);
     bad |= set_new(scope, "keys", text_or_null(p->spec.keys));
     bad |= set_new(scope, "query", text_or_null(p->spec.query));
@@ -545,9 +614,24 @@ int quern__settings_of(const char *json, quern__fill_settings *s, quern_error *e
         const char *builder = json_string_value(json_object_get(root, "builder"));
         snprintf(s->vector_type, sizeof s->vector_type, "%s", type);
         snprintf(s->builder, sizeof s->builder, "%s", builder ? builder : "");
+        json_int_t assets =
+            json_integer_value(json_object_get(json_object_get(root, "assets"), "builder"));
+        s->builder_assets = assets > 0 && assets <= QUERN__ASSETS_DECLARABLE ? (uint32_t)assets : 0;
     }
     json_decref(root);
     return rc;
+}
+
+int quern__settings_check(const quern__recipe *p, const quern__fill_settings *s, quern_embedder *e,
+                          quern_error *err)
+{
+    if (!quern__settings_assets(p, s) || quern_embedder_sees(e))
+        return QUERN_OK;
+    return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                       "source %s has assets (%.100s), and %s reads texts only: take a model that "
+                       "sees, or `quern source set %s --assets ''`",
+                       p->spec.name, s->builder_assets ? s->builder : p->spec.assets,
+                       quern_embedder_name(e), p->spec.name);
 }
 
 /* Members of a that b lacks or, with `both`, has otherwise. */

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "pipeline/build.h"
 #include "pipeline/chunk.h"
+#include "store/asset_columns.h"
 #include "store/store.h"
 #include "text/template.h"
 
@@ -44,6 +45,8 @@ typedef struct quern__recipe {
     size_t n_meta;
     const char **meta;   /* names as declared */
     size_t *meta_column; /* their places in columns */
+    quern__asset_columns assets;
+    size_t asset_column[QUERN__ASSET_COLUMNS]; /* their places in columns */
     /* Of built-in documents, what comes back with a hit by itself: places in columns; SIZE_MAX of others' rows. */
     size_t detail[QUERN__DETAILS];
     quern_read
@@ -80,6 +83,8 @@ int quern__recipe_search_where(quern__recipe *p, quern_store *s, const char *whe
  * row or into hex. */
 typedef struct quern__document_view {
     quern_str text, revision;
+    quern_str assets[QUERN__ASSET_COLUMNS]; /* what those columns hold, in the row */
+    size_t n_assets;                        /* columns */
     uint64_t bytes;   /* of the text, or of its columns when that is too large to be made */
     char reason[128]; /* "", or why it can never be embedded as it is */
     bool no_text;     /* that is the reason: its text is not kept; what is current of it stays so */
@@ -101,7 +106,19 @@ typedef struct quern__fill_settings {
     quern__chunking chunking;
     char vector_type[8];
     char builder[QUERN__BUILDER_ID]; /* id of the program's document builder, "" none */
+    uint32_t builder_assets;         /* of a document, that it may name; 0: none */
 } quern__fill_settings;
+
+/* Assets of a document, at most; 0: it is text, whatever the embedder can see. */
+static inline uint32_t quern__settings_assets(const quern__recipe *p, const quern__fill_settings *s)
+{
+    return s->builder_assets ? s->builder_assets : p->assets.most;
+}
+/* EUNSUPPORTED unless the embedder sees what there is to be seen. */
+int quern__settings_check(const quern__recipe *p, const quern__fill_settings *s, quern_embedder *e,
+                          quern_error *err);
+/* Of what a document says: its text and its assets. */
+int quern__document_digest(const quern__document_view *doc, uint8_t digest[32], quern_error *err);
 
 /* Canonical JSON (keys sorted, no spaces) of all that decides a source's vectors, and its SHA-256. *json is
  * quern__free'd by the caller. */

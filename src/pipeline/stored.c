@@ -195,7 +195,8 @@ static int take_chunk(const quern_chunk *c, void *ud)
     float *floats = quern__arena_alloc(&v->arena, r->dimensions * sizeof *floats);
     char *heading =
         quern__arena_copy(&v->arena, c->heading.ptr ? c->heading.ptr : "", c->heading.len);
-    if (!elements || !floats || !heading)
+    char *asset = quern__arena_copy(&v->arena, c->asset.ptr ? c->asset.ptr : "", c->asset.len);
+    if (!elements || !floats || !heading || !asset)
         return quern__fail_memory(r->err, r->dimensions * sizeof *floats);
     if (r->width == 2)
         quern_f16_to_f32((const uint16_t *)(const void *)elements, floats, r->dimensions);
@@ -209,7 +210,8 @@ static int take_chunk(const quern_chunk *c, void *ud)
                                              .char_end = c->char_end,
                                              .heading = heading,
                                              .vector = floats,
-                                             .elements = elements};
+                                             .elements = elements,
+                                             .asset = asset};
     return QUERN_OK;
 }
 
@@ -406,12 +408,11 @@ static int still(const quern_row *row, size_t i, void *ud)
     if (rc != QUERN_OK)
         return rc;
     if (row->stamped)
-        return quern__fill_same_text(row, now.text, t->hash, t->err);
+        return quern__fill_same_text(row, &now, t->hash, t->err);
     if (now.revision.len != t->revision.len ||
         (now.revision.len && memcmp(now.revision.ptr, t->revision.ptr, now.revision.len) != 0))
         return 0;
-    return t->recipe->spec.stamp_columns ? quern__fill_same_text(row, now.text, t->hash, t->err)
-                                         : 1;
+    return t->recipe->spec.stamp_columns ? quern__fill_same_text(row, &now, t->hash, t->err) : 1;
 }
 
 static int save(target *t, const quern_chunk *chunks, size_t n, quern_error *err)
@@ -489,6 +490,12 @@ static int may_put(target *t, size_t n, quern_error *err)
                            "source %s was filled by a program with its document builder %s: its "
                            "texts are not at hand",
                            t->recipe->spec.name, t->settings.builder);
+    if (quern__settings_assets(t->recipe, &t->settings))
+        return quern__fail(
+            err, QUERN_EUNSUPPORTED, 0,
+            "source %s has assets (%.100s): vectors of what is seen cannot be put by "
+            "hand",
+            t->recipe->spec.name, t->recipe->spec.assets);
     if (n > t->settings.chunking.max_chunks)
         return quern__fail(err, QUERN_EINVAL, (int64_t)n,
                            "%zu vectors of one document; its generation has at most %u", n,

@@ -82,6 +82,7 @@ int quern__hit_finish(quern__arena *arena, const quern__hit_details *from,
     quern__rfc3339(from->updated_ms, updated);
     hit->page = from->page;
     hit->heading = copy(arena, from->heading ? from->heading : "", &good);
+    hit->asset = copy(arena, from->asset ? from->asset : "", &good);
     hit->section = copy(arena, from->section ? from->section : "", &good);
     hit->properties = copy(arena, from->properties, &good);
     hit->references = copy(arena, from->references, &good);

@@ -97,7 +97,8 @@ static int take_ref(const quern_chunk_ref *c, void *ud)
     char *key = quern__arena_copy(&r->arena, c->key.ptr, c->key.len);
     char *heading =
         quern__arena_copy(&r->arena, c->heading.ptr ? c->heading.ptr : "", c->heading.len);
-    if (!key || !heading)
+    char *asset = quern__arena_copy(&r->arena, c->asset.ptr ? c->asset.ptr : "", c->asset.len);
+    if (!key || !heading || !asset)
         return quern__fail_memory(r->err, c->key.len);
     for (size_t i = r->page_from; i < r->page_to; i++) {
         quern__candidate *x = &r->list[i];
@@ -109,6 +110,7 @@ static int take_ref(const quern_chunk_ref *c, void *ud)
         x->end = c->end;
         x->at_page = c->page;
         x->more.heading = heading;
+        x->more.asset = asset;
         x->live = true;
     }
     return QUERN_OK;

@@ -61,7 +61,7 @@ typedef struct quern__search_part {
 
 /* What a hit has beside its score and text; strings in the arena of the round. */
 typedef struct quern__hit_details {
-    const char *heading;
+    const char *heading, *asset;
     uint64_t page;
     const char *section, *properties, *references; /* NULL: none */
     int64_t created_ms, updated_ms;
@@ -73,7 +73,7 @@ typedef struct quern__span {
     uint64_t start, end;
     float similarity; /* 0 in mode text */
     uint32_t page;
-    const char *heading;
+    const char *heading, *asset;
 } quern__span;
 
 /* A chunk that may stand for a document; of one found by its words the spans to choose from. */

@@ -152,12 +152,14 @@ static int take_span(const quern_chunk *chunk, void *ud)
     quern__span *grown = quern__arena_alloc(&r->arena, (c->n_spans + 1) * sizeof *grown);
     const char *heading = quern__arena_copy(&r->arena, chunk->heading.ptr ? chunk->heading.ptr : "",
                                             chunk->heading.len);
-    if (!grown || !heading)
+    const char *asset =
+        quern__arena_copy(&r->arena, chunk->asset.ptr ? chunk->asset.ptr : "", chunk->asset.len);
+    if (!grown || !heading || !asset)
         return quern__fail_memory(r->err, c->n_spans * sizeof *grown);
     if (c->n_spans)
         memcpy(grown, c->spans, c->n_spans * sizeof *grown);
-    grown[c->n_spans++] =
-        (quern__span){chunk->index, chunk->start, chunk->end, similarity, chunk->page, heading};
+    grown[c->n_spans++] = (quern__span){chunk->index, chunk->start, chunk->end, similarity,
+                                        chunk->page,  heading,      asset};
     c->spans = grown;
     return QUERN_OK;
 }
@@ -223,6 +225,7 @@ void quern__search_span(const quern__search_run *r, quern__candidate *c, quern_s
     c->similarity = s->similarity;
     c->at_page = s->page;
     c->more.heading = s->heading;
+    c->more.asset = s->asset;
 }
 
 /* ---- hybrid ---- */

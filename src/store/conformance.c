@@ -26,13 +26,16 @@ static int put(suite *s, int64_t id, const char *title, const char *rev)
 
 typedef struct seen {
     size_t n, stop_at; /* stop_at: return 42 at this call; 0 never */
-    char key[MOST][32], revision[MOST][32], title[MOST][32];
+    char key[MOST][32], revision[MOST][32], title[MOST][32], asset[MOST][32];
     int outcome[MOST], chunks[MOST], redo[MOST];
     int64_t created[MOST], updated[MOST];
     int64_t ref[MOST];
     float first[MOST];
     const char *fault;
 } seen;
+
+/* A chunk of the documents that `save` makes, all but the first, has seen this. */
+#define SEEN "{\"kind\":\"\xC3\xA4 'B'\"}"
 
 static void keep(char out[32], quern_str from)
 {
@@ -97,6 +100,7 @@ static int see_ref(const quern_chunk_ref *c, void *ud)
     v->chunks[v->n] = (int)c->index;
     v->created[v->n] = c->page;
     keep(v->title[v->n], c->heading);
+    keep(v->asset[v->n], c->asset);
     return next(v);
 }
 
@@ -109,6 +113,7 @@ static int see_chunk(const quern_chunk *c, void *ud)
     memcpy(&v->first[v->n], c->vector, sizeof(float));
     v->created[v->n] = c->page;
     keep(v->title[v->n], c->heading);
+    keep(v->asset[v->n], c->asset);
     return next(v);
 }
 
@@ -165,7 +170,8 @@ static int save(suite *s, int64_t generation, size_t n, uint32_t chunks, float b
                                       .end = k + 10,
                                       .vector = vectors[at],
                                       .page = k,
-                                      .heading = quern_str_of(k ? "A > \xC3\xA4 'B'" : NULL)};
+                                      .heading = quern_str_of(k ? "A > \xC3\xA4 'B'" : NULL),
+                                      .asset = quern_str_of(k ? SEEN : NULL)};
         }
     }
     w->n = n;
@@ -661,7 +667,8 @@ static int saved_documents_come_back(suite *s)
     MUST(CALL(vectors, g, see_vectors, &v) == QUERN_OK && v.n == 6);
     MUST(CALL(resolve, g, v.ref, v.n, see_ref, &refs) == QUERN_OK && refs.n == 6);
     for (size_t i = 0; i < 6; i++)
-        MUST(refs.created[i] == refs.chunks[i] && !refs.title[i][0] == !refs.chunks[i]);
+        MUST(refs.created[i] == refs.chunks[i] && !refs.title[i][0] == !refs.chunks[i] &&
+             strcmp(refs.asset[i], refs.chunks[i] ? SEEN : "") == 0);
     for (size_t i = 0; i < 6; i++)
         for (size_t k = 0; k < 6;
              k++) /* each vector belongs to the document and chunk it was saved for */
@@ -670,6 +677,7 @@ static int saved_documents_come_back(suite *s)
     MUST(CALL(chunks, g, quern_str_of("2"), see_chunk, &parts) == QUERN_OK && parts.n == 3);
     MUST(parts.created[0] == 0 && parts.created[2] == 2);
     MUST(parts.title[0][0] == '\0' && strcmp(parts.title[2], "A > \xC3\xA4 'B'") == 0);
+    MUST(parts.asset[0][0] == '\0' && strcmp(parts.asset[2], SEEN) == 0);
     MUST(parts.chunks[0] == 0 && parts.chunks[2] == 2 && parts.first[2] == 202);
     MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 6);
     quern_tally tally;
@@ -693,6 +701,32 @@ static int a_save_replaces(suite *s)
     MUST(CALL(resolve, g, before.ref, 3, see_ref, &old) == QUERN_OK &&
          old.n == 0); /* refs are never used twice */
     MUST(CALL(generation_find, "items", "building", &found) == QUERN_OK && found.chunks == 1);
+    return QUERN_OK;
+}
+
+static int what_was_seen_goes_with_its_chunk(suite *s)
+{
+    int64_t g, again;
+    uint8_t stored[MOST];
+    uint64_t removed = 0;
+    int more = 1;
+    intent w = {.answer = 1};
+    static const quern_str key[] = {{"1", 1}};
+    seen v = {0}, after = {0};
+    BEGIN(2, &g);
+    MUST(save(s, g, 2, 3, 0, &w, stored) == QUERN_OK);
+    MUST(save(s, g, 1, 2, 5000, &w, stored) == QUERN_OK); /* in place of what was there */
+    MUST(CALL(chunks, g, key[0], see_chunk, &v) == QUERN_OK && v.n == 2);
+    MUST(v.asset[0][0] == '\0' && strcmp(v.asset[1], SEEN) == 0);
+    MUST(s->c->remove(s->self, 1, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, key, 1, &removed) == QUERN_OK && removed == 1);
+    MUST(put(s, 1, "back", "r") == QUERN_OK);
+    MUST(save(s, g, 1, 2, 6000, &w, stored) == QUERN_OK && stored[0]); /* in an empty place */
+    while (more)
+        MUST(CALL(generation_purge, g, &more) == QUERN_OK);
+    MUST(build(s, &again) == QUERN_OK && save(s, again, 2, 2, 0, &w, stored) == QUERN_OK);
+    MUST(CALL(chunks, again, key[0], see_chunk, &after) == QUERN_OK && after.n == 2);
+    MUST(after.asset[0][0] == '\0' && strcmp(after.asset[1], SEEN) == 0);
     return QUERN_OK;
 }
 
@@ -1025,106 +1059,7 @@ static int a_lock_has_one_holder(suite *s)
     return QUERN_OK;
 }
 
-static int see_run(const quern_run *run, void *ud)
-{
-    seen *v = ud;
-    if (v->n == MOST || strcmp(run->source, "items") != 0)
-        return -99;
-    keep(v->title[v->n], quern_str_of(run->error));
-    v->chunks[v->n] = (int)run->processed;
-    v->created[v->n] = run->started_ms;
-    return next(v);
-}
-
-static int runs_are_kept(suite *s)
-{
-    int64_t g;
-    seen v = {0}, none = {0};
-    quern_run run = {.source = "items", .started_ms = 1000, .ended_ms = 2000, .error = ""};
-    BEGIN(1, &g);
-    if (!s->t->run_put || !s->t->run_each)
-        return QUERN_OK;
-    run.generation = g;
-    for (run.processed = 1; run.processed <= 130; run.processed++) {
-        run.error = run.processed == 130 ? "the last" : "";
-        MUST(CALL(run_put, &run) == QUERN_OK);
-    }
-    MUST(CALL(run_each, "items", 3, see_run, &v) == QUERN_OK && v.n == 3);
-    MUST(v.chunks[0] == 130 && v.chunks[2] == 128 && v.created[0] == 1000);
-    MUST(strcmp(v.title[0], "the last") == 0 && v.title[1][0] == '\0');
-    v = (seen){.stop_at = 2};
-    MUST(CALL(run_each, NULL, 10, see_run, &v) == 42 && v.n == 2);
-    MUST(CALL(source_remove, "items") == QUERN_OK);
-    MUST(CALL(run_each, NULL, 10, see_run, &none) == QUERN_OK && none.n == 0);
-    return QUERN_OK;
-}
-
-typedef struct days {
-    size_t n;
-    int64_t day_ms[8];
-    uint64_t runs[8], calls[8], tokens[8], cached[8], cached_tokens[8];
-} days;
-
-static int see_usage(const quern_usage *u, void *ud)
-{
-    days *d = ud;
-    if (d->n == 8 || strcmp(u->source, "items") != 0)
-        return 42;
-    d->day_ms[d->n] = u->day_ms;
-    d->runs[d->n] = u->runs;
-    d->calls[d->n] = u->calls;
-    d->cached[d->n] = u->cached;
-    d->cached_tokens[d->n] = u->cached_tokens;
-    d->tokens[d->n++] = u->tokens;
-    return 0;
-}
-
-static int usage_is_summed_by_the_day(suite *s)
-{
-    int64_t g, now = quern__wall_ms(), today = now - now % QUERN__DAY_MS;
-    days d = {0}, one = {0}, none = {0};
-    quern_run run = {.source = "items",
-                     .processed = 1,
-                     .tokens = 100,
-                     .cached = 3,
-                     .cached_tokens = 40,
-                     .error = ""};
-    BEGIN(1, &g);
-    if (!s->t->usage_each)
-        return QUERN_OK;
-    const int64_t began[] = {today - 3 * QUERN__DAY_MS, today - 1, today, now};
-    for (size_t i = 0; i < QUERN__COUNT(began); i++) {
-        run.started_ms = run.ended_ms = began[i];
-        run.calls = i + 1;
-        MUST(CALL(run_put, &run) == QUERN_OK);
-    }
-    MUST(CALL(usage_each, "items", 400, see_usage, &d) == QUERN_OK && d.n == 3);
-    MUST(d.day_ms[0] == today && d.runs[0] == 2 && d.calls[0] == 7 && d.tokens[0] == 200);
-    MUST(d.cached[0] == 6 && d.cached_tokens[0] == 80 && d.cached[1] == 3);
-    MUST(d.day_ms[1] == today - QUERN__DAY_MS && d.runs[1] == 1 && d.calls[1] == 2);
-    MUST(d.day_ms[2] == today - 3 * QUERN__DAY_MS && d.calls[2] == 1);
-    MUST(CALL(usage_each, NULL, 1, see_usage, &one) == QUERN_OK && one.n == 1);
-    MUST(CALL(source_remove, "items") == QUERN_OK);
-    MUST(CALL(usage_each, NULL, 400, see_usage, &none) == QUERN_OK && none.n == 0);
-    return QUERN_OK;
-}
-
-static int marks_are_kept(suite *s)
-{
-    int64_t value = 7;
-    if (!s->t->mark_get || !s->t->mark_put)
-        return QUERN_OK;
-    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == 0);
-    MUST(CALL(mark_put, "a", INT64_C(1795257600000)) == QUERN_OK);
-    MUST(CALL(mark_put, "b", 2) == QUERN_OK && CALL(mark_put, "b", -3) == QUERN_OK);
-    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == INT64_C(1795257600000));
-    MUST(CALL(mark_get, "b", &value) == QUERN_OK && value == -3);
-    return QUERN_OK;
-}
-
 static const suite_rule rules[] = {
-    RULE(usage_is_summed_by_the_day),
-    RULE(marks_are_kept),
     RULE(sources_are_kept),
     RULE(declarations_are_tried),
     RULE(a_scan_sees_every_row_once),
@@ -1140,6 +1075,7 @@ static const suite_rule rules[] = {
     RULE(a_removed_source_takes_everything),
     RULE(saved_documents_come_back),
     RULE(a_save_replaces),
+    RULE(what_was_seen_goes_with_its_chunk),
     RULE(a_row_that_moved_on_is_left),
     RULE(a_row_that_is_gone_is_not_saved),
     RULE(a_save_that_fails_leaves_nothing),
@@ -1151,7 +1087,6 @@ static const suite_rule rules[] = {
     RULE(erase_ends_it_in_retired_ones),
     RULE(staged_documents_show_when_published),
     RULE(given_ids_are_given_once),
-    RULE(runs_are_kept),
     RULE(a_lock_has_one_holder),
 };
 
@@ -1182,6 +1117,8 @@ int quern_store_conformance(const quern_conformance *c, quern_error *err)
     int rc = QUERN_OK;
     for (size_t i = 0; i < QUERN__COUNT(rules) && !rc; i++)
         rc = run_rule(c, &rules[i], err);
+    for (const suite_rule *r = quern__run_rules; r->name && !rc; r++)
+        rc = run_rule(c, r, err);
     for (const suite_rule *r = quern__task_rules; c->table->task_put && r->name && !rc; r++)
         rc = run_rule(c, r, err);
     for (const suite_rule *r = quern__column_rules; c->table->stamp_columns_check && r->name && !rc;

@@ -26,6 +26,8 @@ static const struct {
     {"text_search", offsetof(quern_source_spec, text_search)},
     {"stamp_columns", offsetof(quern_source_spec, stamp_columns)},
     {"keep_text", offsetof(quern_source_spec, keep_text)},
+    {"assets", offsetof(quern_source_spec, assets)},
+    {"max_assets", offsetof(quern_source_spec, max_assets)},
 };
 
 static const char **field_of(quern_source_spec *spec, size_t i)

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#include "store/asset_columns.h"
 #ifdef QUERN_POSTGRES
 #include "store/postgres/postgres_store.h"
 #endif
@@ -144,13 +145,19 @@ static bool is_there(const char *const *list, size_t n, const char *name)
     return false;
 }
 
-/* Columns of the template, then those of meta that are new: what the store has to be able to deliver. */
-static int list_columns(const quern__template *t, const char *meta, quern__arena *arena,
-                        const char **list, size_t *n, quern_error *err)
+/* Columns of the template and of assets, then those of meta that are new: what the store has to be able to deliver. *deciding:
+ * those before meta's, of which a document is made. */
+static int list_columns(const quern__template *t, const quern__asset_columns *assets,
+                        const char *meta, quern__arena *arena, const char **list, size_t *n,
+                        size_t *deciding, quern_error *err)
 {
     *n = 0;
     for (size_t i = 0; t && i < quern__template_count(t); i++)
         list[(*n)++] = quern__template_column(t, i);
+    for (size_t i = 0; i < assets->n; i++)
+        if (!is_there(list, *n, assets->name[i]))
+            list[(*n)++] = assets->name[i];
+    *deciding = *n;
     size_t most = *n + MOST_META;
     while (meta && *meta) {
         size_t len = strcspn(meta, ",");
@@ -406,11 +413,12 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
 {
     quern__arena arena;
     quern__template *t = NULL;
-    size_t n = 0;
+    quern__asset_columns assets = {.n = 0};
+    size_t n = 0, deciding = 0;
     uint32_t steps;
     quern__arena_init(&arena, 1 << 20);
-    const char **list =
-        quern__arena_alloc(&arena, (QUERN__TEMPLATE_FIELDS + MOST_META) * sizeof *list);
+    const char **list = quern__arena_alloc(
+        &arena, (QUERN__TEMPLATE_FIELDS + QUERN__ASSET_COLUMNS + MOST_META) * sizeof *list);
     int rc = list ? check_name(spec->name, err) : quern__fail_memory(err, 0);
     bool builtin = !spec->table && !spec->query;
     if (!rc && !builtin && !spec->text)
@@ -428,11 +436,13 @@ static int check_spec(quern_store *s, const quern_source_spec *spec, quern_error
     if (!rc && t)
         rc = quern__resolve_template(t, s, spec, err);
     if (!rc)
-        rc = list_columns(t, spec->meta, &arena, list, &n, err);
+        rc = quern__asset_columns_parse(spec, &arena, &assets, err);
+    if (!rc)
+        rc = list_columns(t, &assets, spec->meta, &arena, list, &n, &deciding, err);
     if (!rc)
         rc = s->table.source_check(s->self, spec, list, n, err);
     if (!rc && spec->stamp_columns)
-        rc = check_stamp_columns(s, spec, list, t ? quern__template_count(t) : 0, err);
+        rc = check_stamp_columns(s, spec, list, deciding, err);
     quern__template_free(t);
     quern__arena_dispose(&arena);
     return rc;
@@ -472,6 +482,8 @@ static quern_source_spec tidy(const quern_source_spec *spec)
     t.keep_text = none_if_empty(spec->keep_text);
     if (t.keep_text && strcmp(t.keep_text, t.table || t.query ? "no" : "yes") == 0)
         t.keep_text = NULL; /* as it is anyway */
+    t.assets = none_if_empty(spec->assets);
+    t.max_assets = t.assets || spec->assets == NULL ? none_if_empty(spec->max_assets) : NULL;
     return t;
 }
 
@@ -529,6 +541,8 @@ static int collect(const quern_source_spec *spec, void *ud)
     t->text_search = keep(l, spec->text_search);
     t->stamp_columns = keep(l, spec->stamp_columns);
     t->keep_text = keep(l, spec->keep_text);
+    t->assets = keep(l, spec->assets);
+    t->max_assets = keep(l, spec->max_assets);
     l->n += l->rc == 0;
     return l->rc;
 }
@@ -610,6 +624,8 @@ int quern_source_set(quern_store *s, const quern_source_spec *spec, quern_error 
         merged.text_search = spec->text_search ? spec->text_search : old->text_search;
         merged.stamp_columns = spec->stamp_columns ? spec->stamp_columns : old->stamp_columns;
         merged.keep_text = spec->keep_text ? spec->keep_text : old->keep_text;
+        merged.assets = spec->assets ? spec->assets : old->assets;
+        merged.max_assets = spec->max_assets ? spec->max_assets : old->max_assets;
         merged = tidy(&merged);
         int live = 0;
         rc = check_spec(s, &merged, err);

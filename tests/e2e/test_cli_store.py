@@ -340,7 +340,7 @@ class Tables(TableTest):
 class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
-        "stamp-columns": "generated_at=stamped", "keep-text": "yes",
+        "stamp-columns": "generated_at=stamped", "keep-text": "yes", "assets": "blurb", "max-assets": "3",
         "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-file-entries": "99", "cache-ttl": "1h",
         "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
@@ -416,6 +416,8 @@ class EveryFlag(TableTest):
             given += ["--source", "books"] + ["--list", "pending"] * (option != "list" and command == "status")
         if option == "max-price":
             given += ["--price", "0.00002"]
+        if command.startswith("source ") and option == "max-assets":
+            given += ["--assets", "blurb"]
         if command == "status" and option == "price":
             given += ["--usage"]
         if command == "migrate" and option == "down":

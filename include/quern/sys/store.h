@@ -110,6 +110,7 @@ typedef struct quern_chunk {
     const void *vector;
     uint32_t page;     /* in the text, by form feeds, from 1; 0 unknown */
     quern_str heading; /* path of headings that was embedded in front of it, "" none */
+    quern_str asset;   /* JSON of what was seen (docs/sources.md), "" when it is text alone */
 } quern_chunk;
 
 /* One finished document. */
@@ -163,7 +164,7 @@ typedef struct quern_chunk_ref {
     uint32_t index;
     uint64_t start, end;
     uint32_t page;
-    quern_str heading;
+    quern_str heading, asset;
 } quern_chunk_ref;
 typedef int (*quern_chunk_ref_fn)(const quern_chunk_ref *c, void *ud);
 

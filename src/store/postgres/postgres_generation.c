@@ -510,6 +510,12 @@ static int purge(void *ud, quern_error *err)
                 PURGE_TEXTS, &went, err);
     if (rc || went == PURGE_TEXTS)
         return rc;
+    rc = run_on(c,
+                "DELETE FROM @assets WHERE generation = $1 AND (document, piece) IN"
+                " (SELECT document, piece FROM @assets WHERE generation = $1 LIMIT $2)",
+                PURGE_STAMPS, &went, err);
+    if (rc || went == PURGE_STAMPS)
+        return rc;
     char sql[80];
     snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS @vectors_%" PRId64, c->id);
     rc = quern__shard_drop(c->s, c->id, err);

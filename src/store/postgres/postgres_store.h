@@ -204,6 +204,10 @@ int quern__postgres_kept_size(void *self, int64_t generation, uint64_t *document
                               quern_error *err);
 int quern__postgres_kept_drop(void *self, int64_t generation, int *more, quern_error *err);
 
+/* postgres_assets.c */
+int quern__postgres_assets_put(quern__postgres *s, int64_t generation, const quern_save *docs,
+                               const uint8_t *stored, size_t n, quern_error *err);
+
 /* postgres_stamp_columns.c */
 int quern__postgres_stamp_columns_check(void *self, const quern_source_spec *spec,
                                         const char *const *read, size_t n, quern_error *err);

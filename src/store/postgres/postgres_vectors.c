@@ -369,7 +369,8 @@ static int drop_chunks(quern__postgres *s, const quern__pg_generation *g, quern_
     quern__buf_init(&sql, 4096);
     quern__buf_printf(&sql,
                       "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1)),"
-                      " kept AS (DELETE FROM @kept WHERE generation = $2 AND key = ANY ($1))"
+                      " kept AS (DELETE FROM @kept WHERE generation = $2 AND key = ANY ($1)),"
+                      " seen AS (DELETE FROM @assets WHERE generation = $2 AND document = ANY ($1))"
                       " DELETE FROM @vectors_%" PRId64 "%s WHERE key = ANY ($1)",
                       g->id, g->shards ? "_all" : "");
     int rc = quern__buf_ok(&sql, "a statement", err);
@@ -539,6 +540,8 @@ static int save_all(void *ud, quern_error *err)
         rc = quern__postgres_text_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
     if (!rc)
         rc = quern__postgres_kept_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
+    if (!rc && !words_only)
+        rc = quern__postgres_assets_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
     if (!rc)
         rc = add_chunks(w->s, w->g.id, w->chunks, err);
     quern__pg_array_dispose(&keys);
@@ -803,6 +806,11 @@ int quern__postgres_tally(void *self, int64_t generation, quern_tally *out, quer
     return QUERN_OK;
 }
 
+/* Of the row at hand of a generation's table; the generation is the second parameter. */
+#define ASSET                                                                                      \
+    "coalesce((SELECT a.asset FROM @assets AS a WHERE a.generation = $2 AND a.document = key"      \
+    " AND a.piece = chunk), '')"
+
 /* Up to a block behind *after, which moves to the last. */
 static int read_block(quern__postgres *s, const quern__pg_generation *g, int64_t *after,
                       int64_t *refs, char *data, size_t *n, quern_error *err)
@@ -869,8 +877,10 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
             quern__pg_array_int(&ids, refs[at + i]);
         quern__pg_params_init(&params);
         quern__pg_bind_array(&params, &ids);
+        quern__pg_int(&params, generation);
         rc = query_vectors(s, generation,
-                           "SELECT id, key, chunk, byte_start, byte_end, page, heading FROM",
+                           "SELECT id, key, chunk, byte_start, byte_end, page, heading, " ASSET
+                           " FROM",
                            "WHERE id = ANY ($1)", &params, &r, &inner);
         if (rc == QUERN_ENOTFOUND) { /* the generation is gone, and all its refs */
             rc = QUERN_OK;
@@ -886,6 +896,7 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
             c.end = (uint64_t)quern__pg_get_int(r, i, 4);
             c.page = (uint32_t)quern__pg_get_int(r, i, 5);
             c.heading = quern__pg_get_text(r, i, 6);
+            c.asset = quern__pg_get_text(r, i, 7);
             rc = fn(&c, ud);
         }
         quern__pg_clear(r);
@@ -907,12 +918,13 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
         return rc;
     quern__pg_params_init(&params);
     quern__pg_text(&params, key);
+    quern__pg_int(&params, generation);
     vector = quern__alloc(g.width);
     if (!vector)
         return quern__fail_memory(err, g.width);
     rc = query_vectors(s, generation,
                        "SELECT chunk, byte_start, byte_end, char_start, char_end, embedding, page,"
-                       " heading FROM",
+                       " heading, " ASSET " FROM",
                        "WHERE key = $1 ORDER BY chunk", &params, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
         quern_chunk c = {.index = (uint32_t)quern__pg_get_int(r, i, 0),
@@ -921,7 +933,8 @@ int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
                          .char_start = (uint64_t)quern__pg_get_int(r, i, 3),
                          .char_end = (uint64_t)quern__pg_get_int(r, i, 4),
                          .page = (uint32_t)quern__pg_get_int(r, i, 6),
-                         .heading = quern__pg_get_text(r, i, 7)};
+                         .heading = quern__pg_get_text(r, i, 7),
+                         .asset = quern__pg_get_text(r, i, 8)};
         rc = quern__pg_read_vector(&g, r, i, 5, vector, err);
         c.vector = vector;
         if (!rc)

@@ -162,7 +162,8 @@ static int put_chunk(saving *w, quern_str key, const quern_chunk *c, quern_error
             db,
             "INSERT INTO quern_chunks (id, generation, key, chunk, byte_start, byte_end, "
             "char_start,"
-            " char_end, page, heading) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            " char_end, page, heading, asset) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+            "?11)",
             &stmt, err);
     if (rc)
         return rc;
@@ -176,6 +177,7 @@ static int put_chunk(saving *w, quern_str key, const quern_chunk *c, quern_error
     quern__db_bind_int(db, stmt, 8, (int64_t)c->char_end);
     quern__db_bind_int(db, stmt, 9, c->page);
     quern__db_bind_text(db, stmt, 10, c->heading);
+    quern__db_bind_text(db, stmt, 11, c->asset);
     return quern__db_run(db, stmt, err);
 }
 
@@ -522,7 +524,7 @@ int quern__sqlite_resolve(void *self, int64_t generation, const int64_t *refs, s
         quern__stmt *stmt;
         quern_chunk_ref c = {.ref = refs[i]};
         rc = quern__db_prepare(s->own,
-                               "SELECT key, chunk, byte_start, byte_end, page, heading"
+                               "SELECT key, chunk, byte_start, byte_end, page, heading, asset"
                                " FROM quern_chunks WHERE id = ?1 AND generation = ?2",
                                &stmt, err);
         if (rc)
@@ -539,6 +541,8 @@ int quern__sqlite_resolve(void *self, int64_t generation, const int64_t *refs, s
             rc = copy_str(&arena, quern__db_get_text(stmt, 0), &c.key, err);
             if (!rc)
                 rc = copy_str(&arena, quern__db_get_text(stmt, 5), &c.heading, err);
+            if (!rc)
+                rc = copy_str(&arena, quern__db_get_text(stmt, 6), &c.asset, err);
         }
         quern__db_finish(s->own, stmt);
         if (!rc && found)
@@ -562,7 +566,7 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
         rc = quern__db_prepare(
             s->own,
             "SELECT c.chunk, c.byte_start, c.byte_end, c.char_start, c.char_end, v.data,"
-            " c.page, c.heading"
+            " c.page, c.heading, c.asset"
             " FROM quern_chunks AS c JOIN quern_vectors AS v ON v.id = c.id"
             " WHERE c.generation = ?1 AND c.key = ?2 ORDER BY c.chunk",
             &stmt, err);
@@ -594,6 +598,8 @@ int quern__sqlite_chunks(void *self, int64_t generation, quern_str key,
             rc = copy_str(&arena, v, &v, err);
         if (!rc)
             rc = copy_str(&arena, quern__db_get_text(stmt, 7), &chunks[n].heading, err);
+        if (!rc)
+            rc = copy_str(&arena, quern__db_get_text(stmt, 8), &chunks[n].asset, err);
         chunks[n].vector = v.ptr;
         n += !rc;
     }

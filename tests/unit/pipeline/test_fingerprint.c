@@ -102,16 +102,16 @@ static void what_decides_no_vector_is_not_in_it(void **state)
 static void every_field_counts(void **state)
 {
     (void)state;
-    char seen[9][65];
+    char seen[12][65];
     size_t n = 0;
     quern_source_spec spec = books();
     fingerprint(&spec, seen[n++], NULL);
     /* a field that is new: does it decide a vector? Then it is tried below. */
     assert_int_equal(sizeof spec,
-                     13 *
+                     15 *
                          sizeof(char *)); /* text_search, stamp_columns and keep_text decide none */
-    const char **fields[] = {&spec.table,    &spec.keys,  &spec.text,
-                             &spec.revision, &spec.where, &spec.prepare};
+    const char **fields[] = {&spec.table, &spec.keys,    &spec.text,  &spec.revision,
+                             &spec.where, &spec.prepare, &spec.assets};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *was = *fields[i];
         *fields[i] = fields[i] == &spec.text      ? "{title}"
@@ -120,6 +120,11 @@ static void every_field_counts(void **state)
         fingerprint(&spec, seen[n++], NULL);
         *fields[i] = was;
     }
+    spec.assets = "other=video";
+    fingerprint(&spec, seen[n++], NULL);
+    spec.max_assets = "3";
+    fingerprint(&spec, seen[n++], NULL);
+    spec.assets = spec.max_assets = NULL;
     spec.query = "SELECT 1";
     spec.table = NULL;
     fingerprint(&spec, seen[n++], NULL);

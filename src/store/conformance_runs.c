@@ -1,0 +1,131 @@
+/*
+ * conformance_runs.c — the rules of what a store writes down about fills: the log of runs, their sums by the day, marks. A
+ * store may lack each of them.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/os.h"
+#include "store/conformance_suite.h"
+#include "store/store.h"
+
+/* Source declared, a building generation. */
+static int begin(suite *s, int64_t *generation)
+{
+    quern_generation g = {.state = "building", .model = "m", .vector_type = "f32", .dimensions = 4};
+    snprintf(g.fingerprint, sizeof g.fingerprint, "%064d", 7);
+    MUST(CALL(source_put, &s->spec, 0) == QUERN_OK);
+    MUST(CALL(generation_build, "items", &g, "{}", generation) == QUERN_OK);
+    return QUERN_OK;
+}
+
+typedef struct log_lines {
+    size_t n, stop_at; /* stop_at: return 42 at this call; 0 never */
+    char error[8][32];
+    int64_t processed[8], started[8];
+} log_lines;
+
+static int see_run(const quern_run *run, void *ud)
+{
+    log_lines *v = ud;
+    if (v->n == 8 || strcmp(run->source, "items") != 0)
+        return -99;
+    snprintf(v->error[v->n], sizeof v->error[0], "%s", run->error);
+    v->processed[v->n] = (int64_t)run->processed;
+    v->started[v->n] = run->started_ms;
+    return ++v->n == v->stop_at ? 42 : 0;
+}
+
+static int runs_are_kept(suite *s)
+{
+    int64_t g;
+    log_lines v = {0}, none = {0};
+    quern_run run = {.source = "items", .started_ms = 1000, .ended_ms = 2000, .error = ""};
+    MUST(begin(s, &g) == QUERN_OK);
+    if (!s->t->run_put || !s->t->run_each)
+        return QUERN_OK;
+    run.generation = g;
+    for (run.processed = 1; run.processed <= 130; run.processed++) {
+        run.error = run.processed == 130 ? "the last" : "";
+        MUST(CALL(run_put, &run) == QUERN_OK);
+    }
+    MUST(CALL(run_each, "items", 3, see_run, &v) == QUERN_OK && v.n == 3);
+    MUST(v.processed[0] == 130 && v.processed[2] == 128 && v.started[0] == 1000);
+    MUST(strcmp(v.error[0], "the last") == 0 && v.error[1][0] == '\0');
+    v = (log_lines){.stop_at = 2};
+    MUST(CALL(run_each, NULL, 10, see_run, &v) == 42 && v.n == 2);
+    MUST(CALL(source_remove, "items") == QUERN_OK);
+    MUST(CALL(run_each, NULL, 10, see_run, &none) == QUERN_OK && none.n == 0);
+    return QUERN_OK;
+}
+
+typedef struct days {
+    size_t n;
+    int64_t day_ms[8];
+    uint64_t runs[8], calls[8], tokens[8], cached[8], cached_tokens[8];
+} days;
+
+static int see_usage(const quern_usage *u, void *ud)
+{
+    days *d = ud;
+    if (d->n == 8 || strcmp(u->source, "items") != 0)
+        return 42;
+    d->day_ms[d->n] = u->day_ms;
+    d->runs[d->n] = u->runs;
+    d->calls[d->n] = u->calls;
+    d->cached[d->n] = u->cached;
+    d->cached_tokens[d->n] = u->cached_tokens;
+    d->tokens[d->n++] = u->tokens;
+    return 0;
+}
+
+static int usage_is_summed_by_the_day(suite *s)
+{
+    int64_t g, now = quern__wall_ms(), today = now - now % QUERN__DAY_MS;
+    days d = {0}, one = {0}, none = {0};
+    quern_run run = {.source = "items",
+                     .processed = 1,
+                     .tokens = 100,
+                     .cached = 3,
+                     .cached_tokens = 40,
+                     .error = ""};
+    MUST(begin(s, &g) == QUERN_OK);
+    if (!s->t->usage_each)
+        return QUERN_OK;
+    const int64_t began[] = {today - 3 * QUERN__DAY_MS, today - 1, today, now};
+    for (size_t i = 0; i < QUERN__COUNT(began); i++) {
+        run.started_ms = run.ended_ms = began[i];
+        run.calls = i + 1;
+        MUST(CALL(run_put, &run) == QUERN_OK);
+    }
+    MUST(CALL(usage_each, "items", 400, see_usage, &d) == QUERN_OK && d.n == 3);
+    MUST(d.day_ms[0] == today && d.runs[0] == 2 && d.calls[0] == 7 && d.tokens[0] == 200);
+    MUST(d.cached[0] == 6 && d.cached_tokens[0] == 80 && d.cached[1] == 3);
+    MUST(d.day_ms[1] == today - QUERN__DAY_MS && d.runs[1] == 1 && d.calls[1] == 2);
+    MUST(d.day_ms[2] == today - 3 * QUERN__DAY_MS && d.calls[2] == 1);
+    MUST(CALL(usage_each, NULL, 1, see_usage, &one) == QUERN_OK && one.n == 1);
+    MUST(CALL(source_remove, "items") == QUERN_OK);
+    MUST(CALL(usage_each, NULL, 400, see_usage, &none) == QUERN_OK && none.n == 0);
+    return QUERN_OK;
+}
+
+static int marks_are_kept(suite *s)
+{
+    int64_t value = 7;
+    if (!s->t->mark_get || !s->t->mark_put)
+        return QUERN_OK;
+    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == 0);
+    MUST(CALL(mark_put, "a", INT64_C(1795257600000)) == QUERN_OK);
+    MUST(CALL(mark_put, "b", 2) == QUERN_OK && CALL(mark_put, "b", -3) == QUERN_OK);
+    MUST(CALL(mark_get, "a", &value) == QUERN_OK && value == INT64_C(1795257600000));
+    MUST(CALL(mark_get, "b", &value) == QUERN_OK && value == -3);
+    return QUERN_OK;
+}
+
+const suite_rule quern__run_rules[] = {
+    RULE(runs_are_kept),
+    RULE(usage_is_summed_by_the_day),
+    RULE(marks_are_kept),
+    {NULL, NULL},
+};

@@ -1,0 +1,1 @@
+ALTER TABLE quern_chunks DROP COLUMN asset;
