@@ -528,7 +528,8 @@ class Batches(ProviderTest):
         self.ARGS = ["--latency", "50", "--faults", str(faults), "--seed", "7"]
         self.setUp()
         began = time.monotonic()
-        got = self.vectors(texts, "--max-inputs", "4", "--batch", "4096", "--concurrency", "8", "--requests-per-minute", "60000", "--attempts", "6")
+        settings = ("--max-inputs", "4", "--concurrency", "8", "--requests-per-minute", "60000", "--attempts", "6", "--cache-file", "v.cache")
+        got = self.vectors(texts, *settings)
         took = time.monotonic() - began
         self.right(texts, got)
         told = self.told()
@@ -537,6 +538,8 @@ class Batches(ProviderTest):
         self.assertEqual(told["peak"], 8)
         ideal = len(told["log"]) * 0.05 / 8
         print("%d texts in %.1f s, %.2f x the ideal of %d calls, 8 at once" % (n, took, took / ideal, len(told["log"])))
+        self.right(texts, self.vectors(texts, *settings))
+        self.assertEqual(len(self.told()["log"]), len(told["log"]))
 
 
 class Throughput(ProviderTest):
