@@ -320,6 +320,31 @@ class NoText(Both):
                 with open(os.path.join(self.cwd, name), "rb") as file:
                     self.assertNotIn(b"wordthatisnotkept", file.read(), name)
 
+    def test_killed_while_texts_come_and_go(self):
+        """add and fill at once, one of them killed half of the time: nothing is lost, and every vector is of its text."""
+        seed = random.randrange(1 << 30)
+        dice = random.Random(seed)
+        version = [0] * 100
+        for _ in self.each():
+            for n in range(60 if LONG else 3):
+                version = [v + (dice.random() < 0.1) for v in version]
+                self.write("a.jsonl", "".join(json.dumps({"id": "d%d" % i, "text": "ban gut %d version %d" % (i, v)}) + "\n" for i, v in enumerate(version)))
+                if n == 0:
+                    self.ok("add", "a.jsonl", "--keep-text", "no")
+                both = [subprocess.Popen([BIN, *what], cwd=self.cwd, env=self.environment(QUERN_MODEL=self.model), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                        for what in (["add", "a.jsonl"], ["fill"])]
+                if dice.random() < 0.5:
+                    time.sleep(dice.random() * 0.6)
+                    dice.choice(both).kill()
+                for process in both:
+                    said = process.communicate()[1]
+                    self.assertIn(process.returncode, (0, -signal.SIGKILL), "seed %d: %s" % (seed, said))
+            self.ok("add", "a.jsonl")
+            self.assertEqual((self.fill()["done"], self.status()["no_text"], self.status()["empty"]), (100, 100, 0), seed)
+            self.assertEqual([t for t in self.texts().values() if t != "{}"], [], seed)
+            self.ok("add", "a.jsonl")
+            self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 100, seed)
+
     def test_workers(self):
         for _ in self.each():
             self.lines(5)
