@@ -130,11 +130,6 @@ int quern__bpe_ready(quern__bpe *b, const char *file, quern_error *err)
 
 /* ---- a word ---- */
 
-void quern__bpe_work_init(quern__bpe_work *w)
-{
-    memset(w, 0, sizeof *w);
-}
-
 void quern__bpe_work_dispose(quern__bpe_work *w)
 {
     quern__free(w->symbols);

@@ -43,7 +43,7 @@ const char *quern__merge_why(enum quern__merge_added what);
 int quern__bpe_ready(quern__bpe *b, const char *file, quern_error *err);
 
 /* The symbols of a word after all merges: [n] of them, symbol i covers the word's bytes
- * [at[i], at[i + 1]). The arrays belong to the work space and grow with the longest word. */
+ * [at[i], at[i + 1]). A zeroed work space is an empty one; its arrays grow with the longest word. */
 typedef struct quern__bpe_work {
     struct quern__symbol {
         uint32_t id, rank, at,
@@ -57,7 +57,6 @@ typedef struct quern__bpe_work {
     uint32_t n; /* symbols from 0 on, one after the other when a word is done */
 } quern__bpe_work;
 
-void quern__bpe_work_init(quern__bpe_work *w);
 void quern__bpe_work_dispose(quern__bpe_work *w);
 /* Cuts one word (len > 0), before which a blank is put when `blank` says so: w->symbols[0 .. w->n].
  * at counts that blank. ENOMEM only. O(n log n). */

@@ -10,9 +10,16 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "text/unicode_grapheme.h"
 #include "text/unicode_nfc.h"
 #include "text/unicode_split.h"
 #include "text/utf8.h"
+
+void quern__normalizer_dispose(quern__normalizer *n)
+{
+    quern__charsmap_dispose(&n->charsmap);
+    n->n = 0;
+}
 
 void quern__normal_init(quern__normal *w)
 {
@@ -182,6 +189,79 @@ static void run_nfc(quern__normal *w, quern__letters *spare)
     w->next.failed |= w->marks.failed || spare->failed;
 }
 
+/* ---- the precompiled map ---- */
+
+/* What a replacement by nothing removes is counted with the code point before it, so that one waits. */
+struct waiting {
+    struct output o;
+    uint32_t cp;
+    int32_t change;
+    bool has;
+};
+
+static void wait(struct waiting *w, uint32_t cp, int32_t change)
+{
+    if (w->has)
+        emit(&w->o, w->cp, w->change);
+    w->cp = cp;
+    w->change = change;
+    w->has = true;
+}
+
+/* `n` code points become `to`: of more, the last ones are new; of fewer, the last takes the rest. */
+static void replace(struct waiting *w, uint32_t n, quern_str to)
+{
+    int32_t more = (int32_t)quern__utf8_count(to.ptr, to.len) - (int32_t)n;
+    uint32_t i = 0;
+    for (size_t at = 0; at < to.len; i++) {
+        uint32_t cp;
+        bool bad = false;
+        at += quern__utf8_next(to.ptr + at, to.len - at, &cp, &bad);
+        wait(w, cp, i >= n ? 1 : 0);
+    }
+    if (more < 0 && w->has)
+        w->change += more;
+}
+
+/* The code points [at, end) are one group: it is looked at whole when it is short, else one by one. */
+static void map_group(const quern__charsmap *map, struct waiting *w, const quern__letter *in,
+                      uint32_t at, uint32_t end)
+{
+    enum { SHORT = 6 };
+    char text[SHORT + 4];
+    uint32_t len = 0;
+    quern_str to;
+    for (uint32_t i = at; i < end && len < SHORT; i++)
+        len += quern__utf8_put(text + len, in[i].cp);
+    if (len < SHORT && quern__charsmap_find(map, (quern_str){text, len}, &to)) {
+        replace(w, end - at, to);
+        return;
+    }
+    for (; at < end; at++) {
+        len = quern__utf8_put(text, in[at].cp);
+        if (quern__charsmap_find(map, (quern_str){text, len}, &to))
+            replace(w, 1, to);
+        else
+            wait(w, in[at].cp, 0);
+    }
+}
+
+static void run_charsmap(const quern__charsmap *map, quern__normal *n)
+{
+    struct waiting w = {{&n->now, &n->next, 0}, 0, 0, false};
+    quern__grapheme g = {0, 0, 0, false, false};
+    uint32_t from = 0;
+    for (uint32_t at = 0; at < n->now.n; at++)
+        if (!quern__grapheme_joins(&g, n->now.items[at].cp) && at > from) {
+            map_group(map, &w, n->now.items, from, at);
+            from = at;
+        }
+    if (n->now.n > from)
+        map_group(map, &w, n->now.items, from, n->now.n);
+    if (w.has)
+        emit(&w.o, w.cp, w.change);
+}
+
 /* ---- the other steps ---- */
 
 static void run_replace(const quern__step *s, quern__normal *w)
@@ -221,12 +301,8 @@ static void run_strip(const quern__step *s, quern__normal *w)
 
 /* ---- all of it ---- */
 
-bool quern__normalizer_idle(const quern__normalizer *n, const char *text, uint32_t len)
+static bool nfc_idle(const char *text, uint32_t len)
 {
-    if (n->n == 0)
-        return true;
-    if (n->n > 1 || n->steps[0].kind != QUERN__STEP_NFC)
-        return false;
     for (uint32_t at = 0; at < len;) {
         uint32_t cp;
         bool bad = false;
@@ -239,6 +315,43 @@ bool quern__normalizer_idle(const quern__normalizer *n, const char *text, uint32
             return false;
     }
     return true;
+}
+
+static bool map_idle(const quern__charsmap *map, const char *text, uint32_t len)
+{
+    for (uint32_t at = 0; at < len; at++)
+        if ((uint8_t)text[at] >= 128 || !map->plain[(uint8_t)text[at]] || text[at] == '\r')
+            return false;
+    return true;
+}
+
+static bool step_idle(const quern__normalizer *n, const quern__step *s, const char *text,
+                      uint32_t len)
+{
+    switch (s->kind) {
+    case QUERN__STEP_NFC:
+        return nfc_idle(text, len);
+    case QUERN__STEP_CHARSMAP:
+        return map_idle(&n->charsmap, text, len);
+    case QUERN__STEP_BLANKS:
+        for (uint32_t at = 1; at < len; at++)
+            if (text[at] == ' ' && text[at - 1] == ' ')
+                return false;
+        return true;
+    case QUERN__STEP_REPLACE:
+        return s->pattern[0] < 128 && !memchr(text, (int)s->pattern[0], len);
+    case QUERN__STEP_STRIP: /* other white space than the blank: a no that may be wrong */
+        return text[0] > ' ' && text[len - 1] > ' ';
+    }
+    return false;
+}
+
+bool quern__normalizer_idle(const quern__normalizer *n, const char *text, uint32_t len)
+{
+    bool idle = true;
+    for (uint32_t i = 0; i < n->n && idle && len; i++)
+        idle = step_idle(n, &n->steps[i], text, len);
+    return idle;
 }
 
 static int spell(quern__normal *w, quern_error *err)
@@ -291,6 +404,9 @@ int quern__normal_run(const quern__normalizer *n, quern__normal *w, const char *
         switch (n->steps[i].kind) {
         case QUERN__STEP_NFC:
             run_nfc(w, &spare);
+            break;
+        case QUERN__STEP_CHARSMAP:
+            run_charsmap(&n->charsmap, w);
             break;
         case QUERN__STEP_BLANKS:
         case QUERN__STEP_REPLACE:

@@ -10,15 +10,17 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "tokenizer/charsmap.h"
 
 enum { QUERN__NORMAL_MAX_STEPS = 8, QUERN__NORMAL_MAX_CONTENT = 16 };
 
 typedef struct quern__step {
     enum quern__step_kind {
         QUERN__STEP_NFC,
-        QUERN__STEP_BLANKS,  /* each run of two blanks or more becomes `content` */
-        QUERN__STEP_REPLACE, /* each `pattern` becomes `content` */
-        QUERN__STEP_STRIP,   /* white space at the ends */
+        QUERN__STEP_CHARSMAP, /* SentencePiece's precompiled map */
+        QUERN__STEP_BLANKS,   /* each run of two blanks or more becomes `content` */
+        QUERN__STEP_REPLACE,  /* each `pattern` becomes `content` */
+        QUERN__STEP_STRIP,    /* white space at the ends */
     } kind;
     bool left, right; /* of STRIP */
     uint32_t n_pattern, n_content;
@@ -28,6 +30,7 @@ typedef struct quern__step {
 typedef struct quern__normalizer {
     quern__step steps[QUERN__NORMAL_MAX_STEPS];
     uint32_t n;
+    quern__charsmap charsmap; /* of STEP_CHARSMAP, of which there is one at most */
 } quern__normalizer;
 
 typedef struct quern__letter {
@@ -49,6 +52,7 @@ typedef struct quern__normal {
     uint32_t len, cap;
 } quern__normal;
 
+void quern__normalizer_dispose(quern__normalizer *n);
 void quern__normal_init(quern__normal *w);
 void quern__normal_dispose(quern__normal *w);
 

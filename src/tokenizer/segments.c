@@ -24,7 +24,9 @@ struct stretch {
 
 struct job {
     const quern__segments *s;
-    const quern__bpe *bpe;
+    const quern__vocab *vocab;
+    const quern__bpe *bpe; /* or NULL */
+    const quern__unigram *unigram;
     quern_str text;
     quern__tokens *out;
     quern_error *err;
@@ -33,12 +35,14 @@ struct job {
     bool well_formed;
     quern__normal normal;
     quern__bpe_work work;
+    quern__unigram_work paths;
 };
 
 void quern__segments_dispose(quern__segments *s)
 {
     quern__added_dispose(&s->raw);
     quern__added_dispose(&s->normal);
+    quern__normalizer_dispose(&s->normalizer);
     quern__arena_dispose(&s->names);
     quern__free(s->edges);
     s->edges = NULL;
@@ -138,7 +142,7 @@ static void push_piece(struct job *j, const struct stretch *s, uint32_t id, uint
     uint32_t start, end;
     quern_str none = {NULL, 0};
     locate(s, from, to, &start, &end);
-    push(j, id, j->s->edges && j->s->edges[id] ? piece_text(j->bpe->vocab, id) : none, start, end);
+    push(j, id, j->s->edges && j->s->edges[id] ? piece_text(j->vocab, id) : none, start, end);
 }
 
 /* An added token is, to the reference, the text that it was found as, white space included. */
@@ -168,8 +172,7 @@ static void word(struct job *j, const struct stretch *s, uint32_t from, uint32_t
     }
 }
 
-/* The stretch [from, to) has no added tokens. */
-static void words(struct job *j, const struct stretch *s, uint32_t from, uint32_t to)
+static void byte_words(struct job *j, const struct stretch *s, uint32_t from, uint32_t to)
 {
     bool blank = j->s->prefix_blank && from < to && s->text[from] != ' ';
     for (uint32_t end; from < to && j->rc == QUERN_OK; from = end, blank = false) {
@@ -179,6 +182,123 @@ static void words(struct job *j, const struct stretch *s, uint32_t from, uint32_
         else /* the blank alone */
             push_piece(j, s, j->bpe->bytes[' '], from, from + 1);
     }
+}
+
+/* ---- Unigram ---- */
+
+static uint32_t next_cp(const struct stretch *s, uint32_t at, uint32_t *cp)
+{
+    bool bad = false;
+    *cp = (uint8_t)s->text[at];
+    uint32_t n = *cp < 0x80 ? 1 : quern__utf8_next(s->text + at, s->len - at, cp, &bad);
+    *cp = *cp == ' ' ? QUERN__UNIGRAM_BLANK : *cp;
+    return n;
+}
+
+/* Each byte of an unknown run has its token, and all have the place of the run. */
+static bool push_bytes(struct job *j, const struct stretch *s, uint32_t a, uint32_t b,
+                       uint32_t from, uint32_t to)
+{
+    for (int pass = 0; pass < 2 && j->rc == QUERN_OK; pass++)
+        for (uint32_t i = a; i < b && j->rc == QUERN_OK; i++) {
+            char utf8[4];
+            uint32_t n = quern__utf8_put(utf8, j->paths.cps[i]);
+            for (uint32_t k = 0; k < n && j->rc == QUERN_OK; k++) {
+                int32_t id = j->unigram->bytes[(uint8_t)utf8[k]];
+                if (id < 0)
+                    return false; /* only in the first pass, when nothing is pushed */
+                if (pass)
+                    push_piece(j, s, (uint32_t)id, from, to);
+            }
+        }
+    return true;
+}
+
+/* The word of j->paths, n code points. */
+static void path(struct job *j, const struct stretch *s)
+{
+    quern__unigram_work *w = &j->paths;
+    quern__unigram_cut(j->unigram, w);
+    for (uint32_t i = 0; i < w->n_parts && j->rc == QUERN_OK; i++) {
+        const struct quern__part *p = &w->parts[i];
+        uint32_t from = w->at[p->from], to = w->at[p->to];
+        to = to > from ? to : w->at[p->to + 1]; /* the prefix alone: the character behind it */
+        if (p->id >= 0)
+            push_piece(j, s, (uint32_t)p->id, from, to);
+        else if (!j->unigram->byte_fallback || !push_bytes(j, s, p->from, p->to, from, to))
+            push_piece(j, s, (uint32_t)j->unigram->unk, from, to);
+    }
+}
+
+/* [from, to), not empty, to words that begin at each "▁". */
+static void blank_words(struct job *j, const struct stretch *s, uint32_t from, uint32_t to)
+{
+    const struct quern__blanks *b = &j->s->blanks;
+    quern__unigram_work *w = &j->paths;
+    uint32_t cp, start, end;
+    w->n = 0;
+    j->rc = quern__unigram_room(w, 2, j->err);
+    if (j->rc != QUERN_OK)
+        return;
+    next_cp(s, from, &cp);
+    locate(s, from, from + 1, &start, &end);
+    if (cp != QUERN__UNIGRAM_BLANK &&
+        (b->prefix == QUERN__PREFIX_ALWAYS || (b->prefix == QUERN__PREFIX_FIRST && start == 0))) {
+        w->cps[w->n] = QUERN__UNIGRAM_BLANK;
+        w->at[w->n++] = from;
+    }
+    for (uint32_t at = from, step; at < to && j->rc == QUERN_OK; at += step) {
+        step = next_cp(s, at, &cp);
+        if (b->split && cp == QUERN__UNIGRAM_BLANK && at > from) {
+            w->at[w->n] = at;
+            path(j, s);
+            w->n = 0;
+        }
+        if (w->n + 2 > w->cap && j->rc == QUERN_OK)
+            j->rc = quern__unigram_room(w, w->n + w->n / 2 + 2, j->err);
+        if (j->rc != QUERN_OK)
+            return;
+        w->cps[w->n] = cp;
+        w->at[w->n++] = at;
+    }
+    if (j->rc != QUERN_OK)
+        return;
+    w->at[w->n] = to;
+    path(j, s);
+}
+
+static bool white_at(const struct stretch *s, uint32_t at, uint32_t *step)
+{
+    uint32_t cp = (uint8_t)s->text[at];
+    bool bad = false;
+    *step = cp < 0x80 ? 1 : quern__utf8_next(s->text + at, s->len - at, &cp, &bad);
+    return quern__split_class(cp) & QUERN__SPLIT_SPACE;
+}
+
+static void white_words(struct job *j, const struct stretch *s, uint32_t from, uint32_t to)
+{
+    uint32_t step;
+    while (from < to && j->rc == QUERN_OK) {
+        uint32_t end = from;
+        while (end < to && !white_at(s, end, &step))
+            end += step;
+        if (end > from)
+            blank_words(j, s, from, end);
+        from = end < to ? end + step : end;
+    }
+}
+
+/* The stretch [from, to) has no added tokens. */
+static void words(struct job *j, const struct stretch *s, uint32_t from, uint32_t to)
+{
+    if (from >= to)
+        return;
+    if (j->bpe)
+        byte_words(j, s, from, to);
+    else if (j->s->blanks.white_split)
+        white_words(j, s, from, to);
+    else
+        blank_words(j, s, from, to);
 }
 
 static void normalised(struct job *j, const struct stretch *s)
@@ -212,27 +332,45 @@ static void segment(struct job *j, uint32_t from, uint32_t to)
         normalised(j, &s);
 }
 
-int quern__bpe_run(const quern__segments *s, const quern__bpe *b, quern_str text, uint32_t limit,
-                   quern__tokens *out, quern_error *err)
+static int run(struct job *j)
 {
-    struct job j = {.s = s, .bpe = b, .text = text, .out = out, .err = err, .limit = limit};
-    struct stretch all = {text.ptr, (uint32_t)text.len, 0, NULL, NULL};
+    struct stretch all = {j->text.ptr, (uint32_t)j->text.len, 0, NULL, NULL};
     quern__added_hit hit;
     uint32_t at = 0, since = 0;
-    j.first = out->n;
-    j.well_formed = quern__utf8_check(text.ptr, text.len) == text.len;
-    quern__normal_init(&j.normal);
-    quern__bpe_work_init(&j.work);
-    while (j.rc == QUERN_OK && quern__added_next(&s->raw, text, at, since, &hit)) {
-        segment(&j, since, hit.start);
-        if (j.rc == QUERN_OK)
-            push_added(&j, &all, &hit);
+    j->first = j->out->n;
+    j->well_formed = quern__utf8_check(j->text.ptr, j->text.len) == j->text.len;
+    while (j->rc == QUERN_OK && quern__added_next(&j->s->raw, j->text, at, since, &hit)) {
+        segment(j, since, hit.start);
+        if (j->rc == QUERN_OK)
+            push_added(j, &all, &hit);
         at = hit.next;
         since = hit.end;
     }
-    if (j.rc == QUERN_OK)
-        segment(&j, since, (uint32_t)text.len);
-    quern__bpe_work_dispose(&j.work);
-    quern__normal_dispose(&j.normal);
-    return j.rc;
+    if (j->rc == QUERN_OK)
+        segment(j, since, (uint32_t)j->text.len);
+    quern__bpe_work_dispose(&j->work);
+    quern__unigram_work_dispose(&j->paths);
+    quern__normal_dispose(&j->normal);
+    return j->rc;
+}
+
+int quern__bpe_run(const quern__segments *s, const quern__bpe *b, quern_str text, uint32_t limit,
+                   quern__tokens *out, quern_error *err)
+{
+    struct job j = {
+        .s = s, .vocab = b->vocab, .bpe = b, .text = text, .limit = limit, .out = out, .err = err};
+    return run(&j);
+}
+
+int quern__unigram_run(const quern__segments *s, const quern__unigram *u, quern_str text,
+                       uint32_t limit, quern__tokens *out, quern_error *err)
+{
+    struct job j = {.s = s,
+                    .vocab = u->vocab,
+                    .unigram = u,
+                    .text = text,
+                    .limit = limit,
+                    .out = out,
+                    .err = err};
+    return run(&j);
 }

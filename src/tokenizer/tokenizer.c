@@ -88,6 +88,8 @@ static int run(const quern__tokenizer *t, quern_str text, uint32_t limit, quern_
 {
     if (t->kind == QUERN__TOKENIZER_BPE)
         return quern__bpe_run(&t->segments, &t->bpe, text, limit, out, err);
+    if (t->kind == QUERN__TOKENIZER_UNIGRAM)
+        return quern__unigram_run(&t->segments, &t->unigram, text, limit, out, err);
     return quern__wordpiece_run(&t->wordpiece, text, limit, out, err);
 }
 
@@ -233,6 +235,7 @@ void quern__tokenizer_free(quern__tokenizer *t)
         return;
     quern__vocab_dispose(&t->vocab);
     quern__bpe_dispose(&t->bpe);
+    quern__unigram_dispose(&t->unigram);
     quern__segments_dispose(&t->segments);
     quern__free(t);
 }

@@ -13,6 +13,7 @@
 #include "base/compiler.h"
 #include "base/sha256.h"
 #include "text/unicode_bert.h"
+#include "text/unicode_grapheme.h"
 #include "text/unicode_nfc.h"
 #include "text/unicode_split.h"
 #include "text/utf8.h"
@@ -26,7 +27,7 @@ int quern__draft_begin(quern__draft *d, const char *file, quern_error *err)
     if (!d->t)
         return quern__fail_memory(err, sizeof *d->t);
     quern__vocab_init(&d->t->vocab);
-    d->t->wordpiece.vocab = d->t->bpe.vocab = &d->t->vocab;
+    d->t->wordpiece.vocab = d->t->bpe.vocab = d->t->unigram.vocab = &d->t->vocab;
     d->t->wordpiece.added = &d->t->segments.raw;
     return QUERN_OK;
 }
@@ -107,6 +108,14 @@ int quern__draft_merge(quern__draft *d, quern_str left, quern_str right, size_t 
                        quern__merge_why(rc), at);
 }
 
+int quern__draft_scored(quern__draft *d, quern_str piece, double score, size_t at, quern_error *err)
+{
+    int rc = quern__draft_piece(d, d->t->unigram.n, piece, at, err);
+    if (rc == QUERN_OK && !quern__unigram_score(&d->t->unigram, score))
+        rc = quern__fail_memory(err, 0);
+    return rc;
+}
+
 /* The id of a name, which must be in the vocabulary and agree with what the file says. */
 static int resolve(const quern__draft *d, const char *what, const quern__draft_name *n, int32_t *id,
                    quern_error *err)
@@ -156,7 +165,7 @@ static uint32_t next_new_id(const quern__draft *d, uint32_t in_model, uint32_t d
 static int identify_added(quern__draft *d, quern_error *err)
 {
     quern__vocab *v = &d->t->vocab;
-    uint32_t in_model = v->count;
+    uint32_t in_model = d->t->kind == QUERN__TOKENIZER_UNIGRAM ? d->t->unigram.n : v->count;
     for (uint32_t i = 0; i < d->n_added; i++) {
         struct quern__draft_added *a = &d->added[i];
         quern_str name = a->name.name;
@@ -273,6 +282,43 @@ static void put_bpe(quern__buf *b, const quern__tokenizer *t)
     }
 }
 
+/* The steps of a normaliser, contents and map included. */
+static void put_normalizer(quern__buf *b, const quern__normalizer *n)
+{
+    put_u32(b, n->n);
+    for (uint32_t i = 0; i < n->n; i++) {
+        const quern__step *s = &n->steps[i];
+        quern__buf_printf(b, "%d %d%d\n", (int)s->kind, s->left, s->right);
+        put_u32(b, s->n_pattern);
+        for (uint32_t k = 0; k < s->n_pattern; k++)
+            put_u32(b, s->pattern[k]);
+        put_u32(b, s->n_content);
+        for (uint32_t k = 0; k < s->n_content; k++)
+            put_u32(b, s->content[k]);
+    }
+    put_u32(b, n->charsmap.len);
+    if (n->charsmap.len)
+        quern__buf_append(b, n->charsmap.bytes, n->charsmap.len);
+}
+
+static void put_unigram(quern__buf *b, const quern__tokenizer *t)
+{
+    const quern__segments *s = &t->segments;
+    const quern__unigram *u = &t->unigram;
+    quern__buf_printf(b, "quern unigram 1\n%s %s %s\n%d%d%d %d%d%d %d\n",
+                      quern__split_tables_version(), quern__nfc_tables_version(),
+                      quern__grapheme_tables_version(), s->blanks.white_split, s->blanks.split,
+                      (int)s->blanks.prefix, u->byte_fallback, s->trim, s->trim_keeps_first,
+                      (int)u->unk);
+    put_normalizer(b, &s->normalizer);
+    for (uint32_t i = 0; i < u->n; i++) {
+        uint64_t bits;
+        memcpy(&bits, &u->scores[i], sizeof bits);
+        put_u32(b, bits & UINT32_MAX);
+        put_u32(b, bits >> 32);
+    }
+}
+
 /* Added tokens by id, which no file decides. */
 static void put_added(quern__buf *b, const quern__added_set *set)
 {
@@ -294,6 +340,8 @@ static int take_hash(quern__tokenizer *t, quern_error *err)
     quern__buf_init(&b, (size_t)4 * QUERN__TOKENIZER_MAX_FILE);
     if (t->kind == QUERN__TOKENIZER_BPE)
         put_bpe(&b, t);
+    else if (t->kind == QUERN__TOKENIZER_UNIGRAM)
+        put_unigram(&b, t);
     else
         quern__buf_printf(&b, "quern wordpiece 1\n%s\n%d%d%d%d %u %d %s\n",
                           quern__bert_tables_version(), w->clean, w->cjk, w->strip, w->lower,
@@ -325,7 +373,7 @@ static int resolve_unknown(quern__draft *d, quern_error *err)
 {
     quern__tokenizer *t = d->t;
     if (t->kind != QUERN__TOKENIZER_WORDPIECE)
-        return QUERN_OK; /* a byte-level vocabulary has every byte */
+        return QUERN_OK; /* every byte has a piece, or the id has been checked */
     int rc = resolve(d, "the unknown token", &d->unk, &t->wordpiece.unk, err);
     if (rc == QUERN_OK && quern__vocab_find(&t->vocab, d->unk.name) < 0)
         rc = quern__draft_refuse(&d->unk, "the unknown token", "is not in the vocabulary,", err);
@@ -364,6 +412,8 @@ int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *er
         rc = check_edges(t, d->file, err);
     if (rc == QUERN_OK && t->kind == QUERN__TOKENIZER_BPE)
         rc = quern__bpe_ready(&t->bpe, d->file, err);
+    else if (rc == QUERN_OK && t->kind == QUERN__TOKENIZER_UNIGRAM)
+        rc = quern__unigram_ready(&t->unigram, d->file, err);
     else if (rc == QUERN_OK)
         quern__wordpiece_ready(&t->wordpiece);
     if (rc == QUERN_OK)

@@ -21,10 +21,12 @@ struct quern__tokenizer {
     enum quern__tokenizer_kind {
         QUERN__TOKENIZER_WORDPIECE,
         QUERN__TOKENIZER_BPE,
+        QUERN__TOKENIZER_UNIGRAM,
     } kind;
     quern__vocab vocab;
     quern__wordpiece wordpiece; /* this one uses segments.raw alone */
     quern__bpe bpe;
+    quern__unigram unigram;
     quern__segments segments;
     int32_t before[QUERN__TOKENIZER_MAX_SPECIALS], after[QUERN__TOKENIZER_MAX_SPECIALS];
     uint32_t n_before, n_after;
@@ -70,6 +72,9 @@ int quern__draft_piece(quern__draft *d, uint64_t id, quern_str piece, size_t at,
 /* One merge, from byte `at` of the file; the vocabulary must be there. */
 int quern__draft_merge(quern__draft *d, quern_str left, quern_str right, size_t at,
                        quern_error *err);
+/* The next piece of a unigram model and its score. */
+int quern__draft_scored(quern__draft *d, quern_str piece, double score, size_t at,
+                        quern_error *err);
 /* Checks, closes and hands over. */
 int quern__draft_finish(quern__draft *d, quern__tokenizer **out, quern_error *err);
 

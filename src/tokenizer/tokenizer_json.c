@@ -47,11 +47,90 @@ static int read_added_tokens(quern__json_reader *r, quern_error *err)
 
 /* ---- the model ---- */
 
+/* A score as the reference's JSON reader has it: the digits as one whole number, divided by a power of
+ * ten, which is now and then one bit off the nearest double and decides between ways of equal score. */
+static double read_digits(const char *s, const char *end, double nearest)
+{
+    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    uint64_t digits = 0;
+    uint32_t after = 0;
+    bool minus = s < end && *s == '-', point = false;
+    for (s += minus; s < end; s++) {
+        uint64_t digit = (uint64_t)(*s - '0');
+        if (*s == '.') {
+            point = true;
+            continue;
+        }
+        if (*s < '0' || *s > '9')
+            return nearest; /* an exponent */
+        if (digits > (UINT64_MAX - digit) / 10) {
+            if (!point)
+                return nearest;
+            break; /* what does not fit is dropped */
+        }
+        digits = digits * 10 + digit;
+        after += point;
+    }
+    if (after >= QUERN__COUNT(tens))
+        return nearest;
+    double value = (double)digits / tens[after];
+    return minus ? -value : value;
+}
+
+/* [["piece", score], …]: the vocabulary of a unigram model. */
+static int read_scored(quern__json_reader *r, quern_error *err)
+{
+    char copy[QUERN__VOCAB_MAX_PIECE + 2];
+    quern_str piece = {NULL, 0};
+    size_t at = r->j.at;
+    double score = 0;
+    int rc = quern__json_enter_array(&r->j, err);
+    if (rc == QUERN_OK && (rc = quern__json_next_item(&r->j, err)) == 1)
+        rc = quern__json_string(&r->j, &piece, err);
+    else if (rc == 0)
+        rc = quern__json_fail(&r->j, err, "a piece without a score,");
+    if (rc == QUERN_OK) { /* the next value may reuse its place; too long is refused below */
+        piece.len = QUERN__MIN(piece.len, sizeof copy);
+        memcpy(copy, piece.len ? piece.ptr : "", piece.len);
+        piece.ptr = copy;
+        rc = quern__json_next_item(&r->j, err);
+    }
+    if (rc == 1) {
+        quern__json_peek(&r->j);
+        const char *digits = r->j.text + r->j.at;
+        rc = quern__json_double(&r->j, &score, err);
+        score = read_digits(digits, r->j.text + r->j.at, score);
+    } else if (rc == 0) {
+        rc = quern__json_fail(&r->j, err, "a piece without a score,");
+    }
+    if (rc == QUERN_OK && (rc = quern__json_next_item(&r->j, err)) == 1)
+        rc = quern__json_fail(&r->j, err, "a piece with more than a score,");
+    return rc == QUERN_OK ? quern__draft_scored(&r->d, piece, score, at, err) : rc;
+}
+
+static int read_scored_pieces(quern__json_reader *r, quern_error *err)
+{
+    int more, rc = quern__json_enter_array(&r->j, err);
+    r->d.t->kind = QUERN__TOKENIZER_UNIGRAM;
+    if (rc != QUERN_OK)
+        return rc;
+    while ((more = quern__json_next_item(&r->j, err)) == 1)
+        if ((rc = read_scored(r, err)) != QUERN_OK)
+            return rc;
+    return more;
+}
+
 static int read_vocab(quern__json_reader *r, quern_error *err)
 {
     int rc = quern__vocab_reserve(&r->d.t->vocab,
                                   (uint32_t)((r->j.len - r->j.at) / BYTES_PER_PIECE), err);
-    return rc == QUERN_OK ? quern__draft_read_pieces(&r->d, &r->j, err) : rc;
+    if (rc != QUERN_OK)
+        return rc;
+    return quern__json_peek(&r->j) == QUERN__JSON_ARRAY
+               ? read_scored_pieces(r, err)
+               : quern__draft_read_pieces(&r->d, &r->j, err);
 }
 
 static int read_prefix(quern__json_reader *r, quern_error *err)
@@ -138,7 +217,11 @@ enum model_key {
     FALLBACK,
     IGNORE,
     MERGES,
+    UNK_ID,
 };
+
+/* By enum quern__tokenizer_kind. */
+static const char *const kinds[] = {"WordPiece", "BPE", "Unigram", NULL};
 
 static int read_kind(quern__json_reader *r, quern_error *err)
 {
@@ -146,12 +229,13 @@ static int read_kind(quern__json_reader *r, quern_error *err)
     int rc = quern__json_string(&r->j, &type, err);
     if (rc != QUERN_OK)
         return rc;
-    if (quern__str_is(type, "BPE"))
-        r->d.t->kind = QUERN__TOKENIZER_BPE;
-    else if (!quern__str_is(type, "WordPiece"))
-        return quern__json_fail(&r->j, err, "a model of type '%.*s' is not supported,",
-                                (int)QUERN__MIN(type.len, 80), type.ptr);
-    return QUERN_OK;
+    for (int i = 0; kinds[i]; i++)
+        if (quern__str_is(type, kinds[i])) {
+            r->said_kind = i;
+            return QUERN_OK;
+        }
+    return quern__json_fail(&r->j, err, "a model of type '%.*s' is not supported,",
+                            (int)QUERN__MIN(type.len, 80), type.ptr);
 }
 
 static int read_chars(quern__json_reader *r, quern_error *err)
@@ -212,34 +296,59 @@ static int read_model_key(quern__json_reader *r, int which, quern_error *err)
         return quern__json_bool(&r->j, &r->byte_fallback, err);
     case IGNORE:
         return quern__json_bool(&r->j, &r->d.t->bpe.ignore_merges, err);
+    case UNK_ID:
+        return quern__json_u64(&r->j, &r->unk_id, err);
     default: /* the vocabulary comes first, wherever it stands */
         r->merges_at = r->j.at;
         return quern__json_skip(&r->j, err);
     }
 }
 
+static int check_unigram(quern__json_reader *r, uint32_t seen, quern_error *err)
+{
+    quern__unigram *u = &r->d.t->unigram;
+    if (!(seen & 1u << UNK_ID) || r->unk_id == UINT64_MAX)
+        return quern__json_fail(&r->j, err, "a Unigram without 'unk_id' is not supported,");
+    if (r->unk_id >= u->n)
+        return quern__json_fail(&r->j, err, "an unk_id that is not in the vocabulary,");
+    u->unk = (int32_t)r->unk_id;
+    u->byte_fallback = r->byte_fallback;
+    return QUERN_OK;
+}
+
 /* What the keys say about a model of this kind. */
 static int check_model(quern__json_reader *r, const char *const *names, uint32_t seen,
                        quern_error *err)
 {
-    const uint32_t bpe_only =
-        1u << DROPOUT | 1u << SUFFIX | 1u << FUSE | 1u << FALLBACK | 1u << IGNORE | 1u << MERGES;
-    if (!(seen & 1u << TYPE) && seen & 1u << MERGES)
-        r->d.t->kind = QUERN__TOKENIZER_BPE; /* files of 2020 and 2021 have no type */
-    if (r->d.t->kind == QUERN__TOKENIZER_WORDPIECE) {
-        for (int i = 0; names[i]; i++)
-            if (seen & bpe_only & 1u << i)
-                return quern__json_fail(&r->j, err, "a WordPiece with '%s',", names[i]);
-        return quern__reader_missing(r, "a model", names, seen,
-                                     1u << UNK | 1u << PREFIX | 1u << CHARS | 1u << VOCAB, err);
+    static const uint32_t allowed[] = {
+        1u << TYPE | 1u << UNK | 1u << PREFIX | 1u << CHARS | 1u << VOCAB,
+        1u << TYPE | 1u << UNK | 1u << PREFIX | 1u << VOCAB | 1u << DROPOUT | 1u << SUFFIX |
+            1u << FUSE | 1u << FALLBACK | 1u << IGNORE | 1u << MERGES,
+        1u << TYPE | 1u << UNK_ID | 1u << VOCAB | 1u << FALLBACK};
+    static const uint32_t needed[] = {1u << UNK | 1u << PREFIX | 1u << CHARS | 1u << VOCAB,
+                                      1u << VOCAB | 1u << MERGES, 1u << VOCAB};
+    enum quern__tokenizer_kind *kind = &r->d.t->kind;
+    if (seen & 1u << TYPE) { /* files of 2020 and 2021 have no type */
+        if ((*kind == QUERN__TOKENIZER_UNIGRAM) != (r->said_kind == QUERN__TOKENIZER_UNIGRAM) &&
+            seen & 1u << VOCAB)
+            return quern__json_fail(&r->j, err, "a %s with another's vocabulary,",
+                                    kinds[r->said_kind]);
+        *kind = (enum quern__tokenizer_kind)r->said_kind;
+    } else if (seen & 1u << MERGES) {
+        *kind = QUERN__TOKENIZER_BPE;
     }
-    if (seen & 1u << CHARS)
-        return quern__json_fail(&r->j, err, "a BPE with '%s',", names[CHARS]);
+    for (int i = 0; names[i]; i++)
+        if (seen & ~allowed[*kind] & 1u << i)
+            return quern__json_fail(&r->j, err, "a %s with '%s',", kinds[*kind], names[i]);
+    int rc = quern__reader_missing(r, "a model", names, seen, needed[*kind], err);
+    if (rc != QUERN_OK || *kind == QUERN__TOKENIZER_WORDPIECE)
+        return rc;
+    if (*kind == QUERN__TOKENIZER_UNIGRAM)
+        return check_unigram(r, seen, err);
     if (r->byte_fallback || r->d.t->wordpiece.prefix_len)
         return quern__json_fail(&r->j, err, "a BPE with %s is not supported,",
                                 r->byte_fallback ? "byte_fallback" : names[PREFIX]);
-    int rc = quern__reader_missing(r, "a model", names, seen, 1u << VOCAB | 1u << MERGES, err);
-    return rc == QUERN_OK ? read_merges(r, err) : rc;
+    return read_merges(r, err);
 }
 
 static int read_model(quern__json_reader *r, quern_error *err)
@@ -256,6 +365,7 @@ static int read_model(quern__json_reader *r, quern_error *err)
                                         "byte_fallback",
                                         "ignore_merges",
                                         "merges",
+                                        "unk_id",
                                         NULL};
     uint32_t seen = 0;
     quern_str key;
@@ -323,6 +433,7 @@ int quern__tokenizer_from_json(quern__tokenizer **out, const char *file, quern_s
     quern__json_reader r;
     *out = NULL;
     memset(&r, 0, sizeof r);
+    r.unk_id = UINT64_MAX;
     quern__json_init(&r.j, text.ptr, text.len, file);
     int rc = quern__draft_begin(&r.d, file, err);
     if (rc == QUERN_OK)

@@ -16,6 +16,11 @@ typedef struct quern__json_part {
         QUERN__PART_SEQUENCE,
         QUERN__PART_BERT_NORMALIZER,
         QUERN__PART_NFC,
+        QUERN__PART_CHARSMAP,
+        QUERN__PART_REPLACE,
+        QUERN__PART_STRIP,
+        QUERN__PART_WHITE_SPLIT,
+        QUERN__PART_METASPACE,
         QUERN__PART_BERT_WORDS,
         QUERN__PART_BYTE_LEVEL,
         QUERN__PART_SPLIT,
@@ -28,8 +33,15 @@ typedef struct quern__json_part {
     bool clean, cjk, strip, lower, strip_said;
     bool prefix_space, trim_offsets, use_regex, invert;
     bool isolated; /* behaviour of a split */
-    bool known;    /* its expression is one of words */
+    enum {
+        QUERN__PATTERN_WORDS,  /* words */
+        QUERN__PATTERN_BLANKS, /* " {2,}" */
+        QUERN__PATTERN_STRING, /* step.pattern */
+    } pattern;
     quern__word_rule words;
+    quern__step step; /* of a Replace or Strip */
+    enum quern__prefix prefix;
+    bool split;
 } quern__json_part;
 
 typedef struct quern__json_parts {
@@ -45,7 +57,9 @@ typedef struct quern__json_reader {
     uint32_t n_named;
     bool has_template, has_specials; /* the second: from any post-processor */
     size_t merges_at;                /* of the file; 0: none */
-    bool byte_fallback, fuse_unk, has_affix;
+    bool byte_fallback, fuse_unk;
+    int said_kind;   /* of the model: enum quern__tokenizer_kind */
+    uint64_t unk_id; /* UINT64_MAX: none */
 } quern__json_reader;
 
 /* A string that lives as long as the draft. */

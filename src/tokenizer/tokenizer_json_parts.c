@@ -5,7 +5,9 @@
  */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
+#include "text/utf8.h"
 #include "tokenizer/tokenizer_json.h"
 
 enum part_key {
@@ -28,6 +30,14 @@ enum part_key {
     SPECIALS,
     SEP,
     CLS,
+    CHARSMAP,
+    CONTENT,
+    STRIP_LEFT,
+    STRIP_RIGHT,
+    REPLACEMENT,
+    SCHEME,
+    SPLIT,
+    STR_REP,
 };
 
 static const char *const keys[] = {"type",
@@ -49,6 +59,14 @@ static const char *const keys[] = {"type",
                                    "special_tokens",
                                    "sep",
                                    "cls",
+                                   "precompiled_charsmap",
+                                   "content",
+                                   "strip_left",
+                                   "strip_right",
+                                   "replacement",
+                                   "prepend_scheme",
+                                   "split",
+                                   "str_rep",
                                    NULL};
 
 #define BIT(key) (1u << (key))
@@ -61,11 +79,17 @@ static const struct type {
     {"a normalizer", "BertNormalizer", QUERN__PART_BERT_NORMALIZER,
      BIT(CLEAN) | BIT(CHINESE) | BIT(LOWER), BIT(STRIP)},
     {"a normalizer", "NFC", QUERN__PART_NFC, 0, 0},
+    {"a normalizer", "Precompiled", QUERN__PART_CHARSMAP, BIT(CHARSMAP), 0},
+    {"a normalizer", "Replace", QUERN__PART_REPLACE, BIT(PATTERN) | BIT(CONTENT), 0},
+    {"a normalizer", "Strip", QUERN__PART_STRIP, BIT(STRIP_LEFT) | BIT(STRIP_RIGHT), 0},
     {"a normalizer", "Sequence", QUERN__PART_SEQUENCE, BIT(NORMALIZERS), 0},
     {"a pre_tokenizer", "BertPreTokenizer", QUERN__PART_BERT_WORDS, 0, 0},
     {"a pre_tokenizer", "ByteLevel", QUERN__PART_BYTE_LEVEL, BIT(PREFIX_SPACE),
      BIT(TRIM) | BIT(USE_REGEX)},
     {"a pre_tokenizer", "Split", QUERN__PART_SPLIT, BIT(PATTERN) | BIT(BEHAVIOR), BIT(INVERT)},
+    {"a pre_tokenizer", "WhitespaceSplit", QUERN__PART_WHITE_SPLIT, 0, 0},
+    {"a pre_tokenizer", "Metaspace", QUERN__PART_METASPACE, BIT(REPLACEMENT),
+     BIT(PREFIX_SPACE) | BIT(SCHEME) | BIT(SPLIT) | BIT(STR_REP)},
     {"a pre_tokenizer", "Sequence", QUERN__PART_SEQUENCE, BIT(PRETOKENIZERS), 0},
     {"a post_processor", "BertProcessing", QUERN__PART_BERT_SPECIALS, BIT(SEP) | BIT(CLS), 0},
     {"a post_processor", "RobertaProcessing", QUERN__PART_ROBERTA_SPECIALS, BIT(SEP) | BIT(CLS),
@@ -85,27 +109,136 @@ static const struct type *type_of(const char *where, quern_str name)
     return NULL;
 }
 
+/* Standard base64, padded; out has room for three bytes of every four characters. */
+static bool from_base64(quern_str s, char *out, size_t *len)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t pad = 0;
+    uint32_t bits = 0;
+    if (s.len == 0 || s.len % 4)
+        return false;
+    while (pad < 2 && s.ptr[s.len - 1 - pad] == '=')
+        pad++;
+    for (size_t i = 0; i < s.len; i++) {
+        const char *at = s.ptr[i] ? strchr(letters, s.ptr[i]) : NULL;
+        if (!at && i < s.len - pad)
+            return false;
+        bits = bits << 6 | (at ? (uint32_t)(at - letters) : 0);
+        if (i % 4 == 3) {
+            out[(*len)++] = (char)(bits >> 16 & 255);
+            out[(*len)++] = (char)(bits >> 8 & 255);
+            out[(*len)++] = (char)(bits & 255);
+        }
+    }
+    *len -= pad;
+    return true;
+}
+
+/* A short string as code points. */
+static int read_points(quern__json_reader *r, uint32_t points[QUERN__NORMAL_MAX_CONTENT],
+                       uint32_t *n, quern_error *err)
+{
+    quern_str s;
+    int rc = quern__json_string(&r->j, &s, err);
+    *n = 0;
+    for (size_t at = 0; rc == QUERN_OK && at < s.len;) {
+        bool bad = false;
+        if (*n == QUERN__NORMAL_MAX_CONTENT)
+            return quern__json_fail(&r->j, err, "a replacement of more than %d characters,",
+                                    QUERN__NORMAL_MAX_CONTENT);
+        at += quern__utf8_next(s.ptr + at, s.len - at, &points[(*n)++], &bad);
+    }
+    return rc;
+}
+
 /* {"Regex": …}: only expressions of the known list. */
+static int read_expression(quern__json_reader *r, quern__json_part *p, quern_error *err)
+{
+    quern_str expression;
+    int rc = quern__json_string(&r->j, &expression, err);
+    if (rc != QUERN_OK)
+        return rc;
+    p->pattern = QUERN__PATTERN_WORDS;
+    if (quern__word_rule_of(expression, &p->words))
+        return QUERN_OK;
+    p->pattern = QUERN__PATTERN_BLANKS;
+    if (quern__str_is(expression, " {2,}"))
+        return QUERN_OK;
+    return quern__json_fail(&r->j, err, "the expression '%.*s' is not supported,",
+                            (int)QUERN__MIN(expression.len, 200), expression.ptr);
+}
+
+/* {"Regex": …} or {"String": …} */
 static int read_pattern(quern__json_reader *r, quern__json_part *p, quern_error *err)
 {
-    static const char *const names[] = {"Regex", NULL};
+    static const char *const names[] = {"Regex", "String", NULL};
     uint32_t seen = 0;
-    quern_str key, expression;
+    quern_str key;
     int which = 0, more, rc = quern__json_enter_object(&r->j, err);
     if (rc != QUERN_OK)
         return rc;
     while ((more = quern__json_next_key(&r->j, &key, err)) == 1) {
         rc = quern__draft_key(&r->j, key, names, &seen, false, &which, err);
-        if (rc == QUERN_OK)
-            rc = quern__json_string(&r->j, &expression, err);
+        if (rc == QUERN_OK && which == 0)
+            rc = read_expression(r, p, err);
+        else if (rc == QUERN_OK) {
+            p->pattern = QUERN__PATTERN_STRING;
+            rc = read_points(r, p->step.pattern, &p->step.n_pattern, err);
+        }
         if (rc != QUERN_OK)
             return rc;
-        p->known = quern__word_rule_of(expression, &p->words);
-        if (!p->known)
-            return quern__json_fail(&r->j, err, "the expression '%.*s' is not supported,",
-                                    (int)QUERN__MIN(expression.len, 200), expression.ptr);
     }
-    return more < 0 ? more : quern__reader_missing(r, "a pattern", names, seen, 1, err);
+    if (more == 0 && (seen == 0 || seen == 3 || (seen == 2 && p->step.n_pattern == 0)))
+        return quern__json_fail(&r->j, err, "a pattern that is not one expression or string,");
+    return more;
+}
+
+static int read_charsmap(quern__json_reader *r, quern_error *err)
+{
+    quern__charsmap *map = &r->d.t->segments.normalizer.charsmap;
+    quern_str s;
+    size_t len = 0;
+    char *bytes;
+    int rc = quern__json_string(&r->j, &s, err);
+    if (rc == QUERN_OK && map->bytes)
+        rc = quern__json_fail(&r->j, err, "a second precompiled_charsmap,");
+    if (rc != QUERN_OK)
+        return rc;
+    bytes = quern__alloc(s.len / 4 * 3 + 3);
+    if (!bytes)
+        return quern__fail_memory(err, s.len);
+    if (!from_base64(s, bytes, &len)) {
+        quern__free(bytes);
+        return quern__json_fail(&r->j, err, "a precompiled_charsmap that is not base64,");
+    }
+    const char *why = quern__charsmap_open(map, bytes, len);
+    return why ? quern__json_fail(&r->j, err, "precompiled_charsmap %s,", why) : QUERN_OK;
+}
+
+static int read_scheme(quern__json_reader *r, quern__json_part *p, quern_error *err)
+{
+    static const char *const names[] = {"never", "first", "always"}; /* enum quern__prefix */
+    quern_str s;
+    int rc = quern__json_string(&r->j, &s, err);
+    if (rc != QUERN_OK)
+        return rc;
+    for (size_t i = 0; i < QUERN__COUNT(names); i++)
+        if (quern__str_is(s, names[i])) {
+            p->prefix = (enum quern__prefix)i;
+            return QUERN_OK;
+        }
+    return quern__json_fail(&r->j, err, "the prepend_scheme '%.*s' is not supported,",
+                            (int)QUERN__MIN(s.len, 80), s.ptr);
+}
+
+static int read_replacement(quern__json_reader *r, quern_error *err)
+{
+    quern_str s;
+    int rc = quern__json_string(&r->j, &s, err);
+    if (rc == QUERN_OK && !quern__str_is(s, "\xE2\x96\x81"))
+        rc = quern__json_fail(&r->j, err, "a replacement other than U+2581 is not supported,");
+    return rc;
 }
 
 static int read_behavior(quern__json_reader *r, quern__json_part *p, quern_error *err)
@@ -143,7 +276,10 @@ static int read_flag(quern__json_reader *r, int which, quern__json_part *p, quer
                     [PREFIX_SPACE] = &p->prefix_space,
                     [TRIM] = &p->trim_offsets,
                     [USE_REGEX] = &p->use_regex,
-                    [INVERT] = &p->invert};
+                    [INVERT] = &p->invert,
+                    [STRIP_LEFT] = &p->step.left,
+                    [STRIP_RIGHT] = &p->step.right,
+                    [SPLIT] = &p->split};
     if (which == STRIP && quern__json_peek(&r->j) == QUERN__JSON_NULL)
         return quern__json_null(&r->j, err);
     p->strip_said |= which == STRIP;
@@ -171,6 +307,15 @@ static int read_value(quern__json_reader *r, const char *where, int which, quern
     case SEP:
     case CLS:
         return quern__reader_pair(r, which == SEP, err);
+    case CHARSMAP:
+        return read_charsmap(r, err);
+    case CONTENT:
+        return read_points(r, p->step.content, &p->step.n_content, err);
+    case REPLACEMENT:
+    case STR_REP:
+        return read_replacement(r, err);
+    case SCHEME:
+        return read_scheme(r, p, err);
     default:
         return read_flag(r, which, p, err);
     }
@@ -219,7 +364,8 @@ static int read_part(quern__json_reader *r, const char *where, quern__json_parts
     quern_str key, name;
     int which, more, rc = quern__json_enter_object(&r->j, err);
     memset(&p, 0, sizeof p);
-    p.use_regex = p.trim_offsets = true; /* what an absent key means */
+    p.use_regex = p.trim_offsets = p.split = p.prefix_space = true; /* what an absent key means */
+    p.prefix = QUERN__PREFIX_ALWAYS;
     p.at = r->j.at;
     if (rc == QUERN_OK && depth > QUERN__JSON_MAX_NESTING)
         rc = quern__json_fail(&r->j, err, "%s nested too deeply,", where);
@@ -296,10 +442,56 @@ static int apply_bpe(quern__json_reader *r, quern_error *err)
         s->prefix_blank = last->prefix_space;
         return QUERN_OK;
     }
-    if (r->words.n != 2 || p->kind != QUERN__PART_SPLIT || p->invert || last->use_regex ||
-        last->prefix_space)
+    if (r->words.n != 2 || p->kind != QUERN__PART_SPLIT || p->pattern != QUERN__PATTERN_WORDS ||
+        p->invert || last->use_regex || last->prefix_space)
         return refuse(r, last, "a pre_tokenizer of these parts", err);
     s->words = p->words;
+    return QUERN_OK;
+}
+
+static int apply_step(quern__json_reader *r, const quern__json_part *p, quern_error *err)
+{
+    quern__normalizer *n = &r->d.t->segments.normalizer;
+    quern__step step = p->step;
+    switch (p->kind) {
+    case QUERN__PART_NFC:
+        step.kind = QUERN__STEP_NFC;
+        break;
+    case QUERN__PART_CHARSMAP:
+        step.kind = QUERN__STEP_CHARSMAP;
+        break;
+    case QUERN__PART_REPLACE:
+        if (p->pattern == QUERN__PATTERN_WORDS)
+            return refuse(r, p, "a Replace of this expression", err);
+        step.kind = p->pattern == QUERN__PATTERN_BLANKS ? QUERN__STEP_BLANKS : QUERN__STEP_REPLACE;
+        break;
+    case QUERN__PART_STRIP:
+        step.kind = QUERN__STEP_STRIP;
+        break;
+    default:
+        return refuse(r, p, "this normalizer", err);
+    }
+    n->steps[n->n++] = step;
+    return QUERN_OK;
+}
+
+static int apply_unigram(quern__json_reader *r, quern_error *err)
+{
+    struct quern__blanks *b = &r->d.t->segments.blanks;
+    const quern__json_part *p = r->words.items, *last = r->words.n ? p + r->words.n - 1 : NULL;
+    for (uint32_t i = 0; i < r->normalizer.n; i++) {
+        int rc = apply_step(r, &r->normalizer.items[i], err);
+        if (rc != QUERN_OK)
+            return rc;
+    }
+    if (!last || r->words.n > 2 || last->kind != QUERN__PART_METASPACE ||
+        (r->words.n == 2 && p->kind != QUERN__PART_WHITE_SPLIT))
+        return refuse(r, last, "a pre_tokenizer other than (WhitespaceSplit and) Metaspace", err);
+    if (!last->prefix_space)
+        return refuse(r, last, "a Metaspace with add_prefix_space false", err);
+    b->white_split = r->words.n == 2;
+    b->split = last->split;
+    b->prefix = last->prefix;
     return QUERN_OK;
 }
 
@@ -316,7 +508,7 @@ static int apply_post(quern__json_reader *r, quern_error *err)
         if (!p->trim_offsets)
             continue;
         s->trim = true;
-        s->trim_keeps_first = (p->seen & BIT(PREFIX_SPACE)) ? p->prefix_space : true;
+        s->trim_keeps_first = p->prefix_space;
         if (++trims > 1)
             return refuse(r, p, "a second post_processor that trims offsets", err);
     }
@@ -325,6 +517,8 @@ static int apply_post(quern__json_reader *r, quern_error *err)
 
 int quern__reader_apply_parts(quern__json_reader *r, quern_error *err)
 {
-    int rc = r->d.t->kind == QUERN__TOKENIZER_BPE ? apply_bpe(r, err) : apply_wordpiece(r, err);
+    int rc = r->d.t->kind == QUERN__TOKENIZER_BPE       ? apply_bpe(r, err)
+             : r->d.t->kind == QUERN__TOKENIZER_UNIGRAM ? apply_unigram(r, err)
+                                                        : apply_wordpiece(r, err);
     return rc == QUERN_OK ? apply_post(r, err) : rc;
 }

@@ -1,18 +1,22 @@
-"""Byte-level BPE token for token and offset for offset the same as the reference, the PyPI package
+"""Byte-level BPE and unigram models token for token and offset for offset the same as the reference, the PyPI package
 `tokenizers`, over generated strings in many scripts, hostile ones among them.
 
 The vocabularies are trained here, at test time, on generated text of the same kind and on the
 documentation of this project: small, but real merges. What surrounds them (normaliser, expressions,
 added tokens, processors) is that of the published models. QUERN_LONG=1 runs more strings.
 """
+import base64
 import functools
+import io
 import json
 import os
 import random
+import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -25,7 +29,7 @@ QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L
 LLAMA = QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 
-def lines():
+def lines(count=2500):
     """What the vocabularies are trained on."""
     rng = random.Random(7)
     docs = os.path.join(os.environ["QUERN_ROOT"], "docs")
@@ -33,7 +37,7 @@ def lines():
         if name.endswith(".md"):
             with open(os.path.join(docs, name), encoding="utf-8") as f:
                 yield from f
-    for _ in range(2500):
+    for _ in range(count):
         yield strings.string(rng).decode("utf-8", "replace")
 
 
@@ -107,7 +111,91 @@ def texts(count, seed):
     return out
 
 
-class Bpe(Parity):
+# ---- unigram ----
+
+def fields(raw):
+    """(number, value) of a protobuf message, enough for a SentencePiece model."""
+    def varint(at):
+        value = shift = 0
+        while True:
+            value |= (raw[at] & 127) << shift
+            shift, at = shift + 7, at + 1
+            if raw[at - 1] < 128:
+                return value, at
+    at = 0
+    while at < len(raw):
+        key, at = varint(at)
+        if key & 7 == 2:
+            size, at = varint(at)
+            yield key >> 3, raw[at:at + size]
+            at += size
+        elif key & 7 == 5:
+            yield key >> 3, struct.unpack_from("<f", raw, at)[0]
+            at += 4
+        else:
+            value, at = varint(at)
+            yield key >> 3, value
+
+
+@functools.cache
+def spm(rule="nmt_nfkc", size=4000, byte_fallback=False, **more):
+    """The bytes of a trained model."""
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([l.replace("\0", "")[:400] for l in lines(300)]), model_writer=out, vocab_size=size,
+        model_type="unigram", normalization_rule_name=rule, byte_fallback=byte_fallback, character_coverage=0.98,
+        hard_vocab_limit=False, minloglevel=2, num_threads=1, **more)
+    return out.getvalue()
+
+
+def read_spm(raw):
+    """([(piece, score, type)], charsmap)"""
+    pieces, charsmap = [], b""
+    for number, value in fields(raw):
+        if number == 1:
+            piece = {1: b"", 2: 0.0, 3: 1, **dict(fields(value))}
+            pieces.append((piece[1].decode(), piece[2], piece[3]))
+        elif number == 3:
+            charsmap = dict(fields(value)).get(2, b"")
+    return pieces, charsmap
+
+
+def unigram(raw, pieces=None, unk=0, fallback=False, scheme="always", split=True, white=True, strip=False, blanks=None,
+            specials=("<s>", "</s>", "<pad>", "<unk>"), single="<s> $A </s>"):
+    made, charsmap = read_spm(raw)
+    vocab = pieces or [(p, s) for p, s, _ in made]
+    vocab += [(n, 0.0) for n in specials if n not in dict(vocab)]
+    t = Tokenizer(models.Unigram(vocab, unk, fallback))
+    steps = [normalizers.Precompiled(charsmap)]
+    if strip:
+        steps.append(normalizers.Strip(left=False, right=True))
+    if blanks is not None:
+        steps.append(normalizers.Replace(Regex(" {2,}"), blanks))
+    t.normalizer = normalizers.Sequence(steps) if len(steps) > 1 else steps[0]
+    meta = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme=scheme, split=split)
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), meta]) if white else meta
+    t.add_special_tokens([AddedToken(n, normalized=n == "<unk>", special=True) for n in specials])
+    t.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=True, special=True)])
+    t.post_processor = processors.TemplateProcessing(
+        single=single, pair="$A $B", special_tokens=[(n, t.token_to_id(n)) for n in ("<s>", "</s>")])
+    return t
+
+
+MAPPED = ["\uff21\uff42", "\uff45\u0301", "\u2460", "\ufb01n", "\u00bd", "\u3392", "\u200b", "\u200d\u200d", "\u2581", "\u2581\u2581x", "a\u0340\u0301",
+          "\u0958\u0301", "\u0915\u094d\u0958\u0301", "\r\n", "\r", "\x01\x02", "\u00ad", "\ufdfa", "\u1100\u1161", "\uff76\uff9e", "\u32a8\ufe0f",
+          "\u00a9\u200d\U0001f600", "\u00ae\ufe0f", "\u0600a", "\u0344", "\u0300", "\u2163\u0301", "   ", "\u3000\u3000", "<mask>", " <unk>", "\u2581<s>"]
+
+
+def mapped_texts(count, seed):
+    rng = random.Random(SEED + seed)
+    out = [s.encode() for s in MAPPED] + texts(count // 2, seed + 1)
+    for _ in range(count):
+        parts = [rng.choice(MAPPED) if rng.random() < 0.5 else strings.word(rng) for _ in range(rng.randrange(1, 9))]
+        out.append(rng.choice(["", " ", ""]).join(parts).encode())
+    return out
+
+
+class Family(Parity):
     def check(self, reference, texts, **more):
         folder = self.folder(tokenizer__json=json.loads(reference.to_str()))
         digest = self.same(folder, reference, texts, **more)
@@ -117,6 +205,94 @@ class Bpe(Parity):
                 self.same(folder, reference, texts[:300], max_tokens=most)
         return folder, digest
 
+
+class Unigram(Family):
+    def test_like_xlm_roberta(self):
+        self.check(unigram(spm()), mapped_texts(STRINGS * 2, 100))
+
+    def test_like_t5(self):
+        for blanks in (" ", "\u2581"):
+            with self.subTest(blanks=blanks):
+                self.check(unigram(spm(), white=False, strip=True, blanks=blanks, single="$A </s>"), mapped_texts(STRINGS, 101))
+
+    def test_schemes(self):
+        for scheme in ("first", "never", "always"):
+            for split in (True, False):
+                for white in (True, False):
+                    with self.subTest(scheme=scheme, split=split, white=white):
+                        self.check(unigram(spm(), scheme=scheme, split=split, white=white), mapped_texts(STRINGS // 8, 102))
+
+    def test_byte_fallback(self):
+        raw = spm(byte_fallback=True)
+        self.check(unigram(raw, fallback=True), mapped_texts(STRINGS, 103))
+        part = [(p, s) for p, s, _ in read_spm(raw)[0] if p != "<0xE4>"]
+        self.check(unigram(raw, part, fallback=True), mapped_texts(STRINGS // 4, 104))
+
+    def test_other_map(self):
+        self.check(unigram(spm("nfkc_cf")), mapped_texts(STRINGS, 105))
+
+    def test_scores(self):
+        """Ties, scores of many digits, unknown characters that are pieces together, long words."""
+        rng = random.Random(SEED)
+        letters = "abcde"
+        for kind in range(4):
+            pieces = {"<unk>": 0.0, "\u2581": -2.0}
+            while len(pieces) < 80:
+                piece = "".join(rng.choice(letters + "\u2581") for _ in range(rng.randrange(1, 6)))
+                pieces[piece] = [-float(rng.randrange(1, 4)), -rng.random() * 9, -rng.randrange(1, 9) / 10, rng.random() - 0.5][kind]
+            pieces["xy"] = -90.0
+            t = unigram(spm(), list(pieces.items()), split=bool(kind % 2), white=kind < 2)
+            made = ["".join(rng.choice(letters * 3 + "xyz  ") for _ in range(rng.randrange(60))).encode() for _ in range(STRINGS)]
+            made += [b"xyxyx" * 300, b"abcde" * 3000]
+            with self.subTest(kind=kind):
+                self.check(t, made)
+
+    def test_every_code_point(self):
+        """Alone, before and after what joins to it: the map, and the groups that it is looked up by."""
+        t = unigram(spm(), split=False, white=False)
+        some = range(0x110000) if LONG else [*range(0x3400), *range(0xA000, 0xAC80), *range(0xD7A0, 0xD800), *range(0xF900, 0x10000),
+                                             *range(0x10A00, 0x11F60, 3), *range(0x1D100, 0x1D200), *range(0x1F000, 0x1FB00, 2),
+                                             *range(0xE0000, 0xE0200)]
+        points = [chr(c) for c in some if not 0xD800 <= c <= 0xDFFF]
+        made = []
+        for i in range(0, len(points), 16):
+            part = points[i:i + 16]
+            made.append(" ".join(f"{c} a{c}\uff45 \uff45{c}\u0301 {c}\u0340\u0301" for c in part).encode())
+            made.append(" ".join(f"\u0958{c}\u0340 \u00bd{c} \u0915\u094d{c}\u0340\u0301 \u1100{c}\u0340\u0301 \u2764\u200d{c}\u0340\u0300"
+                                 for c in part).encode())
+        self.same(self.folder(tokenizer__json=json.loads(t.to_str())), t, made)
+
+    def test_refused_by_name(self):
+        base = json.loads(unigram(spm()).to_str())
+        vocab = base["model"]["vocab"]
+        meta = base["pre_tokenizer"]["pretokenizers"][1]
+        cases = [
+            (lambda s: s["model"].update(unk_id=None), "unk_id"), (lambda s: s["model"].update(unk_id=len(vocab)), "unk_id"),
+            (lambda s: s["model"].update(vocab=vocab + vocab[5:6]), "there twice"), (lambda s: s["model"].update(vocab=[["a"]]), "without a score"),
+            (lambda s: s["model"].update(vocab=[["a", 1, 2]]), "more than a score"), (lambda s: s["model"].update(vocab=[["a", "b"]]), "at byte"),
+            (lambda s: s["model"].update(vocab=[["x" * 2000, 1.0]]), "longer than 1024"), (lambda s: s["model"].update(vocab={"a": 0}), "another's"),
+            (lambda s: s["model"].update(merges=[]), "'merges'"), (lambda s: s["model"].update(type="BPE"), "another's vocabulary"),
+            (lambda s: s["normalizer"].update(precompiled_charsmap="A"), "not base64"), (lambda s: s["normalizer"].update(precompiled_charsmap="AAA="), "its size"),
+            (lambda s: s["normalizer"].update(precompiled_charsmap=base64.b64encode(b"\3\0\0\0abc\0\0").decode()), "its trie"),
+            (lambda s: s.update(normalizer={"type": "Sequence", "normalizers": [s["normalizer"]] * 2}), "second precompiled"),
+            (lambda s: s.update(normalizer={"type": "Replace", "pattern": {"Regex": "\\s"}, "content": ""}), "expression"),
+            (lambda s: s.update(normalizer={"type": "Replace", "pattern": {"String": ""}, "content": ""}), "not one expression"),
+            (lambda s: s.update(normalizer={"type": "Replace", "pattern": {"String": "x" * 17}, "content": ""}), "16 characters"),
+            (lambda s: s.update(pre_tokenizer={"type": "WhitespaceSplit"}), "Metaspace"),
+            (lambda s: s.update(pre_tokenizer={**meta, "replacement": "_"}), "U+2581"),
+            (lambda s: s.update(pre_tokenizer={**meta, "prepend_scheme": "last"}), "'last'"),
+            (lambda s: s.update(pre_tokenizer={"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": False}), "add_prefix_space"),
+        ]
+        for change, says in cases:
+            spec = json.loads(json.dumps(base))
+            change(spec)
+            with self.subTest(says=says):
+                with self.assertRaises(AssertionError) as caught:
+                    strings.dump(self.folder(tokenizer__json=spec), [b"x"], 0)
+                self.assertIn(says, str(caught.exception))
+
+
+class Bpe(Family):
     def test_roberta(self):
         for prefix in (False, True):
             for trim in (True, False):
