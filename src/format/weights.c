@@ -107,6 +107,7 @@ static int check_names(const quern__weights *w, quern_error *err)
 static int (*const readers[])(quern__weights *, const quern__weights_part *, quern_error *) = {
     [QUERN__SAFETENSORS] = quern__safetensors_read,
     [QUERN__TORCH] = quern__torch_read,
+    [QUERN__ONNX] = quern__onnx_read,
     [QUERN__GGUF] = quern__gguf_read,
 };
 _Static_assert(QUERN__COUNT(readers) == QUERN__WEIGHTS_FORMATS, "a reader each");

@@ -39,6 +39,7 @@ typedef struct quern__weights quern__weights;
 enum quern__weights_format {
     QUERN__SAFETENSORS = 1,
     QUERN__TORCH,
+    QUERN__ONNX,
     QUERN__GGUF,
     QUERN__WEIGHTS_FORMATS
 };
@@ -70,7 +71,7 @@ int quern__weights_list(quern__weights_files *out, const char *folder, quern_err
  * "HEX  NAME\n" for each, by name ascending. */
 int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],
                         quern_error *err);
-const char *quern__weights_format_name(int format); /* "safetensors", "pytorch", "gguf" */
+const char *quern__weights_format_name(int format); /* "safetensors", "pytorch", "onnx", "gguf" */
 
 /* All files of a folder that its weights are in, checked against each other. */
 int quern__weights_open(quern__weights **out, const char *folder, quern_error *err);

@@ -50,5 +50,7 @@ int quern__safetensors_read(quern__weights *w, const quern__weights_part *p, que
 int quern__torch_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 /* gguf.c */
 int quern__gguf_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
+/* onnx.c */
+int quern__onnx_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 
 #endif

@@ -16,6 +16,8 @@
 
 enum { MAX_INDEX = 16 << 20 };
 
+#define ONNX_FOLDER "onnx" /* where exports lie beside other formats */
+
 static const struct kind {
     const char *name; /* "*" in front: any file that ends so */
     int format;
@@ -25,15 +27,19 @@ static const struct kind {
     {"model.safetensors.index.json", QUERN__SAFETENSORS, true},
     {"pytorch_model.bin", QUERN__TORCH, false},
     {"pytorch_model.bin.index.json", QUERN__TORCH, true},
+    {"model.onnx", QUERN__ONNX, false},
+    {ONNX_FOLDER "/model.onnx", QUERN__ONNX, false},
     {"*.gguf", QUERN__GGUF, false},
 };
 
-#define NAMES "model.safetensors, pytorch_model.bin, or .index.json of either"
+#define NAMES "model.safetensors, pytorch_model.bin (or .index.json of either), model.onnx, *.gguf"
 
 const char *quern__weights_format_name(int format)
 {
-    static const char *const names[] = {
-        [QUERN__SAFETENSORS] = "safetensors", [QUERN__TORCH] = "pytorch", [QUERN__GGUF] = "gguf"};
+    static const char *const names[] = {[QUERN__SAFETENSORS] = "safetensors",
+                                        [QUERN__TORCH] = "pytorch",
+                                        [QUERN__ONNX] = "onnx",
+                                        [QUERN__GGUF] = "gguf"};
     return names[format];
 }
 
@@ -83,10 +89,29 @@ int quern__weights_chosen(const quern__weights_choice *c, const char *folder, qu
     return QUERN_OK;
 }
 
+typedef struct look {
+    quern__weights_choice *choice;
+    const char *folder;
+    quern_error *err;
+} look;
+
 static int on_name(void *ud, const char *name)
 {
-    quern__weights_consider(ud, name);
-    return QUERN_OK;
+    look *l = ud;
+    quern__stat st = {0};
+    quern__buf path;
+    quern__weights_consider(l->choice, name);
+    if (strcmp(name, ONNX_FOLDER) != 0)
+        return QUERN_OK;
+    quern__buf_init(&path, 4096);
+    quern__buf_printf(&path, "%s/" ONNX_FOLDER "/model.onnx", l->folder);
+    int rc = quern__buf_ok(&path, "a path", l->err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path.data, &st, l->err);
+    if (rc == QUERN_OK && st.exists)
+        quern__weights_consider(l->choice, ONNX_FOLDER "/model.onnx");
+    quern__buf_dispose(&path);
+    return rc;
 }
 
 static int read_index(quern__weights_files *out, const char *folder, quern_error *err)
@@ -109,7 +134,8 @@ static int read_index(quern__weights_files *out, const char *folder, quern_error
 int quern__weights_list(quern__weights_files *out, const char *folder, quern_error *err)
 {
     quern__weights_choice c = {0};
-    int rc = quern__list_dir(folder, on_name, &c, err);
+    look l = {&c, folder, err};
+    int rc = quern__list_dir(folder, on_name, &l, err);
     if (rc == QUERN_OK)
         rc = quern__weights_chosen(&c, folder, err);
     if (rc)

@@ -313,7 +313,93 @@ class Torch(Formats):
     def test_damaged(self):
         folder = self.folder()
         for write in self.WRITERS:
-            self.damaged(folder, self.NAME, write(self.tensors), 60)
+            self.damaged(folder, self.NAME, write(self.tensors), 20)
+
+
+class Onnx(Formats):
+    NAME = "model.onnx"
+
+    def test_same(self):
+        folder = self.folder()
+        for style in ("fused", "spelt", "gemm", "turned"):
+            for types in ("input", "constant"):
+                for names in (True, False):
+                    self.put(folder, self.NAME, files.onnx(self.tensors, style=style, types=types, names=names,
+                                                           end="state" if names else "pooled"))
+                    self.same(folder)
+        info = self.info(folder)
+        self.assertEqual((info["weights_format"], info["weights_file"]), ("onnx", self.NAME))
+        self.put(folder, "onnx/model.onnx", b"torn")
+        self.same(folder)
+        shutil.copyfile(os.path.join(folder, self.NAME), os.path.join(folder, "onnx/model.onnx"))
+        os.remove(os.path.join(folder, self.NAME))
+        self.same(folder)
+        self.assertEqual(self.info(folder)["weights_file"], "onnx/model.onnx")
+
+    def test_another_graph(self):
+        """What is no encoder is refused by the name of the node."""
+        folder = self.folder()
+
+        def told(where, change, *parts, **how):
+            self.put(folder, self.NAME, files.onnx(self.tensors, change=lambda g, w, v: change(g, v) if w == where else None, **how))
+            self.refused(folder, "EUNSUPPORTED", self.NAME, "byte", *parts)
+
+        odd = lambda op, **more: lambda g, v: g.node(op, v, name="the odd one", **more)
+        layer = "encoder.layer.1."
+        for where in ("embeddings", layer + "attention.self.query", layer + "scores", layer + "active", layer + "output.dense"):
+            for op, more in (("Tanh", {}), ("Relu", {}), ("Sigmoid", {}), ("DynamicQuantizeLinear", {}),
+                             ("Gelu", {"domain": "com.microsoft"}), ("Gelu", {"approximate": "tanh"})):
+                told(where, odd(op, **more), "the odd one", op)
+        other = lambda g, v: g.node("Add", v, g.keep("more", np.ones(80, "<f4")))
+        told(layer + "attention.self.key", other, "Add")
+        told("pooled", lambda g, v: g.node("Gemm", v, g.keep("dense", np.ones((80, 80), "<f4"))), "behind", end="pooled")
+        told(layer + "scores", lambda g, v: "nobody's", "nothing before it")
+
+    def test_tensors_lie(self):
+        folder = self.folder()
+        name = "encoder.layer.1.output.dense"
+        swapped = dict(self.tensors)
+        a, b = ("encoder.layer.1.attention.self.%s.bias" % p for p in ("query", "key"))
+
+        def keep_as(where, called, **more):
+            g_keep = files.Graph.keep
+            files.Graph.keep = lambda g, n, v, **k: g_keep(g, called if n == where else n, v, **(more if n == where else k))
+            try:
+                return files.onnx(self.tensors, style="gemm")
+            finally:
+                files.Graph.keep = g_keep
+
+        self.put(folder, self.NAME, keep_as("m.%s" % a, "m.%s" % b.replace("layer.1", "layer.2")))
+        self.refused(folder, "EFORMAT", "twice")
+        self.put(folder, self.NAME, keep_as("m.%s" % a, "m.encoder.layer.9.attention.self.query.bias"))
+        self.refused(folder, "EUNSUPPORTED", "m.encoder.layer.9", "wants another", "byte")
+        where = "m.%s.weight" % name
+        self.put(folder, self.NAME, keep_as(where, where, float_data=True))
+        self.same(folder)
+        for extra, word in (((13, files.proto((1, "location"), (2, "x.data"))), "another file"), ((14, 1), "another file"),
+                            ((1, 7), "sizes")):
+            self.put(folder, self.NAME, keep_as(where, where, extra=[extra]))
+            self.refused(folder, "EUNSUPPORTED", *([name, word] if extra[0] != 1 else []))
+        self.put(folder, self.NAME, keep_as(where, where, extra=[(9, b"more")]))
+        self.refused(folder, "EFORMAT", "two pieces")
+        del swapped[name + ".bias"]
+        swapped[name + ".bias"] = np.zeros(81, "<f4")
+        self.put(folder, self.NAME, files.onnx(swapped))
+        self.refused(folder, "EFORMAT", name, "81")
+        self.put(folder, self.NAME, files.onnx(self.tensors, layers=2))
+        self.refused(folder, "EFORMAT", "encoder.layer.2.output.dense.weight", "missing")
+
+    def test_no_model(self):
+        folder = self.folder()
+        for bad in (b"", b"\0", b"\x3a\xff\xff\xff\xff\x0f", b"\xff" * 20, files.proto((7, b"")), files.proto((7, b""), (7, b"")),
+                    files.proto((25, b"x")), files.proto((7, files.proto((15, b"x")))), files.proto((7, files.proto((1, 5)))), b"hello"):
+            self.put(folder, self.NAME, bad)
+            self.refused(folder, self.NAME, "byte")
+
+    def test_damaged(self):
+        folder = self.folder()
+        for style in ("spelt", "gemm"):
+            self.damaged(folder, self.NAME, files.onnx(self.tensors, style=style), 12)
 
 
 class Gguf(Formats):
@@ -384,7 +470,7 @@ class Gguf(Formats):
         self.same(folder)
 
     def test_damaged(self):
-        self.damaged(self.folder(), self.NAME, files.gguf(self.tensors, "q8_0"), 60)
+        self.damaged(self.folder(), self.NAME, files.gguf(self.tensors, "q8_0"), 25)
 
 
 if __name__ == "__main__":

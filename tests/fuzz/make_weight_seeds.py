@@ -40,5 +40,22 @@ def gguf_seeds():
     put("gguf", "q4.gguf", files.gguf(some, types={"cls.weight": 2}))
 
 
+def onnx_seeds():
+    shapes = {"embeddings.word_embeddings.weight": (3, 4), "embeddings.position_embeddings.weight": (5, 4),
+              "embeddings.token_type_embeddings.weight": (2, 4)}
+    for where in ("embeddings.", "encoder.layer.0.attention.output.", "encoder.layer.0.output."):
+        shapes.update({where + "LayerNorm.weight": (4,), where + "LayerNorm.bias": (4,)})
+    for part in ("self.query", "self.key", "self.value", "output.dense"):
+        shapes.update({"encoder.layer.0.attention.%s.weight" % part: (4, 4), "encoder.layer.0.attention.%s.bias" % part: (4,)})
+    shapes.update({"encoder.layer.0.intermediate.dense.weight": (6, 4), "encoder.layer.0.intermediate.dense.bias": (6,),
+                   "encoder.layer.0.output.dense.weight": (4, 6), "encoder.layer.0.output.dense.bias": (4,)})
+    tensors = {k: np.arange(np.prod(v), dtype="<f4").reshape(v) for k, v in shapes.items()}
+    for style in ("fused", "spelt", "gemm", "turned"):
+        put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types="input" if style == "gemm" else "constant",
+                                                names=style != "spelt", end="pooled" if style == "turned" else "state"))
+    put("onnx", "halves.onnx", files.onnx({k: v.astype("<f2") for k, v in tensors.items()}, 1, 2))
+
+
 torch_seeds()
+onnx_seeds()
 gguf_seeds()

@@ -210,3 +210,128 @@ def gguf(tensors, dtype="f32", pairs=None, version=3, alignment=32, names=gguf_n
         head += struct.pack("<IQ", (types or {}).get(name, GGUF_TYPES[kind]), len(data))
         data += blob + b"\0" * (-len(blob) % alignment)
     return head + b"\0" * (-len(head) % alignment) + data
+
+
+# ---- ONNX ----
+
+def varint(n):
+    n &= (1 << 64) - 1
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def proto(*fields):
+    """A message of (number, value): int, float, text, bytes; a list is packed integers."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, bool) or isinstance(value, int):
+            out += varint(number << 3) + varint(int(value))
+        elif isinstance(value, float):
+            out += varint(number << 3 | 5) + struct.pack("<f", value)
+        else:
+            value = b"".join(map(varint, value)) if isinstance(value, list) else value
+            value = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+
+def onnx_tensor(name, value, **more):
+    kind = {"<f4": 1, "<f2": 10, "<i8": 7, "|i1": 3}[value.dtype.newbyteorder("<").str]
+    data = [(4, value.tobytes())] if more.get("float_data") else [(9, value.tobytes())]
+    return proto((1, list(value.shape)), (2, kind), (8, name), *data, *more.get("extra", ()))
+
+
+class Graph:
+    """Nodes in order; each call gives its output's name."""
+
+    def __init__(self):
+        self.nodes, self.stored, self.n = [], [], 0
+
+    def keep(self, name, value, **more):
+        self.stored.append(onnx_tensor(name, value, **more))
+        return name
+
+    def node(self, op, *inputs, name=None, domain="", out=None, **attributes):
+        self.n += 1
+        out = out or "v%d" % self.n
+        attribute = lambda k, v: proto((1, k), *([(2, v), (20, 1)] if isinstance(v, float) else
+                                                  [(3, v), (20, 2)] if isinstance(v, int) else
+                                                  [(4, v), (20, 3)] if isinstance(v, str) else
+                                                  [(5, v), (20, 4)] if isinstance(v, bytes) else
+                                                  [(8, i) for i in v] + [(20, 7)]))
+        self.nodes.append(proto(*[(1, i) for i in inputs], (2, out), (3, name or "node_%d" % self.n), (4, op), (7, domain),
+                                *[(5, attribute(k, v)) for k, v in attributes.items()]))
+        return out
+
+    def constant(self, value):
+        return self.node("Constant", value=onnx_tensor("", np.asarray(value)))
+
+    def model(self, inputs, outputs):
+        value = lambda name: proto((1, name))
+        graph = proto(*[(1, n) for n in self.nodes], (2, "graph"), *[(5, t) for t in self.stored],
+                      *[(11, value(i)) for i in inputs], *[(12, value(o)) for o in outputs])
+        return proto((1, 8), (2, "test"), (7, graph), (8, proto((1, ""), (2, 17))))
+
+
+def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None):
+    """An encoder as exporters write it. style: "fused" (LayerNormalization, Gelu), "spelt" (of single operations),
+    "gemm" (Gemm over matrices as published), "turned" (Transpose of them). types: "input", or "constant" as where
+    there is no such input. names: stored under the published names where the graph keeps them. end: "state", or
+    "pooled". change(graph, where, value) may put something else in a value's place."""
+    g = Graph()
+    changed = lambda where, value: change(g, where, value) or value if change else value
+    keep = lambda name, value: g.keep(name if names else "t%d" % len(g.stored), np.ascontiguousarray(value))
+    one, two, half = (g.constant(np.array(v, "<f4")) for v in (1, 2, 0.5))
+    length = g.node("Slice", g.node("Shape", "input_ids"), g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8")))
+
+    def norm(x, where):
+        gamma, beta = (keep("m.%sLayerNorm.%s" % (where, e), tensors["%sLayerNorm.%s" % (where, e)]) for e in ("weight", "bias"))
+        if style != "spelt":
+            return g.node("LayerNormalization", x, gamma, beta, axis=-1, epsilon=1e-12)
+        off = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1]))
+        variance = g.node("ReduceMean", g.node("Pow", off, two), axes=[-1])
+        root = g.node("Sqrt", g.node("Add", variance, g.constant(np.array(1e-12, "<f4"))))
+        return g.node("Add", g.node("Mul", g.node("Div", off, root), gamma), beta)
+
+    def linear(x, where):
+        matrix, bias = tensors[where + ".weight"], keep("m.%s.bias" % where, tensors[where + ".bias"])
+        if style == "gemm":
+            return changed(where, g.node("Gemm", x, keep("m.%s.weight" % where, matrix), bias, transB=1, alpha=1.0))
+        if style == "turned":
+            turned = g.node("Transpose", keep("m.%s.weight" % where, matrix), perm=[1, 0])
+        else:
+            turned = g.keep("onnx::MatMul_%d" % g.n, np.ascontiguousarray(matrix.T))
+        product = g.node("MatMul", x, turned)
+        return changed(where, g.node("Add", bias, product) if style == "spelt" else g.node("Add", product, bias))
+
+    def split(x, perm):
+        return g.node("Transpose", g.node("Reshape", x, g.constant(np.array([0, 0, heads, -1], "<i8"))), perm=perm)
+
+    table = lambda what, index: g.node("Gather", keep("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what]), index)
+    places = g.node("Slice", g.keep("ids", np.arange(24, dtype="<i8")[None]), g.constant(np.array([0], "<i8")), length)
+    kinds = "token_type_ids" if types == "input" else g.node("Expand", g.constant(np.zeros((1, 1), "<i8")), length)
+    x = g.node("Add", table("word_embeddings", "input_ids"), table("token_type_embeddings", kinds))
+    x = norm(changed("embeddings", g.node("Add", x, table("position_embeddings", places))), "embeddings.")
+    mask = g.node("Mul", g.node("Sub", one, g.node("Cast", "attention_mask", to=1)), g.constant(np.array(-1e9, "<f4")))
+    for i in range(layers):
+        layer = "encoder.layer.%d." % i
+        q, k, v = (linear(x, layer + "attention.self." + part) for part in ("query", "key", "value"))
+        scores = g.node("MatMul", split(q, [0, 2, 1, 3]), split(k, [0, 2, 3, 1]))
+        scores = g.node("Add", changed(layer + "scores", g.node("Div", scores, two)), mask)
+        context = g.node("MatMul", g.node("Softmax", scores, axis=-1), split(v, [0, 2, 1, 3]))
+        context = g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([0, 0, -1], "<i8")))
+        x = norm(g.node("Add", linear(context, layer + "attention.output.dense"), x), layer + "attention.output.")
+        wide = linear(x, layer + "intermediate.dense")
+        if style == "spelt":
+            gate = g.node("Add", g.node("Erf", g.node("Div", wide, g.constant(np.array(2 ** 0.5, "<f4")))), one)
+            wide = g.node("Mul", g.node("Mul", wide, gate), half)
+        else:
+            wide = g.node("Gelu", wide)
+        x = norm(g.node("Add", linear(changed(layer + "active", wide), layer + "output.dense"), x), layer + "output.")
+    if end == "pooled":
+        x = g.node("ReduceSum", g.node("Mul", x, g.node("Cast", "attention_mask", to=1)))
+        x = changed("pooled", g.node("Div", x, g.node("ReduceSum", "attention_mask")))
+    return g.model(["input_ids", "attention_mask"] + ["token_type_ids"] * (types == "input"), [x])
