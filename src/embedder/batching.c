@@ -239,7 +239,8 @@ static int ask_all(void *self, const quern_str *texts, size_t n, const quern_emb
         quern__thread_join(threads[i]);
     quern_cancel_free(j.stop);
     if (j.rc != QUERN_OK) {
-        quern__paid_keep(b->paid, texts, n, opt, out, results, j.done);
+        if (!opt->arrived) /* else whoever is told of the parts keeps them */
+            quern__paid_keep(b->paid, texts, n, opt, out, results, j.done);
         if (err)
             *err = j.err;
     }

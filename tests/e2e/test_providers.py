@@ -897,11 +897,13 @@ class Whole(ProviderTest):
         self.assertEqual((answer.code, answer.json["failed"], answer.json["done"]), (3, 1, 209))
         self.assertIn("cannot be read", self.ok("status", "--list", "failed", "--json", "--source", "documents").out.decode())
         # its neighbours are paid for once, without a cache too, wherever it stands and however calls are cut
-        for n, how in enumerate((("--max-inputs", "4", "--concurrency", "1"), ("--max-inputs", "4", "--concurrency", "3"), ("--max-inputs", "64"))):
+        no = ("--cache", "no")
+        for n, how in enumerate((("--max-inputs", "4", "--concurrency", "1", *no), ("--max-inputs", "4", "--concurrency", "3", *no), ("--max-inputs", "64", *no),
+                                 ("--max-inputs", "4", "--concurrency", "3"))):
             self.plan(poison="rotten", latency=20)
             self.write("in2.jsonl", "".join(json.dumps({"id": 2000 + 100 * n + i, "text": "other %d %d%s" % (n, i, " rotten" * (i in (3, 17)))}) + "\n" for i in range(32)))
             self.ok("add", "in2.jsonl")
-            answer = self.quern("fill", "--json", "--cache", "no", *how)
+            answer = self.quern("fill", "--json", *how)
             self.assertEqual((answer.code, answer.json["failed"], answer.json["processed"]), (3, 3 + 2 * n, 30))
             log = self.told()["log"]
             self.assertEqual(sum(e["texts"] for e in log if not e["poisoned"]), 30)
