@@ -73,6 +73,12 @@ int cmd_cache_stats(cli *c, quern_error *err)
         put_sizes(&s);
         put_key("percent");
         put_real(percent_of(&s));
+        put_number("hits", s.hits);
+        put_number("misses", s.misses);
+        put_number("evictions", s.evictions);
+        put_number("expired", s.expired);
+        put_key("mean_uses");
+        put_real(s.mean_uses);
         put_end_object();
         put_line();
         return QUERN_OK;
@@ -83,6 +89,9 @@ int cmd_cache_stats(cli *c, quern_error *err)
         snprintf(most, sizeof most, " of %" PRIu64, s.capacity);
     out_printf("%" PRIu64 "%s vectors, %s of %s (%.1f %%)\n", s.entries, most, bytes, room,
                percent_of(&s));
+    out_printf("%" PRIu64 " hits, %" PRIu64 " misses; %" PRIu64 " evicted, %" PRIu64
+               " too old; %.1f uses of each on average\n",
+               s.hits, s.misses, s.evictions, s.expired, s.mean_uses);
     return QUERN_OK;
 }
 

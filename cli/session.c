@@ -328,7 +328,8 @@ static void cache_options(const cli *c, quern_cache_options *opt)
     opt->redis_url = quern_config_text(c->config, "cache-redis");
     opt->redis_timeout_ms = (uint32_t)quern_config_count(c->config, "cache-redis-timeout");
     opt->ttl_s = opt->disk_ttl_s = opt->redis_ttl_s =
-        quern_config_count(c->config, "cache-ttl") / 1000;
+        (quern_config_count(c->config, "cache-ttl") + 999) /
+        1000; /* none is for ever, half a second is not */
 }
 
 int open_cache(cli *c, quern_error *err)

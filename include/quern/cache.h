@@ -36,6 +36,7 @@ typedef struct quern_cache_options {
     uint64_t redis_ttl_s; /* 0: 30 days */
     uint32_t redis_timeout_ms; /* 0: 250 */
     uint64_t disk_entries; /* and so many vectors; 0: what the file's bounds say, else any number */
+    uint32_t disk_flush_s; /* what was put is in the file after that time at the latest; 0: 300 */
 } quern_cache_options;
 
 /* EFORMAT, EIO, EUNSUPPORTED (a file of a newer quern): the file, by name. EINVAL: no such URL of a Redis; one that does not
@@ -43,7 +44,8 @@ typedef struct quern_cache_options {
 QUERN_API int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_error *err);
 /* Writes what is left to write. NULL is fine; no embedder may be using it. */
 QUERN_API void quern_cache_free(quern_cache *c);
-/* Writes to the file what has been put since the last time; by itself that happens every 512 vectors and 300 seconds. */
+/* Writes to the file what has been put since the last time; by itself that happens every 512 vectors, and
+ * 300 seconds after the first of them. */
 QUERN_API int quern_cache_flush(quern_cache *c, quern_error *err);
 
 typedef struct quern_cache_key {
@@ -86,9 +88,11 @@ typedef struct quern_cache_stats {
     int there; /* 0: there is no such tier, and all else is 0 */
     uint64_t entries, capacity, bytes,
         capacity_bytes; /* capacity 0: bounded by bytes only; Redis: all 0 */
-    /* since it was opened: look-ups that this tier was asked for, and what went out of it */
+    /* look-ups that this tier was asked for, and what went out of it: since it was opened; of a file, since it was made, by all
+     * who have used it */
     uint64_t hits, misses, evictions, expired;
     uint64_t damaged, failures; /* entries that were not believed; calls that it could not answer */
+    double mean_uses;           /* hits of an entry that is there, on average */
 } quern_cache_stats;
 QUERN_API void quern_cache_get_stats(quern_cache *c, int tier, quern_cache_stats *out);
 /* What is kept under a key, borrowed. */

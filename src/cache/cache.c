@@ -14,7 +14,7 @@
 #include "cache/tiers.h"
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
-enum { MEMORY_ENTRIES = 10000, REDIS_MS = 250, REDIS_DAYS = 30 };
+enum { MEMORY_ENTRIES = 10000, REDIS_MS = 250, REDIS_DAYS = 30, FLUSH_S = 300 };
 
 struct quern_cache {
     quern__memory *memory; /* NULL: none */
@@ -43,7 +43,8 @@ int quern_cache_open(quern_cache **out, const quern_cache_options *opt, quern_er
         rc = quern__memory_new(&c->memory, o.entries ? o.entries : MEMORY_ENTRIES,
                                o.bytes ? o.bytes : MEMORY_BYTES, err);
     if (!rc && o.path)
-        rc = quern__disk_open(&c->disk, o.path, (quern__bounds){o.disk_entries, o.disk_bytes}, err);
+        rc = quern__disk_open(&c->disk, o.path, (quern__bounds){o.disk_entries, o.disk_bytes},
+                              o.disk_flush_s ? o.disk_flush_s : FLUSH_S, err);
     if (!rc && o.redis_url)
         rc = quern__redis_open(&c->redis, o.redis_url,
                                o.redis_timeout_ms ? o.redis_timeout_ms : REDIS_MS, err);

@@ -1,7 +1,8 @@
 /*
  * disk.c — the tier that survives: one table in an SQLite file of quern's own, which several processes may share. A put only
  * goes into a list; the list becomes one transaction when it is long or old, so a vector costs a fraction of a commit
- * and a kill loses at most that much, which is then paid for again. What stands in the list is found, too.
+ * and a kill loses at most that much, which is then paid for again. What stands in the list is found, too. A thread looks
+ * at its age, for a program that has nothing more to embed; without that thread the next call does.
  *
  * `used` numbers the order of use; a hit moves its row to the front with the next transaction. The file is bounded by the
  * number and the bytes of its values: past that, the ones not used for longest go, in the transaction that brought the
@@ -42,16 +43,26 @@ typedef struct use {
     size_t before;
 } use;
 
+/* Kept in the file: of all who have used it. */
+typedef struct counters {
+    uint64_t hits, misses, evictions, expired;
+} counters;
+
 struct quern__disk {
     quern__mutex *mutex;
+    quern__cond *wake;     /* the thread: there is a list, or the end has come */
+    quern__thread *keeper; /* NULL: none yet */
     quern__db *db;
+    uint32_t oldest_s;
+    bool closing;
     quern__bounds own; /* what this process was given; 0: nothing */
     waiting *list;     /* [LONGEST_LIST] */
     size_t n_list;
     uint64_t since_ns; /* when the list began */
     use *used;         /* [MOST_USED] */
     size_t n_used;
-    uint64_t hits, misses, evictions, expired, damaged, failures;
+    counters new; /* that are not in the file yet */
+    uint64_t damaged, failures;
 };
 
 static const char schema[] =
@@ -61,12 +72,18 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS cache_used ON cache (used);"
     "CREATE TABLE IF NOT EXISTS cache_size (bytes INTEGER NOT NULL);"
     "INSERT INTO cache_size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM cache_size)";
-/* Form 2: how many there are, and what `cache resize` has set (NULL: nothing). */
-static const char second[] = "ALTER TABLE cache_size ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;"
-                             "ALTER TABLE cache_size ADD COLUMN most_entries INTEGER;"
-                             "ALTER TABLE cache_size ADD COLUMN most_bytes INTEGER;"
-                             "UPDATE cache_size SET entries = (SELECT count(*) FROM cache);"
-                             "PRAGMA user_version = 2";
+/* Form 2: how many there are, what `cache resize` has set (NULL: nothing), and what became of look-ups. */
+static const char second[] =
+    "ALTER TABLE cache_size ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE cache_size ADD COLUMN most_entries INTEGER;"
+    "ALTER TABLE cache_size ADD COLUMN most_bytes INTEGER;"
+    "ALTER TABLE cache_size ADD COLUMN hits INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE cache_size ADD COLUMN misses INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE cache_size ADD COLUMN evictions INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE cache_size ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE cache_size SET entries = (SELECT count(*) FROM cache);"
+    "PRAGMA user_version = 2";
 
 /* A tier that fails is a tier that has nothing; why is in the log, once in a while. */
 static void failed(quern__disk *d, const quern_error *err)
@@ -117,18 +134,22 @@ static int prepare_file(quern__disk *d, quern_error *err)
     return rc || version == VERSION ? rc : bring_up(d, err);
 }
 
-int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, quern_error *err)
+int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, uint32_t oldest_s,
+                     quern_error *err)
 {
     quern__disk *d = quern__calloc(1, sizeof *d);
     *out = NULL;
     if (!d)
         return quern__fail_memory(err, sizeof *d);
     d->own = own;
+    d->oldest_s = oldest_s;
     d->list = quern__alloc_array(LONGEST_LIST, sizeof *d->list);
     d->used = quern__alloc_array(MOST_USED, sizeof *d->used);
     int rc = d->list && d->used ? QUERN_OK : quern__fail_memory(err, 0);
     if (!rc)
         rc = quern__mutex_new(&d->mutex, err);
+    if (!rc)
+        rc = quern__cond_new(&d->wake, err);
     if (!rc)
         rc = quern__db_open(&d->db, path, QUERN__DB_CREATE, BUSY_MS, err);
     if (!rc)
@@ -266,10 +287,32 @@ static int evict(quern__disk *d, uint64_t slice, uint64_t *gone, quern_error *er
     return rc;
 }
 
+static int write_counters(quern__disk *d, uint64_t gone, quern_error *err)
+{
+    quern__stmt *q;
+    int rc = quern__db_prepare(d->db,
+                               "UPDATE cache_size SET hits = hits + ?1, misses = misses + ?2,"
+                               " evictions = evictions + ?3, expired = expired + ?4",
+                               &q, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(d->db, q, 1, (int64_t)d->new.hits);
+    quern__db_bind_int(d->db, q, 2, (int64_t)d->new.misses);
+    quern__db_bind_int(d->db, q, 3, (int64_t)(d->new.evictions + gone));
+    quern__db_bind_int(d->db, q, 4, (int64_t)d->new.expired);
+    return quern__db_run(d->db, q, err);
+}
+
+static bool nothing_new(const quern__disk *d)
+{
+    const counters *n = &d->new;
+    return !d->n_list && !d->n_used && !n->hits && !n->misses && !n->evictions && !n->expired;
+}
+
 static int write_list(quern__disk *d, quern_error *err)
 {
     uint64_t gone = 0;
-    if (!d->n_list && !d->n_used)
+    if (nothing_new(d))
         return QUERN_OK;
     int rc = quern__db_begin(d->db, err);
     if (rc)
@@ -277,20 +320,22 @@ static int write_list(quern__disk *d, quern_error *err)
     for (size_t i = 0, k = 0; i <= d->n_list && !rc; i++) { /* in the order in which it happened */
         for (; k < d->n_used && d->used[k].before <= i && !rc; k++)
             rc = run_key(d,
-                         "UPDATE cache SET used = (SELECT max(used) + 1 FROM cache)"
-                         " WHERE key = ?1",
+                         "UPDATE cache SET used = (SELECT max(used) + 1 FROM cache),"
+                         " uses = uses + 1 WHERE key = ?1",
                          &d->used[k].key, err);
         if (i < d->n_list && !rc)
             rc = write_entry(d, &d->list[i], err);
     }
     if (!rc)
         rc = evict(d, UINT64_MAX, &gone, err);
+    if (!rc)
+        rc = write_counters(d, gone, err);
     if (rc)
         quern__db_rollback(d->db);
     else
         rc = quern__db_commit(d->db, err);
     if (!rc)
-        d->evictions += gone;
+        memset(&d->new, 0, sizeof d->new);
     return rc;
 }
 
@@ -320,9 +365,17 @@ void quern__disk_close(quern__disk *d)
 {
     if (!d)
         return;
+    if (d->keeper) {
+        quern__mutex_lock(d->mutex);
+        d->closing = true;
+        quern__cond_signal(d->wake);
+        quern__mutex_unlock(d->mutex);
+        quern__thread_join(d->keeper);
+    }
     if (d->db && d->list)
         flush(d, NULL);
     quern__db_close(d->db);
+    quern__cond_free(d->wake);
     quern__mutex_free(d->mutex);
     quern__free(d->list);
     quern__free(d->used);
@@ -331,7 +384,25 @@ void quern__disk_close(quern__disk *d)
 
 static bool is_old(const quern__disk *d)
 {
-    return d->n_list && quern__now_ns() - d->since_ns > (uint64_t)OLDEST_LIST_S * 1000000000u;
+    return d->n_list && quern__now_ns() - d->since_ns >= (uint64_t)d->oldest_s * 1000000000u;
+}
+
+static void keep_time(void *ud)
+{
+    quern__disk *d = ud;
+    quern__mutex_lock(d->mutex);
+    while (!d->closing) {
+        uint64_t age_ms = (quern__now_ns() - d->since_ns) / 1000000;
+        uint64_t most_ms = (uint64_t)d->oldest_s * 1000;
+        if (is_old(d))
+            flush(d, NULL);
+        else if (d->n_list)
+            quern__cond_wait_ms(d->wake, d->mutex,
+                                age_ms < most_ms ? (uint32_t)(most_ms - age_ms) : 1);
+        else
+            quern__cond_wait(d->wake, d->mutex);
+    }
+    quern__mutex_unlock(d->mutex);
 }
 
 void quern__disk_put(quern__disk *d, const quern__entry *e)
@@ -341,8 +412,12 @@ void quern__disk_put(quern__disk *d, const quern__entry *e)
         return;
     memcpy(vector, e->vector, (size_t)e->dim * sizeof *vector);
     quern__mutex_lock(d->mutex);
-    if (!d->n_list)
+    if (!d->n_list) {
         d->since_ns = quern__now_ns();
+        if (!d->keeper && quern__thread_start(&d->keeper, keep_time, d, NULL))
+            d->keeper = NULL;
+        quern__cond_signal(d->wake);
+    }
     waiting *w = &d->list[d->n_list++];
     *w = (waiting){.key = *e->key, .entry = *e, .vector = vector};
     w->entry.key = &w->key;
@@ -380,7 +455,7 @@ static int read_row(quern__disk *d, quern__lookup *l, size_t at, quern__stmt *q,
     if (is != QUERN__VALUE_GOOD)
         return 0;
     if (is_over(e.ends_ms, l->now_ms)) {
-        d->expired++;
+        d->new.expired++;
         return 0;
     }
     l->tokens[at] = e.tokens;
@@ -429,8 +504,8 @@ size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark)
         int rc = get_one(d, l, i, &err);
         if (rc < 0)
             failed(d, &err);
-        d->hits += rc == 1;
-        d->misses += rc != 1;
+        d->new.hits += rc == 1;
+        d->new.misses += rc != 1;
         if (rc == 1 && d->n_used < MOST_USED)
             d->used[d->n_used++] = (use){l->keys[i], d->n_list};
         if (rc == 1) {
@@ -516,7 +591,7 @@ uint64_t quern__disk_expire(quern__disk *d, int64_t now_ms)
     flush(d, NULL);
     if (change(d, "DELETE FROM cache WHERE ends_ms <> 0 AND ends_ms <= ?1", now_ms, &gone, &err))
         failed(d, &err);
-    d->expired += gone;
+    d->new.expired += gone;
     quern__mutex_unlock(d->mutex);
     return gone;
 }
@@ -581,7 +656,7 @@ int quern__disk_resize(quern__disk *d, quern__bounds most, uint64_t *gone, quern
             rc = set_bounds(d, &most, &some, err);
         *gone += rc ? 0 : some;
     } while (!rc && some == SLICE);
-    d->evictions += *gone;
+    d->new.evictions += *gone;
     if (!rc)
         rc = give_back(d, err);
     quern__mutex_unlock(d->mutex);
@@ -591,6 +666,7 @@ int quern__disk_resize(quern__disk *d, quern__bounds most, uint64_t *gone, quern
 void quern__disk_stats(quern__disk *d, quern_cache_stats *out)
 {
     quern__bounds has = {0, 0}, most = {0, 0};
+    quern__stmt *q;
     memset(out, 0, sizeof *out);
     quern__mutex_lock(d->mutex);
     flush(d, NULL);
@@ -600,10 +676,19 @@ void quern__disk_stats(quern__disk *d, quern_cache_stats *out)
     out->bytes = has.bytes;
     out->capacity = most.entries;
     out->capacity_bytes = most.bytes;
-    out->hits = d->hits;
-    out->misses = d->misses;
-    out->evictions = d->evictions;
-    out->expired = d->expired;
+    if (quern__db_prepare(d->db,
+                          "SELECT hits, misses, evictions, expired,"
+                          " (SELECT coalesce(avg(uses), 0) FROM cache) FROM cache_size",
+                          &q, NULL) == QUERN_OK) {
+        if (quern__db_step(d->db, q, NULL) == 1) {
+            out->hits = (uint64_t)quern__db_get_int(q, 0);
+            out->misses = (uint64_t)quern__db_get_int(q, 1);
+            out->evictions = (uint64_t)quern__db_get_int(q, 2);
+            out->expired = (uint64_t)quern__db_get_int(q, 3);
+            out->mean_uses = quern__db_get_real(q, 4);
+        }
+        quern__db_finish(d->db, q);
+    }
     out->damaged = d->damaged;
     out->failures = d->failures;
     quern__mutex_unlock(d->mutex);

@@ -18,7 +18,7 @@ enum { SHARDS = 16, FEW = 4096, FEW_BYTES = 16 << 20, NONE = 0, FIRST_ROOM = 64 
 typedef struct entry {
     quern_cache_key key;
     uint32_t chain, older, newer; /* indices, NONE: the end */
-    uint32_t dim, tokens;
+    uint32_t dim, tokens, uses;
     int64_t created_ms, ends_ms;
     float *vector;
 } entry;
@@ -30,6 +30,7 @@ typedef struct shard {
     uint32_t room, used, free, newest, oldest;
     uint64_t capacity, capacity_bytes, n, bytes;
     uint64_t hits, misses, evictions, expired;
+    uint64_t uses; /* of those that are in it */
 } shard;
 
 struct quern__memory {
@@ -92,6 +93,7 @@ static void drop(shard *s, uint32_t i)
     *at = e->chain;
     unlink_use(s, i);
     s->bytes -= size_of(e);
+    s->uses -= e->uses;
     s->n--;
     quern__free(e->vector);
     e->vector = NULL;
@@ -199,6 +201,8 @@ static bool get_one(shard *s, quern__lookup *l, size_t at)
     unlink_use(s, i);
     link_newest(s, i);
     s->hits++;
+    e->uses++;
+    s->uses++;
     memcpy(l->out + at * l->dim, e->vector, (size_t)l->dim * sizeof(float));
     l->tokens[at] = e->tokens;
     l->created_ms[at] = e->created_ms;
@@ -328,11 +332,13 @@ void quern__memory_resize(quern__memory *m, uint64_t entries, uint64_t bytes)
 
 void quern__memory_stats(quern__memory *m, quern_cache_stats *out)
 {
+    double uses = 0;
     memset(out, 0, sizeof *out);
     out->there = 1;
     for (size_t k = 0; k < m->n; k++) {
         shard *s = &m->shards[k];
         quern__mutex_lock(s->mutex);
+        uses += (double)s->uses;
         out->entries += s->n;
         out->capacity += s->capacity;
         out->bytes += s->bytes;
@@ -343,6 +349,7 @@ void quern__memory_stats(quern__memory *m, quern_cache_stats *out)
         out->expired += s->expired;
         quern__mutex_unlock(s->mutex);
     }
+    out->mean_uses = out->entries ? uses / (double)out->entries : 0;
 }
 
 int quern__memory_each(quern__memory *m, int (*fn)(const quern_cache_entry *e, void *ud), void *ud)

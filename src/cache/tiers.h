@@ -51,8 +51,9 @@ typedef struct quern__disk quern__disk;
 typedef struct quern__bounds {
     uint64_t entries, bytes;
 } quern__bounds;
-/* own, 0: nothing said. */
-int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, quern_error *err);
+/* own, 0: nothing said. oldest_s: what has been put is written after that time at the latest. */
+int quern__disk_open(quern__disk **out, const char *path, quern__bounds own, uint32_t oldest_s,
+                     quern_error *err);
 void quern__disk_close(quern__disk *d); /* flushes */
 int quern__disk_flush(quern__disk *d, quern_error *err);
 size_t quern__disk_get(quern__disk *d, quern__lookup *l, uint8_t mark);

@@ -619,7 +619,15 @@ class Cache(ProviderTest):
         self.ok("cache", "warm", "one more", "--cache-file", "v.cache", "--cache-file-entries", "7")
         stats = self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json
         self.assertEqual([stats[k] for k in ("entries", "capacity", "percent")], [7, 100, 7])
-        self.assertRegex(self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-bytes", "300").out.decode(), "^5 vectors went, 2 are left$")
+        self.assertEqual([stats[k] for k in ("hits", "misses", "evictions", "expired", "mean_uses")], [0, 3002, 2995, 0, 0])
+        self.ok("cache", "warm", "one more", "--cache-file", "v.cache", "--cache-ttl", "500ms")
+        stats = self.ok("cache", "stats", "--cache-file", "v.cache", "--json").json
+        self.assertEqual([stats[k] for k in ("hits", "misses", "mean_uses")], [1, 3002, 1 / 7])
+        self.assertRegex(self.ok("cache", "stats", "--cache-file", "v.cache").out.decode(), "\n1 hits, 3002 misses; 2995 evicted, 0 too old; 0.1 uses")
+        self.ok("cache", "warm", "short", "--cache-file", "v.cache", "--cache-ttl", "500ms")  # rounded up, and not for ever
+        time.sleep(1.1)
+        self.assertEqual(self.ok("cache", "expire", "--cache-file", "v.cache", "--json").json["expired"], 1)
+        self.assertRegex(self.ok("cache", "resize", "--cache-file", "v.cache", "--cache-file-bytes", "300").out.decode(), "^[56] vectors went, 2 are left$")
         self.refused(2, "--cache-file-bytes or --cache-file-entries", "cache", "resize", "--cache-file", "v.cache")
 
     def test_from_another_system(self):
@@ -709,7 +717,8 @@ class Cache(ProviderTest):
         self.assertEqual(process.returncode, 0, err)
         self.right(texts, [json.loads(line)["embedding"] for line in out.splitlines()])
         paid = sum(e["texts"] for e in self.told()["log"])
-        self.assertLess(paid, 6000 + 4 * (512 + 64 * 9))
+        # the list, and the 24 calls that may have been answered while it was being written, or were to be
+        self.assertLess(paid, 6000 + 4 * (512 + 64 * 25))
         print("%d texts paid for, 6000 wanted, 4 kills" % paid)
 
     def test_local_models_when_asked(self):

@@ -313,7 +313,7 @@ static void a_file_keeps_all_of_it(void **state)
     for (unsigned n = 0; n < 50; n++)
         assert_true(get(c, n));
     quern_cache_stats s = stats_of(c, QUERN_CACHE_DISK);
-    assert_true(s.there && s.entries == 50 && s.hits == 50 && s.damaged == 0);
+    assert_true(s.there && s.entries == 50 && s.hits == 51 && s.damaged == 0);
     assert_true(get(c, 20)); /* and is the one used last */
     assert_int_equal(quern_cache_flush(c, NULL), 0);
     quern_cache *other = open_with(0, 0, path); /* a second process sees the same */
@@ -491,6 +491,78 @@ static void a_file_is_resized_under_a_reader(void **state)
     assert_in_range(size_of_file(), 1, 64 << 10);
 }
 
+/* Nobody asks for anything any more, and nobody closes it: it is in the file all the same. */
+static void a_file_is_written_in_time(void **state)
+{
+    quern_cache_options o;
+    quern_cache *c;
+    (void)state;
+    fresh_path();
+    QUERN_INIT(&o);
+    o.path = path;
+    o.disk_flush_s = 1;
+    assert_int_equal(quern_cache_open(&c, &o, NULL), 0);
+    for (unsigned round = 0; round < 2; round++) {
+        put(c, round, 0);
+        quern_cache *other = open_bounded(0, 0);
+        assert_false(get(other, round));
+        for (int i = 0; i < 300 && !get(other, round); i++)
+            quern__sleep_ms(20);
+        assert_true(get(other, round));
+        quern_cache_free(other);
+    }
+    quern_cache_free(c);
+    assert_int_equal(quern_cache_open(&c, &o, NULL), 0); /* one that is closed at once */
+    put(c, 7, 0);
+    quern_cache_free(c);
+}
+
+/* What became of look-ups is kept, from process to process. */
+static void a_file_counts(void **state)
+{
+    (void)state;
+    fresh_path();
+    for (int round = 1; round <= 3; round++) {
+        quern_cache *c = open_bounded(10, 0);
+        for (unsigned n = 0; n < 12; n++) {
+            if (!get(c, n))
+                put(c, n, n == 11 ? 100 : 0);
+        }
+        quern_cache_flush(c, NULL);
+        quern_cache_stats s = stats_of(c, QUERN_CACHE_DISK);
+        assert_int_equal(s.entries, 10);
+        assert_int_equal(s.hits + s.misses, 12 * (uint64_t)round);
+        assert_true(s.evictions >= 2 && s.evictions <= s.misses);
+        quern_cache_free(c);
+    }
+    quern_cache *c = open_bounded(0, 0);
+    quern_cache_stats before = stats_of(c, QUERN_CACHE_DISK);
+    for (int i = 0; i < 20; i++)
+        assert_true(get(c, 10));
+    now_ms += 200000;
+    assert_int_equal(quern_cache_expire(c), 1);
+    quern_cache_free(c);
+    c = open_bounded(0, 0);
+    quern_cache_stats s = stats_of(c, QUERN_CACHE_DISK);
+    assert_int_equal(s.hits, before.hits + 20);
+    assert_int_equal(s.misses, before.misses);
+    assert_int_equal(s.expired, before.expired + 1);
+    assert_true(s.mean_uses >= 20.0 / 9 && s.mean_uses < 30.0 / 9 + 1);
+    assert_int_equal(quern_cache_clear(c, NULL), 0);
+    assert_true(stats_of(c, QUERN_CACHE_DISK).mean_uses < 0.001);
+    quern_cache_free(c);
+    c = open_with(3, 0, NULL);
+    put(c, 1, 0);
+    put(c, 2, 0);
+    assert_true(get(c, 1) && get(c, 1) && get(c, 1));
+    s = stats_of(c, QUERN_CACHE_MEMORY);
+    assert_true(s.mean_uses > 1.49 && s.mean_uses < 1.51);
+    quern_cache_key one = key_of(1);
+    quern_cache_remove(c, &one);
+    assert_true(stats_of(c, QUERN_CACHE_MEMORY).mean_uses < 0.001);
+    quern_cache_free(c);
+}
+
 /* One that an earlier quern has made is brought up, and nothing is lost. */
 static void a_file_of_the_first_form(void **state)
 {
@@ -505,6 +577,7 @@ static void a_file_of_the_first_form(void **state)
     assert_int_equal(sqlite3_exec(db,
                                   "CREATE TABLE cache_s AS SELECT bytes FROM cache_size;"
                                   "DROP TABLE cache_size; ALTER TABLE cache_s RENAME TO cache_size;"
+                                  "ALTER TABLE cache DROP COLUMN uses;"
                                   "PRAGMA user_version = 1",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -672,6 +745,8 @@ int main(void)
         cmocka_unit_test(a_cleared_file_is_small),
         cmocka_unit_test(a_file_is_resized),
         cmocka_unit_test(a_file_is_resized_under_a_reader),
+        cmocka_unit_test(a_file_is_written_in_time),
+        cmocka_unit_test(a_file_counts),
         cmocka_unit_test(a_file_of_the_first_form),
         cmocka_unit_test(damage_is_a_miss),
         cmocka_unit_test(files_that_are_none),
