@@ -232,7 +232,7 @@ static int push_global(quern__pickle *p, size_t at, quern_error *err)
 
 static const quern__pickle_value *arguments(const quern__pickle *p, const quern__pickle_value *t)
 {
-    return p->items + t->u.i;
+    return t->n ? p->items + t->u.i : p->items; /* of none there may be no table */
 }
 
 static int push_owner(quern__pickle *p, int kind, quern_error *err)

@@ -252,28 +252,50 @@ static int check_entry(zip_t *z, zip_uint64_t i, const char *path, zip_stat_t *s
     return QUERN_OK;
 }
 
+/* Is there a config.json under the first `prefix` bytes of name? */
+static int has_config(zip_t *z, const char *name, size_t prefix, bool *has, quern_error *err)
+{
+    quern__buf config;
+    quern__buf_init(&config, MAX_ENTRY_NAME + 64);
+    quern__buf_append(&config, name, prefix);
+    quern__buf_puts(&config, "config.json");
+    int rc = quern__buf_ok(&config, "an entry's name", err);
+    *has = rc == QUERN_OK && zip_name_locate(z, config.data, ZIP_FL_ENC_RAW) >= 0;
+    quern__buf_dispose(&config);
+    return rc;
+}
+
+/* The model's folder, if this entry is a file of weights in one: *prefix bytes of its name. Weights lie
+ * beside config.json or a folder below. */
+static int find_model(zip_t *z, const char *name, size_t *prefix, bool *found, quern_error *err)
+{
+    size_t end = strlen(name);
+    int rc = QUERN_OK;
+    *found = false;
+    for (int level = 0; rc == QUERN_OK && !*found && level < 2 && (level == 0 || end); level++) {
+        quern__weights_choice any = {0};
+        size_t at = end ? end - (level > 0) : 0;
+        while (at && name[at - 1] != '/')
+            at--;
+        end = *prefix = at;
+        if (quern__weights_consider(&any, name + at))
+            rc = has_config(z, name, at, found, err);
+    }
+    return rc;
+}
+
 /* The folder inside the archive that holds config.json and the weights: "" or "a/b/". */
 static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root, quern_error *err)
 {
     zip_stat_t st;
-    bool found = false;
-    quern__buf config;
+    bool found = false, model;
     int rc = QUERN_OK;
-    quern__buf_init(&config, MAX_ENTRY_NAME + 64);
     for (zip_int64_t i = 0; rc == QUERN_OK && i < n; i++) {
+        size_t prefix = 0;
         rc = check_entry(z, (zip_uint64_t)i, path, &st, err);
-        if (rc)
-            break;
-        const char *slash = strrchr(st.name, '/');
-        size_t prefix = slash ? (size_t)(slash + 1 - st.name) : 0;
-        quern__weights_choice any = {0};
-        if (!quern__weights_consider(&any, st.name + prefix))
-            continue;
-        quern__buf_clear(&config);
-        quern__buf_append(&config, st.name, prefix);
-        quern__buf_puts(&config, "config.json");
-        rc = quern__buf_ok(&config, "an entry's name", err);
-        if (rc || zip_name_locate(z, config.data, ZIP_FL_ENC_RAW) < 0)
+        if (rc == QUERN_OK)
+            rc = find_model(z, st.name, &prefix, &model, err);
+        if (rc || !model)
             continue;
         if (found && root->len == prefix && memcmp(root->data, st.name, prefix) == 0)
             continue; /* the same weights in another format, as like as not */
@@ -292,7 +314,6 @@ static int find_root(zip_t *z, zip_int64_t n, const char *path, quern__buf *root
                          "%s: no folder in it holds both config.json and weights, as "
                          "model.safetensors",
                          path);
-    quern__buf_dispose(&config);
     return rc;
 }
 

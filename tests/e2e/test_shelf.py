@@ -461,6 +461,42 @@ def test_import_shards(hub, folder):
             clean(folder)
 
 
+def test_import_formats(hub, folder):
+    """Weights in other formats: one file is taken, whatever else lies beside it."""
+    sys.path.insert(0, os.path.join(os.environ["QUERN_ROOT"], "tests", "support"))
+    import weight_files
+    files = small_files()
+    weights = files.pop(WEIGHTS)
+    size = struct.unpack("<Q", weights[:8])[0]
+    (name, entry), = ((k, v) for k, v in json.loads(weights[8:8 + size]).items() if k.endswith("word_embeddings.weight"))
+    import numpy as np
+    tensors = {name: np.zeros(entry["shape"], "<f4")}
+    kinds = [("pytorch_model.bin", weight_files.torch_zip(tensors)), ("any.gguf", weight_files.gguf(tensors))]
+    others = {"onnx/model_quantized.onnx": b"x", "rust_model.ot": b"x", "training_args.bin": b"x"}
+    for at, (name, data) in enumerate(kinds):
+        beside = dict(kinds[at + 1:])
+        here = dict(files, **{name: data}, **others, **beside)
+        for source in (write_folder("%s-src/f%d" % (folder, at), here),
+                       write_zip("%s-src/f%d.zip" % (folder, at), {"a/" + k: v for k, v in here.items()})):
+            call("import", source, folder)
+            manifest = published(folder, "f%d" % at)
+            assert sorted(manifest["files"]) == sorted(set(files) | {name}), manifest
+            model, = call("list", "-", folder)["models"]
+            assert model["weights_sha256"] == hashlib.sha256(data).hexdigest(), model
+            call("verify", "f%d" % at, folder)
+            call("remove", "f%d" % at, folder)
+    two = dict(files, **{"a.gguf": kinds[1][1], "b.gguf": kinds[1][1]})
+    for source in (write_folder(folder + "-src/two", two), write_zip(folder + "-src/two.zip", two)):
+        answer = call("import", source, folder, expect="EINVAL")
+        assert "a.gguf" in answer["message"] and "b.gguf" in answer["message"], answer
+        clean(folder)
+    graph = dict(files, **{"onnx/model.onnx": b"no graph"})
+    for source in (write_folder(folder + "-src/graph", graph), write_zip(folder + "-src/graph.zip", {"m/" + k: v for k, v in graph.items()})):
+        answer = call("import", source, folder, expect="EFORMAT")
+        assert "onnx/model.onnx" in answer["message"], answer
+        clean(folder)
+
+
 def test_import_of_links(hub, folder):
     """The cache of the Python libraries: a folder of links into a folder of blobs."""
     blobs = write_folder(folder + "-src/blobs", small_files())

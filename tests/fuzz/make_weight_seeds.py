@@ -27,6 +27,7 @@ def torch_seeds():
         put("torch", name + "-nothing.bin", write({}))
         put("torch", name + "-code.bin", write({}, value={"a": eval}))
         put("torch", name + "-plain.bin", write({}, value={"a": [1, (2.5, None, True)], "b": -1 << 40}))
+    put("torch", "call.bin", b"\x80\2ccollections\nOrderedDict\n)R.")  # before any tuple was made
     put("torch", "compressed.bin", files.torch_zip(some, compress=True))
 
 
