@@ -51,13 +51,14 @@ static int read_index(const char *text, size_t len, const char *name, on_line fn
     quern__json_init(&j, text, len, name);
     int rc = quern__json_enter_object(&j, err);
     while (rc >= 0 && (rc = quern__json_next_key(&j, &key, err)) == 1) {
-        if (!quern__str_is(key, "weight_map"))
+        const bool map = quern__str_is(key, "weight_map"); /* the key lives until the next string */
+        if (!map)
             rc = quern__json_skip(&j, err);
         else if (seen)
             rc = quern__json_fail(&j, err, "weight_map twice");
         else
             rc = read_map(&j, fn, ud, err);
-        seen = seen || quern__str_is(key, "weight_map");
+        seen = seen || map;
         if (rc)
             break;
     }
