@@ -8,8 +8,10 @@
  * forgotten like all others.
  *
  * A Redis that was started a moment ago may have lost what it knew: it grants nothing before it has been up for a window. Every
- * process says so when it connects (INFO), as a script could be the first to come. What goes by an eviction or FLUSHALL shows
- * as another epoch.
+ * process says so when it connects (INFO), as a script could be the first to come. So it is with one that is another than the
+ * one before, and was up when that answered: a copy may lag. What goes by an eviction shows as a number of permits that is
+ * not that of the clock's hash, and FLUSHALL as an epoch that is not the one a process knows: then it begins anew, and grants
+ * nothing for a window, as what the other processes had been given is no longer known.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "db/redis_db.h"
 #include "embedder/shared.h"
 
@@ -32,11 +35,18 @@ enum { TIMEOUT_MS = 1000, PAUSE_MS = 500, KEYS = 4, KEY_BYTES = QUERN__SHARED_NA
     "local function num(x) return string.format('%.0f', x) end\n"                                  \
     "local t = redis.call('TIME')\n"                                                               \
     "local raw = tonumber(t[1]) * 1000000 + tonumber(t[2])\n"                                      \
-    "local m = redis.call('HMGET', meta, 'shift', 'last', 'closed', 'sum', 'epoch')\n"             \
+    "local m = redis.call('HMGET', meta, 'shift', 'last', 'closed', 'sum', 'epoch', 'n')\n"        \
     "local shift, last = tonumber(m[1] or 0), tonumber(m[2] or 0)\n"                               \
     "if raw + shift < last then shift = last - raw end\n"                                          \
     "local now = raw + shift\n"                                                                    \
     "local closed, sum, epoch = tonumber(m[3] or 0), tonumber(m[4] or 0), m[5] or num(raw)\n"      \
+    "local function lost() closed = math.max(closed, tonumber(epoch) + window + late) end\n"       \
+    "local n = redis.call('ZCARD', log)\n"                                                         \
+    "if n ~= tonumber(m[6] or 0) or redis.call('HLEN', tok) ~= n then\n"                           \
+    "  redis.call('DEL', log, tok)\n"                                                              \
+    "  sum, epoch = 0, num(now)\n"                                                                 \
+    "  lost()\n"                                                                                   \
+    "end\n"                                                                                        \
     "local young = tonumber(ARGV[4])\n"                                                            \
     "if young > 0 and now + young > closed then closed = now + young end\n"                        \
     "redis.call('ZADD', who, num(now), me)\n"                                                      \
@@ -54,7 +64,7 @@ enum { TIMEOUT_MS = 1000, PAUSE_MS = 500, KEYS = 4, KEY_BYTES = QUERN__SHARED_NA
 
 #define END                                                                                        \
     "redis.call('HSET', meta, 'shift', num(shift), 'last', num(now), 'closed', num(closed),\n"     \
-    "  'sum', num(sum), 'epoch', epoch)\n"                                                         \
+    "  'sum', num(sum), 'epoch', epoch, 'n', redis.call('ZCARD', log))\n"                          \
     "local ttl = num(math.floor((10 * window + 2 * late) / 1000) + 60000)\n"                       \
     "for _, k in ipairs(KEYS) do redis.call('PEXPIRE', k, ttl) end\n"                              \
     "return {num(wait), redis.call('ZCARD', who), epoch}\n"
@@ -64,10 +74,12 @@ enum { TIMEOUT_MS = 1000, PAUSE_MS = 500, KEYS = 4, KEY_BYTES = QUERN__SHARED_NA
 static const char take_script[] =
     BEGIN "local id, requests, limit, want = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), "
           "tonumber(ARGV[8])\n"
-          "if ARGV[9] ~= '0' and ARGV[9] ~= epoch then wait = 1\n"
+          "if ARGV[9] ~= '0' and ARGV[9] ~= epoch then\n"
+          "  lost()\n"
+          "  wait = 1\n"
           "elseif closed > now then wait = closed - now\n"
           "else\n"
-          "  local n = redis.call('ZCARD', log)\n"
+          "  n = redis.call('ZCARD', log)\n"
           "  if requests > 0 and n >= requests then\n"
           "    local e = redis.call('ZRANGE', log, n - requests, n - requests, 'WITHSCORES')\n"
           "    wait = tonumber(e[2]) + window - now\n"
@@ -120,6 +132,8 @@ typedef struct place {
     /* under the link's mutex */
     uint64_t number,
         young_us; /* of the connection that was looked at; what is left of its Redis' first window */
+    char run[41]; /* which Redis that was, and when it last answered */
+    uint64_t heard_ns;
 } place;
 
 /* ---- one script ---- */
@@ -156,11 +170,26 @@ static void script_dispose(script *s)
     quern__free(s->lengths);
 }
 
-static uint64_t up_for_s(const redisReply *info)
+/* What INFO says of `field`, "" when it does not. */
+static void find_info(const redisReply *info, const char *field, char *out, size_t size)
 {
-    const char *at =
-        info->type == REDIS_REPLY_STRING ? strstr(info->str, "uptime_in_seconds:") : NULL;
-    return at ? strtoull(at + strlen("uptime_in_seconds:"), NULL, 10) : 0;
+    const char *at = info->type == REDIS_REPLY_STRING ? strstr(info->str, field) : NULL;
+    at = at ? at + strlen(field) : "";
+    snprintf(out, size, "%.*s", (int)QUERN__MIN(strcspn(at, "\r\n"), size - 1), at);
+}
+
+/* How much of a window is left in which it may know less than was given before. */
+static uint64_t young_for(place *p, const char *run, uint64_t up_us)
+{
+    uint64_t whole_us = p->share.window_us + p->share.late_us;
+    uint64_t since_us = (quern__now_ns() - p->heard_ns) / 1000;
+    bool another = p->run[0] && strcmp(p->run, run) != 0;
+    snprintf(p->run, sizeof p->run, "%s", run);
+    up_us -=
+        QUERN__MIN(up_us, UINT64_C(1000000)); /* whole seconds, of which one may not have passed */
+    if (another && up_us > since_us)
+        return whole_us;
+    return up_us < whole_us ? whole_us - up_us : 0;
 }
 
 /* Of a connection that is new: how long its Redis has been there. */
@@ -175,14 +204,16 @@ static bool look_at_it(place *p)
         quern__redis_order(p->link, 2, command, lengths) ? quern__redis_reply(p->link) : NULL;
     if (!said)
         return false;
-    uint64_t up_us = up_for_s(said) * 1000000, whole_us = p->share.window_us + p->share.late_us;
-    p->young_us = up_us < whole_us ? whole_us - up_us : 0;
-    p->number = quern__redis_link_number(p->link);
+    char up[24], run[sizeof p->run];
+    find_info(said, "uptime_in_seconds:", up, sizeof up);
+    find_info(said, "run_id:", run, sizeof run);
     freeReplyObject(said);
+    p->young_us = young_for(p, run, strtoull(up, NULL, 10) * 1000000);
+    p->number = quern__redis_link_number(p->link);
     if (p->young_us)
         quern__log(QUERN_LOG_WARN, "limits",
-                   "Redis at %s was started a moment ago and knows nothing of the time before: "
-                   "nothing leaves for %" PRIu64 " s",
+                   "Redis at %s was started a moment ago, or has taken another's place, and may "
+                   "know nothing of the time before: nothing leaves for %" PRIu64 " s",
                    quern__redis_link_name(p->link), p->young_us / 1000000);
     return true;
 }
@@ -213,8 +244,10 @@ static int perform(place *p, script *s, quern__place_answer *out, quern_error *e
                             ? quern__redis_reply(p->link)
                             : NULL;
         good = r && read_answer(r, out);
-        if (good)
+        if (good) {
             p->young_us = 0; /* it knows now */
+            p->heard_ns = quern__now_ns();
+        }
         freeReplyObject(r);
     }
     if (!quern__redis_alive(p->link))

@@ -27,14 +27,14 @@
 
 #define RETRY_NS (UINT64_C(1000) * 1000 * 1000)
 
-enum { AT_ONCE = 100 };
+enum { AT_ONCE = 100, FORGOTTEN = 10 /* windows */ };
 
 struct quern__shared {
     quern__place place;
     quern__share share;
     /* the asker's alone */
-    uint64_t lost_ns, retry_ns; /* since when the place does not answer, when it is asked next */
-    uint64_t ids, epoch;
+    uint64_t lost_ns, retry_ns;    /* since when the place does not answer, when it is asked next */
+    uint64_t ids, epoch, heard_ns; /* heard: from the place, which forgets what is not used */
     uint32_t processes;
     bool lost, has_part;
     quern__mutex *mutex;
@@ -154,9 +154,8 @@ static int tell_all(quern__shared *s, uint64_t now_ns, quern_error *err)
             rc = s->place.tell(s->place.self, list, n, &answer, err);
         if (rc)
             break;
-        s->told = next;
-        if (n)
-            s->epoch = answer.epoch;
+        s->told =
+            next; /* the epoch is looked at by who takes: then the place hears what was known */
     }
     quern__free(list);
     return rc;
@@ -174,6 +173,8 @@ static int ask_place(quern__shared *s, uint64_t now_ns, uint64_t tokens, quern__
                      uint64_t *wait_ns, quern_error *err)
 {
     quern__place_answer answer;
+    if (now_ns - s->heard_ns > FORGOTTEN * s->share.window_us * 1000)
+        s->epoch = 0;
     int rc = take(s, now_ns, tokens, out, &answer, err);
     if (!rc && s->epoch && answer.epoch != s->epoch) { /* it knows nothing of the time before */
         s->told = 0;
@@ -183,6 +184,7 @@ static int ask_place(quern__shared *s, uint64_t now_ns, uint64_t tokens, quern__
     if (rc)
         return rc;
     s->epoch = answer.epoch;
+    s->heard_ns = now_ns;
     s->processes = answer.processes;
     *wait_ns = answer.wait_us * 1000;
     if (*wait_ns)

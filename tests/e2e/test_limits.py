@@ -151,7 +151,7 @@ class ThroughRedis(Shared):
         cls.redis = Redis()
         cls.addClassCleanup(cls.redis.close)
         cls.place = "redis://127.0.0.1:%d" % cls.redis.port
-        time.sleep(2.2)  # before it has been up for a window it grants nothing
+        time.sleep(3.2)  # before it has been up for a window it grants nothing
 
     def setUp(self):
         super().setUp()
@@ -182,6 +182,48 @@ class ThroughRedis(Shared):
             self.redis.cli("flushall")
         caller.kill()
         self.never_over(20)
+
+    def lost(self, lose, seconds=3):
+        """Whatever goes of what the place knew, who comes first does not get what the others have used."""
+        self.plan(latency=60)  # so that each has some
+        callers = self.callers(3, 12, threads=1)
+        self.run_for(1.6, callers)
+        at = len(self.arrivals())
+        lose()
+        time.sleep(seconds)
+        for caller in callers:
+            self.assertIsNone(caller.process.poll(), caller.errors)
+            caller.kill()
+        self.assertGreater(len(self.never_over(12)), at + 12)  # and it goes on
+
+    def test_forgotten_by_all(self):
+        self.lost(lambda: self.redis.cli("flushall"))
+
+    def test_evicted(self):
+        for part in ("log", "tokens", "meta"):
+            self.redis.cli("flushall")
+            self.lost(lambda: self.redis.cli("del", "quern:limit:1:{test/1000ms}:" + part))
+
+    def test_another_in_its_place(self):
+        """A copy that was up all the time, and knows less."""
+        other = Redis()
+        self.addCleanup(other.close)
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "s")
+        os.symlink(os.path.join(self.redis.folder, "s"), path)
+        self.place = "unix://" + path
+        time.sleep(3)  # it has been up for longer than since the last answer, and for more than a window
+
+        def fail_over():
+            meta = self.redis.cli("hgetall", "quern:limit:1:{test/1000ms}:meta").split("\n")
+            fields = dict(zip(meta[::2], meta[1::2]), n="0", sum="0")
+            other.cli("hset", "quern:limit:1:{test/1000ms}:meta", *(w for f in fields.items() for w in f))
+            os.remove(path)
+            os.symlink(os.path.join(other.folder, "s"), path)
+            self.redis.cli("client", "kill", "type", "normal", "skipme", "yes")
+
+        self.lost(fail_over, 5)  # each asks again a second after it was cut off
 
     if LONG:
         def test_hanging(self):
@@ -224,7 +266,7 @@ class RedisThatComesAndGoes(Shared):
         self.redis.start()
 
     def test_gone_and_back(self):
-        time.sleep(2.2)
+        time.sleep(3.2)
         self.gone_and_back()
 
     def test_just_started(self):
