@@ -17,7 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 40, SHORT = 64, TEXT = 256, KEEP = 4, ROUNDS = 3, CALLS = 4096, NAMES = 4 };
+enum {
+    MOST = 40,
+    SHORT = 64,
+    TEXT = 256,
+    KEEP = 4,
+    ROUNDS = 3,
+    CALLS = 4096,
+    NAMES = 4,
+    LARGEST_BATCH = 256
+};
 /* What documents in hand and a database take beside the embedder. */
 #define RESERVE (UINT64_C(16) << 20)
 #define MIB     (UINT64_C(1) << 20)
@@ -267,7 +276,8 @@ static void list_candidates(tune *t)
 {
     static const unsigned batches[] = {4, 16, 32, 64};
     unsigned cores = term_cores();
-    add_candidate(t, t->before[THREADS], t->before[BATCH]);
+    if (t->before[BATCH] <= LARGEST_BATCH)
+        add_candidate(t, t->before[THREADS], t->before[BATCH]);
     for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
         for (unsigned threads = 1; threads < cores; threads *= 2)
             add_candidate(t, threads, batches[i]);
@@ -557,8 +567,6 @@ static int put_in_place(const tune *t, const char *path, const char *text, quern
 static int write_file(const tune *t, const char *path, quern_error *err)
 {
     char *text, *edited;
-    if (strlen(path) > 4096)
-        return fail(err, QUERN_EINVAL, "--write: a path of over 4096 bytes");
     int rc = read_file(path, &text, err);
     if (rc == QUERN_OK) {
         edited = edit(t, text);
@@ -593,18 +601,21 @@ static int constraints(tune *t, quern_error *err)
 int cmd_tune(cli *c, quern_error *err)
 {
     tune *t = calloc(1, sizeof *t);
-    const char *path = quern_config_text(c->config, "write");
+    const char *file = quern_config_text(c->config, "write");
+    char path[4100]; /* of a file that a link leads to, too */
     if (!t)
         return no_memory(err);
     t->c = c;
     int rc = args_need(c, 0, 0, err);
+    if (rc == QUERN_OK && file && term_real_path(file, path, sizeof path) != 0)
+        rc = fail(err, QUERN_EINVAL, "--write %.300s: not a file", file);
     if (rc == QUERN_OK)
         rc = constraints(t, err);
     progress_begin(&t->bar, c);
     if (rc == QUERN_OK)
         rc = choose(t, err);
     progress_end(&t->bar);
-    if (rc == QUERN_OK && path)
+    if (rc == QUERN_OK && file)
         rc = write_file(t, path, err);
     if (rc == QUERN_OK)
         (c->json ? write_json : write_text)(t);

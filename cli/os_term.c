@@ -182,11 +182,22 @@ int term_run_apart(void (*fn)(void *ud), void *ud, void *told, size_t n, uint64_
     return child > 0 && got == n && status == 0 ? 0 : -1;
 }
 
+int term_real_path(const char *path, char *out, size_t size)
+{
+    struct stat st;
+    char *real = realpath(path, NULL);
+    int there = real && stat(real, &st) == 0;
+    int n = snprintf(out, size, "%s", real ? real : path);
+    free(real);
+    return n >= 0 && (size_t)n < size && (!there || S_ISREG(st.st_mode)) ? 0 : -1;
+}
+
 int term_write_beside(const char *path, const char *beside, const char *text, size_t n)
 {
     struct stat st;
     int there = stat(path, &st) == 0;
-    int f = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, there ? 0600 : 0666);
+    unlink(beside); /* of a run that was killed */
+    int f = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, there ? 0600 : 0666);
     if (f < 0)
         return -1;
     int rc = there ? fchmod(f, st.st_mode & 07777) : 0;

@@ -44,6 +44,8 @@ unsigned term_cores(void); /* that this process may use, 1 at least */
  * threads yet. */
 int term_run_apart(void (*fn)(void *ud), void *ud, void *told, size_t n, uint64_t *peak);
 
+/* Where a path leads, links followed; one that is not there yet is itself. -1: too long, or no regular file. */
+int term_real_path(const char *path, char *out, size_t size);
 /* Writes text into the file `beside`, on the disk, with the permissions that `path` has (without it: what a new file gets). 0 on
  * success. */
 int term_write_beside(const char *path, const char *beside, const char *text, size_t n);

@@ -26,13 +26,16 @@ class Tune(CommandTest):
         self.assertGreater(fast["measured"]["texts_per_second"], 0)
         self.assertGreater(fast["measured"]["latency_ms"], 0)
         self.assertGreater(fast["measured"]["peak_bytes"], 1 << 20)
+        os.symlink("real.ini", os.path.join(self.cwd, "quern.ini"))  # a link stays one
         self.write("quern.ini", "batch = 8\ncache-entries = 50\ncache-bytes = 2M\nthreads = 1\n")
-        small = self.tune("--preset", "low-memory")
+        small = self.tune("--preset", "low-memory", "--write", "quern.ini")
+        self.assertEqual(os.readlink(os.path.join(self.cwd, "quern.ini")), "real.ini")
+        self.assertEqual(len(self.read("real.ini").splitlines()), 4)
         self.assertEqual(small["before"], {"threads": 1, "batch": 8, "cache-entries": 50, "cache-bytes": 2 << 20})
         for name, value in small["settings"].items():
             self.assertLessEqual(value, small["before"][name], name)
         text = self.ok("tune", "--measurement-time", "60ms", "--preset", "low-memory").out.decode()
-        self.assertRegex(text, r"^# measured: \d+ texts/s, [\d.]+ ms for one, [\d.]+ MB at most\nthreads = 1\nbatch = [48]")
+        self.assertRegex(text, r"# measured: \d+ texts/s, [\d.]+ ms for one, [\d.]+ MB at most\nthreads = 1\nbatch = [48]")
 
     @unittest.skipIf(SANITIZED, "a sanitizer's memory is not quern's")
     def test_what_is_written_holds(self):
@@ -76,6 +79,8 @@ class Tune(CommandTest):
         self.assertIn("threads = 3\n", self.read("quern.ini"))
         self.refused(1, "cannot write", "tune", "--preset", "low-memory", "--measurement-time", "30ms", "--write", "nowhere/quern.ini")
         self.refused(4, "", "tune", "--preset", "low-memory", "--model", "no-such-model")
+        for file in ("/dev/null", self.cwd):
+            self.refused(2, "not a file", "tune", "--preset", "low-memory", "--write", file)
         self.assertEqual(os.listdir(self.cwd), ["quern.ini"])
 
     def test_an_estimate(self):
