@@ -130,6 +130,10 @@ int open_other_embedder(const cli *c, const char *name, uint32_t max_length, que
                         quern_error *err);
 /* The longest text that a generation's model read, out of its settings; 0: not said. */
 uint32_t longest_text(const char *settings);
+/* What 1,000 tokens of --model cost, by --price or the table; 0: nobody has said. EINVAL: a line of the table is none. */
+int find_price(const cli *c, double *price, quern_error *err);
+/* Of a hosted model: the calls that so many texts and tokens take at least, and the seconds that its limits let them have. */
+void limits_say(const cli *c, uint64_t texts, uint64_t tokens, uint64_t *calls, double *seconds);
 void store_options(const cli *c, int read_only, quern_store_options *opt);
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
 int open_existing_store(const cli *c, quern_store **out, quern_error *err);

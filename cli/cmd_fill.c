@@ -190,6 +190,10 @@ void fill_options(cli *c, quern_fill_options *opt)
     opt->vector_type = quern_config_text(c->config, "vector-type");
     opt->index = quern_config_text(c->config, "index");
     opt->max_document_bytes = quern_config_count(c->config, "max-document");
+    quern_error unused; /* who opens an embedder is told */
+    if (quern_option_applies(quern_option_find("price"), c->command->name) &&
+        find_price(c, &opt->price, &unused) != QUERN_OK)
+        opt->price = 0;
     opt->progress = on_progress;
     opt->progress_ud = c;
     opt->cancel = c->cancel;
@@ -254,11 +258,13 @@ int cmd_fill(cli *c, quern_error *err)
         progress_begin(&bar, c);
         rc = fill_each(store, e, &opt, sources, n, &report, err);
         progress_end(&bar);
+        if (report.dry_run)
+            limits_say(c, report.chunks, report.tokens, &report.calls, &report.seconds);
         int finished = rc == QUERN_OK || rc == QUERN_EPARTIAL;
         if (finished && c->json)
-            write_json(&report, quern_config_real(c->config, "price"));
+            write_json(&report, opt.price);
         else if (finished && !c->quiet)
-            write_text(&report, quern_config_real(c->config, "price"));
+            write_text(&report, opt.price);
     }
     free(sources);
     quern_embedder_free(e);

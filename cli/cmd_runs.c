@@ -2,29 +2,49 @@
 #include "cli.h"
 
 #include <stdio.h>
+#include <string.h>
 
-/* What the tokens cost that were paid for, and what those would have that a cache had. ud is the price of 1,000, 0: none is
- * known. */
-static void cost_json(uint64_t tokens, uint64_t cached_tokens, const void *ud)
+/* What the tokens cost that were paid for, and what those would have that a cache had. */
+typedef struct money {
+    double cost, saved;
+    int known;
+} money;
+
+/* What was counted at the time, or *price of 1,000 tokens where --price asks for that (else 0). */
+static money count(const double *price, uint64_t tokens, uint64_t cached_tokens, uint64_t cost_nano,
+                   uint64_t saved_nano)
 {
-    double price = *(const double *)ud;
-    if (price <= 0)
-        return;
-    put_key("cost");
-    put_real((double)(tokens - cached_tokens) / 1000 * price);
-    put_key("saved");
-    put_real((double)cached_tokens / 1000 * price);
+    if (*price <= 0)
+        return (money){(double)cost_nano * 1e-9, (double)saved_nano * 1e-9,
+                       cost_nano || saved_nano};
+    return (money){(double)(tokens - cached_tokens) / 1000 * *price,
+                   (double)cached_tokens / 1000 * *price, 1};
 }
 
-static void cost_text(uint64_t tokens, uint64_t cached_tokens, const void *ud)
+static void cost_json(money m)
 {
-    double price = *(const double *)ud;
+    if (!m.known)
+        return;
+    put_key("cost");
+    put_real(m.cost);
+    put_key("saved");
+    put_real(m.saved);
+}
+
+static void cost_text(money m, uint64_t cached_tokens)
+{
     if (cached_tokens)
         out_printf(", %llu of them from the cache", (unsigned long long)cached_tokens);
-    if (price > 0)
-        out_printf(", $%.4f", (double)(tokens - cached_tokens) / 1000 * price);
-    if (price > 0 && cached_tokens)
-        out_printf(", $%.4f saved", (double)cached_tokens / 1000 * price);
+    if (m.known)
+        out_printf(", $%.4f", m.cost);
+    if (m.known && cached_tokens)
+        out_printf(", $%.4f saved", m.saved);
+}
+
+static double price_asked_for(const cli *c)
+{
+    double price = quern_config_real(c->config, "price");
+    return strncmp(quern_config_origin(c->config, "price"), "--", 2) == 0 ? price : 0;
 }
 
 static int run_json(const quern_run *r, void *ud)
@@ -58,7 +78,7 @@ static int run_json(const quern_run *r, void *ud)
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
-    cost_json(r->tokens, r->cached_tokens, ud);
+    cost_json(count(ud, r->tokens, r->cached_tokens, r->cost_nano, r->saved_nano));
     put_key("error");
     put_text(r->error[0] ? r->error : NULL);
     put_end_object();
@@ -77,14 +97,15 @@ static int run_text(const quern_run *r, void *ud)
                (unsigned long long)r->processed, (unsigned long long)r->failed,
                (unsigned long long)r->stale, (unsigned long long)r->deleted,
                (unsigned long long)r->calls, (unsigned long long)r->tokens);
-    cost_text(r->tokens, r->cached_tokens, ud);
+    cost_text(count(ud, r->tokens, r->cached_tokens, r->cost_nano, r->saved_nano),
+              r->cached_tokens);
     out_printf("%s%s\n", r->error[0] ? "; " : "", r->error);
     return 0;
 }
 
 int show_runs(cli *c, quern_store *store, const char *source, size_t limit, quern_error *err)
 {
-    double price = quern_config_real(c->config, "price");
+    double price = price_asked_for(c);
     return quern_runs_each(store, source, limit ? limit : 10, c->json ? run_json : run_text, &price,
                            err);
 }
@@ -112,7 +133,7 @@ static int usage_json(const quern_usage *u, void *ud)
         put_key(fields[i].key);
         put_whole(fields[i].value);
     }
-    cost_json(u->tokens, u->cached_tokens, ud);
+    cost_json(count(ud, u->tokens, u->cached_tokens, u->cost_nano, u->saved_nano));
     put_end_object();
     put_line();
     return 0;
@@ -126,14 +147,15 @@ static int usage_text(const quern_usage *u, void *ud)
                u->source, (unsigned long long)u->runs, (unsigned long long)u->processed,
                (unsigned long long)u->failed, (unsigned long long)u->calls,
                (unsigned long long)u->tokens);
-    cost_text(u->tokens, u->cached_tokens, ud);
+    cost_text(count(ud, u->tokens, u->cached_tokens, u->cost_nano, u->saved_nano),
+              u->cached_tokens);
     out_text("\n");
     return 0;
 }
 
 int show_usage(cli *c, quern_store *store, const char *source, size_t days, quern_error *err)
 {
-    double price = quern_config_real(c->config, "price");
+    double price = price_asked_for(c);
     return quern_usage_each(store, source, days ? days : 30, c->json ? usage_json : usage_text,
                             &price, err);
 }

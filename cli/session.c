@@ -137,6 +137,47 @@ int model_is_hosted(const char *model)
     return provider_of(model, &name) != NULL;
 }
 
+/* One line of the table: "MODEL=DOLLARS" of 1,000,000 tokens. */
+static int read_price(const char *line, size_t n, const char *model, double *price,
+                      quern_error *err)
+{
+    char number[32] = "", *end = number;
+    size_t name = n;
+    while (name && line[name - 1] != '=')
+        name--;
+    if (name > 1 && n - name < sizeof number)
+        memcpy(number, line + name, n - name);
+    double dollars = strtod(number, &end);
+    size_t shown = n < 80 ? n : 80;
+    if (!*number || strspn(number, " 0123456789.") != strlen(number) || *end || !(dollars >= 0) ||
+        dollars > 1e6)
+        return fail(err, QUERN_EINVAL,
+                    "model-price %.*s: not MODEL=DOLLARS, the price of 1,000,000 tokens",
+                    (int)shown, line);
+    name--;
+    while (name && line[name - 1] == ' ')
+        name--;
+    if (strlen(model) == name && memcmp(line, model, name) == 0)
+        *price = dollars / 1000;
+    return QUERN_OK;
+}
+
+int find_price(const cli *c, double *price, quern_error *err)
+{
+    const char *model = quern_config_text(c->config, "model");
+    const char *line = quern_config_text(c->config, "model-price");
+    int rc = QUERN_OK;
+    *price = 0;
+    while (rc == QUERN_OK && line && *line) {
+        size_t n = strcspn(line, "\n");
+        rc = read_price(line, n, model, price, err);
+        line += n + (line[n] == '\n');
+    }
+    if (quern_config_is_set(c->config, "price"))
+        *price = quern_config_real(c->config, "price");
+    return rc;
+}
+
 typedef struct hosted {
     quern_provider_options provider;
     quern_limit_options limit;
@@ -149,9 +190,10 @@ typedef struct hosted {
 } hosted;
 
 /* Read whether the model is hosted or not, as all flags of a kind are. */
-static void hosted_options(const cli *c, hosted *h)
+static int hosted_options(const cli *c, hosted *h, quern_error *err)
 {
     const quern_config *f = c->config;
+    int rc = QUERN_OK;
     QUERN_INIT(&h->provider);
     QUERN_INIT(&h->limit);
     QUERN_INIT(&h->pause);
@@ -182,9 +224,10 @@ static void hosted_options(const cli *c, hosted *h)
     if (quern_option_applies(quern_option_find("max-tokens"), c->command->name)) {
         h->cap.max_tokens = quern_config_count(f, "max-tokens");
         h->cap.max_price = quern_config_real(f, "max-price");
-        h->cap.price = quern_config_real(f, "price");
+        rc = find_price(c, &h->cap.price, err);
     }
     h->retry.attempts = h->provider.attempts = (uint32_t)quern_config_count(f, "attempts");
+    return rc;
 }
 
 /* One address, its limits and its pauses. */
@@ -289,7 +332,9 @@ static int open_bare(const cli *c, int *is_hosted, quern_embedder **out, quern_e
     *out = NULL;
     hosted h;
     const char *name = NULL;
-    hosted_options(c, &h);
+    int rc = hosted_options(c, &h, err);
+    if (rc != QUERN_OK)
+        return rc;
     const quern_provider_profile *profile =
         provider_of(quern_config_text(c->config, "model"), &name);
     *is_hosted = profile != NULL;
@@ -300,7 +345,7 @@ static int open_bare(const cli *c, int *is_hosted, quern_embedder **out, quern_e
     opt.threads = (uint32_t)quern_config_count(c->config, "threads");
     opt.batch = (uint32_t)quern_config_count(c->config, "batch");
     quern_model *model = NULL;
-    int rc = open_model(c, &model, err);
+    rc = open_model(c, &model, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_from_model(out, model, &opt, err);
     quern_model_free(model); /* the embedder has its own hold */
@@ -313,6 +358,33 @@ uint32_t longest_text(const char *settings)
     json_int_t n = json_integer_value(json_object_get(root, "max_length"));
     json_decref(root);
     return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
+}
+
+static uint64_t parts(uint64_t all, uint64_t each)
+{
+    return each ? (all + each - 1) / each : 0;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+void limits_say(const cli *c, uint64_t texts, uint64_t tokens, uint64_t *calls, double *seconds)
+{
+    const char *model = NULL;
+    const quern_provider_profile *p = provider_of(quern_config_text(c->config, "model"), &model);
+    uint64_t inputs = quern_config_count(c->config, "max-inputs");
+    uint64_t requests = quern_config_count(c->config, "requests-per-minute");
+    uint64_t tpm = quern_config_count(c->config, "tokens-per-minute");
+    if (!p)
+        return;
+    uint64_t least = parts(texts, inputs ? inputs : p->max_inputs);
+    uint64_t by_tokens = parts(tokens, p->max_request_tokens);
+    least = by_tokens > least ? by_tokens : least;
+    *calls = least > *calls ? least : *calls;
+    *seconds = larger(requests ? 60.0 * (double)*calls / (double)requests : 0,
+                      tpm ? 60.0 * (double)tokens / (double)tpm : 0);
 }
 
 /* Read whether there is to be a cache or not. */

@@ -147,6 +147,8 @@ typedef struct quern_fill_options {
     uint32_t wait_ms; /* for another fill of the source to end, before EBUSY */
     const quern_document_builder
         *builder; /* NULL: the template's text; else `source` must be named */
+    double
+        price; /* of 1,000 tokens, for the log of runs and the usage of a day; 0: none is known */
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. Under other settings than the active generation's it builds a new one and lets

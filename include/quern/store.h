@@ -146,6 +146,8 @@ typedef struct quern_run {
     uint64_t calls;    /* of the embedder */
     uint64_t cached,
         cached_tokens; /* of chunks and tokens: a cache had them, and nothing was paid */
+    /* billionths: what the tokens cost and what the cached ones would have, by the price that was known then */
+    uint64_t cost_nano, saved_nano;
 } quern_run;
 
 /* The last `limit` runs of one source, or of all (NULL), the newest first; of each source the last hundred are kept. What
@@ -161,6 +163,7 @@ typedef struct quern_usage {
     int64_t day_ms; /* when it began, Unix milliseconds */
     uint64_t runs, processed, failed, chunks, calls, tokens;
     uint64_t cached, cached_tokens; /* as a run's */
+    uint64_t cost_nano, saved_nano; /* likewise */
 } quern_usage;
 
 /* The last `days` days of one source, or of all (NULL), the newest first, days without any left out; 400 days are kept. A

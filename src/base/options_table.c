@@ -147,7 +147,9 @@ static const quern_option options[] = {
      "Send a hosted model at most so many tokens in this run, then stop; 0: no limit."},
     {"max-price", "QUERN_MAX_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000000,
      "embed fill work generation-build", 0,
-     "Spend at most so much on a hosted model in this run, by --price, then stop; 0: no limit."},
+     "Spend at most so much on a hosted model in this run, by --price or --model-price, then stop; "
+     "0: "
+     "no limit."},
     {"proxy", "QUERN_PROXY", QUERN_OPTION_TEXT, "URL", NULL, NULL, 0, 0, FILLS, 0,
      "Proxy on the way to a hosted model (default: the environment's)."},
     {"ca-file", "QUERN_CA_FILE", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, FILLS, 0,
@@ -339,7 +341,13 @@ static const quern_option options[] = {
     {"price", "QUERN_PRICE", QUERN_OPTION_REAL, "DOLLARS", "0", NULL, 0, 1000,
      "embed fill work generation-build status", 0,
      "What the provider asks for 1,000 tokens; fill then says what it costs, --dry-run what it "
-     "would, status --runs and --usage what it has. What --max-price counts by."},
+     "would. What --max-price counts by. status --runs and --usage: what it would have been by "
+     "this "
+     "price, in place of what was counted when it ran."},
+    {"model-price", "QUERN_MODEL_PRICE", QUERN_OPTION_TEXT, "MODEL=DOLLARS", NULL, NULL, 0, 0,
+     "embed fill work generation-build", 1,
+     "The price table: what a hosted model's provider asks for 1,000,000 tokens, as "
+     "openai:text-embedding-3-small=0.02; one line for each model. --price of this run wins."},
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
      "fill export generation-activate", 0,
      "fill: embed again what is current already; export: write over an earlier export; generation "

@@ -353,6 +353,12 @@ int quern__fill_lock(quern_store *s, const char *name, uint32_t wait_ms, void **
     return s->table.lock(s->self, lock, wait_ms, held, err);
 }
 
+static uint64_t nano(uint64_t tokens, double price)
+{
+    double n = (double)tokens * price * 1e6;
+    return n >= 0 && n < 9e18 ? (uint64_t)(n + 0.5) : 0;
+}
+
 /* A run that did something or failed has a line in the log; that it could not be written is no fault of the run. */
 static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_error *err)
 {
@@ -374,6 +380,8 @@ static void log_run(const fill_run *r, int64_t began_ms, int rc, const quern_err
                      .calls = p->calls,
                      .cached = p->cached,
                      .cached_tokens = p->cached_tokens,
+                     .cost_nano = nano(p->tokens - p->cached_tokens, r->opt->price),
+                     .saved_nano = nano(p->cached_tokens, r->opt->price),
                      .error = rc != QUERN_OK && err ? err->msg : p->last_error};
     quern_error ignored;
     if (r->s->table.run_put(r->s->self, &run, &ignored) != QUERN_OK)

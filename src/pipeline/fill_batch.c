@@ -29,6 +29,7 @@ enum {
     SAVE_QUICK_MS = 15,
     SAVE_SLOW_MS = 40,
     SAVE_TRIES = 3,     /* when somebody else holds the database longer than the store waits */
+    BYTES_A_TOKEN = 4,  /* of text whose tokens nobody has counted */
     MAP_TOKENS = 256,   /* taken for a text whose tokens are not known */
     DOWN_AFTER = 5,     /* failures in a row of the embedder's server */
     DOWN_PAUSE_MS = 200 /* after the first of them */
@@ -618,11 +619,13 @@ void quern__fill_count_dry(fill_batch *b)
     for (size_t at = 0; at < b->n_pieces;)
         r->report->calls += next_call(b, &at, which) > 0;
     for (size_t i = 0; i < b->n_pieces; i++) {
-        uint32_t t = b->pieces[i].at.tokens ? b->pieces[i].at.tokens : MAP_TOKENS;
+        const fill_piece *p = &b->pieces[i];
+        size_t guess = (p->input.len + p->heading.len) / BYTES_A_TOKEN + 1;
+        size_t t = p->at.tokens ? p->at.tokens : guess;
         r->report->tokens += t;
         r->report->chunks++;
         r->report->bytes += r->width;
-        r->report->seconds += each * t;
+        r->report->seconds += each * (double)t;
     }
 }
 

@@ -63,7 +63,7 @@ static int runs_are_kept(suite *s)
 typedef struct days {
     size_t n;
     int64_t day_ms[8];
-    uint64_t runs[8], calls[8], tokens[8], cached[8], cached_tokens[8];
+    uint64_t runs[8], calls[8], tokens[8], cached[8], cached_tokens[8], cost[8], saved[8];
 } days;
 
 static int see_usage(const quern_usage *u, void *ud)
@@ -76,6 +76,8 @@ static int see_usage(const quern_usage *u, void *ud)
     d->calls[d->n] = u->calls;
     d->cached[d->n] = u->cached;
     d->cached_tokens[d->n] = u->cached_tokens;
+    d->cost[d->n] = u->cost_nano;
+    d->saved[d->n] = u->saved_nano;
     d->tokens[d->n++] = u->tokens;
     return 0;
 }
@@ -89,6 +91,8 @@ static int usage_is_summed_by_the_day(suite *s)
                      .tokens = 100,
                      .cached = 3,
                      .cached_tokens = 40,
+                     .cost_nano = 1200,
+                     .saved_nano = 800,
                      .error = ""};
     MUST(begin(s, &g) == QUERN_OK);
     if (!s->t->usage_each)
@@ -101,6 +105,7 @@ static int usage_is_summed_by_the_day(suite *s)
     }
     MUST(CALL(usage_each, "items", 400, see_usage, &d) == QUERN_OK && d.n == 3);
     MUST(d.day_ms[0] == today && d.runs[0] == 2 && d.calls[0] == 7 && d.tokens[0] == 200);
+    MUST(d.cost[0] == 2400 && d.saved[0] == 1600 && d.cost[1] == 1200);
     MUST(d.cached[0] == 6 && d.cached_tokens[0] == 80 && d.cached[1] == 3);
     MUST(d.day_ms[1] == today - QUERN__DAY_MS && d.runs[1] == 1 && d.calls[1] == 2);
     MUST(d.day_ms[2] == today - 3 * QUERN__DAY_MS && d.calls[2] == 1);

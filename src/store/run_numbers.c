@@ -21,7 +21,9 @@ void quern__run_to_numbers(const quern_run *run, int64_t out[QUERN__RUN_NUMBERS]
                                                  (int64_t)run->tokens,
                                                  (int64_t)run->calls,
                                                  (int64_t)run->cached,
-                                                 (int64_t)run->cached_tokens};
+                                                 (int64_t)run->cached_tokens,
+                                                 (int64_t)run->cost_nano,
+                                                 (int64_t)run->saved_nano};
     memcpy(out, numbers, sizeof numbers);
 }
 
@@ -40,6 +42,8 @@ void quern__run_from_numbers(const int64_t in[QUERN__RUN_NUMBERS], quern_run *ou
     out->calls = (uint64_t)in[10];
     out->cached = (uint64_t)in[11];
     out->cached_tokens = (uint64_t)in[12];
+    out->cost_nano = (uint64_t)in[13];
+    out->saved_nano = (uint64_t)in[14];
 }
 
 void quern__run_to_usage(const quern_run *run, int64_t out[QUERN__USAGE_NUMBERS])
@@ -52,7 +56,9 @@ void quern__run_to_usage(const quern_run *run, int64_t out[QUERN__USAGE_NUMBERS]
                                                    (int64_t)run->calls,
                                                    (int64_t)run->tokens,
                                                    (int64_t)run->cached,
-                                                   (int64_t)run->cached_tokens};
+                                                   (int64_t)run->cached_tokens,
+                                                   (int64_t)run->cost_nano,
+                                                   (int64_t)run->saved_nano};
     memcpy(out, numbers, sizeof numbers);
 }
 
@@ -67,4 +73,6 @@ void quern__usage_from_numbers(const int64_t in[QUERN__USAGE_NUMBERS], quern_usa
     out->tokens = (uint64_t)in[6];
     out->cached = (uint64_t)in[7];
     out->cached_tokens = (uint64_t)in[8];
+    out->cost_nano = (uint64_t)in[9];
+    out->saved_nano = (uint64_t)in[10];
 }

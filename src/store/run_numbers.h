@@ -11,10 +11,10 @@
 
 #define QUERN__RUN_COLUMNS                                                                         \
     "generation, started_ms, ended_ms, status, processed, failed, stale, deleted, chunks, tokens," \
-    " calls, cached, cached_tokens"
+    " calls, cached, cached_tokens, cost, saved"
 #define QUERN__USAGE_COLUMNS                                                                       \
-    "day, runs, processed, failed, chunks, calls, tokens, cached, cached_tokens"
-enum { QUERN__RUN_NUMBERS = 13, QUERN__USAGE_NUMBERS = 9 };
+    "day, runs, processed, failed, chunks, calls, tokens, cached, cached_tokens, cost, saved"
+enum { QUERN__RUN_NUMBERS = 15, QUERN__USAGE_NUMBERS = 11 };
 
 /* All but the source's name and the error. */
 void quern__run_to_numbers(const quern_run *run, int64_t out[QUERN__RUN_NUMBERS]);

@@ -795,6 +795,58 @@ class Accounts(ProviderTest):
         self.assertAlmostEqual(sum(d["saved"] for d in days), 3.6)
         self.assertIn("tokens, 160 of them from the cache, $0.4000, $1.6000 saved", self.ok("status", "--runs", "--price", "10").out.decode())
 
+    TABLE = """
+model-price = openai:text-embedding-3-small = 20000
+model-price = cohere:embed-v4.0=5
+[other]
+model = compatible:other
+dimensions = 24
+"""
+
+    def sums(self, *args):
+        days = self.ok("status", "--usage", "--json", *args).lines
+        return [round(sum(d.get(k, 0) for d in days), 6) for k in ("cost", "saved")]
+
+    def test_a_table_of_prices(self):
+        """What a run cost is counted when it runs, by its model's price then, whatever the table says later."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "text %d of ten" % (i % 10)}) + "\n" for i in range(20)))
+        self.write("quern.ini", self.TABLE)
+        self.ok("add", "in.jsonl")
+        self.plan()
+        how = ["--cache-file", "v.cache"]
+        dry = self.ok("fill", "--dry-run", "--json", "--max-inputs", "3", "--requests-per-minute", "14").json
+        self.assertEqual([dry[k] for k in ("chunks", "tokens", "calls", "seconds", "bytes")], [20, 80, 7, 30, 20 * 24 * 2])
+        self.assertAlmostEqual(dry["cost"], 1.6)
+        self.assertEqual(self.ok("fill", "--dry-run", "--json", "--tokens-per-minute", "40").json["seconds"], 120)
+        self.assertEqual(self.told()["log"], [])
+        first = self.ok("fill", "--json", *how).json
+        self.assertEqual([round(first[k], 6) for k in ("cost", "saved")], [0.8, 0.8])
+        self.assertEqual(self.sums(), [0.8, 0.8])
+        self.write("quern.ini", self.TABLE.replace("20000", "99"))
+        self.assertEqual(self.sums(), [0.8, 0.8])
+        self.assertEqual(self.sums("--price", "10"), [0.4, 0.4])  # asked again by another
+        self.ok("fill", "--model", "other", "--json")  # its price is not known
+        self.assertEqual(self.sums(), [0.8, 0.8])
+        runs = self.ok("status", "--runs", "--json").lines
+        self.assertEqual([round(r.get("cost", -1), 6) for r in runs], [-1, 0.8])
+        self.assertIn("$0.8000 saved", self.ok("status", "--usage").out.decode())
+
+    def test_a_budget_by_the_table(self):
+        self.write("quern.ini", self.TABLE)
+        self.plan()
+        answer = self.embed(["a text of some length that costs more than this"], "--max-price", "0.0001")
+        self.assertEqual(answer.code, 1)
+        self.assertIn("$0.0000 of $0.0001", answer.message)
+        self.assertEqual(self.told()["log"], [])
+        self.assertEqual(self.embed(["x"], "--max-price", "1", "--model", "other").code, 2)  # the price of what?
+
+    def test_no_table(self):
+        for line in ("openai", "=5", "a=", "a=x", "a=-1", "a=1e9", "a=nan", "a=5 dollars", "x" * 150):
+            self.write("quern.ini", "model-price = %s\n" % line)
+            answer = self.embed(["ban"])
+            self.assertEqual((answer.code, answer.err.count(b"\n")), (2, 1), line)
+            self.assertIn("model-price", answer.message)
+
 
 class SecondWay(ProviderTest):
     def test_a_server_that_stands_in(self):

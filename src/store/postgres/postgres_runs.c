@@ -26,13 +26,15 @@ static int count_usage(quern__postgres *s, const quern_run *run, quern_error *er
     int rc = quern__postgres_run(
         s,
         "INSERT INTO @usage AS u (source, " QUERN__USAGE_COLUMNS ")"
-        " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM @sources WHERE name = $1 AND NOT "
+        " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM @sources WHERE name = $1 "
+        "AND NOT "
         "dropped"
         " ON CONFLICT (source, day) DO UPDATE SET runs = u.runs + 1,"
         " processed = u.processed + excluded.processed, failed = u.failed + excluded.failed,"
         " chunks = u.chunks + excluded.chunks, calls = u.calls + excluded.calls,"
         " tokens = u.tokens + excluded.tokens, cached = u.cached + excluded.cached,"
-        " cached_tokens = u.cached_tokens + excluded.cached_tokens",
+        " cached_tokens = u.cached_tokens + excluded.cached_tokens,"
+        " cost = u.cost + excluded.cost, saved = u.saved + excluded.saved",
         &p, NULL, err);
     const int64_t oldest = numbers[0] - QUERN__USAGE_DAYS;
     put_numbers(&p, run->source, &oldest, 1);
@@ -51,11 +53,12 @@ int quern__postgres_run_put(void *self, const quern_run *run, quern_error *err)
     quern__run_to_numbers(run, numbers);
     put_numbers(&p, run->source, numbers, QUERN__RUN_NUMBERS);
     quern__pg_text(&p, quern_str_of(run->error));
-    int rc = quern__postgres_run(s,
-                                 "INSERT INTO @runs (source, " QUERN__RUN_COLUMNS ", error)"
-                                 " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-                                 " $14, $15 FROM @sources WHERE name = $1 AND NOT dropped",
-                                 &p, NULL, err);
+    int rc =
+        quern__postgres_run(s,
+                            "INSERT INTO @runs (source, " QUERN__RUN_COLUMNS ", error)"
+                            " SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+                            " $14, $15, $16, $17 FROM @sources WHERE name = $1 AND NOT dropped",
+                            &p, NULL, err);
     const int64_t kept = QUERN__RUNS_KEPT;
     put_numbers(&p, run->source, &kept, 1);
     if (!rc)

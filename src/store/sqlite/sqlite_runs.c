@@ -30,13 +30,15 @@ static int count_usage(quern__sqlite *s, const quern_run *run, quern_error *err)
     int rc = with_numbers(
         s,
         "INSERT INTO quern_usage (source, " QUERN__USAGE_COLUMNS ")"
-        " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM quern_sources WHERE name = ?1"
+        " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12 FROM quern_sources WHERE name = "
+        "?1"
         " AND NOT dropped"
         " ON CONFLICT (source, day) DO UPDATE SET runs = runs + 1,"
         " processed = processed + excluded.processed, failed = failed + excluded.failed,"
         " chunks = chunks + excluded.chunks, calls = calls + excluded.calls,"
         " tokens = tokens + excluded.tokens, cached = cached + excluded.cached,"
-        " cached_tokens = cached_tokens + excluded.cached_tokens",
+        " cached_tokens = cached_tokens + excluded.cached_tokens,"
+        " cost = cost + excluded.cost, saved = saved + excluded.saved",
         run->source, numbers, QUERN__USAGE_NUMBERS, &stmt, err);
     if (!rc)
         rc = quern__db_run(s->own, stmt, err);
@@ -58,7 +60,7 @@ int quern__sqlite_run_put(void *self, const quern_run *run, quern_error *err)
     int rc = with_numbers(s,
                           "INSERT INTO quern_runs (source, " QUERN__RUN_COLUMNS ", error)"
                           " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
-                          " ?15 FROM quern_sources WHERE name = ?1 AND NOT dropped",
+                          " ?15, ?16, ?17 FROM quern_sources WHERE name = ?1 AND NOT dropped",
                           run->source, numbers, QUERN__RUN_NUMBERS, &stmt, err);
     if (rc)
         return rc;

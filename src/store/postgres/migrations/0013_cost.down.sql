@@ -1,0 +1,4 @@
+ALTER TABLE @usage DROP COLUMN saved;
+ALTER TABLE @usage DROP COLUMN cost;
+ALTER TABLE @runs DROP COLUMN saved;
+ALTER TABLE @runs DROP COLUMN cost;
