@@ -51,6 +51,9 @@ static const char *const make_sql[] = {
     "  SELECT count(*), coalesce(sum(tokens), 0) INTO gone_n, gone_sum FROM gone;\n"
     "  UPDATE quern_limits.place SET last = now_us, shift = p.shift, n = n - gone_n,\n"
     "    sum = sum - gone_sum WHERE name = which;\n"
+    /* somebody else has emptied it */
+    "  UPDATE quern_limits.place SET n = 0, sum = 0 WHERE name = which AND n > 0\n"
+    "    AND NOT EXISTS (SELECT 1 FROM quern_limits.permit WHERE name = which);\n"
     "  INSERT INTO quern_limits.process VALUES (which, me, now_us)\n"
     "    ON CONFLICT (name, id) DO UPDATE SET seen = excluded.seen;\n"
     "  DELETE FROM quern_limits.process WHERE name = which AND seen < now_us - 10 * win;\n"
@@ -73,6 +76,7 @@ static const char *const make_sql[] = {
     "  IF most > 0 AND p.n >= most THEN\n"
     "    SELECT at + win - now_us INTO wait FROM quern_limits.permit WHERE name = which\n"
     "      ORDER BY at, id OFFSET p.n - most LIMIT 1;\n"
+    "    wait := coalesce(wait, win);\n" /* there are fewer than are counted */
     "  END IF;\n"
     "  IF most_tokens > 0 AND p.n > 0 AND p.sum + want > most_tokens THEN\n"
     "    SELECT coalesce(min(at) FILTER (WHERE rest <= most_tokens), max(at)) + win - now_us\n"

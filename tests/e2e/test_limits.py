@@ -358,6 +358,17 @@ class ThroughPostgres(Shared):
             caller.kill()
             self.never_over(10)
 
+    def test_emptied(self):
+        """Somebody removes all permits by hand: those after them are counted as ever."""
+        self.plan(latency=5)
+        (caller,) = self.callers(1, 10)
+        caller.wait("ready")
+        time.sleep(0.6)
+        self.sql("TRUNCATE quern_limits.permit")
+        time.sleep(2.5)
+        caller.kill()
+        self.assertGreater(len(self.never_over(20)), 20)  # and it goes on
+
     def test_all_at_once(self):
         """Ten processes make the schema at the same time."""
         self.plan()
