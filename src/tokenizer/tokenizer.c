@@ -170,42 +170,55 @@ static int read_leaves(struct file *files, const char *const *leaves, const char
     return rc;
 }
 
-/* vocab.txt, or vocab.json and merges.txt; each needs its tokenizer_config.json. */
+/* vocab.txt, or vocab.json and merges.txt, or a SentencePiece model; each needs its
+ * tokenizer_config.json. */
 static int open_classic(quern__tokenizer **out, const char *folder, const struct file *config,
                         quern_error *err)
 {
-    static const char *const leaves[] = {"vocab.txt",         "special_tokens_map.json",
-                                         "added_tokens.json", "vocab.json",
-                                         "merges.txt",        NULL};
-    struct file f[QUERN__COUNT(leaves)], *vocab = f, *map = f + 1, *more = f + 2, *bpe = f + 3,
-                                         *merges = f + 4;
+    enum { VOCAB, MAP, MORE, JSON, MERGES, SPIECE, SPIECE_BPE, LEAVES };
+    static const char *const leaves[] = {"vocab.txt",
+                                         "special_tokens_map.json",
+                                         "added_tokens.json",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "spiece.model",
+                                         "sentencepiece.bpe.model",
+                                         NULL};
+    struct file f[LEAVES + 1];
     memset(f, 0, sizeof f);
     int rc = read_leaves(f, leaves, folder, err);
-    if (rc == QUERN_OK && !vocab->data && !bpe->data)
+    const struct file *spiece = f[SPIECE].data ? &f[SPIECE] : &f[SPIECE_BPE];
+    const struct file *main = f[VOCAB].data ? &f[VOCAB] : f[JSON].data ? &f[JSON] : spiece;
+    if (rc == QUERN_OK && !main->data)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
                          "%s: neither tokenizer.json nor vocab.txt in this model folder (nor "
-                         "vocab.json and merges.txt)",
+                         "vocab.json, spiece.model, sentencepiece.bpe.model)",
                          folder);
     if (rc == QUERN_OK && !config->data)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
                          "%s: missing; %s alone does not say how to read text", config->name,
-                         vocab->data ? "vocab.txt" : "vocab.json");
-    if (rc == QUERN_OK && !vocab->data && !merges->data)
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: missing beside vocab.json", merges->name);
-    if (rc == QUERN_OK && more->data)
+                         main->name + strlen(folder) + 1);
+    if (rc == QUERN_OK && main == &f[JSON] && !f[MERGES].data)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: missing beside vocab.json", f[MERGES].name);
+    if (rc == QUERN_OK && f[MORE].data)
         rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
                          "%s: not supported beside a %s; convert the model to tokenizer.json",
-                         more->name, vocab->data ? "vocab.txt" : "vocab.json");
-    if (rc == QUERN_OK && vocab->data) {
-        quern__tokenizer_files files = {vocab->name,    config->name,    map->name,
-                                        text_of(vocab), text_of(config), text_of(map)};
+                         f[MORE].name, main->name + strlen(folder) + 1);
+    if (rc == QUERN_OK && main == &f[VOCAB]) {
+        quern__tokenizer_files files = {main->name,    config->name,    f[MAP].name,
+                                        text_of(main), text_of(config), text_of(&f[MAP])};
         rc = quern__tokenizer_from_vocab(out, &files, err);
-    } else if (rc == QUERN_OK) {
-        quern__merges_files files = {bpe->name,    merges->name,    config->name,    map->name,
-                                     text_of(bpe), text_of(merges), text_of(config), text_of(map)};
+    } else if (rc == QUERN_OK && main == &f[JSON]) {
+        quern__merges_files files = {main->name,      f[MERGES].name,  config->name,
+                                     f[MAP].name,     text_of(main),   text_of(&f[MERGES]),
+                                     text_of(config), text_of(&f[MAP])};
         rc = quern__tokenizer_from_merges(out, &files, err);
+    } else if (rc == QUERN_OK) {
+        quern__spiece_files files = {main->name,    config->name,    f[MAP].name,
+                                     text_of(main), text_of(config), text_of(&f[MAP])};
+        rc = quern__tokenizer_from_spiece(out, &files, err);
     }
-    for (size_t i = 0; leaves[i]; i++) {
+    for (size_t i = 0; i < LEAVES; i++) {
         quern__free(f[i].name);
         quern__free(f[i].data);
     }

@@ -114,6 +114,13 @@ typedef struct quern__merges_files {
 } quern__merges_files;
 int quern__tokenizer_from_merges(quern__tokenizer **out, const quern__merges_files *files,
                                  quern_error *err);
+/* A SentencePiece model with its tokenizer_config.json and special_tokens_map.json (may be empty). */
+typedef struct quern__spiece_files {
+    const char *model_name, *config_name, *map_name;
+    quern_str model, config, map;
+} quern__spiece_files;
+int quern__tokenizer_from_spiece(quern__tokenizer **out, const quern__spiece_files *files,
+                                 quern_error *err);
 /* model_max_length of a tokenizer_config.json; 0 when it is absent or means "no limit". */
 int quern__tokenizer_config_length(const char *file, quern_str config, uint64_t *out,
                                    quern_error *err);

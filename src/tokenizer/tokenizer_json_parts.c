@@ -325,8 +325,6 @@ static int read_value(quern__json_reader *r, const char *where, int which, quern
 static int check_part(quern__json_reader *r, const char *where, const struct type *type,
                       const quern__json_part *p, quern_error *err)
 {
-    if (!type)
-        return quern__json_fail(&r->j, err, "%s without 'type',", where);
     int rc = quern__reader_missing(r, where, keys, p->seen, type->needed, err);
     if (rc != QUERN_OK)
         return rc;
@@ -384,11 +382,13 @@ static int read_part(quern__json_reader *r, const char *where, quern__json_parts
         if (rc != QUERN_OK)
             return rc;
     }
-    if (more == 0 && (rc = check_part(r, where, type, &p, err)) == QUERN_OK) {
-        p.kind = type->kind;
-        rc = keep_part(r, where, &p, out, err);
-    }
-    return more < 0 ? more : rc;
+    if (more < 0)
+        return more;
+    if (!type)
+        return quern__json_fail(&r->j, err, "%s without 'type',", where);
+    rc = check_part(r, where, type, &p, err);
+    p.kind = type->kind;
+    return rc == QUERN_OK ? keep_part(r, where, &p, out, err) : rc;
 }
 
 int quern__reader_parts(quern__json_reader *r, const char *what, quern__json_parts *out,

@@ -187,7 +187,7 @@ static void forward(const quern__unigram *u, quern__unigram_work *w)
 /* A run of unknown characters is one token, and a piece if it happens to be one. */
 static int32_t id_of_run(const quern__unigram *u, const uint32_t *cps, uint32_t n)
 {
-    char text[QUERN__VOCAB_MAX_PIECE + 4];
+    char text[QUERN__VOCAB_MAX_PIECE + 4] = {0};
     uint32_t len = 0;
     for (uint32_t i = 0; i < n && len <= QUERN__VOCAB_MAX_PIECE; i++)
         len += quern__utf8_put(text + len, cps[i]);

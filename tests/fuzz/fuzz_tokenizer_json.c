@@ -1,7 +1,8 @@
 /*
- * fuzz_tokenizer_json.c — any bytes as tokenizer.json (after a first byte other than 'v' and 'm'), as
+ * fuzz_tokenizer_json.c — any bytes as tokenizer.json (after a first byte other than 'v', 'm', 's'), as
  * vocab.txt, tokenizer_config.json and special_tokens_map.json with a NUL between them (after 'v'), or as
- * vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json (after 'm'):
+ * vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json (after 'm'), or as
+ * tokenizer_config.json and, behind a NUL, a SentencePiece model (after 's'):
  * refused with a message, or a tokenizer whose ids are all in the vocabulary and whose offsets lie
  * in the text, in order. It then reads its own file as a text.
  */
@@ -75,6 +76,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         files.config = part(&rest);
         files.map = rest;
         rc = quern__tokenizer_from_merges(&t, &files, &err);
+    } else if (data[0] == 's') {
+        quern_str rest = {text.ptr + 1, text.len - 1};
+        quern__spiece_files files = {"spiece.model", "config", "map", {0}, {0}, {0}};
+        files.config = part(&rest);
+        files.model = rest;
+        rc = quern__tokenizer_from_spiece(&t, &files, &err);
     } else {
         rc = quern__tokenizer_from_json(&t, "tokenizer.json", text, &err);
     }
