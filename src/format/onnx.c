@@ -25,7 +25,7 @@ enum {
     MAX_LAYERS = 256,
     MAX_HIDDEN = 2 * MAX_LAYERS + 1,
     MAX_PRODUCTS = 6 * MAX_LAYERS,
-    INPUTS = 4
+    INPUTS = 5
 };
 
 enum tag_kind {
@@ -342,6 +342,8 @@ static int step_around(walk *k, const quern__onnx_node *node, const tag *in, uin
         *out = (tag){.kind = CONST, .a = k->now, .tensor = node->tensor};
     else if (is(node->op, "Gather") && n == 2)
         *out = gather(k, in[0], in[1]);
+    else if (is(node->op, "Slice") && n >= 3 && has_rank(k, in[0], 2))
+        *out = gather(k, in[0], meta); /* its first rows: positions */
     else if (is(node->op, "Transpose") && n == 1 && in[0].kind == CONST)
         return transpose(k, node, in[0], out);
     else if ((is(node->op, "Identity") || is(node->op, "Cast")) && n == 1 &&
@@ -423,7 +425,7 @@ static int node_fail(const walk *k, uint32_t index, const char *what)
 static int step(walk *k, uint32_t index)
 {
     const quern__onnx_node *node = &k->f.nodes[index];
-    tag in[INPUTS] = {meta, meta, meta, meta}, out;
+    tag in[INPUTS] = {meta, meta, meta, meta, meta}, out;
     bool values = false;
     int64_t lost_at = -1;
     k->now = index;
@@ -583,18 +585,46 @@ static int emit_layer(walk *k, uint32_t layer)
     return rc ? rc : emit_norm(k, where, 2 * layer + 2);
 }
 
+/* An exporter has added the one token type to the positions: its table is zeros. */
+static int emit_no_types(walk *k)
+{
+    const quern__onnx_tensor *words = &k->f.tensors[k->words];
+    quern__tensor *t;
+    static const char name[] = "embeddings.token_type_embeddings.weight";
+    const size_t columns = (size_t)words->shape[1]; /* of a row that is in the file */
+    if (words->trouble || columns > k->p->size)
+        return emit(k, name, k->words, false);
+    float *zeros = quern__arena_alloc(&k->w->names, 2 * columns * sizeof *zeros);
+    if (!zeros)
+        return quern__fail_memory(k->err, 2 * columns * sizeof *zeros);
+    memset(zeros, 0, 2 * columns * sizeof *zeros);
+    int rc = quern__weights_add(k->w, (quern_str){name, sizeof name - 1}, words->at, &t, k->err);
+    if (rc)
+        return rc;
+    t->dtype = QUERN__F32;
+    t->rank = 2;
+    t->shape[0] = 2;
+    t->shape[1] = columns;
+    t->count = 2 * columns;
+    t->data = zeros; /* no bytes of the file: offset and bytes stay 0 */
+    return QUERN_OK;
+}
+
 /* Which of the tables indexed by constants holds positions: the longer one, where token types are
  * constant too. */
 static int emit_tables(walk *k)
 {
     int64_t positions = k->fixed[0], types = k->by_types;
-    const uint32_t all = k->by_types >= 0 ? WORDS | BY_TYPES | FIRST : WORDS | FIRST | SECOND;
+    const bool folded = k->by_types < 0 && k->fixed[1] < 0;
+    const uint32_t all = k->by_types >= 0 ? WORDS | BY_TYPES | FIRST
+                         : folded         ? WORDS | FIRST
+                                          : WORDS | FIRST | SECOND;
     if (k->tables != all)
         return quern__fail(k->err, QUERN_EUNSUPPORTED, k->tables,
                            "%s: the embeddings are no sum of words, positions and token types "
                            "(byte 0)",
                            k->p->name);
-    if (types < 0) {
+    if (types < 0 && !folded) {
         const bool longer = k->f.tensors[k->fixed[1]].shape[0] > k->f.tensors[k->fixed[0]].shape[0];
         positions = k->fixed[longer];
         types = k->fixed[!longer];
@@ -603,24 +633,29 @@ static int emit_tables(walk *k)
     if (rc == QUERN_OK)
         rc = emit(k, "embeddings.position_embeddings.weight", positions, false);
     if (rc == QUERN_OK)
-        rc = emit(k, "embeddings.token_type_embeddings.weight", types, false);
+        rc = folded ? emit_no_types(k)
+                    : emit(k, "embeddings.token_type_embeddings.weight", types, false);
     return rc ? rc : emit_norm(k, "embeddings.", 0);
 }
 
-/* The node that took the last hidden state away, where it is one that begins a pooling. */
+/* The node that took the last hidden state away, where it is one that begins a pooling: picks, sums, or a
+ * product with the mask. */
 static bool is_pooling(const walk *k, uint32_t index)
 {
     static const char *const ops[] = {"Mul",       "Gather", "ReduceMean", "ReduceMax",
-                                      "ReduceSum", "Slice",  NULL};
+                                      "ReduceSum", "Slice",  "MatMul",     NULL};
     const quern__onnx_node *node = &k->f.nodes[index];
+    bool last = false;
     if (!is_one_of(node->op, ops))
         return false;
     for (uint32_t i = 0; i < node->input_n; i++) {
         const int64_t at = quern__onnx_find(&k->f, k->f.names[node->inputs + i]);
-        if (at >= 0 && k->tags[at].kind == HIDDEN && k->tags[at].a == k->hidden_n - 1)
-            return true;
+        const tag t = at < 0 ? meta : k->tags[at];
+        if (t.kind == CONST && is(node->op, "MatMul"))
+            return false;
+        last = last || (t.kind == HIDDEN && t.a == k->hidden_n - 1);
     }
-    return false;
+    return last;
 }
 
 /* The graph ends with the last hidden state, or pools it: nothing was left out. */

@@ -268,7 +268,7 @@ int quern__standing(const quern__shelf *s, const char *name, const char *weights
     char *folder = NULL;
     quern__stat st;
     quern__manifest m;
-    char weights[65];
+    char weights[65] = "";
     bool stands = true, recorded = false;
     *out = QUERN__STANDS_NOTHING;
     int rc = quern__join(&folder, s->folder, name, err);

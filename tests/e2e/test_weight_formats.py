@@ -322,7 +322,7 @@ class Onnx(Formats):
     def test_same(self):
         folder = self.folder()
         for style in ("fused", "spelt", "gemm", "turned"):
-            for types in ("input", "constant"):
+            for types in ("input", "constant", "folded"):
                 for names in (True, False):
                     self.put(folder, self.NAME, files.onnx(self.tensors, style=style, types=types, names=names,
                                                            end="state" if names else "pooled"))

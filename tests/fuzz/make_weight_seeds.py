@@ -52,7 +52,7 @@ def onnx_seeds():
                    "encoder.layer.0.output.dense.weight": (4, 6), "encoder.layer.0.output.dense.bias": (4,)})
     tensors = {k: np.arange(np.prod(v), dtype="<f4").reshape(v) for k, v in shapes.items()}
     for style in ("fused", "spelt", "gemm", "turned"):
-        put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types="input" if style == "gemm" else "constant",
+        put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types={"gemm": "input", "turned": "folded"}.get(style, "constant"),
                                                 names=style != "spelt", end="pooled" if style == "turned" else "state"))
     put("onnx", "halves.onnx", files.onnx({k: v.astype("<f2") for k, v in tensors.items()}, 1, 2))
 

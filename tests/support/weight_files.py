@@ -278,8 +278,8 @@ class Graph:
 
 def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None):
     """An encoder as exporters write it. style: "fused" (LayerNormalization, Gelu), "spelt" (of single operations),
-    "gemm" (Gemm over matrices as published), "turned" (Transpose of them). types: "input", or "constant" as where
-    there is no such input. names: stored under the published names where the graph keeps them. end: "state", or
+    "gemm" (Gemm over matrices as published), "turned" (Transpose of them). types: "input", "constant" as where there
+    is no such input, or "folded" into the positions. names: stored under the published names where the graph keeps them. end: "state", or
     "pooled". change(graph, where, value) may put something else in a value's place."""
     g = Graph()
     changed = lambda where, value: change(g, where, value) or value if change else value
@@ -313,8 +313,13 @@ def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, e
     table = lambda what, index: g.node("Gather", keep("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what]), index)
     places = g.node("Slice", g.keep("ids", np.arange(24, dtype="<i8")[None]), g.constant(np.array([0], "<i8")), length)
     kinds = "token_type_ids" if types == "input" else g.node("Expand", g.constant(np.zeros((1, 1), "<i8")), length)
-    x = g.node("Add", table("word_embeddings", "input_ids"), table("token_type_embeddings", kinds))
-    x = norm(changed("embeddings", g.node("Add", x, table("position_embeddings", places))), "embeddings.")
+    x = table("word_embeddings", "input_ids")
+    if types == "folded":  # the one type added to the positions
+        both = tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][:1]
+        x = g.node("Add", x, g.node("Slice", g.keep("places", both), g.constant(np.array([0], "<i8")), length))
+    else:
+        x = g.node("Add", g.node("Add", x, table("token_type_embeddings", kinds)), table("position_embeddings", places))
+    x = norm(changed("embeddings", x), "embeddings.")
     mask = g.node("Mul", g.node("Sub", one, g.node("Cast", "attention_mask", to=1)), g.constant(np.array(-1e9, "<f4")))
     for i in range(layers):
         layer = "encoder.layer.%d." % i
