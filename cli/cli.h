@@ -177,9 +177,10 @@ void sample_text(char *out, size_t size, size_t n, uint32_t *state);
 /* ---- input.c: texts from arguments or standard input ---- */
 typedef struct text_item {
     quern_str text;
-    char *storage;     /* owns text and members */
-    quern_str members; /* --jsonl: what the object held, without its braces */
-    uint64_t line;     /* 1, 2, … */
+    char *storage;            /* owns text and members */
+    quern_str members;        /* --jsonl: what the object held, without its braces */
+    uint64_t line;            /* 1, 2, … */
+    quern_asset_list *assets; /* embed --jsonl: of "assets", NULL none */
 } text_item;
 typedef struct input input;
 /* ours: names that results give fields of their own, NULL-terminated; an input's fields of those names

@@ -9,6 +9,7 @@
  */
 #include "cli.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,12 @@ enum { FAR_BYTES = 16 << 20, FAR_BATCH = 16384, FAR_VECTORS = 32 << 20 /* bytes 
 enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64, FORMAT_NONE };
 
 static const char *const our_fields[] = {"index", "embedding",   "tokens", "truncated",
-                                         "model", "fingerprint", NULL};
+                                         "model", "fingerprint", "seen",   NULL};
+
+/* What became of the assets of a text. */
+typedef struct seen_assets {
+    uint32_t used, cut, skipped;
+} seen_assets;
 
 typedef struct work {
     cli *c;
@@ -35,8 +41,11 @@ typedef struct work {
     quern_str *texts;
     float *vectors;
     quern_embed_result *results;
-    unsigned char *row; /* one vector as bytes */
-    FILE *aside;        /* npy: its rows */
+    seen_assets *seen;
+    uint32_t max_assets; /* 0: the default */
+    size_t ready;        /* of a batch that failed: those embedded before the call that did */
+    unsigned char *row;  /* one vector as bytes */
+    FILE *aside;         /* npy: its rows */
     uint64_t done;
 } work;
 
@@ -52,6 +61,19 @@ static enum format chosen_format(const cli *c)
 }
 
 /* ---- writing ---- */
+
+static void write_seen(const seen_assets *s)
+{
+    put_key("seen");
+    put_object();
+    put_key("used");
+    put_whole(s->used);
+    put_key("cut");
+    put_whole(s->cut);
+    put_key("skipped");
+    put_whole(s->skipped);
+    put_end_object();
+}
 
 static void write_object(const work *w, size_t i)
 {
@@ -76,6 +98,8 @@ static void write_object(const work *w, size_t i)
     put_whole(w->results[i].tokens);
     put_key("truncated");
     put_bool(w->results[i].truncated);
+    if (w->items[i].assets)
+        write_seen(&w->seen[i]);
     put_key("model");
     put_text(quern_embedder_name(w->e));
     put_key("fingerprint");
@@ -118,7 +142,10 @@ static int write_batch(work *w, size_t n, quern_error *err)
 static int at_place(const work *w, size_t i, int rc, quern_error *err)
 {
     char place[48], what[sizeof err->msg];
-    input_place(w->in, w->items[i].line, place);
+    if (!w->c->n_args && quern_config_is_set(w->c->config, "asset"))
+        snprintf(place, sizeof place, "--asset");
+    else
+        input_place(w->in, w->items[i].line, place);
     memcpy(what, err->msg, sizeof what);
     if (rc == QUERN_ETOOLONG)
         snprintf(err->msg, sizeof err->msg,
@@ -129,9 +156,54 @@ static int at_place(const work *w, size_t i, int rc, quern_error *err)
     return rc;
 }
 
-static int embed(work *w, size_t n, quern_error *err)
+/* A text with its assets: one vector of both. */
+static int embed_seen(work *w, size_t i, quern_error *err)
 {
-    return quern_embed(w->e, w->texts, n, &w->opt, w->vectors, n * w->dim, w->results, err);
+    quern_asset_options o;
+    quern_asset_result r;
+    const quern_asset_list *l = w->items[i].assets;
+    QUERN_INIT(&o);
+    o.as = w->opt.as;
+    o.truncation = w->opt.truncation;
+    o.cancel = w->opt.cancel;
+    o.max_assets = w->max_assets;
+    QUERN_INIT(&r);
+    r.fused = w->vectors + i * w->dim;
+    r.fused_floats = w->dim;
+    int rc = w->opt.no_normalize
+                 ? fail(err, QUERN_EINVAL, "--no-normalize: what is seen has unit length always")
+                 : quern_embed_assets(w->e, w->texts[i], quern_asset_list_all(l),
+                                      quern_asset_list_count(l), &o, &r, err);
+    if (rc == QUERN_OK && r.empty)
+        rc = fail(err, QUERN_EINVAL, "no text, and no asset that can be had");
+    if (rc != QUERN_OK) {
+        err->subject = (int32_t)i;
+        return rc;
+    }
+    w->results[i] = (quern_embed_result){.tokens = (uint32_t)r.tokens};
+    w->seen[i] = (seen_assets){r.used, r.cut, r.skipped};
+    return rc;
+}
+
+/* Texts [from, to). */
+static int embed(work *w, size_t from, size_t to, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (size_t end; from < to && rc == QUERN_OK; from = end) {
+        w->ready = from;
+        for (end = from; end < to && !w->items[end].assets;)
+            end++;
+        if (end == from) {
+            rc = embed_seen(w, end++, err);
+            continue;
+        }
+        size_t n = end - from;
+        rc = quern_embed(w->e, w->texts + from, n, &w->opt, w->vectors + from * w->dim, n * w->dim,
+                         w->results + from, err);
+        if (rc != QUERN_OK && err->subject >= 0)
+            err->subject += (int32_t)from;
+    }
+    return rc;
 }
 
 /* One bad text does not take its neighbours along: those before it are written first. */
@@ -141,14 +213,14 @@ static int finish_batch(work *w, quern_error *err)
         return QUERN_OK;
     for (size_t i = 0; i < w->n; i++)
         w->texts[i] = w->items[i].text;
-    int rc = embed(w, w->n, err);
+    int rc = embed(w, 0, w->n, err);
     size_t good = w->n;
     if (rc != QUERN_OK && err->subject >= 0 && (size_t)err->subject < w->n) {
         good = (size_t)err->subject;
         rc = at_place(w, good, rc, err);
         quern_error other;
-        if (good && embed(w, good, &other) != QUERN_OK)
-            good = 0;
+        if (embed(w, w->ready, good, &other) != QUERN_OK)
+            good = w->ready;
     } else if (rc != QUERN_OK) {
         good = 0;
     }
@@ -220,6 +292,7 @@ static int prepare(work *w, quern_error *err)
     w->opt.no_normalize = quern_config_flag(c->config, "no-normalize");
     w->opt.cancel = c->cancel;
     w->format = chosen_format(c);
+    w->max_assets = (uint32_t)quern_config_count(c->config, "max-assets");
     int rc = input_open(&w->in, c, our_fields, err);
     if (rc == QUERN_OK)
         rc = open_embedder(c, &w->e, err);
@@ -234,8 +307,9 @@ static int prepare(work *w, quern_error *err)
     w->texts = calloc(w->room, sizeof *w->texts);
     w->results = calloc(w->room, sizeof *w->results);
     w->vectors = calloc(w->room * w->dim, sizeof *w->vectors);
+    w->seen = calloc(w->room, sizeof *w->seen);
     w->row = calloc(w->dim, 4);
-    if (!w->items || !w->texts || !w->results || !w->vectors || !w->row)
+    if (!w->items || !w->texts || !w->results || !w->vectors || !w->seen || !w->row)
         return no_memory(err);
     if (w->format == FORMAT_NPY && !(w->aside = tmpfile()))
         return fail(err, QUERN_EIO, "npy: cannot make a temporary file for the rows");
@@ -251,6 +325,7 @@ static void dispose(work *w)
     free(w->items);
     free(w->texts);
     free(w->results);
+    free(w->seen);
     free(w->vectors);
     free(w->row);
     input_free(w->in);
@@ -273,6 +348,56 @@ int cmd_cache_warm(cli *c, quern_error *err)
     return rc;
 }
 
+/* "[KIND=]URL" as an object of the list. */
+static json_t *asset_of(const char *from, size_t n)
+{
+    static const char *const kinds[] = {"image", "frame", "video"};
+    const char *kind = kinds[0];
+    for (size_t i = 0; i < 3; i++) {
+        size_t len = strlen(kinds[i]);
+        if (n > len && memcmp(from, kinds[i], len) == 0 && from[len] == '=') {
+            kind = kinds[i];
+            from += len + 1;
+            n -= len + 1;
+            break;
+        }
+    }
+    return json_pack("{s:s,s:s%}", "kind", kind, "url", from, n);
+}
+
+static int flag_assets(const cli *c, quern_asset_list **out, quern_error *err)
+{
+    json_t *list = json_array();
+    int bad = 0;
+    for (const char *at = quern_config_text(c->config, "asset"); at && *at;) {
+        size_t n = strcspn(at, "\n");
+        bad |= json_array_append_new(list, asset_of(at, n));
+        at += n + (at[n] == '\n');
+    }
+    char *dump = bad ? NULL : json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    int rc = dump ? quern_asset_list_parse(out, quern_str_of(dump), QUERN_ASSET_IMAGE, err)
+                  : fail(err, QUERN_EINVAL, "--asset: not UTF-8");
+    free(dump);
+    return rc;
+}
+
+/* --asset: the one argument, or nothing, with these. */
+static int one_text(work *w, quern_error *err)
+{
+    text_item *item = &w->items[0];
+    if (w->c->n_args > 1 || quern_config_flag(w->c->config, "jsonl"))
+        return fail(err, QUERN_EINVAL,
+                    "--asset goes with one text; with --jsonl each line has \"assets\" of its own");
+    int rc = w->c->n_args ? input_next(w->in, item, err) : 1;
+    if (rc < 0)
+        return rc;
+    w->n = 1;
+    item->line = 1;
+    rc = flag_assets(w->c, &item->assets, err);
+    return rc == QUERN_OK ? finish_batch(w, err) : rc;
+}
+
 int cmd_embed(cli *c, quern_error *err)
 {
     work w = {.c = c};
@@ -280,7 +405,7 @@ int cmd_embed(cli *c, quern_error *err)
     if (rc == QUERN_OK) {
         if (w.format == FORMAT_JSON)
             put_array();
-        rc = stream(&w, err);
+        rc = quern_config_is_set(c->config, "asset") ? one_text(&w, err) : stream(&w, err);
         if (w.format == FORMAT_JSON) {
             put_end_array();
             put_line();

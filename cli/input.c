@@ -25,7 +25,7 @@ enum {
 struct input {
     const cli *c;
     const char *const *ours;
-    int jsonl, replace;
+    int jsonl, replace, assets;
     size_t next_arg;
     uint64_t line; /* of the last item */
     /* standard input: bytes [from, to) are unread, [from, scanned) hold no line break */
@@ -48,6 +48,7 @@ int input_open(input **out, const cli *c, const char *const *ours, quern_error *
     in->c = c;
     in->ours = ours;
     in->jsonl = jsonl;
+    in->assets = strcmp(c->command->name, "embed") == 0;
     in->replace = strcmp(quern_config_text(c->config, "invalid-utf8"), "replace") == 0;
     *out = in;
     return QUERN_OK;
@@ -63,7 +64,9 @@ void input_free(input *in)
 void text_item_free(text_item *item)
 {
     free(item->storage);
+    quern_asset_list_free(item->assets);
     item->storage = NULL;
+    item->assets = NULL;
 }
 
 void input_place(const input *in, uint64_t line, char out[48])
@@ -230,6 +233,21 @@ static char *members_of(const input *in, json_t *object, const char *line, size_
     return copy;
 }
 
+/* 1, or what is wrong with the object's assets. */
+static int take_assets(const input *in, const json_t *list, quern_asset_list **out,
+                       quern_error *err)
+{
+    quern_error why;
+    if (!json_is_array(list))
+        return bad_object(in, err, "\"assets\" is not an array", -1);
+    char *dump = json_dumps(list, JSON_COMPACT);
+    if (!dump)
+        return no_memory(err);
+    int rc = quern_asset_list_parse(out, quern_str_of(dump), QUERN_ASSET_IMAGE, &why);
+    free(dump);
+    return rc == QUERN_OK ? 1 : bad_object(in, err, why.msg, -1);
+}
+
 /* Turns the item's line into its text and members. */
 static int take_object(input *in, text_item *item, quern_error *err)
 {
@@ -243,15 +261,19 @@ static int take_object(input *in, text_item *item, quern_error *err)
     if (!object)
         return bad_object(in, err, fault.text, fault.position);
     json_t *text = json_object_get(object, "text");
+    const json_t *list = in->assets ? json_object_get(object, "assets") : NULL;
+    quern_asset_list *assets = NULL;
     int rc = 1;
     if (!json_is_object(object))
         rc = bad_object(in, err, "not an object; write {\"text\": …} on each line", -1);
-    else if (!json_is_string(text))
+    else if (list)
+        rc = take_assets(in, list, &assets, err);
+    if (rc == 1 && (text || !list) && !json_is_string(text))
         rc = bad_object(in, err, text ? "\"text\" is not a string" : "there is no \"text\"", -1);
-    size_t members = 0, length = rc == 1 ? json_string_length(text) : 0;
+    size_t members = 0, length = rc == 1 && text ? json_string_length(text) : 0;
     char *all = NULL, *kept = rc == 1 ? members_of(in, object, line, n, &members) : NULL;
     if (kept && (all = malloc(length + members + 2))) {
-        memcpy(all, json_string_value(text), length);
+        memcpy(all, length ? json_string_value(text) : "", length);
         all[length] = '\0';
         memcpy(all + length + 1, kept, members);
     }
@@ -260,6 +282,7 @@ static int take_object(input *in, text_item *item, quern_error *err)
     free(kept);
     json_decref(object);
     text_item_free(item);
+    item->assets = assets;
     item->storage = all;
     item->text = (quern_str){all, length};
     item->members = (quern_str){all ? all + length + 1 : NULL, members};

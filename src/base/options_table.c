@@ -245,8 +245,13 @@ static const quern_option options[] = {
      "source-add source-set", 0,
      "Columns that name pictures to be seen with the text (a URL, or JSON), with =frame or =video "
      "where they are such; needs a model that sees."},
+    {"asset", "QUERN_ASSET", QUERN_OPTION_TEXT, "[KIND=]URL", NULL, NULL, 0, 0, "embed", 1,
+     "A picture to be seen with the text, or frame=URL, video=URL; may be repeated, and needs a "
+     "model "
+     "that sees. With --jsonl a line may have \"assets\": [URL, …]."},
     {"max-assets", "QUERN_MAX_ASSETS", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 64,
-     "source-add source-set", 0, "Assets of one document; those behind are left out (default: 8)."},
+     "source-add source-set embed", 0,
+     "Assets of one document or text; those behind are left out (default: 8)."},
     {"live", "QUERN_LIVE", QUERN_OPTION_YESNO, "yes|no", "no", NULL, 0, 0, "source-add source-set",
      0,
      "Put triggers on the table that note each changed row, so that quern work knows of it at "

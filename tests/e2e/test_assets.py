@@ -35,7 +35,7 @@ class AssetTest(test_sources.Both):
 
     def setUp(self):
         if self.ALONE:
-            self.dbs = ["file.db"]
+            self.dbs, self.db = ["file.db"], "file.db"
             CommandTest.setUp(self)
         else:
             super().setUp()
@@ -194,6 +194,68 @@ class Fill(AssetTest):
             self.fill()
             self.assertEqual(len(self.rows(3)), 5)
             self.assertEqual(self.ok("verify", "--json").json["equal"], 4)
+
+
+class Embed(AssetTest):
+    ALONE = True
+
+    def embedded(self, *args, **how):
+        self.plan()
+        return [json.loads(line) for line in self.ok("embed", *args, **how).out.splitlines()]
+
+    def near(self, got, right):
+        self.assertLess(max(abs(a - b) for a, b in zip(got, right)), 1e-6)
+
+    def test_flags(self):
+        told, = self.embedded("a red door", "--asset", A, "--asset", "video=" + V)
+        self.near(told["embedding"], vector(" ".join(["a red door", A, V]), N))
+        self.assertEqual(told["seen"], {"used": 2, "cut": 0, "skipped": 0})
+        pieces = [{"type": "text", "text": "a red door"}, {"type": "image_url", "image_url": A}, {"type": "video_url", "video_url": V}]
+        self.assertEqual(self.bodies(), [{"model": "voyage-multimodal-3.5", "input_type": "document", "truncation": False, "output_dimension": N,
+                                          "inputs": [{"content": pieces}]}])
+        told, = self.embedded("--asset", A, "--as", "query")
+        self.near(told["embedding"], vector(A, N))
+        self.assertEqual(self.bodies()[0]["input_type"], "query")
+        told, = self.embedded("x", "--asset", A, "--asset", B, "--max-assets", "1")
+        self.assertEqual(told["seen"], {"used": 1, "cut": 1, "skipped": 0})
+        self.near(told["embedding"], vector("x " + A, N))
+
+    def test_lines(self):
+        lines = [{"text": "one", "id": 7}, {"text": "two", "assets": [A, None, {"url": V, "kind": "video"}], "n": [1]}, {"assets": [B]}, {"text": "three"},
+                 {"text": "four", "assets": []}]
+        right = ["one", " ".join(["two", A, V]), B, "three", "four"]
+        for how in ([], ["--format", "json"], ["--batch", "1"]):
+            self.plan()
+            out = self.ok("embed", "--jsonl", *how, stdin="\n".join(map(json.dumps, lines))).out
+            told = json.loads(out) if "json" in how else [json.loads(line) for line in out.splitlines()]
+            self.assertEqual([t["index"] for t in told], list(range(5)))
+            for t, text in zip(told, right):
+                self.near(t["embedding"], vector(text, N))
+            self.assertEqual([t.get("seen", {}).get("used") for t in told], [None, 2, 1, None, 0])
+            self.assertEqual((told[0]["id"], told[1]["n"], told[1]["seen"]["skipped"]), (7, [1], 1))
+
+    def test_faults(self):
+        self.plan(poison="b.jpg")
+        answer = self.quern("embed", "--jsonl", stdin="\n".join(map(json.dumps, [{"text": "one"}, {"text": "two", "assets": [A]}, {"text": "x", "assets": [B]}, {"text": "y"}])))
+        self.assertEqual((answer.code, len(answer.out.splitlines())), (1, 2))
+        self.assertRegex(answer.message, "^quern: standard input, line 3: .*answers 400: an input that cannot be read\n$")
+        self.assertEqual(sum("one" in json.dumps(b) for b in self.bodies()), 1)  # what was there already is not paid for again
+        for line, says in (('{"text": "x", "assets": "%s"}' % A, "not an array"), ('{"text": "x", "assets": [3]}', "line 1"), ('{"assets": [null]}', "no asset that can be had"),
+                           ('{"id": 1}', 'no "text"'), ('{"text": 3, "assets": []}', "not a string"), ('{"text": "x", "assets": ["file:///etc/passwd"]}', "not http or https"),
+                           ('{"text": "x", "assets": ["%s", "%s"], "assets": []}' % (A, A), "duplicate"),
+                           (json.dumps({"text": "x", "assets": [{"url": V, "kind": "video"}] * 2}), "2 videos")):
+            answer = self.quern("embed", "--jsonl", stdin=line)
+            self.assertNotEqual(answer.code, 0, line)
+            self.assertIn(says, answer.message, line)
+            self.assertEqual(answer.out, b"")
+        for args, says in ((["a", "b", "--asset", A], "one text"), (["--asset", A, "--jsonl"], "one text"), (["--asset", "ftp://x/y"], "--asset: asset 0 has a URL"),
+                           (["x", "--asset", A, "--no-normalize"], "--no-normalize")):
+            answer = self.quern("embed", *args)
+            self.assertNotEqual(answer.code, 0, args)
+            self.assertIn(says, answer.message, args)
+        self.plan()
+        self.assertIn("voyage:voyage-3.5 reads texts only", self.quern("embed", "--asset", A, env={"MODEL_HERE": "voyage:voyage-3.5"}).message)
+        self.assertEqual(self.bodies(), [])
 
 
 class Faults(AssetTest):

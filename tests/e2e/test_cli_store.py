@@ -340,7 +340,7 @@ class Tables(TableTest):
 class EveryFlag(TableTest):
     """Each flag of each command, with a value that will do: taken, and looked at (the command says when it was not)."""
     VALUES = {
-        "stamp-columns": "generated_at=stamped", "keep-text": "yes", "assets": "blurb", "max-assets": "3",
+        "stamp-columns": "generated_at=stamped", "keep-text": "yes", "assets": "blurb", "max-assets": "3", "asset": "https://pictures.example/a.png",
         "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-file-entries": "99", "cache-ttl": "1h",
         "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
@@ -504,6 +504,10 @@ class EveryFlag(TableTest):
             if command in ("import", "vector put") and option in self.OTHER:
                 self.assertEqual(answer.code, 1, words)
                 self.assertIn("differs" if command == "import" else "of fingerprint", answer.message, words)
+                continue
+            if option == "asset":  # this model sees nothing
+                self.assertEqual(answer.code, 1, words)
+                self.assertIn("reads texts only", answer.message, words)
                 continue
             self.assertIn(answer.code, self.FAILS.get(command, (0,)), "%s\n%s" % (words, answer.message))
             if command.startswith("source "):
