@@ -134,6 +134,8 @@ uint32_t longest_text(const char *settings);
 int find_price(const cli *c, double *price, quern_error *err);
 /* Of a hosted model: the calls that so many texts and tokens take at least, and the seconds that its limits let them have. */
 void limits_say(const cli *c, uint64_t texts, uint64_t tokens, uint64_t *calls, double *seconds);
+/* Of --model; NULL: it is not hosted. */
+const quern_provider_profile *hosted_profile(const cli *c);
 void store_options(const cli *c, int read_only, quern_store_options *opt);
 int open_store(const cli *c, int read_only, quern_store **out, quern_error *err);
 int open_existing_store(const cli *c, quern_store **out, quern_error *err);

@@ -68,6 +68,57 @@ static const char *shown(const quern_option *o, const char *value, char out[256]
     return out;
 }
 
+static const char *environment_of(const char *name)
+{
+    size_t n = name ? strlen(name) : 0;
+    for (char *const *e = term_environment(); n && *e; e++)
+        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=' && (*e)[n + 1])
+            return *e + n + 1;
+    return NULL;
+}
+
+/* Where a hosted model's address and key come from; the key itself is never shown. */
+static void check_hosted(patient *p)
+{
+    const quern_config *config = p->c->config;
+    const quern_provider_profile *known = hosted_profile(p->c);
+    char url[256];
+    if (!known)
+        return;
+    const quern_option *base = quern_option_find("base-url");
+    const char *variable = environment_of(known->url_variable);
+    if (quern_config_is_set(config, "base-url"))
+        say(p, OK, "address", "%s (%s)", shown(base, quern_config_text(config, "base-url"), url),
+            quern_config_origin(config, "base-url"));
+    else if (variable)
+        say(p, OK, "address", "%s (%s)", shown(base, variable, url), known->url_variable);
+    else if (known->base_url)
+        say(p, OK, "address", "%s (%s's own)", known->base_url, known->name);
+    else
+        say(p, FINDING, "address", "%s has none of its own; give --base-url", known->name);
+    if (quern_config_is_set(config, "api-key"))
+        say(p, OK, "key", "(hidden) (%s)", quern_config_origin(config, "api-key"));
+    else if (environment_of(known->key_variable))
+        say(p, OK, "key", "(hidden) (%s)", known->key_variable);
+    else if (known->key_required)
+        say(p, FINDING, "key", "none; set %s in the environment", known->key_variable);
+    else
+        say(p, OK, "key", "none is sent; %s would be", known->key_variable);
+}
+
+static int check_prices(patient *p, quern_error *err)
+{
+    double price;
+    int rc = find_price(p->c, &price, err);
+    if (rc == QUERN_OK && price > 0)
+        say(p, OK, "price", "$%g of 1,000,000 tokens of %s (%s)", price * 1000,
+            quern_config_text(p->c->config, "model"),
+            quern_config_origin(p->c->config, quern_config_is_set(p->c->config, "price")
+                                                  ? "price"
+                                                  : "model-price"));
+    return rc;
+}
+
 static int check_configuration(patient *p, quern_error *err)
 {
     const quern_config *config = p->c->config;
@@ -85,7 +136,8 @@ static int check_configuration(patient *p, quern_error *err)
             shown(o, quern_config_text(config, o->name), url),
             quern_config_origin(config, o->name));
     }
-    return QUERN_OK;
+    check_hosted(p);
+    return check_prices(p, err);
 }
 
 static void check_model(patient *p, quern_embedder **e)

@@ -267,6 +267,13 @@ void help_markdown(void)
         "|---|---|---|---|---|---|\n");
     for (size_t i = 0; quern_option_at(i); i++)
         markdown_option(quern_option_at(i));
+    out_text(
+        "\nNames that other embedding systems read are honoured, too, weaker than `QUERN_…` and "
+        "stronger than the file (a bare `text-embedding-…` is OpenAI's):\n\n"
+        "| environment | flag |\n|---|---|\n");
+    const char *option;
+    for (size_t i = 0; quern_alias_at(i, &option); i++)
+        out_printf("| `%s` | `--%s` |\n", quern_alias_at(i, NULL), option);
     out_text("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
     for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++)
         out_printf("| %d | %s |\n", exits[i].code, exits[i].meaning);

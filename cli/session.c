@@ -162,6 +162,12 @@ static int read_price(const char *line, size_t n, const char *model, double *pri
     return QUERN_OK;
 }
 
+const quern_provider_profile *hosted_profile(const cli *c)
+{
+    const char *name;
+    return provider_of(quern_config_text(c->config, "model"), &name);
+}
+
 int find_price(const cli *c, double *price, quern_error *err)
 {
     const char *model = quern_config_text(c->config, "model");

@@ -67,12 +67,13 @@ QUERN_API int quern_config_new(quern_config **out, quern_error *err);
 QUERN_API void quern_config_free(quern_config *c);
 /* All of these: EINVAL names the place (origin), the option, the value and what would do; an unknown name
  * comes with the nearest valid one. origin: "--batch", "QUERN_BATCH", "quern.ini:7". The stronger origin
- * wins, in whatever order: file < section < environment < flag. Twice from one strength is EINVAL, unless the option
+ * wins, in whatever order: file < section < alias < environment < flag. Twice from one strength is EINVAL, unless the option
  * may be repeated. FLAG and YESNO take "yes" or "no". */
 enum quern_config_strength {
     QUERN_FROM_DEFAULT,
     QUERN_FROM_FILE,
     QUERN_FROM_SECTION,
+    QUERN_FROM_ALIAS, /* a name of the environment that other systems use */
     QUERN_FROM_ENVIRONMENT,
     QUERN_FROM_FLAG
 };
@@ -85,6 +86,9 @@ QUERN_API int quern_config_add(quern_config *c, const char *section, const char 
  * and weaker than the environment; its own `model` takes the place of that name. EINVAL: it has none. */
 QUERN_API int quern_config_choose(quern_config *c, quern_error *err);
 QUERN_API int quern_config_read_file(quern_config *c, const char *path, quern_error *err);
+/* Names that other embedding systems read, honoured for those who come from them: the i-th, and the option that it sets;
+ * NULL past the end. */
+QUERN_API const char *quern_alias_at(size_t i, const char **option);
 /* environ-style array "NAME=value", NULL-terminated; an empty value counts as unset. A QUERN_* name that is
  * near to one of ours and none is EINVAL; one that resembles none is somebody else's and left alone. */
 QUERN_API int quern_config_read_environment(quern_config *c, char *const *environment,

@@ -410,6 +410,47 @@ static int foreign_name(const char *name, size_t n, quern_error *err)
                        prefix, near);
 }
 
+/* What other systems call it. `after` is the unit that its numbers have there. */
+static const struct alias {
+    const char *name, *option, *after;
+} aliases[] = {
+    {"EMBEDDING_MODEL", "model", ""},
+    {"EMBEDDING_API_BASE_URL", "base-url", ""},
+    {"EMBEDDING_REQUESTS_PER_MINUTE", "requests-per-minute", ""},
+    {"EMBEDDING_SCHEDULER_INTERVAL_MINUTES", "interval", "m"},
+    {"EMBEDDER_BATCH_SIZE", "batch", ""},
+    {"EMBEDDER_CACHE_SIZE", "cache-entries", ""},
+};
+
+const char *quern_alias_at(size_t i, const char **option)
+{
+    bool there = i < QUERN__COUNT(aliases);
+    if (option)
+        *option = there ? aliases[i].option : NULL;
+    return there ? aliases[i].name : NULL;
+}
+
+/* There a model of OpenAI's is called by its bare name. */
+static int set_alias(quern_config *c, const struct alias *a, const char *given, quern_error *err)
+{
+    static const char bare[] = "text-embedding-";
+    char text[300];
+    bool hosted = strcmp(a->option, "model") == 0 && strncmp(given, bare, sizeof bare - 1) == 0;
+    int n = snprintf(text, sizeof text, "%s%s%s", hosted ? "openai:" : "", given, a->after);
+    if (n < 0 || (size_t)n >= sizeof text)
+        return quern__fail(err, QUERN_EINVAL, n, "%s: a value of %zu bytes", a->name,
+                           strlen(given));
+    return quern_config_set(c, a->option, text, QUERN_FROM_ALIAS, a->name, err);
+}
+
+static const struct alias *find_alias(const char *entry, size_t n)
+{
+    for (size_t i = 0; i < QUERN__COUNT(aliases); i++)
+        if (strlen(aliases[i].name) == n && memcmp(aliases[i].name, entry, n) == 0)
+            return &aliases[i];
+    return NULL;
+}
+
 int quern_config_read_environment(quern_config *c, char *const *environment, quern_error *err)
 {
     QUERN__REQUIRE(c && environment, err);
@@ -424,9 +465,11 @@ int quern_config_read_environment(quern_config *c, char *const *environment, que
             if (strlen(known) == n && memcmp(known, entry, n) == 0)
                 o = quern_option_at(i);
         }
-        int rc = o ? quern_config_set(c, o->name, entry + n + 1, QUERN_FROM_ENVIRONMENT,
-                                      o->environment, err)
-                   : foreign_name(entry, n, err);
+        const struct alias *a = o ? NULL : find_alias(entry, n);
+        int rc = a   ? set_alias(c, a, entry + n + 1, err)
+                 : o ? quern_config_set(c, o->name, entry + n + 1, QUERN_FROM_ENVIRONMENT,
+                                        o->environment, err)
+                     : foreign_name(entry, n, err);
         if (rc != QUERN_OK)
             return rc;
     }

@@ -848,6 +848,49 @@ dimensions = 24
             self.assertIn("model-price", answer.message)
 
 
+class OtherNames(ProviderTest):
+    """What other systems call it: weaker than QUERN_…, stronger than the file."""
+    NAMES = {"EMBEDDING_MODEL": ("model", "text-embedding-3-large", "openai:text-embedding-3-large"), "EMBEDDING_API_BASE_URL": ("base-url", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"),
+             "EMBEDDING_REQUESTS_PER_MINUTE": ("requests-per-minute", "500", "500"), "EMBEDDING_SCHEDULER_INTERVAL_MINUTES": ("interval", "360", "360m"),
+             "EMBEDDER_BATCH_SIZE": ("batch", "32", "32"), "EMBEDDER_CACHE_SIZE": ("cache-entries", "10000", "10000")}
+
+    def environment(self, **env):
+        own = super().environment()
+        kept = {k: v for k, v in own.items() if not k.startswith("QUERN_") and k != "OPENAI_API_KEY"}
+        return dict(kept, **{k: v for k, v in env.items() if v and k != "QUERN_MODEL" or k in self.NAMES})
+
+    def said(self, code=0, **env):
+        answer = self.quern("doctor", "--config", model=False, env=env)
+        self.assertEqual(answer.code, code, answer.message)
+        return answer.out.decode()
+
+    def test_each(self):
+        self.write("quern.ini", "batch = 7\nmodel = openai:other\n")
+        for name, (option, value, kept) in self.NAMES.items():
+            said = self.said(1, **{name: value})
+            self.assertIn("%s = %s (%s)\n" % (option, kept, name), said)
+        self.assertIn("batch = 5 (QUERN_BATCH)", self.said(1, EMBEDDER_BATCH_SIZE="32", QUERN_BATCH="5"))
+        answer = self.quern("doctor", "--config", model=False, env={"EMBEDDER_BATCH_SIZE": "many"})
+        self.assertEqual(answer.code, 2)
+        self.assertIn("EMBEDDER_BATCH_SIZE: ", answer.message)
+
+    def test_from_where(self):
+        said = self.said(1, EMBEDDING_MODEL="text-embedding-3-small")
+        self.assertRegex(said, r"address +https://api.openai.com/v1 \(openai's own\)")
+        self.assertRegex(said, r"FOUND +key +none; set OPENAI_API_KEY")
+        said = self.said(EMBEDDING_MODEL="text-embedding-3-small", OPENAI_API_KEY=KEY, OPENAI_BASE_URL="http://u:geheim@127.0.0.1:9/v1?a=geheim")
+        self.assertRegex(said, r"key +\(hidden\) \(OPENAI_API_KEY\)")
+        self.assertRegex(said, r"address +http://127.0.0.1:9/v1 \(OPENAI_BASE_URL\)")
+        self.write("quern.ini", "api-key = %s\nmodel-price = openai:text-embedding-3-small=0.02\nlimit-shared = redis://:geheim@h/1\n" % KEY)
+        said += self.said(EMBEDDING_MODEL="text-embedding-3-small")
+        self.assertRegex(said, r"key +\(hidden\) \(.*quern.ini:1\)")
+        self.assertRegex(said, r"price +\$0.02 of 1,000,000 tokens of openai:text-embedding-3-small \(.*quern.ini:2\)")
+        self.assertNotIn(KEY, said)
+        self.assertNotIn("geheim", said)
+        self.write("quern.ini", "")
+        self.assertRegex(self.said(1, EMBEDDING_MODEL="tei:x"), r"FOUND +address +tei has none of its own")
+
+
 class SecondWay(ProviderTest):
     def test_a_server_that_stands_in(self):
         texts = ["text %d" % i for i in range(40)]
