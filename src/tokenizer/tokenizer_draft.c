@@ -380,11 +380,20 @@ static int resolve_unknown(quern__draft *d, quern_error *err)
     return rc;
 }
 
-/* WordPiece knows no trimming, which makes no difference where no piece has a blank at its edge. */
-static int check_edges(const quern__tokenizer *t, const char *file, quern_error *err)
+/* WordPiece trims added tokens only: no piece may have white space at its edge, and the one blank that
+ * an added prefix would excuse is not looked for. */
+static int check_edges(quern__tokenizer *t, const char *file, quern_error *err)
 {
-    for (uint32_t id = 0; t->segments.edges && id < t->vocab.size; id++)
-        if (t->segments.edges[id])
+    const quern__segments *s = &t->segments;
+    t->wordpiece.trim = s->trim;
+    for (uint32_t i = 0; s->trim && s->trim_keeps_first && i < s->raw.n; i++)
+        if (s->raw.items[i].lstrip)
+            return quern__fail(err, QUERN_EFORMAT, 0,
+                               "%s: trim_offsets with add_prefix_space is not supported for a "
+                               "WordPiece with the added token '%s' (lstrip), at byte 0",
+                               file, s->raw.items[i].content);
+    for (uint32_t id = 0; s->edges && id < t->vocab.size; id++)
+        if (s->edges[id])
             return quern__fail(err, QUERN_EFORMAT, (int64_t)id,
                                "%s: piece '%s' has white space at its edge, which trim_offsets "
                                "would cut: not supported",

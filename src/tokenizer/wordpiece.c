@@ -300,13 +300,13 @@ static void add_wide(struct scan *s, uint32_t cp, uint32_t start, uint32_t end)
 /* Emits the added token at `at`; *since is the end of the one before. Returns where to go on. */
 static uint32_t take_added(struct scan *s, const quern__added *a, uint32_t at, uint32_t *since)
 {
-    uint32_t start = at, end = at + a->len;
+    uint32_t start = at, inner = at + a->len, end = inner;
     boundary(s);
-    if (a->lstrip)
+    if (a->lstrip && !s->w->trim)
         start = quern__space_before(s->text, *since, at);
     if (a->rstrip)
         end = quern__space_after(s->text, end);
-    push(s, a->id, start, end);
+    push(s, a->id, start, s->w->trim ? inner : end);
     *since = end;
     return end;
 }

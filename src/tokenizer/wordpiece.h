@@ -20,6 +20,7 @@ typedef struct quern__wordpiece {
     const quern__vocab *vocab;     /* borrowed */
     const quern__added_set *added; /* borrowed */
     bool clean, cjk, strip, lower;
+    bool trim;          /* the offsets of an added token leave out the white space it takes */
     uint32_t max_chars; /* a longer word is one unknown token */
     int32_t unk;
     char prefix[QUERN__WORDPIECE_MAX_PREFIX + 1]; /* of pieces inside a word */

@@ -175,6 +175,21 @@ class Files(Parity):
             self.same(folder, reference, self.texts()[:500])
             self.same(folder, reference, self.texts()[:500], max_tokens=9)
 
+    def test_like_mpnet(self):
+        """RobertaProcessing around a WordPiece: white space that <mask> takes is no part of its place."""
+        def change(spec):
+            spec["post_processor"] = {"type": "RobertaProcessing", "sep": ["[SEP]", 102], "cls": ["[CLS]", 101],
+                                      "trim_offsets": True, "add_prefix_space": False}
+            for i, (name, left, right) in enumerate([("<mask>", True, False), ("<end>", False, True), ("<both>", True, True)]):
+                spec["added_tokens"].append({"id": 30522 + i, "content": name, "lstrip": left, "rstrip": right,
+                                             "single_word": False, "normalized": False, "special": True})
+
+        spec, reference = self.reference(change)
+        rng = random.Random(SEED + 4)
+        parts = ["<mask>", "<end>", "<both>", " ", "  ", "\u3000", "\n", "word", "é", "[SEP]"]
+        texts = ["".join(rng.choice(parts) for _ in range(rng.randrange(10))).encode() for _ in range(2000)]
+        self.same(self.folder(tokenizer__json=spec), reference, texts + self.texts()[:300])
+
     def test_added_tokens(self):
         def change(spec):
             for i, (content, left, right) in enumerate([("<both>", True, True), ("<left>", True, False),
