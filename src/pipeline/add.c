@@ -46,7 +46,9 @@ typedef struct add_run {
     quern_add_report *report;
     const char *source;
     int64_t batch;
-    bool keeps; /* what the source is declared as */
+    bool keeps;            /* what the source is declared as */
+    quern__recipe *recipe; /* NULL: it is made by this call */
+    const char *made_of[QUERN__TEMPLATE_FIELDS + QUERN__ASSET_COLUMNS];
     quern__shape shape;
     quern__template *template;
     bool seen[QUERN__TEMPLATE_FIELDS]; /* fields of the template that some record had */
@@ -534,6 +536,18 @@ static int run_batch(add_run *r, const char *const *paths, size_t n, quern_error
 
 /* ---- the source ---- */
 
+/* URLs of assets may hold a signature, so they come back with no hit; and what of a text that is not kept would stay? */
+static void note_made_of(add_run *r)
+{
+    const quern__recipe *p = r->recipe;
+    quern__shape *shape = &r->shape;
+    shape->made_of = r->made_of;
+    for (size_t i = 0; i < p->assets.n; i++)
+        r->made_of[shape->n_made_of++] = p->assets.name[i];
+    for (size_t i = 0; shape->no_text && i < quern__template_count(p->template); i++)
+        r->made_of[shape->n_made_of++] = quern__template_column(p->template, i);
+}
+
 /* Declares the built-in source when there is none of that name; *made says so. */
 static int need_source(add_run *r, bool *made, quern_error *err)
 {
@@ -543,10 +557,10 @@ static int need_source(add_run *r, bool *made, quern_error *err)
     r->keeps = r->shape.no_text = false;
     if (keep && strcmp(keep, "yes") != 0 && strcmp(keep, "no") != 0)
         return quern__fail(err, QUERN_EINVAL, 0, "keep text '%.40s': \"yes\" or \"no\"", keep);
-    quern__recipe *recipe = NULL;
     quern_error missing = {0};
     *made = false;
-    int rc = quern__recipe_open(&recipe, s, name, &missing);
+    int rc = quern__recipe_open(&r->recipe, s, name, &missing);
+    const quern__recipe *recipe = r->recipe;
     if (rc == QUERN_ENOTFOUND) {
         quern_source_spec spec;
         QUERN_INIT(&spec);
@@ -572,7 +586,7 @@ static int need_source(add_run *r, bool *made, quern_error *err)
             name, recipe->spec.table ? recipe->spec.table : "a query");
     r->keeps = !recipe->forgets;
     r->shape.no_text = keep ? strcmp(keep, "no") == 0 : recipe->forgets;
-    quern__recipe_free(recipe);
+    note_made_of(r);
     return rc;
 }
 
@@ -626,6 +640,7 @@ static int add_all(add_run *r, const char *const *paths, size_t n, quern_error *
     if (held)
         r->s->table.unlock(r->s->self, held);
     quern__template_free(r->template);
+    quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->id);
     quern__buf_dispose(&r->fields);

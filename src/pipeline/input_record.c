@@ -251,6 +251,9 @@ static bool is_used(const quern__shape *shape, const json_t *object, const char 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(name, own[i]) == 0)
             return true;
+    for (size_t i = 0; i < shape->n_made_of; i++)
+        if (strcmp(name, shape->made_of[i]) == 0)
+            return true;
     if (!shape->template)
         return shape->text_field ? strcmp(name, shape->text_field) == 0
                                  : strcmp(name, usual_text(object)) == 0;

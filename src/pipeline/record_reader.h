@@ -62,6 +62,9 @@ typedef struct quern__shape {
     bool *seen;       /* per column of the template: set once a record has it; NULL */
     size_t max_bytes; /* of the text */
     bool no_text;     /* it will not be kept: nothing that it is made of becomes a property */
+    const char *const
+        *made_of; /* [n_made_of] fields that the source reads besides, which become none either */
+    size_t n_made_of;
 } quern__shape;
 
 /* Sets id (empty: derive one) and fields, canonical JSON of all fields with "text" among them, and "properties" with

@@ -182,6 +182,19 @@ class Fill(AssetTest):
             if not self.sqlite:
                 self.assertEqual(self.run_sql("SELECT count(*) FROM quern.assets"), [["0"]])
 
+    def test_documents_of_its_own(self):
+        """Files whose fields name what is to be seen; a URL's signature comes back with no hit, nor stays when texts do not."""
+        for _ in self.each():
+            self.ok("source", "add", "docs", "--text", "{text}", "--assets", "photo")
+            with open(os.path.join(self.cwd, "a.jsonl"), "w") as file:
+                file.write(json.dumps({"id": "1", "text": "a red door", "photo": [{"url": SIGNED}], "year": 7}))
+            for keep in "yes", "no":
+                self.ok("add", "a.jsonl", "--source", "docs", "--keep-text", keep)
+                self.assertEqual(self.fill("--source", "docs")["done"], 1)
+                answer = self.ok("search", "a red door " + SIGNED, "--source", "docs", "--json")
+                self.assertEqual((answer.json["hits"][0]["asset"], answer.json["hits"][0]["properties"]), ({"kind": "fused", "assets": 1}, {"year": 7}))
+                self.assertEqual(answer.json["hits"][0]["excerpt"], "a red door" if keep == "yes" else "")
+
     def test_forgotten_and_worked(self):
         for _ in self.each():
             self.table(self.ROWS)

@@ -297,6 +297,19 @@ class NoText(Both):
             self.fill()
             self.assertEqual(json.loads(self.texts()["ok"]), {"lang": "de", "properties": {"lang": "de"}})
 
+    def test_fields_of_the_text_are_text_too(self):
+        """Those of a template that the source is declared with, and what names its pictures, become no properties."""
+        for _ in self.each():
+            self.ok("source", "add", "papers", "--text", "{title}: {text}")
+            with open(os.path.join(self.cwd, "papers.jsonl"), "w") as file:
+                file.write(json.dumps({"id": "p", "title": "a secret title", "text": "and words", "year": 1999}))
+            self.ok("add", "papers.jsonl", "--source", "papers", "--keep-text", "no")
+            self.ok("fill", "--source", "papers")
+            answer = self.ok("search", "a secret title: and words", "--source", "papers", "--json")
+            self.assertEqual((answer.json["hits"][0]["key"], answer.json["hits"][0]["properties"]), ("p", {"year": 1999}))
+            self.ok("add", "papers.jsonl", "--source", "papers", "--keep-text", "yes")
+            self.assertEqual(self.ok("fill", "--source", "papers", "--json").json["processed"], 0)  # the same text
+
     def test_words_are_text_too(self):
         for _ in self.each():
             self.write("a.txt", "ban gut")
