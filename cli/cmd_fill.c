@@ -57,6 +57,7 @@ static void write_json(const quern_fill_report *r, double price)
         {"bytes", r->bytes},
         {"calls", r->calls},
         {"dropped_bytes", r->dropped_bytes},
+        {"index_bytes", r->index_bytes},
         {"cached", r->cached},
         {"cached_tokens", r->cached_tokens},
         {"assets", r->assets},
@@ -101,10 +102,11 @@ static void write_text(const quern_fill_report *r, double price)
     human_time(r->seconds, took);
     if (r->dry_run) {
         out_printf(
-            "would embed %llu documents: %llu chunks, %llu tokens, %llu calls, %s of vectors, "
+            "would embed %llu documents: %llu chunks, %llu tokens, %llu calls, %s of vectors%s, "
             "about %s",
             (unsigned long long)r->processed, (unsigned long long)r->chunks,
-            (unsigned long long)r->tokens, (unsigned long long)r->calls, size, took);
+            (unsigned long long)r->tokens, (unsigned long long)r->calls, size,
+            r->index_bytes ? " and as much again of an index" : "", took);
         if (price > 0)
             out_printf(", $%.4f", price_of(r->tokens, price));
         out_text("\n");
@@ -157,6 +159,7 @@ static void sum(quern_fill_report *all, const quern_fill_report *one)
     all->tokens += one->tokens;
     all->truncated += one->truncated;
     all->dropped_bytes += one->dropped_bytes;
+    all->index_bytes += one->index_bytes;
     all->bytes += one->bytes;
     all->calls += one->calls;
     all->cached += one->cached;

@@ -68,6 +68,8 @@ typedef struct quern_fill_report {
         cached_tokens; /* of chunks and tokens: a cache had them, and nothing was paid */
     /* of documents embedded in this run: seen, behind the first max_assets, without a URL (quern_embed_assets) */
     uint64_t assets, assets_cut, assets_skipped;
+    uint64_t
+        index_bytes; /* dry run: about as much again, where the database would have an index over them; else 0 */
 } quern_fill_report;
 
 typedef struct quern_fill_progress {

@@ -343,6 +343,7 @@ static void write_report(fill_run *r)
         p->seconds = (double)(quern__now_ns() - r->began_ns) * 1e-9;
     p->encode_seconds = (double)r->encode_ns * 1e-9;
     p->dry_run = r->opt->dry_run;
+    p->index_bytes = p->dry_run ? quern__fill_index_bytes(r) : 0;
 }
 
 int quern__fill_lock(quern_store *s, const char *name, uint32_t wait_ms, void **held,
@@ -492,6 +493,7 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
     sum->tokens += one->tokens;
     sum->truncated += one->truncated;
     sum->dropped_bytes += one->dropped_bytes;
+    sum->index_bytes += one->index_bytes;
     sum->bytes += one->bytes;
     sum->seconds += one->seconds;
     sum->dry_run |= one->dry_run;

@@ -85,3 +85,13 @@ int quern__fill_index(fill_run *r, quern_error *err)
                "source %s: no index, search stays exact: %s", r->recipe->spec.name, why);
     return QUERN_OK;
 }
+
+uint64_t quern__fill_index_bytes(const fill_run *r)
+{
+    const char *named;
+    int way;
+    bool could = wanted(r, &named, &way, NULL) == QUERN_OK && way != QUERN_INDEX_EXACT &&
+                 r->s->table.index_build;
+    uint64_t vectors = r->generation.chunks + r->report->chunks;
+    return could && (named || vectors >= QUERN__INDEX_ROWS) ? r->report->bytes : 0;
+}

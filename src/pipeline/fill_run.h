@@ -232,5 +232,7 @@ int quern__fill_columns(fill_run *r, quern_error *err);
  * building is a warning. check: EINVAL or EUNSUPPORTED before any work. */
 int quern__fill_index_check(const fill_run *r, quern_error *err);
 int quern__fill_index(fill_run *r, quern_error *err);
+/* What that would take of what a dry run has counted: a graph is about as large as its vectors. */
+uint64_t quern__fill_index_bytes(const fill_run *r);
 
 #endif

@@ -370,6 +370,12 @@ class Indexes(test_postgres.PostgresTest):
         self.assertEqual(self.answer("--limit", "50", "--index", "pgvector")["hits"], left["hits"])
         self.assertLess(left["explain"]["kept"], 20)
 
+    def test_a_dry_run_counts_the_index(self):
+        dry = self.ok("fill", "--dry-run", "--force", "--json", "--index", "pgvector").json
+        self.assertEqual((dry["index_bytes"], dry["bytes"] > 0), (dry["bytes"], True))
+        self.assertIn("as much again of an index", self.ok("fill", "--dry-run", "--force", "--index", "pgvector").out.decode())
+        self.assertEqual(self.ok("fill", "--dry-run", "--force", "--json").json["index_bytes"], 0)  # too few
+
     def test_a_failed_build_is_noticed(self):
         self.ok("fill", "--index", "pgvector")
         self.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'quern.vectors_1_graph'::regclass")
