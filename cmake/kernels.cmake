@@ -17,3 +17,5 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set_source_files_properties(${QUERN_KERNELS}/x86/int8_avx512vnni.c PROPERTIES
     COMPILE_OPTIONS "${QUERN_AVX512};-mavx512vnni")
 endif()
+# The quantiser's loops over weights: elementwise, so -O3 changes their speed and not their numbers.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/encoder/quantise.c PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O}")

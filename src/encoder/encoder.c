@@ -21,6 +21,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/pack_int8.h"
 
 enum {
     MAX_HIDDEN = 1 << 14,
@@ -36,9 +37,13 @@ typedef struct loader {
     quern__encoder *e;
     const quern__model_config *config;
     const quern__weights *file;
-    const char *prefix; /* "" or "bert." */
+    const quern__quantised *quantised; /* NULL: the class is fp32 */
+    const char *prefix;                /* "" or "bert." */
     float *packed_at, *small_at;
-    float *row_copies; /* panel rows of one piece, for weights that are not plain fp32 */
+    int8_t *packed8_at;
+    float *row_copies;   /* panel rows of one piece, for weights that are not plain fp32 */
+    const int8_t **row8; /* int8: of the widest matrix, for one matrix in the making */
+    const float **scale8;
     quern_error *err;
 } loader;
 
@@ -124,12 +129,14 @@ typedef struct source {
     const quern__tensor *t[3];
     uint32_t first, from, k, columns;
     uint32_t first_head, group_heads;
+    uint32_t layer, matrix; /* int8: which stored matrix t[0] is; t[1] and t[2] are the next ones */
 } source;
 
-/* The tensor and row that column c comes from; false: a padded column. */
-static bool locate(const quern__encoder *e, const source *s, uint32_t c, const quern__tensor **t,
+/* Which of t, and its row, that column c comes from; false: a padded column. */
+static bool locate(const quern__encoder *e, const source *s, uint32_t c, uint32_t *part,
                    uint32_t *row)
 {
+    *part = 0;
     if (c >= s->columns)
         return false;
     if (!s->group_heads) {
@@ -137,7 +144,7 @@ static bool locate(const quern__encoder *e, const source *s, uint32_t c, const q
         return true;
     }
     const uint32_t slot = c / e->slot, inside = c % e->slot;
-    *t = s->t[slot / s->group_heads];
+    *part = slot / s->group_heads;
     *row = (s->first_head + slot % s->group_heads) * e->depth + inside;
     return inside < e->depth;
 }
@@ -150,9 +157,10 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     const float *rows[QUERN__PANEL_MAX] = {NULL};
     const quern__tensor *t = s->t[0];
     for (uint32_t j = 0; j < panel; j++) {
-        uint32_t row;
-        if (!locate(l->e, s, column + j, &t, &row))
+        uint32_t part, row;
+        if (!locate(l->e, s, column + j, &part, &row))
             continue;
+        t = s->t[part];
         const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
         const float *floats = quern__tensor_floats(t);
         if (floats) {
@@ -170,11 +178,35 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     return QUERN_OK;
 }
 
-static int pack_matrix(loader *l, const source *s, const float *bias, quern__matrix *m)
+/* The same matrix from the stored numbers of the int8 class. */
+static int pack_matrix8(loader *l, const source *s, const float *bias, quern__linear *m)
 {
+    const quern__quantised_layer *q = l->quantised->layer + s->layer;
+    for (uint32_t c = 0; c < s->columns; c++) {
+        uint32_t part, row;
+        l->row8[c] = NULL;
+        if (!locate(l->e, s, c, &part, &row))
+            continue;
+        const uint32_t matrix = s->matrix + part;
+        const size_t width = matrix == QUERN__Q_DOWN ? l->e->intermediate : l->e->hidden,
+                     outputs = matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
+        l->row8[c] = q->weight[matrix] + row * width + s->from;
+        l->scale8[c] = q->scale[matrix] + s->from / QUERN__PIECE * outputs + row;
+    }
+    const size_t stride = s->matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
+    const quern__columns columns = {s->k, s->columns, l->row8, l->scale8, stride};
+    quern__pack_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->small_at, &m->int8);
+    m->panels = m->int8.panels;
+    return QUERN_OK;
+}
+
+static int pack_matrix(loader *l, const source *s, const float *bias, quern__linear *m)
+{
+    if (l->quantised)
+        return pack_matrix8(l, s, bias, m);
     const uint32_t panel = l->e->kernels->panel;
-    *m = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, (s->columns + panel - 1) / panel,
-                         l->packed_at,      bias};
+    m->panels = (s->columns + panel - 1) / panel;
+    m->f32 = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, m->panels, l->packed_at, bias};
     for (uint32_t p = 0; p < m->panels; p++)
         for (uint32_t piece = 0; piece < pieces_of(s->k); piece++) {
             int rc = pack_piece(l, s, p * panel, piece);
@@ -226,13 +258,13 @@ static int pack_qkv(loader *l, uint32_t index, quern__layer *layer)
     }
     for (uint32_t g = 0; !rc && g < e->group_count; g++) {
         const uint32_t heads = quern__heads_of_group(e, g);
-        const source s = {{weights[0], weights[1], weights[2]},
-                          0,
-                          0,
-                          e->hidden,
-                          3 * heads * e->slot,
-                          g * e->group_heads,
-                          heads};
+        const source s = {.t = {weights[0], weights[1], weights[2]},
+                          .k = e->hidden,
+                          .columns = 3 * heads * e->slot,
+                          .first_head = g * e->group_heads,
+                          .group_heads = heads,
+                          .layer = index,
+                          .matrix = QUERN__Q_QUERY};
         float *bias = l->small_at;
         l->small_at += padded(s.columns);
         rc = load_group_bias(l, biases, g, bias);
@@ -247,7 +279,7 @@ static int pack_qkv(loader *l, uint32_t index, quern__layer *layer)
 static int pack_out(loader *l, uint32_t index, quern__layer *layer)
 {
     const quern__encoder *e = l->e;
-    source s = {.k = e->hidden, .columns = e->hidden};
+    source s = {.k = e->hidden, .columns = e->hidden, .layer = index, .matrix = QUERN__Q_OUT};
     const float *bias;
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.bias", index);
@@ -268,6 +300,7 @@ static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
     const quern__encoder *e = l->e;
     const quern__tensor *up, *down;
     const float *up_bias, *down_bias;
+    float *const folded = l->small_at + padded(e->intermediate); /* where down_bias will be */
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.bias", index);
     int rc = load_vector(l, name, e->intermediate, padded(e->intermediate), &up_bias);
@@ -283,11 +316,23 @@ static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
     for (uint32_t c = 0; !rc && c < e->chunk_count; c++) {
         const uint32_t first = c * QUERN__PIECE,
                        width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
-        const source to = {.t = {up}, .first = first, .k = e->hidden, .columns = width},
-                     back = {.t = {down}, .from = first, .k = width, .columns = e->hidden};
+        const source to = {.t = {up},
+                           .first = first,
+                           .k = e->hidden,
+                           .columns = width,
+                           .layer = index,
+                           .matrix = QUERN__Q_UP},
+                     back = {.t = {down},
+                             .from = first,
+                             .k = width,
+                             .columns = e->hidden,
+                             .layer = index,
+                             .matrix = QUERN__Q_DOWN};
         rc = pack_matrix(l, &to, up_bias + first, &layer->chunks[c].up);
         if (!rc)
             rc = pack_matrix(l, &back, c ? NULL : down_bias, &layer->chunks[c].down);
+        if (!rc && l->quantised)
+            quern__fold_offset(&layer->chunks[c].down.int8, e->hidden, folded);
     }
     if (!rc) {
         forget(l, up);
@@ -305,10 +350,21 @@ static int load_norm(loader *l, const char *where, const float **gamma, const fl
     return rc ? rc : load_vector(l, name, l->e->hidden, padded(l->e->hidden), beta);
 }
 
+/* int8: the two rows of smoothing, copied, for the stored numbers need not outlive the open. */
+static void load_smoothing(loader *l, uint32_t index, quern__layer *layer)
+{
+    for (uint32_t i = 0; l->quantised && i < 2; i++) {
+        memcpy(l->small_at, l->quantised->layer[index].smooth[i], l->e->hidden * sizeof(float));
+        layer->smooth[i] = l->small_at;
+        l->small_at += padded(l->e->hidden);
+    }
+}
+
 static int load_layer(loader *l, uint32_t index)
 {
     quern__layer *layer = l->e->layers + index;
     char where[NAME_SIZE / 2];
+    load_smoothing(l, index, layer);
     layer->qkv = l->e->groups + (size_t)index * l->e->group_count;
     layer->chunks = l->e->chunks + (size_t)index * l->e->chunk_count;
     int rc = pack_qkv(l, index, layer);
@@ -436,20 +492,36 @@ static size_t groups_width(const quern__encoder *e)
     return width;
 }
 
-/* Floats of the two regions: matrices, and everything one-dimensional. Cannot overflow within the
- * limits above: under 2^46. */
+/* Bytes of the packed matrices, and floats of everything one-dimensional. Cannot overflow within the
+ * limits above: under 2^48. */
 static void measure(const quern__encoder *e, size_t *packed, size_t *small)
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e);
-    size_t ffn = 0;
+    size_t ffn = 0, bytes8 = 0, numbers8 = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
         ffn += h * padded(width) + (size_t)width * wide;
+        bytes8 +=
+            quern__pack_int8_bytes(width, e->hidden) + quern__pack_int8_bytes(e->hidden, width);
+        numbers8 +=
+            quern__pack_int8_floats(width, e->hidden) + quern__pack_int8_floats(e->hidden, width);
     }
-    *packed = e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS;
     *small =
         e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide + e->max_tokens * h;
+    if (!e->int8) {
+        *packed = (e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
+        return;
+    }
+    for (uint32_t g = 0; g < e->group_count; g++) {
+        const uint32_t width = 3 * quern__heads_of_group(e, g) * e->slot;
+        bytes8 += quern__pack_int8_bytes(width, e->hidden);
+        numbers8 += quern__pack_int8_floats(width, e->hidden);
+    }
+    bytes8 += quern__pack_int8_bytes(e->hidden, e->hidden);
+    numbers8 += quern__pack_int8_floats(e->hidden, e->hidden) + 2 * wide;
+    *packed = e->layer_count * bytes8 + AHEAD_FLOATS;
+    *small += e->layer_count * numbers8;
 }
 
 /* Before memory is asked for: the tensors that bound every number of config.json are in the file. */
@@ -478,13 +550,21 @@ static int load(loader *l)
     e->groups = quern__calloc((size_t)e->layer_count * e->group_count, sizeof *e->groups);
     e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
     l->row_copies = quern__alloc_array((size_t)QUERN__PANEL_MAX * QUERN__PIECE, sizeof(float));
-    e->packed_size = packed * sizeof(float);
+    const size_t widest = QUERN__MAX(groups_width(e), QUERN__MAX(e->hidden, QUERN__PIECE));
+    if (l->quantised) {
+        l->row8 = quern__alloc_array(widest, sizeof *l->row8);
+        l->scale8 = quern__alloc_array(widest, sizeof *l->scale8);
+        if (!l->row8 || !l->scale8)
+            return quern__fail_memory(l->err, widest * sizeof *l->row8);
+    }
+    e->packed_size = packed;
     e->small_size = small * sizeof(float);
     e->packed = quern__alloc_pages(e->packed_size);
     e->small = quern__alloc_pages(e->small_size);
     if (!e->layers || !e->groups || !e->chunks || !l->row_copies || !e->packed || !e->small)
         return quern__fail_memory(l->err, e->packed_size + e->small_size);
     l->packed_at = e->packed;
+    l->packed8_at = e->packed;
     l->small_at = e->small;
     rc = load_words(l);
     for (uint32_t i = 0; !rc && i < e->layer_count; i++)
@@ -492,31 +572,65 @@ static int load(loader *l)
     return rc ? rc : load_positions(l);
 }
 
-int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
-                        const quern__weights *weights, const quern__kernels *kernels,
-                        uint32_t max_tokens, quern_error *err)
+static int open_class(quern__encoder **out, const quern__model_config *config,
+                      const quern__weights *weights, const quern__quantised *quantised,
+                      const quern__kernels *kernels, const quern__int8_kernels *int8,
+                      uint32_t max_tokens, quern_error *err)
 {
-    QUERN__REQUIRE(out && config && weights && kernels, err);
     *out = NULL;
     quern__encoder *e = quern__calloc(1, sizeof *e);
     if (!e)
         return quern__fail_memory(err, sizeof *e);
     e->kernels = kernels;
-    loader l = {e, config, weights, "", NULL, NULL, NULL, err};
+    e->int8 = int8;
+    loader l = {.e = e,
+                .config = config,
+                .file = weights,
+                .quantised = quantised,
+                .prefix = "",
+                .err = err};
     if (!quern__weights_find(weights, "embeddings.word_embeddings.weight") &&
         quern__weights_find(weights, "bert.embeddings.word_embeddings.weight"))
         l.prefix = "bert.";
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
+    if (!rc && quantised &&
+        (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
+         quantised->intermediate != e->intermediate))
+        rc =
+            quern__fail(err, QUERN_EFORMAT, 0,
+                        "the quantised weights are of %u layers, %u by %u; the model has %u, %u by "
+                        "%u (quern model quantize)",
+                        quantised->layers, quantised->hidden, quantised->intermediate,
+                        e->layer_count, e->hidden, e->intermediate);
     if (!rc)
         rc = load(&l);
     quern__fpenv_leave(env);
     quern__free(l.row_copies);
+    quern__free(l.row8);
+    quern__free(l.scale8);
     if (rc)
         quern__encoder_free(e);
     else
         *out = e;
     return rc;
+}
+
+int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
+                        const quern__weights *weights, const quern__kernels *kernels,
+                        uint32_t max_tokens, quern_error *err)
+{
+    QUERN__REQUIRE(out && config && weights && kernels, err);
+    return open_class(out, config, weights, NULL, kernels, NULL, max_tokens, err);
+}
+
+int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *config,
+                             const quern__weights *weights, const quern__quantised *quantised,
+                             const quern__kernels *kernels, const quern__int8_kernels *int8,
+                             uint32_t max_tokens, quern_error *err)
+{
+    QUERN__REQUIRE(out && config && weights && quantised && kernels && int8, err);
+    return open_class(out, config, weights, quantised, kernels, int8, max_tokens, err);
 }
 
 void quern__encoder_free(quern__encoder *e)

@@ -13,10 +13,13 @@
 #include "base/error.h"
 #include "base/pool.h"
 #include "format/model_config.h"
+#include "encoder/quantised.h"
 #include "format/weights.h"
+#include "kernels/int8.h"
 #include "kernels/kernels.h"
 
-enum { QUERN__SPEC = 1 /* number of the arithmetic specification; part of every fingerprint */ };
+/* Numbers of the arithmetic specifications; one is part of every fingerprint. */
+enum { QUERN__SPEC = 1 /* class fp32 */, QUERN__SPEC_INT8 = 2 };
 
 typedef struct quern__encoder quern__encoder;
 typedef struct quern__encoder_scratch quern__encoder_scratch;
@@ -27,6 +30,12 @@ typedef struct quern__encoder_scratch quern__encoder_scratch;
 int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
                         const quern__weights *weights, const quern__kernels *kernels,
                         uint32_t max_tokens, quern_error *err);
+/* The same in the class int8: the matrices are those of `quantised` (checked already, and not needed
+ * after open), everything else is of `weights`. */
+int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *config,
+                             const quern__weights *weights, const quern__quantised *quantised,
+                             const quern__kernels *kernels, const quern__int8_kernels *int8,
+                             uint32_t max_tokens, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 

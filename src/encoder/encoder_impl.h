@@ -6,31 +6,42 @@
 #define QUERN_ENCODER_ENCODER_IMPL_H
 
 #include "encoder/encoder.h"
+#include "kernels/int8.h"
 #include "kernels/kernels_table.h"
+
+/* A product's right side in the encoder's class: one of the two is filled. */
+typedef struct quern__linear {
+    uint32_t panels;
+    quern__matrix f32;
+    quern__matrix8 int8;
+} quern__linear;
 
 /* A feed-forward block is run in chunks of 384 of its inner columns: chunk c is a product to those columns
  * (`up`, with GELU) and a product from them (`down`, one piece of rule 2), so the inner matrix need not
  * exist as a whole. */
 typedef struct quern__ffn_chunk {
-    quern__matrix up, down;
+    quern__linear up, down;
 } quern__ffn_chunk;
 
 /* Queries, keys and values of a group of heads are one product, as wide as one piece where heads allow:
  * a group's attention follows its product, while what it reads is still in the cache. */
 typedef struct quern__layer {
-    quern__matrix *qkv; /* [group_count] */
-    quern__matrix out;
+    quern__linear *qkv; /* [group_count] */
+    quern__linear out;
     quern__ffn_chunk *chunks;
     const float *norm1_gamma, *norm1_beta, *norm2_gamma, *norm2_beta;
+    const float *smooth[2]; /* int8: of what qkv and `up` read (rule 24) */
 } quern__layer;
 
 enum quern__stage {
     QUERN__STAGE_EMBED,
     QUERN__STAGE_QKV,
     QUERN__STAGE_ATTENTION,
+    QUERN__STAGE_CONTEXT, /* int8: attention's context quantised */
     QUERN__STAGE_OUT,
     QUERN__STAGE_NORM,
     QUERN__STAGE_UP,
+    QUERN__STAGE_INNER, /* int8: what GELU gave quantised */
     QUERN__STAGE_DOWN,
     QUERN__STAGE_POOL,
     QUERN__STAGES
@@ -39,6 +50,7 @@ enum quern__stage {
 struct quern__encoder {
     /* immutable after open */
     const quern__kernels *kernels;
+    const quern__int8_kernels *int8; /* NULL: the class is fp32 */
     uint32_t hidden, heads, depth, slot, intermediate, vocab, max_tokens;
     uint32_t layer_count, chunk_count;
     uint32_t hidden_pieces, group_pieces; /* pieces of a row; of a group's queries, keys, values */
@@ -49,28 +61,38 @@ struct quern__encoder {
     const float *positions; /* [positions][hidden], token type 0 added (rule 3) */
     const float *norm_gamma, *norm_beta;
     quern__layer *layers;
-    quern__matrix *groups;    /* [layers][group_count] */
+    quern__linear *groups;    /* [layers][group_count] */
     quern__ffn_chunk *chunks; /* [layers][chunk_count] */
-    float *packed, *small,
-        *widened; /* matrices in use order; everything one-dimensional; words not fp32 */
+    void *packed;             /* matrices in use order */
+    float *small, *widened;   /* everything one-dimensional; words not fp32 */
     size_t packed_size, small_size, widened_size;
 };
 
 /* Activations of one block of texts. */
 typedef struct quern__workspace {
     quern__rows x, y, h, qkv; /* h: attention's context, then the inner columns of a chunk */
+    quern__codes x8, h8;      /* int8: of x, then of the context; of a chunk's inner columns */
     float *attention;
 } quern__workspace; /* qkv holds one group of heads */
+
+/* What products of a layer read, as fp32 before any smoothing: told block by block on one thread, for calibration. */
+enum quern__reading { QUERN__READS_QKV, QUERN__READS_OUT, QUERN__READS_UP, QUERN__READS_DOWN };
+typedef struct quern__observer {
+    void (*fn)(void *ud, uint32_t layer, int reading, uint32_t chunk, quern__rows x, uint32_t rows);
+    void *ud;
+} quern__observer;
 
 struct quern__encoder_scratch {
     const quern__encoder *encoder;
     uint32_t threads;
     uint32_t rows;          /* of one workspace */
     quern__workspace *each; /* [threads] */
-    quern__rows shared; /* when threads share a block: all groups' qkv, then all inner columns */
+    quern__rows shared;   /* when threads share a block: all groups' qkv, then all inner columns */
+    quern__codes shared8; /* int8: of all inner columns */
     float *memory;
     size_t memory_size;
-    bool timed; /* set by the bench: fill stage_ns (one thread only) */
+    const quern__observer *observer; /* set by the quantiser: one thread, class fp32 */
+    bool timed;                      /* set by the bench: fill stage_ns (one thread only) */
     uint64_t stage_ns[QUERN__STAGES];
 };
 

@@ -12,14 +12,75 @@
 #include "base/os.h"
 #include "encoder/encoder_impl.h"
 
+enum { INNER_ROWS = 56 };
+
 static const quern__rows none;
 
 /* ---- stages, on a range ---- */
+
+/* What a product reads, in the encoder's class. */
+typedef struct input {
+    quern__rows rows;
+    quern__codes codes;
+} input;
+
+static void multiply(const quern__encoder *e, const quern__linear *m, uint32_t first, uint32_t end,
+                     int epilogue, input x, quern__rows y, quern__rows residual, uint32_t rows)
+{
+    if (e->int8)
+        e->int8->product(&m->int8, first, end, epilogue, x.codes, y, residual, rows);
+    else
+        e->kernels->product(&m->f32, first, end, epilogue, x.rows, y, residual, rows);
+}
+
+static input from_row(const quern__encoder *e, input x, uint32_t row)
+{
+    x.rows.at += (size_t)row * QUERN__STRIDE;
+    if (e->int8)
+        x.codes = quern__codes_at(e->int8, x.codes, row);
+    return x;
+}
 
 static quern__rows row_at(quern__rows m, uint32_t row)
 {
     m.at += (size_t)row * QUERN__STRIDE;
     return m;
+}
+
+/* Rows first..end: LayerNorm of y to x, and x quantised for what reads it. In steps, so that a row is
+ * quantised while it is in the nearest cache. smooth NULL: nothing reads it quantised. */
+static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma,
+                 const float *beta, const float *smooth, uint32_t first, uint32_t end)
+{
+    const uint32_t step = smooth ? 8 : end - first;
+    for (uint32_t r = first; r < end; r += step) {
+        const uint32_t n = QUERN__MIN(end - r, step);
+        e->kernels->normalize_rows(row_at(w->y, r), row_at(w->x, r), n, e->hidden, gamma, beta,
+                                   e->eps);
+        if (smooth)
+            e->int8->quantize_rows(row_at(w->x, r), n, e->hidden, smooth,
+                                   quern__codes_at(e->int8, w->x8, r));
+    }
+}
+
+/* The context's rows first..end quantised, where they are read so. */
+static void quantize_context(const quern__encoder *e, const quern__workspace *w, uint32_t first,
+                             uint32_t end)
+{
+    if (e->int8)
+        e->int8->quantize_rows(row_at(w->h, first), end - first, e->hidden, NULL,
+                               quern__codes_at(e->int8, w->x8, first));
+}
+
+static uint32_t chunk_width(const quern__encoder *e, uint32_t chunk)
+{
+    return QUERN__MIN(e->intermediate - chunk * QUERN__PIECE, (uint32_t)QUERN__PIECE);
+}
+
+static void quantize_inner(const quern__encoder *e, input h, uint32_t chunk, uint32_t rows)
+{
+    if (e->int8)
+        e->int8->quantize_gelu(h.rows, rows, chunk_width(e, chunk), h.codes);
 }
 
 /* Word and position rows of tokens first..end, normalised. */
@@ -33,8 +94,7 @@ static void embed(const quern__encoder *e, const quern__workspace *w, const quer
                 e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
                                       e->positions + (size_t)p * e->hidden, e->hidden,
                                       row_at(w->y, at + p));
-    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden,
-                               e->norm_gamma, e->norm_beta, e->eps);
+    norm(e, w, e->norm_gamma, e->norm_beta, e->layers->smooth[0], first, end);
 }
 
 /* Attention of one group of heads over units first..end of the block: text after text, head after head. */
@@ -65,13 +125,6 @@ static void attend(const quern__encoder *e, const quern__workspace *w, quern__ro
     }
 }
 
-static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma,
-                 const float *beta, uint32_t first, uint32_t end)
-{
-    e->kernels->normalize_rows(row_at(w->y, first), row_at(w->x, first), end - first, e->hidden,
-                               gamma, beta, e->eps);
-}
-
 static void pool_texts(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                        bool normalize)
 {
@@ -90,7 +143,15 @@ static void pool_texts(const quern__encoder *e, const quern__workspace *w, const
 typedef struct stopwatch {
     quern__encoder_scratch *s; /* NULL: not timed */
     uint64_t last;
+    const quern__observer *observer; /* NULL: nobody looks on */
+    uint32_t layer;
 } stopwatch;
+
+static void show(const stopwatch *watch, int reading, uint32_t chunk, quern__rows x, uint32_t rows)
+{
+    if (watch->observer)
+        watch->observer->fn(watch->observer->ud, watch->layer, reading, chunk, x, rows);
+}
 
 static void lap(stopwatch *watch, int stage)
 {
@@ -101,43 +162,71 @@ static void lap(stopwatch *watch, int stage)
     watch->last = now;
 }
 
-static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
-                      const quern__layer *l, stopwatch *watch)
+/* The feed-forward part. In int8 by few rows at a time within a chunk, so that a chunk's inner columns
+ * stay in the caches beside its weights. */
+static void run_ffn(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
+                    const quern__layer *l, stopwatch *watch)
 {
-    const quern__kernels *k = e->kernels;
+    const uint32_t step = e->int8 ? INNER_ROWS : b->tokens;
+    const input x = {w->x, w->x8}, h = {w->h, w->h8};
+    for (uint32_t c = 0; c < e->chunk_count; c++)
+        for (uint32_t r = 0; r < b->tokens; r += step) {
+            const quern__ffn_chunk *chunk = l->chunks + c;
+            const uint32_t n = QUERN__MIN(b->tokens - r, step);
+            multiply(e, &chunk->up, 0, chunk->up.panels, QUERN__EP_GELU, from_row(e, x, r), w->h,
+                     none, n);
+            lap(watch, QUERN__STAGE_UP);
+            show(watch, QUERN__READS_DOWN, c, w->h, n);
+            quantize_inner(e, h, c, n);
+            lap(watch, QUERN__STAGE_INNER);
+            multiply(e, &chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL,
+                     h, row_at(w->y, r), c ? none : row_at(w->x, r), n);
+            lap(watch, QUERN__STAGE_DOWN);
+        }
+}
+
+static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
+                      const quern__layer *l, const float *next_smooth, stopwatch *watch)
+{
+    const input x = {w->x, w->x8}, context = {w->h, w->x8};
+    show(watch, QUERN__READS_QKV, 0, w->x, b->tokens);
     for (uint32_t g = 0; g < e->group_count; g++) {
-        k->product(l->qkv + g, 0, l->qkv[g].panels, QUERN__EP_BIAS, w->x, w->qkv, none, b->tokens);
+        multiply(e, l->qkv + g, 0, l->qkv[g].panels, QUERN__EP_BIAS, x, w->qkv, none, b->tokens);
         lap(watch, QUERN__STAGE_QKV);
         attend(e, w, w->qkv, w->attention, b, g, 0,
                (uint64_t)b->texts * quern__heads_of_group(e, g));
         lap(watch, QUERN__STAGE_ATTENTION);
     }
-    k->product(&l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, w->h, w->y, w->x, b->tokens);
+    show(watch, QUERN__READS_OUT, 0, w->h, b->tokens);
+    quantize_context(e, w, 0, b->tokens);
+    lap(watch, QUERN__STAGE_CONTEXT);
+    multiply(e, &l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, context, w->y, w->x, b->tokens);
     lap(watch, QUERN__STAGE_OUT);
-    norm(e, w, l->norm1_gamma, l->norm1_beta, 0, b->tokens);
+    norm(e, w, l->norm1_gamma, l->norm1_beta, l->smooth[1], 0, b->tokens);
     lap(watch, QUERN__STAGE_NORM);
-    for (uint32_t c = 0; c < e->chunk_count; c++) {
-        const quern__ffn_chunk *chunk = l->chunks + c;
-        k->product(&chunk->up, 0, chunk->up.panels, QUERN__EP_GELU, w->x, w->h, none, b->tokens);
-        lap(watch, QUERN__STAGE_UP);
-        k->product(&chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL,
-                   w->h, w->y, c ? none : w->x, b->tokens);
-        lap(watch, QUERN__STAGE_DOWN);
-    }
-    norm(e, w, l->norm2_gamma, l->norm2_beta, 0, b->tokens);
+    show(watch, QUERN__READS_UP, 0, w->x, b->tokens);
+    run_ffn(e, w, b, l, watch);
+    norm(e, w, l->norm2_gamma, l->norm2_beta, next_smooth, 0, b->tokens);
     lap(watch, QUERN__STAGE_NORM);
+}
+
+/* What smooths the output of layer i: the next one's, NULL behind the last. */
+static const float *smooth_after(const quern__encoder *e, uint32_t i)
+{
+    return i + 1 < e->layer_count ? e->layers[i + 1].smooth[0] : NULL;
 }
 
 void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, quern__workspace *w,
                           const quern__block *b, bool normalize, const quern_cancel *cancel)
 {
-    stopwatch watch = {s->timed ? s : NULL, s->timed ? quern__now_ns() : 0};
+    stopwatch watch = {s->timed ? s : NULL, s->timed ? quern__now_ns() : 0, s->observer, 0};
     embed(e, w, b, 0, b->tokens);
     lap(&watch, QUERN__STAGE_EMBED);
     for (uint32_t i = 0; i < e->layer_count; i++) {
         if (quern_cancel_raised(cancel))
             return;
-        run_layer(e, w, b, e->layers + i, &watch);
+        watch.layer = i;
+        run_layer(e, w, b, e->layers + i, smooth_after(e, i), &watch);
     }
     pool_texts(e, w, b, normalize);
     lap(&watch, QUERN__STAGE_POOL);
@@ -153,7 +242,7 @@ typedef struct shared {
     const quern__workspace *w;
     const quern__block *b;
     const quern__layer *layer;
-    const float *gamma, *beta;
+    const float *gamma, *beta, *smooth;
     int stage;
     uint32_t parts;
 } shared;
@@ -169,16 +258,27 @@ static quern__rows shared_from(const shared *j, uint32_t piece)
     return (quern__rows){j->s->shared.at + piece * j->s->shared.piece, j->s->shared.piece};
 }
 
+/* The inner columns of chunk c. */
+static input shared_inner(const shared *j, uint32_t c)
+{
+    input h = {shared_from(j, c), j->s->shared8};
+    if (j->e->int8)
+        h.codes = quern__codes_from(j->e->int8, h.codes, c);
+    h.codes.low = NULL;
+    return h;
+}
+
 /* Panels first..end of all groups' products, numbered through. */
 static void share_qkv(const shared *j, uint32_t first, uint32_t end)
 {
     uint32_t before = 0;
     for (uint32_t g = 0; g < j->e->group_count; before += j->layer->qkv[g++].panels) {
-        const quern__matrix *m = j->layer->qkv + g;
+        const quern__linear *m = j->layer->qkv + g;
         const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
         if (from < to)
-            j->e->kernels->product(m, from - before, to - before, QUERN__EP_BIAS, j->w->x,
-                                   shared_from(j, g * j->e->group_pieces), none, j->b->tokens);
+            multiply(j->e, m, from - before, to - before, QUERN__EP_BIAS,
+                     (input){j->w->x, j->w->x8}, shared_from(j, g * j->e->group_pieces), none,
+                     j->b->tokens);
     }
 }
 
@@ -201,20 +301,20 @@ static void share_up(const shared *j, uint32_t first, uint32_t end)
 {
     uint32_t before = 0;
     for (uint32_t c = 0; c < j->e->chunk_count; before += j->layer->chunks[c++].up.panels) {
-        const quern__matrix *m = &j->layer->chunks[c].up;
+        const quern__linear *m = &j->layer->chunks[c].up;
         const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
         if (from < to)
-            j->e->kernels->product(m, from - before, to - before, QUERN__EP_GELU, j->w->x,
-                                   shared_from(j, c), none, j->b->tokens);
+            multiply(j->e, m, from - before, to - before, QUERN__EP_GELU,
+                     (input){j->w->x, j->w->x8}, shared_from(j, c), none, j->b->tokens);
     }
 }
 
 static void share_down(const shared *j, uint32_t first, uint32_t end)
 {
     for (uint32_t c = 0; c < j->e->chunk_count; c++)
-        j->e->kernels->product(&j->layer->chunks[c].down, first, end,
-                               c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, shared_from(j, c), j->w->y,
-                               c ? none : j->w->x, j->b->tokens);
+        multiply(j->e, &j->layer->chunks[c].down, first, end,
+                 c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, shared_inner(j, c), j->w->y,
+                 c ? none : j->w->x, j->b->tokens);
 }
 
 static uint64_t units(const shared *j)
@@ -222,6 +322,8 @@ static uint64_t units(const shared *j)
     uint64_t n = 0;
     switch (j->stage) {
     case QUERN__STAGE_EMBED:
+    case QUERN__STAGE_CONTEXT:
+    case QUERN__STAGE_INNER:
     case QUERN__STAGE_NORM:
         return j->b->tokens;
     case QUERN__STAGE_QKV:
@@ -243,7 +345,6 @@ static uint64_t units(const shared *j)
 static void run_part(void *ud, uint32_t part, uint32_t worker)
 {
     const shared *j = ud;
-    const quern__kernels *k = j->e->kernels;
     const uint64_t total = units(j), first = bound(total, part, j->parts),
                    end = bound(total, part + 1, j->parts);
     if (first == end)
@@ -258,12 +359,20 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
     case QUERN__STAGE_ATTENTION:
         share_attention(j, j->s->each[worker].attention, first, end);
         break;
+    case QUERN__STAGE_CONTEXT:
+        quantize_context(j->e, j->w, (uint32_t)first, (uint32_t)end);
+        break;
     case QUERN__STAGE_OUT:
-        k->product(&j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL, j->w->h,
-                   j->w->y, j->w->x, j->b->tokens);
+        multiply(j->e, &j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL,
+                 (input){j->w->h, j->w->x8}, j->w->y, j->w->x, j->b->tokens);
         break;
     case QUERN__STAGE_NORM:
-        norm(j->e, j->w, j->gamma, j->beta, (uint32_t)first, (uint32_t)end);
+        norm(j->e, j->w, j->gamma, j->beta, j->smooth, (uint32_t)first, (uint32_t)end);
+        break;
+    case QUERN__STAGE_INNER:
+        for (uint32_t c = 0; c < j->e->chunk_count; c++)
+            quantize_inner(j->e, from_row(j->e, shared_inner(j, c), (uint32_t)first), c,
+                           (uint32_t)(end - first));
         break;
     case QUERN__STAGE_UP:
         share_up(j, (uint32_t)first, (uint32_t)end);
@@ -276,7 +385,8 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
 static void share(shared *j, quern__pool *pool, int stage)
 {
     j->stage = stage;
-    const bool by_rows = stage == QUERN__STAGE_EMBED || stage == QUERN__STAGE_NORM;
+    const bool by_rows = stage == QUERN__STAGE_EMBED || stage == QUERN__STAGE_NORM ||
+                         stage == QUERN__STAGE_CONTEXT || stage == QUERN__STAGE_INNER;
     j->parts = by_rows && j->b->tokens < FEW_ROWS ? 1 : j->s->threads;
     if (j->parts == 1)
         run_part(j, 0, 0);
@@ -284,10 +394,12 @@ static void share(shared *j, quern__pool *pool, int stage)
         quern__pool_run(pool, j->parts, run_part, j);
 }
 
-static void share_norm(shared *j, quern__pool *pool, const float *gamma, const float *beta)
+static void share_norm(shared *j, quern__pool *pool, const float *gamma, const float *beta,
+                       const float *smooth)
 {
     j->gamma = gamma;
     j->beta = beta;
+    j->smooth = smooth;
     share(j, pool, QUERN__STAGE_NORM);
 }
 
@@ -302,11 +414,15 @@ void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, q
         j.layer = e->layers + i;
         share(&j, pool, QUERN__STAGE_QKV);
         share(&j, pool, QUERN__STAGE_ATTENTION);
+        if (e->int8)
+            share(&j, pool, QUERN__STAGE_CONTEXT);
         share(&j, pool, QUERN__STAGE_OUT);
-        share_norm(&j, pool, j.layer->norm1_gamma, j.layer->norm1_beta);
+        share_norm(&j, pool, j.layer->norm1_gamma, j.layer->norm1_beta, j.layer->smooth[1]);
         share(&j, pool, QUERN__STAGE_UP);
+        if (e->int8)
+            share(&j, pool, QUERN__STAGE_INNER);
         share(&j, pool, QUERN__STAGE_DOWN);
-        share_norm(&j, pool, j.layer->norm2_gamma, j.layer->norm2_beta);
+        share_norm(&j, pool, j.layer->norm2_gamma, j.layer->norm2_beta, smooth_after(e, i));
     }
     pool_texts(e, s->each, b, normalize);
 }

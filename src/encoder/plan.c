@@ -32,11 +32,52 @@ static float *take(float **at, size_t floats)
     return p;
 }
 
+/* Floats that codes of so many pieces take, with their scales and lows. */
+static size_t codes_floats(const quern__encoder *e, uint32_t rows, uint32_t pieces)
+{
+    if (!e->int8)
+        return 0;
+    return (size_t)rows * pieces * (QUERN__PIECE * e->int8->code_size / sizeof(float) + 2) + 64;
+}
+
+static quern__codes take_codes(const quern__encoder *e, float **at, uint32_t rows, uint32_t pieces)
+{
+    quern__codes c = {NULL, (size_t)rows * QUERN__PIECE, NULL, NULL, rows};
+    if (!e->int8)
+        return c;
+    c.at = take(at, (size_t)rows * pieces * QUERN__PIECE * e->int8->code_size / sizeof(float));
+    c.scale = take(at, (size_t)rows * pieces);
+    c.low = take(at, (size_t)rows * pieces);
+    return c;
+}
+
 static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 {
     const size_t piece = (size_t)rows * QUERN__STRIDE;
     return piece * (3 * (size_t)e->hidden_pieces + e->group_pieces) +
+           codes_floats(e, rows, e->hidden_pieces) + codes_floats(e, rows, 1) +
            quern__attention_scratch(e->max_tokens) + 64;
+}
+
+static void lay_out(quern__encoder_scratch *s)
+{
+    const quern__encoder *e = s->encoder;
+    const size_t piece = (size_t)s->rows * QUERN__STRIDE;
+    float *at = s->memory;
+    for (uint32_t t = 0; t < s->threads; t++) {
+        quern__workspace *w = s->each + t;
+        w->x = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
+        w->y = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
+        w->h = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
+        w->qkv = (quern__rows){take(&at, piece * e->group_pieces), piece};
+        w->x8 = take_codes(e, &at, s->rows, e->hidden_pieces);
+        w->h8 = take_codes(e, &at, s->rows, 1);
+        w->h8.low = NULL; /* rule 21 */
+        w->attention = take(&at, quern__attention_scratch(e->max_tokens));
+    }
+    if (s->threads > 1)
+        s->shared8 = take_codes(e, &at, s->rows, e->chunk_count);
+    s->shared = (quern__rows){at, piece};
 }
 
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,
@@ -51,9 +92,10 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
     s->threads = threads;
     s->rows = rows_of(e);
     const size_t piece = (size_t)s->rows * QUERN__STRIDE, each = workspace_floats(e, s->rows),
-                 common = threads > 1
-                              ? piece * QUERN__MAX(e->chunk_count, e->group_count * e->group_pieces)
-                              : 0;
+                 common = threads > 1 ? piece * QUERN__MAX(e->chunk_count,
+                                                           e->group_count * e->group_pieces) +
+                                            codes_floats(e, s->rows, e->chunk_count)
+                                      : 0;
     s->memory_size = (each * threads + common) * sizeof(float);
     s->each = quern__calloc(threads, sizeof *s->each);
     s->memory = quern__alloc_pages(s->memory_size);
@@ -62,16 +104,7 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
         quern__encoder_scratch_free(s);
         return rc;
     }
-    float *at = s->memory;
-    for (uint32_t t = 0; t < threads; t++) {
-        quern__workspace *w = s->each + t;
-        w->x = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
-        w->y = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
-        w->h = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
-        w->qkv = (quern__rows){take(&at, piece * e->group_pieces), piece};
-        w->attention = take(&at, quern__attention_scratch(e->max_tokens));
-    }
-    s->shared = (quern__rows){at, piece};
+    lay_out(s);
     *out = s;
     return QUERN_OK;
 }

@@ -1,0 +1,30 @@
+/*
+ * pack_int8.h — matrices of the int8 class, from their stored numbers to what the kernels read.
+ */
+#ifndef QUERN_ENCODER_PACK_INT8_H
+#define QUERN_ENCODER_PACK_INT8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/int8.h"
+
+/* One matrix: column c has k weights at row[c], and the scale of its piece p at scale[c][p * stride[c]];
+ * row[c] NULL: a padded column. */
+typedef struct quern__columns {
+    uint32_t k, columns;
+    const int8_t *const *row;
+    const float *const *scale;
+    size_t stride;
+} quern__columns;
+
+/* Bytes of weights, and floats of scales and sums, that this shape takes with any table. */
+size_t quern__pack_int8_bytes(uint32_t columns, uint32_t k);
+size_t quern__pack_int8_floats(uint32_t columns, uint32_t k);
+/* Packs to *data and *numbers, and moves them on; the regions are zeroed before. */
+void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *c,
+                      const float *bias, int8_t **data, float **numbers, quern__matrix8 *out);
+/* Rule 24: bias[n] less the offset of what `m`, a feed-forward block's second product over one piece, reads. */
+void quern__fold_offset(const quern__matrix8 *m, uint32_t n, float *bias);
+
+#endif
