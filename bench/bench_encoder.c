@@ -4,7 +4,8 @@
  * interleaved rounds, the figure is the sum over batches of each one's best time; the sum of medians
  * stands beside it. Threads and instruction set can be chosen; --stages shows where one thread's time goes.
  *
- *   bench_encoder [--model DIR] [--threads N] [--cpu LEVELS] [--rounds N] [--batch N] [--stages] FILE…
+ *   bench_encoder [--model DIR] [--precision fp32|int8] [--threads N] [--cpu LEVELS] [--rounds N]
+ *                 [--batch N] [--stages] FILE…
  *   bench_encoder --dump FILE   prints nothing but each vector as hex words: for comparing bits by hand
  */
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include "base/cpu.h"
 #include "base/os.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/quantised_file.h"
 
 typedef struct texts {
     int32_t *ids;
@@ -31,7 +33,7 @@ typedef struct setup {
     quern__encoder_scratch *scratch;
     quern__pool *pool;
     uint32_t threads, rounds, batch, cpu;
-    bool stages, dump;
+    bool stages, dump, int8;
     double open_ms;
 } setup;
 
@@ -88,12 +90,22 @@ static uint64_t encode(setup *s, const int32_t *ids, const uint32_t *lengths, ui
 
 static void print_stages(const setup *s, uint64_t tokens)
 {
-    static const char *const names[] = {"embed", "qkv",     "attention", "out",
-                                        "norm",  "up+gelu", "down",      "pool"};
+    static const char *const names[QUERN__STAGES] = {[QUERN__STAGE_EMBED] = "embed",
+                                                     [QUERN__STAGE_QKV] = "qkv",
+                                                     [QUERN__STAGE_ATTENTION] = "attention",
+                                                     [QUERN__STAGE_CONTEXT] = "context",
+                                                     [QUERN__STAGE_OUT] = "out",
+                                                     [QUERN__STAGE_NORM] = "norm",
+                                                     [QUERN__STAGE_UP] = "up+gelu",
+                                                     [QUERN__STAGE_INNER] = "inner",
+                                                     [QUERN__STAGE_DOWN] = "down",
+                                                     [QUERN__STAGE_POOL] = "pool"};
     const quern__encoder *e = s->encoder;
     const double h = e->hidden, inner = e->intermediate;
-    const double flops[QUERN__STAGES] = {
-        0, 6 * h * h, 0, 2 * h * h, 0, 2 * h * inner, 2 * h * inner, 0};
+    const double flops[QUERN__STAGES] = {[QUERN__STAGE_QKV] = 6 * h * h,
+                                         [QUERN__STAGE_OUT] = 2 * h * h,
+                                         [QUERN__STAGE_UP] = 2 * h * inner,
+                                         [QUERN__STAGE_DOWN] = 2 * h * inner};
     uint64_t sum = 0;
     for (int i = 0; i < QUERN__STAGES; i++)
         sum += s->scratch->stage_ns[i];
@@ -154,6 +166,22 @@ static void measure(setup *s, const char *path)
     quern__free(t.lengths);
 }
 
+static void open_int8(setup *s, const char *folder, uint32_t longest)
+{
+    char path[4096];
+    quern_error err;
+    quern__quantised_file file;
+    const quern__int8_kernels *int8 = quern__int8_pick(s->cpu);
+    snprintf(path, sizeof path, "%s/%s", folder, QUERN__QUANTISED_NAME);
+    if (quern__quantised_open(&file, path, &s->config, &err) ||
+        quern__encoder_open_int8(&s->encoder, &s->config, s->weights, file.numbers, s->kernels,
+                                 int8, longest, &err))
+        die(&err);
+    quern__quantised_close(&file);
+    if (!s->dump)
+        printf("int8 by %s, the rest by ", int8->name);
+}
+
 static void open_model(setup *s, const char *folder)
 {
     char path[4096];
@@ -162,9 +190,12 @@ static void open_model(setup *s, const char *folder)
     const uint64_t start = quern__now_ns();
     s->kernels = quern__kernels_pick(s->cpu);
     if (quern__model_config_read(&s->config, folder, &err) ||
-        quern__weights_open_file(&s->weights, QUERN__SAFETENSORS, path, &err) ||
-        quern__encoder_open(&s->encoder, &s->config, s->weights, s->kernels,
-                            QUERN__MIN(s->config.positions, 512u), &err))
+        quern__weights_open_file(&s->weights, QUERN__SAFETENSORS, path, &err))
+        die(&err);
+    const uint32_t longest = QUERN__MIN(s->config.positions, 512u);
+    if (s->int8)
+        open_int8(s, folder, longest);
+    else if (quern__encoder_open(&s->encoder, &s->config, s->weights, s->kernels, longest, &err))
         die(&err);
     s->open_ms = (double)(quern__now_ns() - start) / 1e6;
     if (quern__pool_new(&s->pool, s->threads, &err) ||
@@ -191,6 +222,9 @@ int main(int argc, char **argv)
         }
         if (!strcmp(argv[i], "--model"))
             folder = value;
+        else if (!strcmp(argv[i], "--precision") &&
+                 (!strcmp(value, "int8") || !strcmp(value, "fp32")))
+            s.int8 = !strcmp(value, "int8");
         else if (!strcmp(argv[i], "--threads"))
             s.threads = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(argv[i], "--rounds"))
@@ -202,7 +236,8 @@ int main(int argc, char **argv)
         i++;
     }
     if (i >= argc || argv[i][0] == '-' || !folder || !s.threads || !s.rounds || !s.batch) {
-        fprintf(stderr, "usage: bench_encoder --model DIR [--threads N] [--cpu LEVELS] [--rounds "
+        fprintf(stderr, "usage: bench_encoder --model DIR [--precision fp32|int8] [--threads N] "
+                        "[--cpu LEVELS] [--rounds "
                         "N] [--batch N] "
                         "[--stages] [--dump] FILE…\n");
         return 2;

@@ -33,6 +33,7 @@ int cmd_model_import(cli *c, quern_error *err);
 int cmd_model_list(cli *c, quern_error *err);
 int cmd_model_info(cli *c, quern_error *err);
 int cmd_model_verify(cli *c, quern_error *err);
+int cmd_model_quantize(cli *c, quern_error *err);
 int cmd_model_remove(cli *c, quern_error *err);
 int cmd_add(cli *c, quern_error *err);
 int cmd_source_add(cli *c, quern_error *err);

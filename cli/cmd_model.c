@@ -1,5 +1,5 @@
 /*
- * cmd_model.c — the shelf: pull, import, list, info, verify, remove.
+ * cmd_model.c — the shelf: pull, import, list, info, verify, quantize, remove.
  */
 #include "cli.h"
 
@@ -349,6 +349,81 @@ int cmd_model_verify(cli *c, quern_error *err)
     rc = quern_shelf_verify(c->args[0], &opt, err);
     if (rc == QUERN_OK)
         tell(c, "verified", c->args[0], NULL);
+    return rc;
+}
+
+static void quantized(const cli *c, const char *name, const quern_quantize_report *r)
+{
+    char size[16];
+    if (c->json) {
+        put_object();
+        put_key("name");
+        put_text(name);
+        put_key("precision");
+        put_text("int8");
+        put_key("cosine_mean");
+        put_real(r->cosine_mean);
+        put_key("cosine_worst");
+        put_real(r->cosine_worst);
+        put_key("ranking");
+        put_real(r->ranking);
+        put_key("probes");
+        put_whole(r->probes);
+        put_key("passed");
+        put_bool(r->passed);
+        put_key("bytes");
+        put_whole(r->bytes);
+        put_key("checksum");
+        put_text(r->checksum);
+        put_end_object();
+        put_line();
+        return;
+    }
+    human_bytes(r->bytes, size);
+    out_printf(
+        "quantized %s to int8, %s: cosine to fp32 %.5f on average, %.5f at worst; %.1f %% of the "
+        "nearest neighbours stay (%u texts)%s\n",
+        name, size, r->cosine_mean, r->cosine_worst, 100 * r->ranking, r->probes,
+        r->passed ? "" : "; below the gate, forced");
+}
+
+static progress quantize_bar;
+
+static int on_layer(const char *what, uint64_t done, uint64_t total, void *ud)
+{
+    const cli *c = ud;
+    char detail[48];
+    snprintf(detail, sizeof detail, "%llu of %llu", (unsigned long long)done,
+             (unsigned long long)total);
+    progress_draw(&quantize_bar, what, (double)done / (double)total, detail);
+    return quern_cancel_raised(c->cancel);
+}
+
+int cmd_model_quantize(cli *c, quern_error *err)
+{
+    quern_shelf_options shelf;
+    quern_quantize_options opt;
+    quern_quantize_report report;
+    char *path = NULL;
+    int rc = args_need(c, 1, 1, err);
+    if (rc != QUERN_OK)
+        return rc;
+    local_options(c, &shelf);
+    QUERN_INIT(&opt);
+    QUERN_INIT(&report);
+    opt.name = strchr(c->args[0], '/') ? NULL : c->args[0];
+    opt.force = quern_config_flag(c->config, "force");
+    opt.progress = on_layer;
+    opt.progress_ud = c;
+    opt.cancel = c->cancel;
+    rc = quern_shelf_find(c->args[0], &shelf, &path, err);
+    progress_begin(&quantize_bar, c);
+    if (rc == QUERN_OK)
+        rc = quern_model_quantize(path, &opt, &report, err);
+    progress_end(&quantize_bar);
+    if (rc == QUERN_OK && !c->quiet)
+        quantized(c, c->args[0], &report);
+    quern_free(path);
     return rc;
 }
 

@@ -32,6 +32,7 @@ static const struct {
     {"model list", cmd_model_list},
     {"model info", cmd_model_info},
     {"model verify", cmd_model_verify},
+    {"model quantize", cmd_model_quantize},
     {"model remove", cmd_model_remove},
     {"add", cmd_add},
     {"source add", cmd_source_add},

@@ -79,10 +79,13 @@ static int find_model(const cli *c, char **path, quern_error *err)
 static int precision(const cli *c, int *out, quern_error *err)
 {
     const char *p = quern_config_text(c->config, "precision");
-    *out = strcmp(p, "fp32") == 0 ? QUERN_PRECISION_FP32 : QUERN_PRECISION_AUTO;
-    if (strcmp(p, "fp32") == 0 || strcmp(p, "auto") == 0)
+    *out = strcmp(p, "int8") == 0   ? QUERN_PRECISION_INT8
+           : strcmp(p, "fp32") == 0 ? QUERN_PRECISION_FP32
+                                    : QUERN_PRECISION_AUTO;
+    if (*out != QUERN_PRECISION_AUTO || strcmp(p, "auto") == 0)
         return QUERN_OK;
-    return fail(err, QUERN_EUNSUPPORTED, "--precision %s: this version computes fp32 only", p);
+    return fail(err, QUERN_EUNSUPPORTED,
+                "--precision %s is not built in this version; there are fp32 and int8", p);
 }
 
 int have_model(const cli *c, quern_error *err)

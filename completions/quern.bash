@@ -11,7 +11,7 @@ _quern()
     case $command in
         model)
             if [ "$COMP_CWORD" -eq 2 ]; then
-                COMPREPLY=($(compgen -W "pull import list info verify remove" -- "$word"))
+                COMPREPLY=($(compgen -W "pull import list info verify quantize remove" -- "$word"))
                 return
             fi
             command="$command ${COMP_WORDS[2]}" ;;
@@ -81,6 +81,7 @@ _quern()
         "model list") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model info") flags="--estimate --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model verify") flags="--json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model quantize") flags="--force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --direct-url --wal --source --format --id-field --text --sync --keep-text --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --assets --max-assets --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

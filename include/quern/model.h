@@ -14,7 +14,8 @@ extern "C" {
 
 typedef struct quern_model quern_model;
 
-enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32 };
+/* AUTO is FP32 in this version. INT8 needs a model that has been quantised (quern_model_quantize). */
+enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32, QUERN_PRECISION_INT8 };
 
 typedef struct quern_model_options {
     size_t struct_size;
@@ -28,7 +29,7 @@ typedef struct quern_model_info {
     const char *name, *path, *family,
         *pooling;                    /* borrowed from the model; pooling "mean" or "cls" */
     const char *pooling_origin;      /* "modules.json", or "assumed" */
-    const char *precision, *kernels; /* "fp32"; "avx512" */
+    const char *precision, *kernels; /* "fp32", "int8"; "avx512", in int8 its own: "avx512vnni" */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
     uint32_t dimensions, max_sequence_length, layers, heads, vocabulary;
     uint64_t parameters, bytes; /* bytes: size of the weights' files */
@@ -58,8 +59,35 @@ QUERN_API int quern_model_weights_sha256(quern_model *m, char out[65], quern_err
 QUERN_API void quern_model_tokenizer_sha256(const quern_model *m, char out[65]);
 /* The model's part of a fingerprint: canonical JSON (keys sorted, no spaces) of weights hash, tokenizer
  * hash, pooling, prompts, maximum length, dimension, normalisation, precision class and specification
- * number. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
+ * number; in int8 also "calibration", the checksum of the quantised weights. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
 QUERN_API int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err);
+
+/* ---- quantising ---- */
+typedef struct quern_quantize_options {
+    size_t struct_size;
+    const char *name; /* as in quern_model_options */
+    int force;        /* 1: below the gate, too */
+    int (*progress)(const char *what, uint64_t done, uint64_t total,
+                    void *ud); /* non-zero cancels */
+    void *progress_ud;
+    const quern_cancel *cancel;
+} quern_quantize_options;
+
+typedef struct quern_quantize_report {
+    size_t struct_size;
+    double cosine_mean, cosine_worst; /* of int8 to fp32, on texts that were not calibrated on */
+    double ranking;                   /* the part of their five nearest neighbours that stay */
+    uint32_t probes;
+    int passed;        /* the gate: mean >= 0.999, worst >= 0.995 */
+    uint64_t bytes;    /* of the file; 0: none was written */
+    char checksum[65]; /* of what is in it; the fingerprint's "calibration" */
+} quern_quantize_report;
+
+/* Makes the int8 weights of a model, folder/model.int8.safetensors (docs/formats.md): the same file on every
+ * machine. An earlier one is replaced at the end, in one step. report may be NULL; it is filled as far as
+ * the work came. EMISMATCH: below the gate, and nothing was written. Seconds to minutes. */
+QUERN_API int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
+                                   quern_quantize_report *report, quern_error *err);
 
 /* ---- tokens ---- */
 typedef struct quern_tokens {

@@ -160,7 +160,8 @@ static const quern_option options[] = {
      0, "Read at most so many tokens of a text, special ones included; 0: what the model says."},
     {"precision", "QUERN_PRECISION", QUERN_OPTION_CHOICE, "CLASS", "auto",
      "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS, 0,
-     "Arithmetic of the encoder; this version computes fp32 only, which is what auto means."},
+     "Arithmetic of the encoder: fp32, or int8 for a model that has been quantised (model "
+     "quantize); the others are not built yet. auto is fp32 in this version."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
     {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,
@@ -354,9 +355,10 @@ static const quern_option options[] = {
      "The price table: what a hosted model's provider asks for 1,000,000 tokens, as "
      "openai:text-embedding-3-small=0.02; one line for each model. --price of this run wins."},
     {"force", "QUERN_FORCE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0,
-     "fill export generation-activate", 0,
+     "fill export generation-activate model-quantize", 0,
      "fill: embed again what is current already; export: write over an earlier export; generation "
-     "activate: switch though documents are missing or a threshold of --report is."},
+     "activate: switch though documents are missing or a threshold of --report is; model quantize: "
+     "keep int8 weights that are below the gate."},
     {"report", "QUERN_REPORT", QUERN_OPTION_TEXT, "FILE", NULL, NULL, 0, 0, "generation-activate",
      0,
      "Switch only when this report of an evaluation is about the generation and its thresholds are "
@@ -516,6 +518,9 @@ static const quern_command commands[] = {
     {"model info", "NAME", "Describe a model.", NULL, "quern model info all-MiniLM-L6-v2 --json"},
     {"model verify", "NAME", "Check every file of a model against its recorded SHA-256.", NULL,
      "quern model verify all-MiniLM-L6-v2"},
+    {"model quantize", "NAME",
+     "Make a model's int8 weights, measure them against fp32, keep them if they pass the gate.",
+     NULL, "quern model quantize all-MiniLM-L6-v2"},
     {"model remove", "NAME", "Remove a model from the shelf.", NULL,
      "quern model remove all-MiniLM-L6-v2 --yes"},
     {"add", "PATH… | -", "Take files into the built-in documents table.",

@@ -10,6 +10,7 @@
 
 /* What local.c needs of a model (model.c). Borrowed from it. */
 const quern__encoder *quern__model_encoder(const quern_model *m);
+const quern__weights *quern__model_weights(const quern_model *m);
 const quern__tokenizer *quern__model_tokenizer(const quern_model *m);
 const quern__model_config *quern__model_settings(const quern_model *m);
 const char *quern__model_name(const quern_model *m);

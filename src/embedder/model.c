@@ -24,6 +24,7 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/sha256.h"
+#include "encoder/quantised_file.h"
 #include "format/manifest.h"
 #include "text/utf8.h"
 
@@ -34,7 +35,9 @@ struct quern_model {
     quern__weights *weights;
     quern__tokenizer *tokenizer;
     const quern__kernels *kernels;
+    const quern__int8_kernels *int8; /* NULL: the class is fp32 */
     quern__encoder *encoder;
+    char calibration[65]; /* int8: checksum of the quantised weights */
     uint32_t max_length;
     uint64_t parameters;
     /* under mutex */
@@ -95,10 +98,11 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
 
 static int check_precision(int precision, quern_error *err)
 {
-    if (precision == QUERN_PRECISION_AUTO || precision == QUERN_PRECISION_FP32)
+    if (precision == QUERN_PRECISION_AUTO || precision == QUERN_PRECISION_FP32 ||
+        precision == QUERN_PRECISION_INT8)
         return QUERN_OK;
     return quern__fail(err, QUERN_EUNSUPPORTED, precision,
-                       "precision %d: this version computes fp32 only", precision);
+                       "precision %d: this version computes fp32 and int8", precision);
 }
 
 static int open_files(quern_model *m, quern_error *err)
@@ -120,6 +124,36 @@ static int open_files(quern_model *m, quern_error *err)
             m->parameters += t->count;
     }
     return QUERN_OK;
+}
+
+/* The class int8: the quantised weights must be of these weights, or the vectors would be of neither. */
+static int open_int8(quern_model *m, quern_error *err)
+{
+    quern__quantised_file file = {0};
+    quern__stat st;
+    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK && !st.exists)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
+                         "%s has no int8 weights yet; quern model quantize makes them", m->name);
+    if (rc == QUERN_OK)
+        rc = quern__quantised_open(&file, path, &m->config, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_weights_sha256(m, weights, err);
+    if (rc == QUERN_OK && strcmp(weights, file.source) != 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: made from other weights (sha256 %.12s…, the model's %.12s…); quern "
+                         "model quantize makes them anew",
+                         path, file.source, weights);
+    if (rc == QUERN_OK) {
+        memcpy(m->calibration, file.checksum, sizeof m->calibration);
+        m->int8 = quern__int8_pick(quern__cpu_allowed());
+        rc = quern__encoder_open_int8(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
+                                      m->int8, m->max_length, err);
+    }
+    quern__quantised_close(&file);
+    quern__free(path);
+    return rc;
 }
 
 int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt,
@@ -152,8 +186,11 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
         rc = choose_max_length(m, opt ? opt->max_length : 0, err);
     if (rc == QUERN_OK) {
         m->kernels = quern__kernels_pick(quern__cpu_allowed());
-        rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
-                                 err);
+        if (opt && opt->precision == QUERN_PRECISION_INT8)
+            rc = open_int8(m, err);
+        else
+            rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
+                                     err);
     }
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
@@ -186,6 +223,11 @@ void quern_model_free(quern_model *m)
 const quern__encoder *quern__model_encoder(const quern_model *m)
 {
     return m->encoder;
+}
+
+const quern__weights *quern__model_weights(const quern_model *m)
+{
+    return m->weights;
 }
 
 const quern__tokenizer *quern__model_tokenizer(const quern_model *m)
@@ -224,8 +266,8 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.family = m->config.family;
     full.pooling = m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean";
     full.pooling_origin = m->config.pooling_stated ? "modules.json" : "assumed";
-    full.precision = "fp32";
-    full.kernels = quern__kernels_name(m->kernels);
+    full.precision = m->int8 ? "int8" : "fp32";
+    full.kernels = m->int8 ? m->int8->name : quern__kernels_name(m->kernels);
     full.prompt_query = m->config.prompt_query;
     full.prompt_document = m->config.prompt_document;
     full.dimensions = m->config.hidden;
@@ -335,6 +377,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, char **js
     quern__buf_init(&b, 16384);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
+    if (m->int8) {
+        quern__jsonw_key(&w, "calibration");
+        quern__jsonw_cstr(&w, m->calibration);
+    }
     quern__jsonw_key(&w, "dimension");
     quern__jsonw_u64(&w, m->config.hidden);
     quern__jsonw_key(&w, "max_length");
@@ -344,7 +390,7 @@ static int fingerprint_json(const quern_model *m, const char *weights, char **js
     quern__jsonw_key(&w, "pooling");
     quern__jsonw_cstr(&w, m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean");
     quern__jsonw_key(&w, "precision");
-    quern__jsonw_cstr(&w, "fp32");
+    quern__jsonw_cstr(&w, m->int8 ? "int8" : "fp32");
     quern__jsonw_key(&w, "prompts");
     quern__jsonw_object(&w);
     quern__jsonw_key(&w, "document");
@@ -353,7 +399,7 @@ static int fingerprint_json(const quern_model *m, const char *weights, char **js
     quern__jsonw_cstr(&w, m->config.prompt_query);
     quern__jsonw_end_object(&w);
     quern__jsonw_key(&w, "spec");
-    quern__jsonw_u64(&w, QUERN__SPEC);
+    quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : QUERN__SPEC);
     quern__jsonw_key(&w, "tokenizer");
     quern__jsonw_cstr(&w, tokenizer);
     quern__jsonw_key(&w, "weights");

@@ -106,13 +106,14 @@ static int calibrate(maker *m, quern__encoder_scratch *scratch, uint32_t layer, 
 /* ---- GPTQ ---- */
 
 /* factor = U, upper, with H⁻¹ = Uᵀ U: H = R Rᵀ with R upper (Cholesky from the last row up), U = R⁻¹. H is the
- * piece's sums, smoothed, and 1 % of their mean diagonal, which keeps it positive. */
+ * piece's sums, smoothed, and a tenth of their mean diagonal: few texts say
+ * little about how channels go together. */
 static void make_factor(maker *m, const double *gram, const double *inverse, uint32_t n)
 {
     double trace = 0, *r = m->factor;
     for (uint32_t i = 0; i < n; i++)
         trace += gram[(size_t)i * SIDE + i] * inverse[i] * inverse[i];
-    const double damp = trace > 0 ? 0.01 * trace / n : 1.0;
+    const double damp = trace > 0 ? 0.1 * trace / n : 1.0;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t j = 0; j <= i; j++) /* into the upper triangle */
             r[(size_t)j * SIDE + i] =

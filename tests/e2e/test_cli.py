@@ -24,7 +24,7 @@ def table():
 
 def commands():
     out = subprocess.run([BIN, "--help"], capture_output=True, text=True, check=True).stdout
-    return re.findall(r"^  (shard status|cache [a-z]+|vector [a-z]+|[a-z]+(?: (?:pull|import|list|info|verify|remove|add|set|show|build|activate|retire|purge|sql|plan|apply))?)\b", out.split("Commands:")[1].split("Exit codes")[0], re.M)
+    return re.findall(r"^  (shard status|cache [a-z]+|vector [a-z]+|[a-z]+(?: (?:pull|import|list|info|verify|quantize|remove|add|set|show|build|activate|retire|purge|sql|plan|apply))?)\b", out.split("Commands:")[1].split("Exit codes")[0], re.M)
 
 
 class Help(CommandTest):
@@ -111,7 +111,7 @@ class Usage(CommandTest):
         self.refused(2, "exclude each other", "bench", "--baseline", "a", "--save-baseline", "b")
 
     def test_what_this_version_cannot(self):
-        self.refused(1, "computes fp32 only", "embed", "--precision", "int8", "x")
+        self.refused(1, "bf16 is not built", "embed", "--precision", "bf16", "x")
         nobody = "postgres://user:secret@127.0.0.1:1/x"
         self.refused(1, "PostgreSQL" if WITHOUT_POSTGRES else "127.0.0.1:1/x: no connection", "search", "--db", nobody, "x")
         doctor = self.quern("doctor", "--db", nobody)

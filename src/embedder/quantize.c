@@ -1,0 +1,235 @@
+/*
+ * quantize.c — quern_model_quantize: calibrates on the probe texts, rounds, opens the result as any user of it
+ * would, holds it to fp32 on texts that it was not calibrated on, and writes it beside the weights. Nothing
+ * is written below the gate (docs/design.md §6), unless it is forced; and nothing is left half written.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "base/cpu.h"
+#include "base/fpenv.h"
+#include "embedder/embedder.h"
+#include "encoder/quantise.h"
+#include "encoder/quantised_file.h"
+#include "embedder/probe_texts.inc"
+
+enum { NEIGHBOURS = 5 };
+static const double gate_mean = 0.999, gate_worst = 0.995;
+
+/* Texts as the encoder takes them. */
+typedef struct probes {
+    int32_t *ids;
+    uint32_t *lengths, n;
+} probes;
+
+static void probes_free(probes *p)
+{
+    quern__free(p->ids);
+    quern__free(p->lengths);
+}
+
+static int probes_make(probes *p, const quern_model *m, const char *const *texts, uint32_t n,
+                       quern_error *err)
+{
+    const uint32_t most = quern_model_max_length(m);
+    size_t room = 0, at = 0;
+    for (uint32_t i = 0; i < n; i++)
+        room += strlen(texts[i]) + 16; /* a token is a byte at least, but for the special ones */
+    *p = (probes){quern__alloc_array(room, sizeof *p->ids),
+                  quern__alloc_array(n, sizeof *p->lengths), n};
+    if (!p->ids || !p->lengths)
+        return quern__fail_memory(err, room * sizeof *p->ids);
+    quern__tokens t;
+    quern__tokens_init(&t);
+    int rc = QUERN_OK;
+    for (uint32_t i = 0; !rc && i < n; i++) {
+        rc = quern__tokenize(quern__model_tokenizer(m), (quern_str){texts[i], strlen(texts[i])},
+                             most, &t, err);
+        if (rc)
+            break;
+        p->lengths[i] = QUERN__MIN(t.n, most);
+        if (!t.n || at + p->lengths[i] > room)
+            rc = quern__fail(err, QUERN_EFORMAT, i,
+                             "%s: its tokenizer makes %u tokens of probe text %u",
+                             quern__model_name(m), t.n, i);
+        else
+            memcpy(p->ids + at, t.ids, p->lengths[i] * sizeof *p->ids);
+        at += p->lengths[i];
+    }
+    quern__tokens_dispose(&t);
+    return rc;
+}
+
+static int vectors_of(const quern__encoder *e, const probes *p, const quern_cancel *cancel,
+                      uint32_t dim, float **out, quern_error *err)
+{
+    quern__encoder_scratch *s = NULL;
+    *out = quern__alloc_array(p->n, (size_t)dim * sizeof **out);
+    int rc = *out ? quern__encoder_scratch_new(&s, e, 1, err)
+                  : quern__fail_memory(err, (size_t)p->n * dim * sizeof **out);
+    if (!rc)
+        rc = quern__encode(e, s, NULL, p->ids, p->lengths, p->n, true, *out, cancel, err);
+    quern__encoder_scratch_free(s);
+    return rc;
+}
+
+static double dot(const float *a, const float *b, uint32_t dim)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* The texts most like text i, best first. */
+static void neighbours(const float *v, uint32_t n, uint32_t dim, uint32_t i,
+                       uint32_t out[NEIGHBOURS])
+{
+    double score[NEIGHBOURS] = {0};
+    uint32_t have = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        if (j == i)
+            continue;
+        const double s = dot(v + (size_t)i * dim, v + (size_t)j * dim, dim);
+        uint32_t at = have < NEIGHBOURS ? have++ : NEIGHBOURS;
+        for (; at > 0 && score[at - 1] < s; at--)
+            if (at < NEIGHBOURS) {
+                score[at] = score[at - 1];
+                out[at] = out[at - 1];
+            }
+        if (at < NEIGHBOURS) {
+            score[at] = s;
+            out[at] = j;
+        }
+    }
+}
+
+static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t dim,
+                    quern_quantize_report *r)
+{
+    uint32_t kept = 0;
+    r->cosine_mean = 0;
+    r->cosine_worst = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const double near = dot(fp32 + (size_t)i * dim, int8 + (size_t)i * dim, dim);
+        uint32_t a[NEIGHBOURS] = {0}, b[NEIGHBOURS] = {0};
+        r->cosine_mean += near / n;
+        r->cosine_worst = near < r->cosine_worst ? near : r->cosine_worst;
+        neighbours(fp32, n, dim, i, a);
+        neighbours(int8, n, dim, i, b);
+        for (uint32_t x = 0; x < NEIGHBOURS; x++)
+            for (uint32_t y = 0; y < NEIGHBOURS; y++)
+                kept += a[x] == b[y];
+    }
+    r->ranking = (double)kept / ((double)n * NEIGHBOURS);
+    r->probes = n;
+    r->passed = r->cosine_mean >= gate_mean && r->cosine_worst >= gate_worst;
+}
+
+/* What the caller asked for, with the caller's numbers in. */
+typedef struct work {
+    quern_model *model;
+    const quern_quantize_options *opt;
+    quern_quantize_report report;
+    quern_error *err;
+} work;
+
+static int told(void *ud, uint32_t done, uint32_t total, quern_error *err)
+{
+    const work *w = ud;
+    if (w->opt && w->opt->progress &&
+        w->opt->progress("quantising layers", done, total, w->opt->progress_ud) != 0)
+        return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled at quantising layers");
+    return QUERN_OK;
+}
+
+/* Fidelity on the texts that were held out. */
+static int measure(work *w, const quern__quantised *q, const quern_cancel *cancel)
+{
+    const quern_model *m = w->model;
+    const uint32_t dim = quern_model_dimensions(m), allowed = quern__cpu_allowed();
+    quern__encoder *e = NULL;
+    float *fp32 = NULL, *int8 = NULL;
+    probes p = {NULL, NULL, 0};
+    int rc = probes_make(&p, m, held_out, QUERN__COUNT(held_out), w->err);
+    if (!rc)
+        rc = quern__encoder_open_int8(&e, quern__model_settings(m), quern__model_weights(m), q,
+                                      quern__kernels_pick(allowed), quern__int8_pick(allowed),
+                                      quern_model_max_length(m), w->err);
+    if (!rc)
+        rc = vectors_of(quern__model_encoder(m), &p, cancel, dim, &fp32, w->err);
+    if (!rc)
+        rc = vectors_of(e, &p, cancel, dim, &int8, w->err);
+    if (!rc)
+        compare(fp32, int8, p.n, dim, &w->report);
+    quern__free(fp32);
+    quern__free(int8);
+    quern__encoder_free(e);
+    probes_free(&p);
+    return rc;
+}
+
+static int write_down(work *w, const quern__quantised *q, const char *folder)
+{
+    quern_quantize_report *r = &w->report;
+    const quern__fidelity f = {(float)r->cosine_mean, (float)r->cosine_worst, (float)r->ranking};
+    char source[65];
+    if (!r->passed && !(w->opt && w->opt->force))
+        return quern__fail(
+            w->err, QUERN_EMISMATCH, 0,
+            "%s: int8 is too far from fp32: cosine %.5f on average and %.5f at worst "
+            "over %u texts, the gate is %g and %g; nothing was written (--force)",
+            quern__model_name(w->model), r->cosine_mean, r->cosine_worst, r->probes, gate_mean,
+            gate_worst);
+    const size_t n = strlen(folder) + sizeof QUERN__QUANTISED_NAME + 1;
+    char *path = quern__alloc(n);
+    if (!path)
+        return quern__fail_memory(w->err, n);
+    snprintf(path, n, "%s/%s", folder, QUERN__QUANTISED_NAME);
+    int rc = quern_model_weights_sha256(w->model, source, w->err);
+    if (!rc)
+        rc = quern__quantised_write(q, source, &f, path, r->checksum, &r->bytes, w->err);
+    quern__free(path);
+    return rc;
+}
+
+int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
+                         quern_quantize_report *report, quern_error *err)
+{
+    QUERN__REQUIRE(folder && *folder, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof *opt, err);
+    QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
+    quern_model_options how;
+    quern__quantised *q = NULL;
+    probes p = {NULL, NULL, 0};
+    work w = {.opt = opt, .err = err};
+    const quern_cancel *cancel = opt ? opt->cancel : NULL;
+    QUERN_INIT(&how);
+    QUERN_INIT(&w.report);
+    how.precision = QUERN_PRECISION_FP32;
+    const quern__fpenv env = quern__fpenv_enter(); /* what is measured is part of the file */
+    how.name = opt ? opt->name : NULL;
+    int rc = quern_model_open(&w.model, folder, &how, err);
+    if (!rc)
+        rc = probes_make(&p, w.model, calibration, QUERN__COUNT(calibration), err);
+    if (!rc)
+        rc = quern__quantise(&q, quern__model_encoder(w.model), quern__model_weights(w.model),
+                             p.ids, p.lengths, p.n, told, &w, cancel, err);
+    if (!rc)
+        rc = measure(&w, q, cancel);
+    if (!rc)
+        rc = write_down(&w, q, folder);
+    quern__fpenv_leave(env);
+    if (report) {
+        const size_t asked = report->struct_size, n = QUERN__MIN(asked, sizeof w.report);
+        memcpy(report, &w.report, n);
+        report->struct_size = asked;
+    }
+    quern__quantised_free(q);
+    probes_free(&p);
+    quern_model_free(w.model);
+    return rc;
+}

@@ -1,0 +1,45 @@
+/*
+ * quantised_file.h — the int8 class's stored numbers in a file beside the weights that they were made from:
+ * docs/formats.md, "Quantised weights". A safetensors file, so that other tools can read it, with a checksum
+ * over everything in it: it is as much the model as the weights are.
+ */
+#ifndef QUERN_ENCODER_QUANTISED_FILE_H
+#define QUERN_ENCODER_QUANTISED_FILE_H
+
+#include "base/error.h"
+#include "encoder/quantised.h"
+#include "format/model_config.h"
+#include "format/weights.h"
+
+#define QUERN__QUANTISED_NAME "model.int8.safetensors"
+
+/* What was measured when it was made, against fp32 on texts that were not calibrated on. */
+typedef struct quern__fidelity {
+    float mean, worst, ranking; /* cosines; the part of nearest neighbours that stay */
+} quern__fidelity;
+
+/* The numbers and the file that they are views of. */
+typedef struct quern__quantised_file {
+    quern__weights *file;
+    quern__quantised *numbers;
+    quern__fidelity fidelity;
+    char source[65];   /* SHA-256 of the weights that it was made from (quern__weights_hash) */
+    char checksum[65]; /* of everything else in it; stands in fingerprints */
+} quern__quantised_file;
+
+/* Opens `path`, for a model of this shape. ENOTFOUND: no such file; EFORMAT: the tensor and what is wrong with
+ * it; EMISMATCH: the checksum. Every number in it is checked: bytes within -127..127, scales and smoothing
+ * finite and above 0. Whether `source` is the model's is the caller's to compare. */
+int quern__quantised_open(quern__quantised_file *out, const char *path,
+                          const quern__model_config *config, quern_error *err);
+/* The same over bytes that the caller keeps; `name` is what errors call it. For tests and fuzzing. */
+int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,
+                           const char *name, const quern__model_config *config, quern_error *err);
+void quern__quantised_close(quern__quantised_file *f); /* a zeroed one is fine */
+
+/* Writes it, all or nothing, and gives its checksum and size. The same numbers give the same bytes. */
+int quern__quantised_write(const quern__quantised *q, const char source[65],
+                           const quern__fidelity *fidelity, const char *path, char checksum[65],
+                           uint64_t *bytes, quern_error *err);
+
+#endif
