@@ -21,7 +21,10 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/family.h"
 #include "encoder/pack_int8.h"
+
+#define BIAS_BYTES ((size_t)QUERN__DISTANCE_BUCKETS * sizeof(float))
 
 enum {
     MAX_HIDDEN = 1 << 14,
@@ -38,7 +41,6 @@ typedef struct loader {
     const quern__model_config *config;
     const quern__weights *file;
     const quern__quantised *quantised; /* NULL: the class is fp32 */
-    const char *prefix;                /* "" or "bert." */
     float *packed_at, *small_at;
     int8_t *packed8_at;
     float *row_copies;   /* panel rows of one piece, for weights that are not plain fp32 */
@@ -57,8 +59,9 @@ static uint32_t pieces_of(uint32_t columns)
 static int find(const loader *l, const char *name, uint32_t rank, uint64_t d0, uint64_t d1,
                 const quern__tensor **out)
 {
-    char full[NAME_SIZE + 8], found[8 * 21 + 3];
-    snprintf(full, sizeof full, "%s%s", l->prefix, name);
+    char full[NAME_SIZE + 16], found[8 * 21 + 3];
+    const size_t front = (size_t)snprintf(full, sizeof full, "%s", l->e->prefix);
+    quern__family_tensor(l->e->family, name, full + front, sizeof full - front);
     const quern__tensor *t = quern__weights_find(l->file, full);
     if (!t)
         return quern__fail(l->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
@@ -401,32 +404,69 @@ static int load_words(loader *l)
     return QUERN_OK;
 }
 
+/* Rows of position vectors in front of the first one that texts use. */
+static uint32_t rows_before(const loader *l)
+{
+    return l->e->family->padding ? (uint32_t)l->config->padding + 1 : 0;
+}
+
 static int load_positions(loader *l)
 {
     quern__encoder *e = l->e;
-    const quern__tensor *positions, *types;
+    const quern__tensor *positions, *types = NULL;
     float type[QUERN__PIECE];
-    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden,
-                  &positions);
-    if (!rc)
+    const uint32_t before = rows_before(l), rows = e->max_tokens + (before > 0);
+    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions + before,
+                  e->hidden, &positions);
+    if (!rc && l->e->family->types)
         rc = find(l, "embeddings.token_type_embeddings.weight", 2, l->config->types, e->hidden,
                   &types);
     if (rc)
         return rc;
-    quern__tensor_read_f32(positions, 0, (size_t)e->max_tokens * e->hidden, l->small_at);
-    for (uint32_t c = 0; c < e->hidden; c += QUERN__PIECE) {
+    quern__tensor_read_f32(positions, (size_t)before * e->hidden, (size_t)e->max_tokens * e->hidden,
+                           l->small_at);
+    if (before) /* the padding token's own row, behind all others */
+        quern__tensor_read_f32(positions, (size_t)(before - 1) * e->hidden, e->hidden,
+                               l->small_at + (size_t)e->max_tokens * e->hidden);
+    for (uint32_t c = 0; types && c < e->hidden; c += QUERN__PIECE) {
         const uint32_t n = QUERN__MIN(e->hidden - c, (uint32_t)QUERN__PIECE);
         quern__tensor_read_f32(types, c, n, type);
-        for (uint32_t p = 0; p < e->max_tokens; p++)
+        for (uint32_t p = 0; p < rows; p++)
             for (uint32_t i = 0; i < n; i++)
                 l->small_at[(size_t)p * e->hidden + c + i] += type[i];
     }
-    if (!all_finite(l->small_at, (size_t)e->max_tokens * e->hidden))
+    if (!all_finite(l->small_at, (size_t)rows * e->hidden))
         return not_finite(l, positions);
     forget(l, positions);
     e->positions = l->small_at;
-    l->small_at += (size_t)e->max_tokens * e->hidden;
+    l->small_at += (size_t)rows * e->hidden;
     return load_norm(l, "embeddings.", &e->norm_gamma, &e->norm_beta);
+}
+
+/* Rule 5: biases by distance, times log2(e), a row of all distances for each head. */
+static int load_distances(loader *l)
+{
+    quern__encoder *e = l->e;
+    const quern__tensor *t;
+    float *rows = l->small_at, *all = quern__alloc_array(e->heads, BIAS_BYTES);
+    if (!all)
+        return quern__fail_memory(l->err, e->heads * BIAS_BYTES);
+    int rc =
+        find(l, "encoder.relative_attention_bias.weight", 2, QUERN__DISTANCE_BUCKETS, e->heads, &t);
+    if (!rc)
+        quern__tensor_read_f32(t, 0, (size_t)QUERN__DISTANCE_BUCKETS * e->heads, all);
+    if (!rc && !all_finite(all, (size_t)QUERN__DISTANCE_BUCKETS * e->heads))
+        rc = not_finite(l, t);
+    for (uint32_t h = 0; !rc && h < e->heads; h++)
+        for (uint32_t d = 0; d < 2 * e->max_tokens - 1; d++) {
+            const uint32_t bucket = quern__distance_bucket((int64_t)d - (e->max_tokens - 1));
+            rows[(size_t)h * e->bias_stride + d] =
+                all[(size_t)bucket * e->heads + h] * 1.4426950408889634f;
+        }
+    quern__free(all);
+    e->bias = rows;
+    l->small_at += (size_t)e->heads * e->bias_stride;
+    return rc;
 }
 
 /* ---- open ---- */
@@ -443,12 +483,15 @@ static uint32_t slot_for(uint32_t depth)
 static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t max_tokens,
                       quern_error *err)
 {
-    if (strcmp(c->family, "bert") != 0)
+    const quern__family *family = e->family;
+    if (!family)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                           "model family \"%s\" has no encoder here; known: bert", c->family);
+                           "model family \"%s\" has no encoder here; known: %s", c->family,
+                           quern__family_known());
     if (!c->hidden || c->hidden > MAX_HIDDEN || !c->heads || c->heads > MAX_HEADS ||
         c->hidden % c->heads || !c->layers || c->layers > MAX_LAYERS || !c->intermediate ||
-        c->intermediate > MAX_INTERMEDIATE || !c->vocab || !c->types)
+        c->intermediate > MAX_INTERMEDIATE || !c->vocab || (family->types && !c->types) ||
+        (family->padding && (c->padding < 0 || c->padding >= c->vocab)))
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "config.json: hidden %u, heads %u, layers %u, intermediate %u, vocab "
                            "%u, types %u make no encoder",
@@ -480,6 +523,9 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
     e->eps = c->layer_norm_eps;
     e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
     e->pooling = c->pooling;
+    e->padding = family->padding ? (int32_t)c->padding : -1;
+    /* a strip of queries is read whole, so there is room behind the last distance */
+    e->bias_stride = family->distances ? 2 * max_tokens - 1 + QUERN__STRIP : 0;
     return QUERN_OK;
 }
 
@@ -507,8 +553,8 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *small)
         numbers8 +=
             quern__pack_int8_floats(width, e->hidden) + quern__pack_int8_floats(e->hidden, width);
     }
-    *small =
-        e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide + e->max_tokens * h;
+    *small = e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide +
+             (e->max_tokens + 1) * h + (size_t)e->heads * e->bias_stride;
     if (!e->int8) {
         *packed = (e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
         return;
@@ -532,8 +578,8 @@ static int check_bounds(const loader *l)
     char name[NAME_SIZE];
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
     if (!rc)
-        rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions, e->hidden,
-                  &t);
+        rc = find(l, "embeddings.position_embeddings.weight", 2,
+                  l->config->positions + rows_before(l), e->hidden, &t);
     snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", e->layer_count - 1);
     return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &t);
 }
@@ -569,7 +615,17 @@ static int load(loader *l)
     rc = load_words(l);
     for (uint32_t i = 0; !rc && i < e->layer_count; i++)
         rc = load_layer(l, i);
-    return rc ? rc : load_positions(l);
+    if (!rc)
+        rc = load_positions(l);
+    return rc || !l->e->family->distances ? rc : load_distances(l);
+}
+
+/* A checkpoint of a larger model calls its encoder by the family's name. */
+static const char *find_prefix(const loader *l)
+{
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%sembeddings.word_embeddings.weight", l->e->family->prefix);
+    return quern__weights_find(l->file, name) ? l->e->family->prefix : "";
 }
 
 static int open_class(quern__encoder **out, const quern__model_config *config,
@@ -581,17 +637,13 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     quern__encoder *e = quern__calloc(1, sizeof *e);
     if (!e)
         return quern__fail_memory(err, sizeof *e);
+    e->family = quern__family_find(config->family);
+    e->prefix = "";
     e->kernels = kernels;
     e->int8 = int8;
-    loader l = {.e = e,
-                .config = config,
-                .file = weights,
-                .quantised = quantised,
-                .prefix = "",
-                .err = err};
-    if (!quern__weights_find(weights, "embeddings.word_embeddings.weight") &&
-        quern__weights_find(weights, "bert.embeddings.word_embeddings.weight"))
-        l.prefix = "bert.";
+    loader l = {.e = e, .config = config, .file = weights, .quantised = quantised, .err = err};
+    if (e->family && !quern__weights_find(weights, "embeddings.word_embeddings.weight"))
+        e->prefix = find_prefix(&l);
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
     if (!rc && quantised &&

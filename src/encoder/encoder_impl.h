@@ -49,6 +49,8 @@ enum quern__stage {
 
 struct quern__encoder {
     /* immutable after open */
+    const struct quern__family *family;
+    const char *prefix; /* of tensors: "" or the family's */
     const quern__kernels *kernels;
     const quern__int8_kernels *int8; /* NULL: the class is fp32 */
     uint32_t hidden, heads, depth, slot, intermediate, vocab, max_tokens;
@@ -57,6 +59,9 @@ struct quern__encoder {
     uint32_t group_heads, group_count;    /* the last group may have fewer heads */
     float eps, scale;
     int pooling;
+    int32_t padding; /* the token that has a position of its own, row max_tokens; -1: none has */
+    uint32_t bias_stride;   /* floats of a head's row of biases */
+    const float *bias;      /* [heads][bias_stride], by query - key + max_tokens - 1; NULL: none */
     const float *words;     /* [vocab][hidden]: the mapping, or `widened` */
     const float *positions; /* [positions][hidden], token type 0 added (rule 3) */
     const float *norm_gamma, *norm_beta;

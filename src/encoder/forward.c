@@ -89,11 +89,15 @@ static void embed(const quern__encoder *e, const quern__workspace *w, const quer
 {
     uint32_t at = 0;
     for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
-        for (uint32_t p = 0; p < b->lengths[t]; p++)
+        for (uint32_t p = 0, position = 0; p < b->lengths[t]; p++) {
+            const bool counts = b->ids[at + p] != e->padding;
+            const uint32_t row = counts ? position : e->max_tokens;
+            position += counts;
             if (at + p >= first && at + p < end)
                 e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
-                                      e->positions + (size_t)p * e->hidden, e->hidden,
+                                      e->positions + (size_t)row * e->hidden, e->hidden,
                                       row_at(w->y, at + p));
+        }
     norm(e, w, e->norm_gamma, e->norm_beta, e->layers->smooth[0], first, end);
 }
 
@@ -119,6 +123,10 @@ static void attend(const quern__encoder *e, const quern__workspace *w, quern__ro
             .slot = e->slot,
             .column = group * e->group_heads * e->depth,
             .scale = e->scale,
+            .bias = e->bias ? e->bias + (size_t)group * e->group_heads * e->bias_stride +
+                                  e->max_tokens - 1
+                            : NULL,
+            .bias_stride = e->bias_stride,
             .scratch = scratch,
         };
         e->kernels->attention(&a);

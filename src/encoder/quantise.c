@@ -21,6 +21,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/family.h"
 
 enum { SIDE = QUERN__PIECE, NAME_SIZE = 128 };
 
@@ -36,7 +37,6 @@ typedef struct maker {
     quern__quantised *q;
     const quern__encoder *e;
     const quern__weights *weights;
-    const char *prefix;
     sums s;
     double *factor, *column, *mean; /* [SIDE][SIDE]; [SIDE]; [SIDE] */
     float *weight;                  /* [widest outputs][inputs] of one matrix, smoothed */
@@ -197,9 +197,10 @@ static void round_matrix(maker *m, uint32_t layer, int matrix, int reading, cons
 
 static int tensor_of(const maker *m, uint32_t layer, int matrix, const quern__tensor **out)
 {
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%sencoder.layer.%u.%s", m->prefix, layer,
-             quern__quantised_tensor(matrix));
+    char ours[NAME_SIZE], name[NAME_SIZE];
+    const size_t front = (size_t)snprintf(name, sizeof name, "%s", m->e->prefix);
+    snprintf(ours, sizeof ours, "encoder.layer.%u.%s", layer, quern__quantised_tensor(matrix));
+    quern__family_tensor(m->e->family, ours, name + front, sizeof name - front);
     *out = quern__weights_find(m->weights, name);
     return *out ? QUERN_OK
                 : quern__fail(m->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
@@ -364,10 +365,8 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
 {
     QUERN__REQUIRE(out && fp32 && !fp32->int8 && weights && ids && lengths && n, err);
     *out = NULL;
-    maker m = {.e = fp32, .weights = weights, .prefix = "", .err = err};
+    maker m = {.e = fp32, .weights = weights, .err = err};
     quern__encoder_scratch *scratch = NULL;
-    if (!quern__weights_find(weights, "embeddings.word_embeddings.weight"))
-        m.prefix = "bert.";
     const quern__fpenv env = quern__fpenv_enter();
     int rc = maker_begin(&m);
     if (!rc)

@@ -45,18 +45,40 @@ static int unsupported(const quern__json *j, quern_error *err, const char *what,
 
 /* The sizes of config.json and the limits past which a claim is taken for damage. */
 static const struct size_key {
-    const char *name;
-    size_t field; /* offset of a uint32_t */
+    const char *name, *distil; /* distil: what DistilBERT calls it */
+    size_t field;              /* offset of a uint32_t */
     uint32_t max;
 } size_keys[] = {
-    {"hidden_size", offsetof(quern__model_config, hidden), 16384},
-    {"num_hidden_layers", offsetof(quern__model_config, layers), 256},
-    {"num_attention_heads", offsetof(quern__model_config, heads), 256},
-    {"intermediate_size", offsetof(quern__model_config, intermediate), 131072},
-    {"vocab_size", offsetof(quern__model_config, vocab), 4194304},
-    {"max_position_embeddings", offsetof(quern__model_config, positions), 131072},
-    {"type_vocab_size", offsetof(quern__model_config, types), 1024},
+    {"hidden_size", "dim", offsetof(quern__model_config, hidden), 16384},
+    {"num_hidden_layers", "n_layers", offsetof(quern__model_config, layers), 256},
+    {"num_attention_heads", "n_heads", offsetof(quern__model_config, heads), 256},
+    {"intermediate_size", "hidden_dim", offsetof(quern__model_config, intermediate), 131072},
+    {"vocab_size", NULL, offsetof(quern__model_config, vocab), 4194304},
+    {"max_position_embeddings", NULL, offsetof(quern__model_config, positions), 131072},
+    {"type_vocab_size", NULL, offsetof(quern__model_config, types), 1024},
 };
+
+static const struct family {
+    const char *name;
+    uint32_t types; /* the published default; 0: none */
+    bool padding, distances, distil;
+    float eps; /* the published default */
+} families[] = {
+    {"bert", 2, false, false, false, 1e-12f},       {"roberta", 1, true, false, false, 1e-12f},
+    {"xlm-roberta", 1, true, false, false, 1e-12f}, {"distilbert", 0, false, false, true, 1e-12f},
+    {"mpnet", 0, true, true, false, 1e-12f},
+};
+#define KNOWN_FAMILIES "bert, roberta, xlm-roberta, distilbert, mpnet"
+
+/* What config.json says, whatever comes first in it. */
+typedef struct settings {
+    quern__model_config *c;
+    const struct family *family;
+    quern__model_config distil; /* sizes under DistilBERT's names */
+    bool odd_activation;        /* "activation", which is DistilBERT's, is not gelu */
+    uint64_t padding;
+    uint64_t buckets;
+} settings;
 
 static uint32_t *size_field(quern__model_config *c, const struct size_key *key)
 {
@@ -121,9 +143,54 @@ static int expect_bool(quern__json *j, const char *key, bool wanted, quern_error
                        value ? "true" : "false", j->at);
 }
 
-static int read_config_key(quern__json *j, quern__model_config *c, quern_str key, quern_error *err)
+static int read_family(quern__json *j, settings *s, quern_error *err)
 {
+    quern_str name;
+    int rc = quern__json_string(j, &name, err);
+
+    if (rc)
+        return rc;
+    if (s->family)
+        return twice(j, "model_type", err);
+    for (size_t i = 0; i < QUERN__COUNT(families); i++)
+        if (quern__str_is(name, families[i].name))
+            s->family = &families[i];
+    if (!s->family)
+        return unsupported(j, err, "model_type", name, KNOWN_FAMILIES);
+    memcpy(s->c->family, s->family->name, strlen(s->family->name) + 1);
+    return QUERN_OK;
+}
+
+/* Keys that only some families go by: their values are judged when the family is known. */
+static int read_own_key(quern__json *j, settings *s, quern_str key, bool *is_one, quern_error *err)
+{
+    quern_str value;
     int rc;
+
+    *is_one = true;
+    for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
+        if (size_keys[i].distil && quern__str_is(key, size_keys[i].distil)) {
+            struct size_key as = size_keys[i];
+            as.name = as.distil;
+            return read_size(j, &s->distil, &as, err);
+        }
+    if (quern__str_is(key, "activation") && quern__json_peek(j) == QUERN__JSON_STRING) {
+        rc = quern__json_string(j, &value, err);
+        s->odd_activation = !rc && !quern__str_is(value, "gelu");
+        return rc;
+    }
+    if (quern__str_is(key, "relative_attention_num_buckets"))
+        return quern__json_u64(j, &s->buckets, err);
+    if (quern__str_is(key, "pad_token_id") && quern__json_peek(j) == QUERN__JSON_NUMBER)
+        return quern__json_u64(j, &s->padding, err);
+    *is_one = false;
+    return QUERN_OK;
+}
+
+static int read_config_key(quern__json *j, settings *s, quern_str key, quern_error *err)
+{
+    quern__model_config *c = s->c;
+    bool is_one;
 
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
         if (quern__str_is(key, size_keys[i].name))
@@ -136,27 +203,61 @@ static int read_config_key(quern__json *j, quern__model_config *c, quern_str key
         return expect_string(j, "position_embedding_type", "absolute", err);
     if (quern__str_is(key, "is_decoder")) /* a causal mask */
         return expect_bool(j, "is_decoder", false, err);
-    if (quern__str_is(key, "model_type")) {
-        if (c->family[0])
-            return twice(j, "model_type", err);
-        rc = expect_string(j, "model_type", "bert", err);
-        memcpy(c->family, "bert", sizeof "bert");
-        return rc;
-    }
-    return quern__json_skip(j, err);
+    if (quern__str_is(key, "model_type"))
+        return read_family(j, s, err);
+    int rc = read_own_key(j, s, key, &is_one, err);
+    return rc || is_one ? rc : quern__json_skip(j, err);
 }
 
-static int check_config(quern__model_config *c, const char *name, quern_error *err)
+static int apply_family(settings *s, const char *name, quern_error *err)
 {
-    if (!c->family[0])
-        return quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
-    if (!c->types)
-        c->types = 2; /* the published default of the family, as is the epsilon below */
+    quern__model_config *c = s->c;
+    const struct family *f = s->family;
+
+    for (size_t i = 0; f->distil && i < QUERN__COUNT(size_keys); i++)
+        if (size_keys[i].distil)
+            *size_field(c, &size_keys[i]) = *size_field(&s->distil, &size_keys[i]);
+    if (f->distil && s->odd_activation)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "%s: an activation other than gelu is not supported", name);
+    if (f->distances && s->buckets != 32)
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)s->buckets,
+                           "%s: relative_attention_num_buckets is %llu; only 32 is supported", name,
+                           (unsigned long long)s->buckets);
+    c->padding = -1;
+    if (f->padding && c->positions) {
+        if (s->padding + 1 >= c->positions || s->padding >= c->vocab)
+            return quern__fail(err, QUERN_EFORMAT, (int64_t)s->padding,
+                               "%s: pad_token_id %llu leaves none of %lu positions, or is none of "
+                               "%lu tokens",
+                               name, (unsigned long long)s->padding, (unsigned long)c->positions,
+                               (unsigned long)c->vocab);
+        c->padding = (int64_t)s->padding;
+        c->positions -= (uint32_t)s->padding + 1;
+    }
+    if (!f->types)
+        c->types = 0;
+    else if (!c->types)
+        c->types = f->types;
     if (!(c->layer_norm_eps > 0))
-        c->layer_norm_eps = 1e-12f;
+        c->layer_norm_eps = f->eps;
+    return QUERN_OK;
+}
+
+static int check_config(settings *s, const char *name, quern_error *err)
+{
+    quern__model_config *c = s->c;
+
+    if (!s->family)
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
+    int rc = apply_family(s, name, err);
+    if (rc)
+        return rc;
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
-        if (!*size_field(c, &size_keys[i]))
-            return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name, size_keys[i].name);
+        if (!*size_field(c, &size_keys[i]) && size_field(c, &size_keys[i]) != &c->types)
+            return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name,
+                               s->family->distil && size_keys[i].distil ? size_keys[i].distil
+                                                                        : size_keys[i].name);
     if (c->hidden % c->heads)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: hidden_size %lu is no multiple of num_attention_heads %lu", name,
@@ -167,6 +268,7 @@ static int check_config(quern__model_config *c, const char *name, quern_error *e
 int quern__model_config_parse(quern__model_config *out, const char *text, size_t len,
                               const char *name, quern_error *err)
 {
+    settings s = {.c = out, .padding = 1}; /* RoBERTa's, where the file does not say */
     quern__json j;
     quern_str key;
     int rc;
@@ -179,12 +281,12 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
     if (rc)
         goto done;
     while ((rc = quern__json_next_key(&j, &key, err)) == 1)
-        if ((rc = read_config_key(&j, out, key, err)) != QUERN_OK)
+        if ((rc = read_config_key(&j, &s, key, err)) != QUERN_OK)
             goto done;
     if (!rc)
         rc = quern__json_end(&j, err);
     if (!rc)
-        rc = check_config(out, name, err);
+        rc = check_config(&s, name, err);
 done:
     quern__json_dispose(&j);
     return rc;

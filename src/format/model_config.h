@@ -16,7 +16,10 @@ enum quern__pooling { QUERN__POOL_MEAN = 1, QUERN__POOL_CLS };
 typedef struct quern__model_config {
     char family[16]; /* "bert" */
     uint32_t hidden, layers, heads, intermediate, vocab, positions,
-        types; /* types: token type vocabulary */
+        types; /* token type vocabulary; 0: the family has none */
+    /* Where positions are counted from behind the padding token's (RoBERTa and its kin): its id; the rows of positions are
+     * `positions` and this many and one more. -1: from the first row on. */
+    int64_t padding;
     float layer_norm_eps;
     int pooling;             /* enum quern__pooling; mean when there is no modules.json */
     bool pooling_stated;     /* false: mean was assumed */

@@ -62,7 +62,11 @@ typedef struct quern__attention {
     uint32_t length, first_head, end_head, heads, depth, slot;
     uint32_t column; /* of the context, where head 0 begins */
     float scale;     /* fp32(log2(e) / sqrt(depth)) */
-    float *scratch;  /* quern__attention_scratch floats, 64-byte aligned */
+    /* NULL, or of head 0 the bias at distance 0: query i at key j adds bias[i - j], log2(e) in it; each head's `bias_stride`
+     * floats further. What lies between -(length - 1) and length + QUERN__STRIP - 2 is read. */
+    const float *bias;
+    uint32_t bias_stride;
+    float *scratch; /* quern__attention_scratch floats, 64-byte aligned */
 } quern__attention;
 
 static inline size_t quern__attention_scratch(uint32_t longest)

@@ -1,4 +1,5 @@
 """What test_fidelity and test_hostile_models share: tiny models, and embed_folder run over one."""
+import functools
 import importlib.machinery
 import importlib.util
 import os
@@ -10,11 +11,18 @@ import numpy as np
 ROOT, BUILD = os.environ["QUERN_ROOT"], os.environ["QUERN_BUILD"]
 
 
-def tiny(folder, *arguments):
-    """tools/make-tiny-model as a function; gives the options it used."""
+@functools.cache
+def make_tiny():
+    """tools/make-tiny-model as a module."""
     loader = importlib.machinery.SourceFileLoader("make_tiny_model", os.path.join(ROOT, "tools", "make-tiny-model"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     loader.exec_module(module)
+    return module
+
+
+def tiny(folder, *arguments):
+    """A tiny model in the folder; gives the options it was made with."""
+    module = make_tiny()
     options = module.arguments([folder, *map(str, arguments)])
     module.make(folder, options)
     return options

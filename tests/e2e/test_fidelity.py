@@ -1,4 +1,4 @@
-"""Random-weight models of odd shape, in every stored precision, against BERT written out in float64.
+"""Random-weight models of odd shape, in every stored precision and family, against BERT and its kin written out in float64.
 
 The published model is compared with PyTorch in tests/unit/embedder/test_golden_vectors.c; here the
 point is shapes and settings that no published model has, so that nothing is wired to 384/12/6.
@@ -13,9 +13,9 @@ import unittest
 import numpy as np
 from tokenizers import Tokenizer
 
-from folders import embed, tiny
+from folders import embed, make_tiny, tiny
 
-TEXTS = ["a", "kolor", "Banana bern, zan 12!", "gut gut gut", "中文 αβγ жед", "[unk] (x) ~ ü", "lan " * 30,
+TEXTS = ["a", "kolor", "Banana bern, zan 12!", "gut gut gut", "中文 αβγ жед", "[unk] (x) ~ ü", "[UNK] lan [UNK] ban", "lan " * 30,
          "mor ben kan ver dis " * 40, "z" * 120, "Über\tdas  Wetter.", "0123456789 " * 20, "é", "per. " * 69]
 ERF = np.vectorize(math.erf)
 
@@ -41,9 +41,23 @@ class Oracle:
     """The forward pass as the paper's reference implementation has it, one text at a time."""
 
     def __init__(self, folder, options):
-        self.w, self.o = weights(folder), options
+        theirs, self.o = weights(folder), options
+        self.w = self.in_berts_words(theirs, options)
         self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
         self.tokenizer.enable_truncation(options.length)
+
+    @staticmethod
+    def in_berts_words(values, o):
+        renamed = make_tiny().RENAMED.get(o.family, {})
+        out = {}
+        for name, value in values.items():
+            name = name[len(o.prefix):].replace(renamed.get("encoder.layer.", "\0"), "encoder.layer.")
+            for ours, theirs in renamed.items():
+                if ours != "encoder.layer." and "." + theirs + "." in name:
+                    name = name.replace("." + theirs + ".", "." + ours + ".")
+                    break
+            out[name] = value
+        return out
 
     def linear(self, x, name):
         return x @ self.w[name + ".weight"].T + self.w[name + ".bias"]
@@ -56,6 +70,8 @@ class Oracle:
         heads = lambda part: self.linear(x, name + "attention.self." + part).reshape(len(x), self.o.heads, -1)
         q, k, v = (heads(part) for part in ("query", "key", "value"))
         scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[2])
+        if self.o.family == "mpnet":
+            scores += self.biases(len(x))
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         scores /= scores.sum(-1, keepdims=True)
         mixed = np.einsum("hij,jhd->ihd", scores, v).reshape(x.shape)
@@ -64,11 +80,26 @@ class Oracle:
         h = 0.5 * h * (1 + ERF(h / math.sqrt(2)))
         return self.norm(self.linear(h, name + "output.dense") + x, name + "output.LayerNorm")
 
+    def biases(self, n):
+        """[heads, query, key], T5's buckets: by direction, each short distance its own, then by the logarithm."""
+        distance = np.arange(n)[:, None] - np.arange(n)[None, :]
+        far = 8 + (np.log2(np.maximum(np.abs(distance), 8) / 8) * 2 + 1e-9).astype(int)
+        bucket = np.where(np.abs(distance) < 8, np.abs(distance), np.minimum(far, 15)) + 16 * (distance < 0)
+        return self.w["encoder.relative_attention_bias.weight"][bucket].transpose(2, 0, 1)
+
+    def positions(self, ids):
+        if self.o.family in ("bert", "distilbert"):
+            return np.arange(len(ids))
+        padding = make_tiny().PADDING  # it has a vector of its own and is not counted
+        counts = np.array(ids) != padding
+        return np.where(counts, np.cumsum(counts) + padding, padding)
+
     def embed(self, text):
         ids = self.tokenizer.encode(text).ids
         w = self.w
-        x = (w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
-             + w["embeddings.token_type_embeddings.weight"][0])
+        x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][self.positions(ids)]
+        if "embeddings.token_type_embeddings.weight" in w:
+            x = x + w["embeddings.token_type_embeddings.weight"][0]
         x = self.norm(x, "embeddings.LayerNorm")
         for i in range(self.o.layers):
             x = self.layer(x, "encoder.layer.%d." % i)
@@ -110,6 +141,18 @@ class Fidelity(unittest.TestCase):
 
     def test_raw(self):
         self.compare("--no-normalize", "--seed", 5)
+
+    def test_roberta(self):
+        self.compare("--family", "roberta", "--seed", 6)
+        self.compare("--family", "xlm-roberta", "--prefix", "roberta.", "--length", 9)
+
+    def test_distilbert(self):
+        self.compare("--family", "distilbert", "--seed", 7, "--dtype", "f16")
+        self.compare("--family", "distilbert", "--prefix", "distilbert.", "--pooling", "cls")
+
+    def test_mpnet(self):
+        self.compare("--family", "mpnet", "--seed", 8)
+        self.compare("--family", "mpnet", "--prefix", "mpnet.", "--hidden", 72, "--heads", 4, "--length", 300)
 
     def test_prime_widths(self):
         self.compare("--hidden", 33, "--heads", 3, "--intermediate", 7, "--layers", 2, "--length", 9, "--vocab", 211)

@@ -143,7 +143,7 @@ class Hostile(unittest.TestCase):
                  "intermediate_size": [0, 199, 2**63], "vocab_size": [0, 5, 1004, 2**40],
                  "max_position_embeddings": [0, 1, 25, 2**33], "type_vocab_size": [0, 3, -2],
                  "layer_norm_eps": [0, -1e-12, "1e-12", 1e9], "hidden_act": ["relu", "gelu_new", 5],
-                 "model_type": ["roberta", "llama", "", 7], "position_embedding_type": ["relative_key"],
+                 "model_type": ["t5", "llama", "", 7], "position_embedding_type": ["relative_key"],
                  "is_decoder": [True]}
         with open(os.path.join(self.good, "config.json"), encoding="utf-8") as file:
             config = json.load(file)

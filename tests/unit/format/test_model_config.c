@@ -97,6 +97,46 @@ static void config_refused(const char *text, int status, const char *part)
         fail_msg("%s\n   %d \"%s\", not %d \"%s\"", text, rc, err.msg, status, part);
 }
 
+#define SIZES                                                                                      \
+    "\"hidden_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"intermediate_size\":"   \
+    "16,"                                                                                          \
+    "\"vocab_size\":30,\"max_position_embeddings\":14"
+
+static void test_families(void **state)
+{
+    quern__model_config c;
+    quern_error err;
+    const char *roberta = "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":3}",
+               *mpnet =
+                   "{" SIZES ",\"relative_attention_num_buckets\":32,\"model_type\":\"mpnet\"}",
+               *distil =
+                   "{\"dim\":8,\"n_layers\":1,\"n_heads\":2,\"hidden_dim\":16,\"vocab_size\":30,"
+                   "\"max_position_embeddings\":14,\"activation\":\"gelu\","
+                   "\"model_type\":\"distilbert\"}";
+    (void)state;
+    assert_int_equal(quern__model_config_parse(&c, roberta, strlen(roberta), "x", &err), QUERN_OK);
+    assert_true(c.padding == 3 && c.positions == 10 && c.types == 1);
+    assert_int_equal(quern__model_config_parse(&c, mpnet, strlen(mpnet), "x", &err), QUERN_OK);
+    assert_true(c.padding == 1 && c.positions == 12 && c.types == 0);
+    assert_int_equal(quern__model_config_parse(&c, distil, strlen(distil), "x", &err), QUERN_OK);
+    assert_true(c.padding == -1 && c.hidden == 8 && c.heads == 2 && c.intermediate == 16 &&
+                c.positions == 14 && c.types == 0);
+    config_refused("{\"model_type\":\"t5\"}", QUERN_EUNSUPPORTED, "distilbert");
+    config_refused("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":13}", QUERN_EFORMAT,
+                   "pad_token_id 13");
+    config_refused("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":18446744073709551615}",
+                   QUERN_EFORMAT, "pad_token_id");
+    config_refused("{\"model_type\":\"mpnet\"," SIZES "}", QUERN_EUNSUPPORTED, "buckets is 0");
+    config_refused("{\"model_type\":\"mpnet\"," SIZES ",\"relative_attention_num_buckets\":64}",
+                   QUERN_EUNSUPPORTED, "buckets is 64");
+    config_refused("{\"model_type\":\"distilbert\"," SIZES "}", QUERN_EFORMAT, "no dim");
+    config_refused("{\"model_type\":\"distilbert\",\"dim\":8,\"dim\":8}", QUERN_EFORMAT, "dim");
+    config_refused("{\"dim\":8,\"n_layers\":1,\"n_heads\":2,\"hidden_dim\":16,\"vocab_size\":30,"
+                   "\"max_position_embeddings\":14,\"activation\":\"relu\","
+                   "\"model_type\":\"distilbert\"}",
+                   QUERN_EUNSUPPORTED, "activation");
+}
+
 static void test_good(void **state)
 {
     quern__model_config c;
@@ -338,10 +378,15 @@ static void test_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_good, reset),    cmocka_unit_test_setup(test_defaults, reset),
-        cmocka_unit_test_setup(test_modules, reset), cmocka_unit_test_setup(test_paths, reset),
-        cmocka_unit_test_setup(test_pooling, reset), cmocka_unit_test_setup(test_sentence, reset),
-        cmocka_unit_test_setup(test_prompts, reset), cmocka_unit_test(test_config),
+        cmocka_unit_test(test_families),
+        cmocka_unit_test_setup(test_good, reset),
+        cmocka_unit_test_setup(test_defaults, reset),
+        cmocka_unit_test_setup(test_modules, reset),
+        cmocka_unit_test_setup(test_paths, reset),
+        cmocka_unit_test_setup(test_pooling, reset),
+        cmocka_unit_test_setup(test_sentence, reset),
+        cmocka_unit_test_setup(test_prompts, reset),
+        cmocka_unit_test(test_config),
         cmocka_unit_test_setup(test_folder, reset),
     };
     return cmocka_run_group_tests(tests, NULL, sweep);

@@ -321,6 +321,14 @@ static void one_attention(const quern__kernels *k, const quern__kernels *want, u
                           .slot = slot,
                           .scale = (float)(1.4426950408889634 / sqrt((double)depth)),
                           .scratch = floats(quern__attention_scratch(length))};
+    float *bias = NULL;
+    if (heads % 2) { /* biases by distance for the odd ones, and nothing for the rest */
+        a.bias_stride = 2 * length + QUERN__STRIP;
+        bias = floats((size_t)heads * a.bias_stride);
+        for (size_t i = 0; i < (size_t)heads * a.bias_stride; i++)
+            bias[i] = (float)((double)(i * 2654435761u % 65536) / 8192.0 - 4.0);
+        a.bias = bias + length - 1;
+    }
     const uint32_t middle = heads / 2;
     a.end_head = middle;
     k->attention(&a);
@@ -331,6 +339,7 @@ static void one_attention(const quern__kernels *k, const quern__kernels *want, u
     a.context = c2;
     want->attention(&a);
     same_rows(k, "attention", c1, c2, length, heads * depth);
+    quern__free(bias);
     quern__free(a.scratch);
     quern__free(qkv.at);
     quern__free(c1.at);
