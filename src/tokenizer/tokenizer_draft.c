@@ -29,6 +29,7 @@ int quern__draft_begin(quern__draft *d, const char *file, quern_error *err)
     quern__vocab_init(&d->t->vocab);
     d->t->wordpiece.vocab = d->t->bpe.vocab = d->t->unigram.vocab = &d->t->vocab;
     d->t->wordpiece.added = &d->t->segments.raw;
+    d->t->wordpiece.framed = &d->t->segments.normal;
     return QUERN_OK;
 }
 
@@ -161,6 +162,16 @@ static uint32_t next_new_id(const quern__draft *d, uint32_t in_model, uint32_t d
     return id;
 }
 
+/* What WordPiece cannot look for; NULL: it can. */
+static const char *unfit_for_words(const struct quern__draft_added *a)
+{
+    if (a->single_word)
+        return "is single_word, which is not supported,";
+    if (a->normalized && (a->lstrip || a->rstrip || !quern__wordpiece_framed(a->name.name)))
+        return "is normalized, which is supported only of a word between two marks, \"<unk>\",";
+    return NULL;
+}
+
 /* Gives every added token its id: that of the vocabulary, or a new one. */
 static int identify_added(quern__draft *d, quern_error *err)
 {
@@ -170,9 +181,8 @@ static int identify_added(quern__draft *d, quern_error *err)
         struct quern__draft_added *a = &d->added[i];
         quern_str name = a->name.name;
         const char *why = unsearchable(name);
-        if (!why && d->t->kind == QUERN__TOKENIZER_WORDPIECE && (a->single_word || a->normalized))
-            why = a->single_word ? "is single_word, which is not supported,"
-                                 : "is normalized, which is not supported,";
+        if (!why && d->t->kind == QUERN__TOKENIZER_WORDPIECE)
+            why = unfit_for_words(a);
         if (why)
             return quern__draft_refuse(&a->name, "the added token", why, err);
         for (uint32_t k = 0; k < i; k++)
@@ -205,6 +215,13 @@ static int normal_content(quern__draft *d, struct quern__draft_added *a, quern_s
     quern__segments *s = &d->t->segments;
     quern_str name = a->name.name;
     quern__normal work;
+    if (d->t->kind == QUERN__TOKENIZER_WORDPIECE) { /* ASCII: nothing but letters change */
+        char *copy = quern__arena_copy(&s->names, name.ptr, name.len);
+        for (size_t i = 0; copy && d->t->wordpiece.lower && i < name.len; i++)
+            copy[i] = (char)(copy[i] >= 'A' && copy[i] <= 'Z' ? copy[i] + 32 : copy[i]);
+        *out = (quern_str){copy, name.len};
+        return copy ? QUERN_OK : quern__fail_memory(err, name.len);
+    }
     quern__normal_init(&work);
     int rc = quern__normal_run(&s->normalizer, &work, name.ptr, 0, (uint32_t)name.len, err);
     if (rc == QUERN_OK && (work.len == 0 || unsearchable((quern_str){work.text, work.len})))
@@ -242,6 +259,10 @@ static int finish_added(quern__draft *d, quern_error *err)
                 memcmp(set->items[k].content, content.ptr, content.len) == 0)
                 return quern__draft_refuse(&a->name, "the added token",
                                            "is another one once normalised,", err);
+        if (a->normalized && d->t->kind == QUERN__TOKENIZER_WORDPIECE &&
+            set->n == QUERN__WORDPIECE_FRAMED)
+            return quern__draft_refuse(&a->name, "the added token", "is one normalized too many,",
+                                       err);
         set->items[set->n++] =
             (quern__added){content.ptr, (uint32_t)content.len, (int32_t)a->name.id, a->lstrip,
                            a->rstrip,   a->single_word,        a->normalized};
@@ -353,7 +374,7 @@ static int take_hash(quern__tokenizer *t, quern_error *err)
     for (uint32_t i = 0; i < t->n_after; i++)
         put_u32(&b, (uint32_t)t->after[i]);
     put_added(&b, &t->segments.raw);
-    if (t->kind != QUERN__TOKENIZER_WORDPIECE)
+    if (t->kind != QUERN__TOKENIZER_WORDPIECE || t->segments.normal.n)
         put_added(&b, &t->segments.normal);
     put_u32(&b, t->vocab.count);
     put_u32(&b, t->vocab.size);

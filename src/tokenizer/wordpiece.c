@@ -58,6 +58,12 @@ struct run {
     uint32_t n, cap, kept;
 };
 
+/* How far an added token of three words has come, and what to undo when it is whole. */
+struct frame {
+    uint32_t words; /* of it that have been seen: 0, 1, 2 */
+    uint32_t n, full, start;
+};
+
 struct scan {
     const quern__wordpiece *w;
     quern_str text;
@@ -67,6 +73,7 @@ struct scan {
     int rc; /* the first failure; latched */
     struct word word;
     struct run run;
+    struct frame frames[QUERN__WORDPIECE_FRAMED];
 };
 
 /* ---- words to pieces ---- */
@@ -100,6 +107,39 @@ static int32_t longest(const struct scan *s, uint32_t i, uint32_t *next)
     return -1;
 }
 
+/* White space, or another added token: no word goes on from here. */
+QUERN__INLINE void gap(struct scan *s)
+{
+    for (uint32_t i = 0; i < s->w->framed->n; i++)
+        s->frames[i].words = 0;
+}
+
+/* The word just ended as the next of an added token's three; the third makes one token of them. had, full: tokens before
+ * the word. */
+static void follow_frame(struct scan *s, const quern__added *a, struct frame *f, uint32_t had,
+                         uint32_t full)
+{
+    const struct word *word = &s->word;
+    const char *part = f->words == 0 ? a->content : a->content + (f->words == 1 ? 1 : a->len - 1);
+    const uint32_t len = f->words == 1 ? a->len - 2 : 1;
+    if (word->n != len || len > s->w->max_chars || word->letters[len].to != len ||
+        memcmp(word->bytes, part, len) != 0) {
+        const bool again = f->words != 0; /* it may still be a first one */
+        f->words = 0;
+        if (again)
+            follow_frame(s, a, f, had, full);
+        return;
+    }
+    if (f->words == 0)
+        *f = (struct frame){0, had, full, word->start};
+    if (++f->words < 3)
+        return;
+    s->out->n = f->n;
+    s->out->full = f->full;
+    push(s, a->id, f->start, word->end);
+    gap(s);
+}
+
 /* Ends the word, if one is open. */
 static void close_word(struct scan *s)
 {
@@ -114,12 +154,14 @@ static void close_word(struct scan *s)
         if (known)
             push(s, id, word->letters[i + 1].start, word->letters[next].end);
     }
+    if (!known) {
+        s->out->n = had; /* one piece unknown: the whole word is */
+        s->out->full = full;
+        push(s, s->w->unk, word->start, word->end);
+    }
+    for (uint32_t i = 0; QUERN__UNLIKELY(i < s->w->framed->n); i++)
+        follow_frame(s, &s->w->framed->items[i], &s->frames[i], had, full);
     word->n = 0;
-    if (known)
-        return;
-    s->out->n = had; /* one piece unknown: the whole word is */
-    s->out->full = full;
-    push(s, s->w->unk, word->start, word->end);
 }
 
 QUERN__INLINE void add_letter(struct scan *s, uint32_t cp, uint32_t start, uint32_t end)
@@ -148,8 +190,10 @@ static void add(struct scan *s, uint32_t cp, uint32_t bits, uint32_t start, uint
 {
     if (bits & (QUERN__BERT_SPACE | QUERN__BERT_PUNCTUATION)) {
         close_word(s);
-        if (bits & QUERN__BERT_SPACE)
+        if (bits & QUERN__BERT_SPACE) {
+            gap(s);
             return;
+        }
         add_letter(s, cp, start, end);
         close_word(s);
     } else {
@@ -285,8 +329,10 @@ static void add_wide(struct scan *s, uint32_t cp, uint32_t start, uint32_t end)
     bool alone = w->cjk && bits & QUERN__BERT_CJK;
     if (alone || bits & QUERN__BERT_SPACE)
         boundary(s);
-    if (bits & QUERN__BERT_SPACE)
+    if (bits & QUERN__BERT_SPACE) {
+        gap(s);
         return;
+    }
     if (w->strip)
         strip_and_add(s, cp, bits, start, end);
     else
@@ -302,6 +348,7 @@ static uint32_t take_added(struct scan *s, const quern__added *a, uint32_t at, u
 {
     uint32_t start = at, inner = at + a->len, end = inner;
     boundary(s);
+    gap(s);
     if (a->lstrip && !s->w->trim)
         start = quern__space_before(s->text, *since, at);
     if (a->rstrip)
@@ -341,6 +388,8 @@ static void scan_text(struct scan *s)
         } else {
             if (kind != KIND_DROP)
                 boundary(s);
+            if (kind == KIND_SPACE)
+                gap(s);
             if (kind == KIND_PUNCTUATION) {
                 add_letter(s, byte, at, at + 1);
                 close_word(s);
@@ -379,6 +428,19 @@ int quern__wordpiece_run(const quern__wordpiece *w, quern_str text, uint32_t lim
 }
 
 /* ---- making one ---- */
+
+bool quern__wordpiece_framed(quern_str content)
+{
+    for (size_t i = 0; i < content.len; i++) {
+        const uint8_t c = (uint8_t)content.ptr[i];
+        const bool edge = i == 0 || i + 1 == content.len;
+        const uint32_t bits = c < 0x80 ? quern__bert_class(c) : QUERN__BERT_CONTROL;
+        if (bits & (QUERN__BERT_CONTROL | QUERN__BERT_SPACE) ||
+            edge != ((bits & QUERN__BERT_PUNCTUATION) != 0))
+            return false;
+    }
+    return content.len >= 3;
+}
 
 static uint8_t ascii_kind(const quern__wordpiece *w, uint32_t bits)
 {

@@ -19,6 +19,9 @@ enum {
 typedef struct quern__wordpiece {
     const quern__vocab *vocab;     /* borrowed */
     const quern__added_set *added; /* borrowed */
+    /* Those looked for in normalised text, borrowed. Each is a mark of punctuation, a word, a mark of punctuation, so that it is
+     * always three words in a row: quern__wordpiece_framed. */
+    const quern__added_set *framed;
     bool clean, cjk, strip, lower;
     bool trim;          /* the offsets of an added token leave out the white space it takes */
     uint32_t max_chars; /* a longer word is one unknown token */
@@ -30,6 +33,10 @@ typedef struct quern__wordpiece {
     uint8_t kind[256];  /* enum byte_kind of wordpiece.c */
     uint8_t ascii[128]; /* lower case, when the model lowers */
 } quern__wordpiece;
+
+enum { QUERN__WORDPIECE_FRAMED = 8 /* of them, at most */ };
+/* "<unk>": ASCII, nothing but letters and digits between two marks. */
+bool quern__wordpiece_framed(quern_str content);
 
 /* After the settings, vocabulary and added tokens are in. */
 void quern__wordpiece_ready(quern__wordpiece *w);

@@ -190,6 +190,25 @@ class Files(Parity):
         texts = ["".join(rng.choice(parts) for _ in range(rng.randrange(10))).encode() for _ in range(2000)]
         self.same(self.folder(tokenizer__json=spec), reference, texts + self.texts()[:300])
 
+    def test_normalised_tokens(self):
+        """As MPNet's <unk>: looked for when the text has been cleaned, stripped and lower-cased."""
+        def change(spec):
+            for i, content in enumerate(["<unk>", "[Ab1]", "<<x>", "<pad>"]):
+                spec["added_tokens"].append({"id": 30522 + i, "content": content, "lstrip": False, "rstrip": False, "single_word": False,
+                                             "normalized": content not in ("<<x>", "<pad>"), "special": True})
+
+        rng = random.Random(SEED + 5)
+        parts = ["<unk>", "<", "unk", ">", "<UNK>", "<ünk>", "u", "nk", "\u0301", "\x00", "\u200b", " ", "\u3000", "\u00a0", "[", "ab1", "AB1", "]", "[ab", "<<x>",
+                 "<pad>", "<pad", "中", "\u01c5", "word"]
+        texts = ["".join(rng.choice(parts) for _ in range(rng.randrange(10))).encode() for _ in range(4000)]
+        for lower in (True, False):
+            def with_case(spec):
+                change(spec)
+                spec["normalizer"]["lowercase"] = lower
+            spec, reference = self.reference(with_case)
+            self.same(self.folder(tokenizer__json=spec), reference, texts)
+            self.same(self.folder(tokenizer__json=spec), reference, texts[:500], max_tokens=5)
+
     def test_added_tokens(self):
         def change(spec):
             for i, (content, left, right) in enumerate([("<both>", True, True), ("<left>", True, False),
