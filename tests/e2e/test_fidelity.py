@@ -11,7 +11,7 @@ import tempfile
 import unittest
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from folders import embed, make_tiny, tiny
 
@@ -107,10 +107,35 @@ class Oracle:
         return v if self.o.no_normalize else v / np.linalg.norm(v)
 
 
+def byte_level(folder):
+    """A RoBERTa's tokenizer, made of the texts themselves."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.train_from_iterator(TEXTS * 3, trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], show_progress=False,
+                                                         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    t.save(os.path.join(folder, "tokenizer.json"))
+    return t.get_vocab_size()
+
+
+def subwords(folder):
+    """An XLM-R's, without the map of its normaliser."""
+    t = Tokenizer(models.Unigram())
+    t.pre_tokenizer = pre_tokenizers.Metaspace()
+    t.train_from_iterator(TEXTS * 3, trainers.UnigramTrainer(vocab_size=300, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>",
+                                                             show_progress=False))
+    t.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    t.save(os.path.join(folder, "tokenizer.json"))
+    return t.get_vocab_size()
+
+
 class Fidelity(unittest.TestCase):
-    def compare(self, *arguments):
+    def compare(self, *arguments, tokenizer=None):
         with tempfile.TemporaryDirectory() as folder:
-            options = tiny(folder, *arguments)
+            size = ("--vocab", max(tokenizer(folder), 120)) if tokenizer else ()
+            options = tiny(folder, *arguments, *size)
+            if tokenizer:
+                tokenizer(folder)
             oracle = Oracle(folder, options)
             got, message = embed(folder, TEXTS)
             self.assertIsNotNone(got, message)
@@ -145,6 +170,10 @@ class Fidelity(unittest.TestCase):
     def test_roberta(self):
         self.compare("--family", "roberta", "--seed", 6)
         self.compare("--family", "xlm-roberta", "--prefix", "roberta.", "--length", 9)
+
+    def test_whole_families(self):
+        self.compare("--family", "roberta", "--seed", 9, tokenizer=byte_level)
+        self.compare("--family", "xlm-roberta", "--seed", 10, tokenizer=subwords)
 
     def test_distilbert(self):
         self.compare("--family", "distilbert", "--seed", 7, "--dtype", "f16")
