@@ -98,6 +98,9 @@ int quern__shard_blame(quern__postgres *s, int rc, quern_error *err)
     quern__pg_result *r = NULL;
     quern_error why;
     quern__buf said;
+    /* said first, and not behind another fault: a shard's, whose part of our transaction broke off unseen */
+    if (rc == QUERN_EINTERNAL && strcmp(quern__pg_sqlstate(s->own), "25P02") == 0)
+        rc = quern__fail(err, QUERN_EIO, 0, "a shard's connection broke off; it answers again");
     /* a fault of our own server's has no letters, one of a shard has */
     if (rc != QUERN_EIO || !*quern__pg_sqlstate(s->own) || quern__pg_in_transaction(s->own))
         return rc;
