@@ -115,7 +115,7 @@ static int skip_value(reader *r, uint64_t type);
 
 static int skip_array(reader *r)
 {
-    uint64_t type, n;
+    uint64_t type, n = 0;
     int rc = number(r, 4, &type);
     if (rc == QUERN_OK)
         rc = number(r, 8, &n);

@@ -191,18 +191,18 @@ static int set(quern__pickle *p, uint32_t owner, quern__pickle_value key, quern_
 /* Sets (dict) or appends (list) the values from `first` on to the object below `below` more. */
 static int set_all(quern__pickle *p, size_t first, size_t below, int kind, quern_error *err)
 {
-    const size_t step = kind == QUERN__PICKLE_DICT ? 2 : 1, n = p->depth - first;
-    if (first < below + 1 || p->stack[first - below - 1].kind != kind || n % step)
+    const size_t wide = kind == QUERN__PICKLE_DICT ? 2 : 1, n = p->depth - first;
+    if (first < below + 1 || p->stack[first - below - 1].kind != kind || n % wide)
         return fail(p, p->at, "items set in what is no dictionary or list", err);
     const uint32_t owner = (uint32_t)p->stack[first - below - 1].u.i;
     static const quern__pickle_value none = {.kind = QUERN__PICKLE_NONE};
     int rc = QUERN_OK;
-    for (size_t i = first; rc == QUERN_OK && i < first + n; i += step) {
+    for (size_t i = first; rc == QUERN_OK && i < first + n; i += wide) {
         if (p->stack[i].kind == QUERN__PICKLE_MARK ||
-            p->stack[i + step - 1].kind == QUERN__PICKLE_MARK)
+            p->stack[i + wide - 1].kind == QUERN__PICKLE_MARK)
             rc = fail(p, p->at, "a mark among items", err);
         else
-            rc = set(p, owner, step == 2 ? p->stack[i] : none, p->stack[i + step - 1], err);
+            rc = set(p, owner, wide == 2 ? p->stack[i] : none, p->stack[i + wide - 1], err);
     }
     p->depth = first - below;
     return rc;

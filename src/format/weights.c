@@ -309,7 +309,8 @@ static float scaled_element(const uint8_t *data, size_t i)
     memcpy(&half, block, sizeof half);
     const uint32_t bits = half_bits(half);
     memcpy(&scale, &bits, sizeof scale);
-    return scale * (float)(int8_t)block[2 + i % 32];
+    const int8_t code = (int8_t)block[2 + i % 32];
+    return scale * (float)code;
 }
 
 /* Stored element i; the file's data need not be aligned. */

@@ -244,7 +244,7 @@ static void keep_vector(fill_batch *b, size_t piece, size_t i)
 static int embed_call(fill_batch *b, const size_t *which, size_t n, quern_error *err)
 {
     quern_str texts[FILL_PIECES];
-    quern_embed_result results[FILL_PIECES];
+    quern_embed_result results[FILL_PIECES] = {0};
     for (size_t i = 0; i < n; i++)
         texts[i] = b->pieces[which[i]].input;
     question q = {.texts = texts, .n = n, .results = results};
