@@ -21,7 +21,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
-#include "encoder/family.h"
+#include "format/family.h"
 #include "encoder/pack_int8.h"
 
 #define BIAS_BYTES ((size_t)QUERN__DISTANCE_BUCKETS * sizeof(float))

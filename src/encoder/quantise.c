@@ -21,7 +21,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
-#include "encoder/family.h"
+#include "format/family.h"
 
 enum { SIDE = QUERN__PIECE, NAME_SIZE = 128 };
 

@@ -21,6 +21,7 @@
 #include "base/compiler.h"
 #include "base/json.h"
 #include "base/os.h"
+#include "format/family.h"
 
 enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, MAX_MODULES = 16 };
 
@@ -45,37 +46,23 @@ static int unsupported(const quern__json *j, quern_error *err, const char *what,
 
 /* The sizes of config.json and the limits past which a claim is taken for damage. */
 static const struct size_key {
-    const char *name, *distil; /* distil: what DistilBERT calls it */
-    size_t field;              /* offset of a uint32_t */
+    const char *name; /* BERT's */
+    size_t field;     /* offset of a uint32_t */
     uint32_t max;
 } size_keys[] = {
-    {"hidden_size", "dim", offsetof(quern__model_config, hidden), 16384},
-    {"num_hidden_layers", "n_layers", offsetof(quern__model_config, layers), 256},
-    {"num_attention_heads", "n_heads", offsetof(quern__model_config, heads), 256},
-    {"intermediate_size", "hidden_dim", offsetof(quern__model_config, intermediate), 131072},
-    {"vocab_size", NULL, offsetof(quern__model_config, vocab), 4194304},
-    {"max_position_embeddings", NULL, offsetof(quern__model_config, positions), 131072},
-    {"type_vocab_size", NULL, offsetof(quern__model_config, types), 1024},
+    {"hidden_size", offsetof(quern__model_config, hidden), 16384},
+    {"num_hidden_layers", offsetof(quern__model_config, layers), 256},
+    {"num_attention_heads", offsetof(quern__model_config, heads), 256},
+    {"intermediate_size", offsetof(quern__model_config, intermediate), 131072},
+    {"vocab_size", offsetof(quern__model_config, vocab), 4194304},
+    {"max_position_embeddings", offsetof(quern__model_config, positions), 131072},
+    {"type_vocab_size", offsetof(quern__model_config, types), 1024},
 };
 
-static const struct family {
-    const char *name;
-    uint32_t types; /* the published default; 0: none */
-    bool padding, distances, distil;
-    float eps; /* the published default */
-} families[] = {
-    {"bert", 2, false, false, false, 1e-12f},       {"roberta", 1, true, false, false, 1e-12f},
-    {"xlm-roberta", 1, true, false, false, 1e-12f}, {"distilbert", 0, false, false, true, 1e-12f},
-    {"mpnet", 0, true, true, false, 1e-12f},
-};
-#define KNOWN_FAMILIES "bert, roberta, xlm-roberta, distilbert, mpnet"
-
-/* What config.json says, whatever comes first in it. */
+/* What config.json says. It is read twice: once for the family, by which the other keys are known. */
 typedef struct settings {
     quern__model_config *c;
-    const struct family *family;
-    quern__model_config distil; /* sizes under DistilBERT's names */
-    bool odd_activation;        /* "activation", which is DistilBERT's, is not gelu */
+    const quern__family *family;
     uint64_t padding;
     uint64_t buckets;
 } settings;
@@ -85,20 +72,20 @@ static uint32_t *size_field(quern__model_config *c, const struct size_key *key)
     return (uint32_t *)(void *)((char *)c + key->field);
 }
 
-static int read_size(quern__json *j, quern__model_config *c, const struct size_key *key,
-                     quern_error *err)
+static int read_size(quern__json *j, settings *s, const struct size_key *key, quern_error *err)
 {
-    uint32_t *field = size_field(c, key);
+    uint32_t *field = size_field(s->c, key);
+    const char *name = quern__family_key(s->family, key->name);
     uint64_t value;
     int rc;
 
     if (*field)
-        return twice(j, key->name, err);
+        return twice(j, name, err);
     rc = quern__json_u64(j, &value, err);
     if (rc)
         return rc;
     if (value < 1 || value > key->max)
-        return quern__json_fail(j, err, "%s is %llu; 1 to %lu wanted", key->name,
+        return quern__json_fail(j, err, "%s is %llu; 1 to %lu wanted", name,
                                 (unsigned long long)value, (unsigned long)key->max);
     *field = (uint32_t)value;
     return QUERN_OK;
@@ -143,83 +130,55 @@ static int expect_bool(quern__json *j, const char *key, bool wanted, quern_error
                        value ? "true" : "false", j->at);
 }
 
-static int read_family(quern__json *j, settings *s, quern_error *err)
+static int read_family_key(quern__json *j, settings *s, quern_str key, quern_error *err)
 {
-    quern_str name;
-    int rc = quern__json_string(j, &name, err);
+    char name[sizeof s->c->family];
+    quern_str value;
 
+    if (!quern__str_is(key, "model_type"))
+        return quern__json_skip(j, err);
+    int rc = quern__json_string(j, &value, err);
     if (rc)
         return rc;
     if (s->family)
         return twice(j, "model_type", err);
-    for (size_t i = 0; i < QUERN__COUNT(families); i++)
-        if (quern__str_is(name, families[i].name))
-            s->family = &families[i];
+    snprintf(name, sizeof name, "%.*s", CUT(value));
+    if (value.len < sizeof name && !memchr(value.ptr, 0, value.len))
+        s->family = quern__family_find(name);
     if (!s->family)
-        return unsupported(j, err, "model_type", name, KNOWN_FAMILIES);
-    memcpy(s->c->family, s->family->name, strlen(s->family->name) + 1);
-    return QUERN_OK;
-}
-
-/* Keys that only some families go by: their values are judged when the family is known. */
-static int read_own_key(quern__json *j, settings *s, quern_str key, bool *is_one, quern_error *err)
-{
-    quern_str value;
-    int rc;
-
-    *is_one = true;
-    for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
-        if (size_keys[i].distil && quern__str_is(key, size_keys[i].distil)) {
-            struct size_key as = size_keys[i];
-            as.name = as.distil;
-            return read_size(j, &s->distil, &as, err);
-        }
-    if (quern__str_is(key, "activation") && quern__json_peek(j) == QUERN__JSON_STRING) {
-        rc = quern__json_string(j, &value, err);
-        s->odd_activation = !rc && !quern__str_is(value, "gelu");
-        return rc;
-    }
-    if (quern__str_is(key, "relative_attention_num_buckets"))
-        return quern__json_u64(j, &s->buckets, err);
-    if (quern__str_is(key, "pad_token_id") && quern__json_peek(j) == QUERN__JSON_NUMBER)
-        return quern__json_u64(j, &s->padding, err);
-    *is_one = false;
+        return unsupported(j, err, "model_type", value, quern__family_known());
+    memcpy(s->c->family, name, sizeof name);
     return QUERN_OK;
 }
 
 static int read_config_key(quern__json *j, settings *s, quern_str key, quern_error *err)
 {
     quern__model_config *c = s->c;
-    bool is_one;
 
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
-        if (quern__str_is(key, size_keys[i].name))
-            return read_size(j, c, &size_keys[i], err);
+        if (quern__str_is(key, quern__family_key(s->family, size_keys[i].name)))
+            return read_size(j, s, &size_keys[i], err);
     if (quern__str_is(key, "layer_norm_eps"))
         return read_epsilon(j, c, err);
-    if (quern__str_is(key, "hidden_act"))
-        return expect_string(j, "hidden_act", "gelu", err);
+    if (quern__str_is(key, quern__family_key(s->family, "hidden_act")))
+        return expect_string(j, quern__family_key(s->family, "hidden_act"), "gelu", err);
     if (quern__str_is(key, "position_embedding_type"))
         return expect_string(j, "position_embedding_type", "absolute", err);
     if (quern__str_is(key, "is_decoder")) /* a causal mask */
         return expect_bool(j, "is_decoder", false, err);
-    if (quern__str_is(key, "model_type"))
-        return read_family(j, s, err);
-    int rc = read_own_key(j, s, key, &is_one, err);
-    return rc || is_one ? rc : quern__json_skip(j, err);
+    if (s->family->distances && quern__str_is(key, "relative_attention_num_buckets"))
+        return quern__json_u64(j, &s->buckets, err);
+    if (s->family->padding && quern__str_is(key, "pad_token_id") &&
+        quern__json_peek(j) == QUERN__JSON_NUMBER)
+        return quern__json_u64(j, &s->padding, err);
+    return quern__json_skip(j, err);
 }
 
 static int apply_family(settings *s, const char *name, quern_error *err)
 {
     quern__model_config *c = s->c;
-    const struct family *f = s->family;
+    const quern__family *f = s->family;
 
-    for (size_t i = 0; f->distil && i < QUERN__COUNT(size_keys); i++)
-        if (size_keys[i].distil)
-            *size_field(c, &size_keys[i]) = *size_field(&s->distil, &size_keys[i]);
-    if (f->distil && s->odd_activation)
-        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                           "%s: an activation other than gelu is not supported", name);
     if (f->distances && s->buckets != 32)
         return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)s->buckets,
                            "%s: relative_attention_num_buckets is %llu; only 32 is supported", name,
@@ -248,16 +207,13 @@ static int check_config(settings *s, const char *name, quern_error *err)
 {
     quern__model_config *c = s->c;
 
-    if (!s->family)
-        return quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
     int rc = apply_family(s, name, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
         if (!*size_field(c, &size_keys[i]) && size_field(c, &size_keys[i]) != &c->types)
             return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name,
-                               s->family->distil && size_keys[i].distil ? size_keys[i].distil
-                                                                        : size_keys[i].name);
+                               quern__family_key(s->family, size_keys[i].name));
     if (c->hidden % c->heads)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: hidden_size %lu is no multiple of num_attention_heads %lu", name,
@@ -265,31 +221,38 @@ static int check_config(settings *s, const char *name, quern_error *err)
     return QUERN_OK;
 }
 
+typedef int (*key_reader)(quern__json *j, settings *s, quern_str key, quern_error *err);
+
+static int read_keys(settings *s, key_reader reader, const char *text, size_t len, const char *name,
+                     quern_error *err)
+{
+    quern__json j;
+    quern_str key;
+
+    quern__json_init(&j, text, len, name);
+    int rc = quern__json_enter_object(&j, err);
+    while (!rc && (rc = quern__json_next_key(&j, &key, err)) == 1)
+        rc = reader(&j, s, key, err);
+    if (!rc)
+        rc = quern__json_end(&j, err);
+    quern__json_dispose(&j);
+    return rc;
+}
+
 int quern__model_config_parse(quern__model_config *out, const char *text, size_t len,
                               const char *name, quern_error *err)
 {
     settings s = {.c = out, .padding = 1}; /* RoBERTa's, where the file does not say */
-    quern__json j;
-    quern_str key;
-    int rc;
 
     memset(out, 0, sizeof *out);
     out->pooling = QUERN__POOL_MEAN;
     out->normalize = true;
-    quern__json_init(&j, text, len, name);
-    rc = quern__json_enter_object(&j, err);
-    if (rc)
-        goto done;
-    while ((rc = quern__json_next_key(&j, &key, err)) == 1)
-        if ((rc = read_config_key(&j, &s, key, err)) != QUERN_OK)
-            goto done;
+    int rc = read_keys(&s, read_family_key, text, len, name, err);
+    if (!rc && !s.family)
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
     if (!rc)
-        rc = quern__json_end(&j, err);
-    if (!rc)
-        rc = check_config(&s, name, err);
-done:
-    quern__json_dispose(&j);
-    return rc;
+        rc = read_keys(&s, read_config_key, text, len, name, err);
+    return rc ? rc : check_config(&s, name, err);
 }
 
 /* ---- the other files: one parser each, run by read_file over the file if it is there ---- */

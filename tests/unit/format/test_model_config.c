@@ -339,16 +339,22 @@ static void test_config(void **state)
     config_refused("{\"model_type\":\"bert\",\"is_decoder\":true," BODY "}", QUERN_EUNSUPPORTED,
                    "is_decoder true");
     config_refused("{\"model_type\":\"bert\",\"hidden_size\":80," BODY "}", QUERN_EFORMAT, "twice");
-    config_refused("{\"hidden_size\":0}", QUERN_EFORMAT, "hidden_size is 0");
-    config_refused("{\"hidden_size\":-80}", QUERN_EFORMAT, "byte");
-    config_refused("{\"hidden_size\":80.5}", QUERN_EFORMAT, "byte");
-    config_refused("{\"hidden_size\":\"80\"}", QUERN_EFORMAT, "byte");
-    config_refused("{\"vocab_size\":99999999999999999999}", QUERN_EFORMAT, "byte");
-    config_refused("{\"vocab_size\":4294967296}", QUERN_EFORMAT, "vocab_size is 4294967296");
-    config_refused("{\"num_hidden_layers\":257}", QUERN_EFORMAT, "257");
-    config_refused("{\"layer_norm_eps\":0}", QUERN_EFORMAT, "layer_norm_eps");
-    config_refused("{\"layer_norm_eps\":-1e-12}", QUERN_EFORMAT, "layer_norm_eps");
-    config_refused("{\"layer_norm_eps\":1}", QUERN_EFORMAT, "layer_norm_eps");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":0}", QUERN_EFORMAT,
+                   "hidden_size is 0");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":-80}", QUERN_EFORMAT, "byte");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":80.5}", QUERN_EFORMAT, "byte");
+    config_refused("{\"model_type\":\"bert\",\"hidden_size\":\"80\"}", QUERN_EFORMAT, "byte");
+    config_refused("{\"model_type\":\"bert\",\"vocab_size\":99999999999999999999}", QUERN_EFORMAT,
+                   "byte");
+    config_refused("{\"model_type\":\"bert\",\"vocab_size\":4294967296}", QUERN_EFORMAT,
+                   "vocab_size is 4294967296");
+    config_refused("{\"model_type\":\"bert\",\"num_hidden_layers\":257}", QUERN_EFORMAT, "257");
+    config_refused("{\"model_type\":\"bert\",\"layer_norm_eps\":0}", QUERN_EFORMAT,
+                   "layer_norm_eps");
+    config_refused("{\"model_type\":\"bert\",\"layer_norm_eps\":-1e-12}", QUERN_EFORMAT,
+                   "layer_norm_eps");
+    config_refused("{\"model_type\":\"bert\",\"layer_norm_eps\":1}", QUERN_EFORMAT,
+                   "layer_norm_eps");
     config_refused("{\"model_type\":\"bert\",\"hidden_size\":81,\"num_attention_heads\":5,"
                    "\"intermediate_size\":1,\"max_position_embeddings\":9,\"num_hidden_layers\":1,"
                    "\"vocab_size\":9}",

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "encoder/family.h"
+#include "format/family.h"
 
 static void same(const char *family, const char *bert, const char *theirs)
 {

@@ -2,7 +2,7 @@
  * family.c — see family.h. RoBERTa and XLM-R differ from BERT in where positions begin; DistilBERT in names and in having no
  * token types; MPNet in names, no token types, and the bias that every layer adds to its scores.
  */
-#include "encoder/family.h"
+#include "format/family.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,12 +28,40 @@ static const char *const mpnet[][2] = {{"attention.self.query", "attention.attn.
 
 #define LAYER "encoder.layer."
 
+static const char *const distilbert_keys[][2] = {{"hidden_size", "dim"},
+                                                 {"num_hidden_layers", "n_layers"},
+                                                 {"num_attention_heads", "n_heads"},
+                                                 {"intermediate_size", "hidden_dim"},
+                                                 {"hidden_act", "activation"},
+                                                 {NULL, NULL}};
+
 static const quern__family families[] = {
-    {"bert", "bert.", true, false, false, LAYER, NULL},
-    {"roberta", "roberta.", true, true, false, LAYER, NULL},
-    {"xlm-roberta", "roberta.", true, true, false, LAYER, NULL},
-    {"distilbert", "distilbert.", false, false, false, "transformer.layer.", distilbert},
-    {"mpnet", "mpnet.", false, true, true, LAYER, mpnet},
+    {.name = "bert", .prefix = "bert.", .types = 2, .eps = 1e-12f, .layer = LAYER},
+    {.name = "roberta",
+     .prefix = "roberta.",
+     .types = 1,
+     .padding = true,
+     .eps = 1e-12f,
+     .layer = LAYER},
+    {.name = "xlm-roberta",
+     .prefix = "roberta.",
+     .types = 1,
+     .padding = true,
+     .eps = 1e-12f,
+     .layer = LAYER},
+    {.name = "distilbert",
+     .prefix = "distilbert.",
+     .eps = 1e-12f,
+     .layer = "transformer.layer.",
+     .names = distilbert,
+     .keys = distilbert_keys},
+    {.name = "mpnet",
+     .prefix = "mpnet.",
+     .padding = true,
+     .distances = true,
+     .eps = 1e-12f,
+     .layer = LAYER,
+     .names = mpnet},
 };
 
 const quern__family *quern__family_find(const char *name)
@@ -47,6 +75,14 @@ const quern__family *quern__family_find(const char *name)
 const char *quern__family_known(void)
 {
     return "bert, roberta, xlm-roberta, distilbert, mpnet";
+}
+
+const char *quern__family_key(const quern__family *f, const char *bert)
+{
+    for (size_t i = 0; f->keys && f->keys[i][0]; i++)
+        if (strcmp(f->keys[i][0], bert) == 0)
+            return f->keys[i][1];
+    return bert;
 }
 
 void quern__family_tensor(const quern__family *f, const char *bert, char *out, size_t size)
