@@ -20,6 +20,7 @@ typedef struct cli {
     int json, quiet;
     char model
         [512]; /* as --model or the like has it, where a section of quern.ini may have taken its place; "" without a file */
+    int int8_waits; /* a store's vectors are fp32, and those of a new generation would be int8 */
     quern_cache *cache; /* open_cache's; freed behind the command, when no embedder is left */
 } cli;
 
@@ -123,14 +124,15 @@ void shelf_done(void);                          /* takes the progress bar of a d
 int model_is_hosted(const char *model);         /* PROVIDER:MODEL */
 int have_model(const cli *c, quern_error *err); /* open_model will find it; it is not opened */
 int open_model(const cli *c, quern_model **out, quern_error *err);
-int open_embedder(cli *c, quern_embedder **out, quern_error *err);
+/* store: whose vectors --precision auto goes by; NULL: there are none that this is about. */
+int open_embedder(cli *c, quern_store *store, quern_embedder **out, quern_error *err);
+/* "int8", out of a fingerprint's JSON; "" where none is known. */
+void precision_of(const char *fingerprint, char out[16]);
 /* What --cache-file and its kin say, into c->cache; does nothing when it is open. */
 int open_cache(cli *c, quern_error *err);
-/* A model of the shelf other than --model's; nothing is downloaded for it. max_length 0: the model's own. */
-int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
+/* A model of the shelf other than --model's, as a generation's settings have it; nothing is downloaded for it. */
+int open_other_embedder(const cli *c, const char *name, const char *settings, quern_embedder **out,
                         quern_error *err);
-/* The longest text that a generation's model read, out of its settings; 0: not said. */
-uint32_t longest_text(const char *settings);
 /* What 1,000 tokens of --model cost, by --price or the table; 0: nobody has said. EINVAL: a line of the table is none. */
 int find_price(const cli *c, double *price, quern_error *err);
 /* Of a hosted model: the calls that so many texts and tokens take at least, and the seconds that its limits let them have. */

@@ -369,7 +369,7 @@ int cmd_bench(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = list_sources(c, &b.sources, &b.n_sources, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &b.e, err);
+        rc = open_embedder(c, NULL, &b.e, err);
     if (rc == QUERN_OK) {
         b.dim = quern_embedder_dimensions(b.e);
         b.vectors = calloc(TEXTS * b.dim, sizeof *b.vectors);

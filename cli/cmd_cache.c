@@ -163,7 +163,7 @@ static int for_texts(cli *c, int take, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_lasting(c, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, NULL, &e, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_fingerprint(e, &json, hash, err);
     for (size_t i = 0; i < c->n_args && rc == QUERN_OK; i++) {

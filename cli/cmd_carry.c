@@ -184,7 +184,7 @@ int cmd_import(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     if (rc == QUERN_OK) {
         progress_begin(&bar, c);
         rc = quern_import(store, e, c->args[0], &opt, &report, err);

@@ -140,6 +140,20 @@ static int check_configuration(patient *p, quern_error *err)
     return check_prices(p, err);
 }
 
+/* Opened as fill would, in the class of the vectors that are there. What is wrong with the store is check_store's to say. */
+static int open_in_class(cli *c, quern_embedder **e, quern_error *err)
+{
+    quern_store *store = NULL;
+    quern_error no_store;
+    const char *store_path = quern_config_text(c->config, "store");
+    const char *file = store_path ? store_path : quern_config_text(c->config, "db");
+    if (strstr(file, "://") || readable(file))
+        (void)open_store(c, 1, &store, &no_store);
+    int rc = open_embedder(c, store, e, err);
+    quern_store_free(store);
+    return rc;
+}
+
 static void check_model(patient *p, quern_embedder **e)
 {
     cli *c = p->c;
@@ -149,7 +163,7 @@ static void check_model(patient *p, quern_embedder **e)
     QUERN_INIT(&opt);
     opt.offline = 1;
     opt.cancel = c->cancel;
-    int rc = open_embedder(c, e, &err);
+    int rc = open_in_class(c, e, &err);
     if (rc != QUERN_OK) {
         say(p, FINDING, "model", "%s", err.msg);
         return;

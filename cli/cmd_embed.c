@@ -20,8 +20,8 @@ enum { MOST_BYTES = 4 << 20, BATCHES = 8, LARGEST_BATCH = 1024 };
 enum { FAR_BYTES = 16 << 20, FAR_BATCH = 16384, FAR_VECTORS = 32 << 20 /* bytes */ };
 enum format { FORMAT_JSONL, FORMAT_JSON, FORMAT_NPY, FORMAT_F32, FORMAT_BASE64, FORMAT_NONE };
 
-static const char *const our_fields[] = {"index", "embedding",   "tokens", "truncated",
-                                         "model", "fingerprint", "seen",   NULL};
+static const char *const our_fields[] = {"index",       "embedding", "tokens", "truncated", "model",
+                                         "fingerprint", "precision", "seen",   NULL};
 
 /* What became of the assets of a text. */
 typedef struct seen_assets {
@@ -34,7 +34,7 @@ typedef struct work {
     quern_embedder *e;
     quern_embed_options opt;
     enum format format;
-    char hash[65];
+    char hash[65], precision[16];
     uint32_t dim;
     size_t room, most_bytes, n; /* of the batch */
     text_item *items;
@@ -104,6 +104,10 @@ static void write_object(const work *w, size_t i)
     put_text(quern_embedder_name(w->e));
     put_key("fingerprint");
     put_text(w->hash);
+    if (*w->precision) { /* a hosted model has none that is known */
+        put_key("precision");
+        put_text(w->precision);
+    }
     put_end_object();
 }
 
@@ -295,9 +299,11 @@ static int prepare(work *w, quern_error *err)
     w->max_assets = (uint32_t)quern_config_count(c->config, "max-assets");
     int rc = input_open(&w->in, c, our_fields, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &w->e, err);
+        rc = open_embedder(c, NULL, &w->e, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_fingerprint(w->e, &json, w->hash, err);
+    if (rc == QUERN_OK)
+        precision_of(json, w->precision);
     quern_free(json);
     if (rc != QUERN_OK)
         return rc;

@@ -256,7 +256,7 @@ int cmd_fill(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = opt.dry_run ? open_store(c, 1, &store, err) : open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     if (rc == QUERN_OK) {
         progress_begin(&bar, c);
         rc = fill_each(store, e, &opt, sources, n, &report, err);

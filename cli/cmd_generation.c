@@ -141,7 +141,7 @@ static void open_active(cli *c, quern_store *store, const char *source, quern_em
     for (size_t i = 0; rc == QUERN_OK && i < quern_generation_list_count(l); i++) {
         const quern_generation_row *r = quern_generation_list_at(l, i);
         if (strcmp(r->state, "active") == 0)
-            rc = open_other_embedder(c, r->model, longest_text(r->settings), out, &why);
+            rc = open_other_embedder(c, r->model, r->settings, out, &why);
     }
     quern_generation_list_free(l);
     if (rc == QUERN_OK || c->quiet)
@@ -246,7 +246,7 @@ int cmd_generation_build(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = opt.fill.dry_run ? open_store(c, 1, &store, err) : open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     if (rc == QUERN_OK && !opt.fill.dry_run)
         open_active(c, store, opt.fill.source, &active);
     opt.active = active;

@@ -199,7 +199,7 @@ int search_options(const cli *c, quern_search_options *opt, quern_str **keys, qu
 static int open_previous(quern_embedder **out, const char *model, const char *settings, void *ud,
                          quern_error *err)
 {
-    return open_other_embedder(ud, model, longest_text(settings), out, err);
+    return open_other_embedder(ud, model, settings, out, err);
 }
 
 static void fallback_options(cli *c, quern_search_options *opt)
@@ -233,10 +233,10 @@ static void tell_fallback(const cli *c, const quern_results *r, const char *miss
 }
 
 /* With a fallback a model that cannot be opened ends nothing; why goes into `missing`. */
-static int open_or_fall_back(cli *c, const quern_search_options *opt, quern_embedder **e,
-                             quern_error *missing, quern_error *err)
+static int open_or_fall_back(cli *c, quern_store *store, const quern_search_options *opt,
+                             quern_embedder **e, quern_error *missing, quern_error *err)
 {
-    int rc = open_embedder(c, e, err);
+    int rc = open_embedder(c, store, e, err);
     if (rc == QUERN_OK || !opt->fallback || rc == QUERN_EINVAL || rc == QUERN_ECANCELLED)
         return rc;
     *missing = *err;
@@ -278,7 +278,7 @@ int cmd_search(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
     if (rc == QUERN_OK)
-        rc = open_or_fall_back(c, &opt, &e, &missing, err);
+        rc = open_or_fall_back(c, store, &opt, &e, &missing, err);
     if (rc == QUERN_OK) {
         opt.sources = n ? (const char *const *)sources : NULL;
         opt.n_sources = n;

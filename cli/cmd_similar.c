@@ -23,7 +23,7 @@ int cmd_similar(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     if (rc == QUERN_OK) {
         opt.sources = n ? (const char *const *)sources : NULL;
         opt.n_sources = n;

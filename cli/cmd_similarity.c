@@ -166,7 +166,7 @@ int cmd_similarity(cli *c, quern_error *err)
     input *in = NULL;
     quern_embedder *e = NULL;
     char *json = NULL, hash[65];
-    rc = open_embedder(c, &e, err);
+    rc = open_embedder(c, NULL, &e, err);
     if (rc == QUERN_OK)
         rc = read_all(c, &t, &in, err);
     if (rc == QUERN_OK)

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NOTE_BYTES = 256 };
+
 typedef struct sums {
     uint64_t total, done, pending, stale, empty, failed, chunks, dropped_bytes;
 } sums;
@@ -47,13 +49,26 @@ static void counts_json(const sums *s, double share)
     put_real(share);
 }
 
-static void row_json(const quern_status_row *r)
+/* A row without a note was filled with the model in force. */
+static const char *note_of(const cli *c, const quern_status_row *r, char room[NOTE_BYTES])
 {
+    if ((r->note && *r->note) || !c->int8_waits || !r->model || !*r->model)
+        return r->note;
+    snprintf(room, NOTE_BYTES,
+             "int8 weights of this model have passed their gate since; `quern generation build "
+             "--source %s` makes vectors of that class",
+             r->source);
+    return room;
+}
+
+static void row_json(const cli *c, const quern_status_row *r)
+{
+    char room[NOTE_BYTES];
     const struct {
         const char *key, *text;
     } texts[] = {{"source", r->source},           {"model", r->model},
                  {"fingerprint", r->fingerprint}, {"state", r->state},
-                 {"vector_type", r->vector_type}, {"note", r->note}};
+                 {"vector_type", r->vector_type}, {"note", note_of(c, r, room)}};
     sums s = {0};
     add(&s, r);
     put_object();
@@ -81,8 +96,10 @@ static void row_json(const quern_status_row *r)
     counts_json(&s, r->percent);
 }
 
-static void row_text(const quern_status_row *r)
+static void row_text(const cli *c, const quern_status_row *r)
 {
+    char room[NOTE_BYTES];
+    const char *note = note_of(c, r, room);
     out_printf("%-20s %5.1f %%  %llu of %llu current", r->source, r->percent,
                (unsigned long long)r->done, (unsigned long long)r->total);
     const struct {
@@ -110,8 +127,8 @@ static void row_text(const quern_status_row *r)
     if (r->no_text)
         out_printf("%20s %llu without their text, which is not kept\n", "",
                    (unsigned long long)r->no_text);
-    if (r->note && *r->note)
-        out_printf("%20s %s\n", "", r->note);
+    if (note && *note)
+        out_printf("%20s %s\n", "", note);
 }
 
 /* ---- the counts ---- */
@@ -123,7 +140,7 @@ static int write_rows(cli *c, quern_store *store, const quern_status_report *r, 
     for (size_t i = 0; rc == QUERN_OK && i < quern_status_count(r); i++) {
         const quern_status_row *row = quern_status_at(r, i);
         add(all, row);
-        (c->json ? row_json : row_text)(row);
+        (c->json ? row_json : row_text)(c, row);
         rc = (c->json ? write_tasks_json : write_tasks_text)(store, row->source, err);
         if (c->json)
             put_end_object();
@@ -185,16 +202,19 @@ static int watch(cli *c, quern_store *store, quern_embedder *e, char *const *sou
     return rc;
 }
 
-/* A model that is not at hand leaves *e NULL. */
-static int embedder_if_there(cli *c, quern_embedder **e, quern_error *err)
+/* A model that is not at hand, or not in the class of the vectors, leaves *e NULL. */
+static int embedder_if_there(cli *c, quern_store *store, quern_embedder **e, quern_error *err)
 {
     quern_error why;
-    int rc = open_embedder(c, e, &why);
-    if (rc == QUERN_ENOTFOUND && !c->quiet)
+    int rc = open_embedder(c, store, e, &why);
+    const char *code = rc == QUERN_OK ? "" : quern_error_code(&why);
+    int can_do_without = rc == QUERN_ENOTFOUND || strcmp(code, "index_stale") == 0 ||
+                         strcmp(code, "precision_mixed") == 0;
+    if (can_do_without && !c->quiet)
         out_log(QUERN_LOG_WARN, "status", why.msg);
-    else if (rc != QUERN_OK && rc != QUERN_ENOTFOUND)
+    else if (rc != QUERN_OK && !can_do_without)
         *err = why;
-    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+    return can_do_without ? QUERN_OK : rc;
 }
 
 /* What is shown in place of the counts; 1: the counts are wanted. */
@@ -242,7 +262,7 @@ int cmd_status(cli *c, quern_error *err)
         rc = show_others(c, store, sources, n, err);
     if (rc == 1) {
         int again = quern_config_flag(c->config, "watch");
-        rc = embedder_if_there(c, &e, err);
+        rc = embedder_if_there(c, store, &e, err);
         if (rc == QUERN_OK)
             rc = again ? watch(c, store, e, sources, n, err)
                        : show_counts(c, store, e, sources, n, "", err);

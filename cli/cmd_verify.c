@@ -81,7 +81,7 @@ int cmd_verify(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_store(c, 1, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     for (size_t i = 0; rc == QUERN_OK && i < (n ? n : 1); i++) {
         quern_verify_report one;
         QUERN_INIT(&one);

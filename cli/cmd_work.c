@@ -132,7 +132,7 @@ int cmd_work(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = open_existing_store(c, &store, err);
     if (rc == QUERN_OK)
-        rc = open_embedder(c, &e, err);
+        rc = open_embedder(c, store, &e, err);
     if (rc == QUERN_OK) {
         opt.sources = n ? (const char *const *)sources : NULL;
         opt.n_sources = n;

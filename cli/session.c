@@ -99,11 +99,43 @@ int have_model(const cli *c, quern_error *err)
     return rc;
 }
 
-int open_model(const cli *c, quern_model **out, quern_error *err)
+/* What --precision auto is here: for quern_model_options.choose. */
+typedef struct asking {
+    cli *c;
+    quern_store *store;
+} asking;
+
+static int choose_by_store(const char *weights, int anew, void *ud, int *precision,
+                           char calibration[65], quern_error *err)
+{
+    const asking *a = ud;
+    const cli *c = a->c;
+    quern_precision_answer is;
+    char **sources = NULL;
+    size_t n = 0;
+    int rc = QUERN_OK;
+    QUERN_INIT(&is);
+    if (quern_option_applies(quern_option_find("source"), c->command->name))
+        rc = list_sources(c, &sources, &n, err);
+    if (rc == QUERN_OK) /* a build is what takes a store to another class */
+        rc = quern_store_precision(a->store, (const char *const *)sources, n, weights,
+                                   strcmp(c->command->name, "generation build") == 0, &is, err);
+    free(sources);
+    if (rc != QUERN_OK)
+        return rc;
+    *precision = is.precision;
+    memcpy(calibration, is.calibration, sizeof is.calibration);
+    a->c->int8_waits = anew == QUERN_PRECISION_INT8 && is.precision == QUERN_PRECISION_FP32;
+    return QUERN_OK;
+}
+
+static int open_model_for(const cli *c, asking *a, quern_model **out, quern_error *err)
 {
     *out = NULL;
     quern_model_options opt;
     QUERN_INIT(&opt);
+    opt.choose = a && a->store ? choose_by_store : NULL;
+    opt.choose_ud = a;
     opt.max_length = (uint32_t)quern_config_count(c->config, "max-length");
     opt.name = quern_config_text(c->config, "model");
     int rc = precision(c, &opt.precision, err);
@@ -117,6 +149,11 @@ int open_model(const cli *c, quern_model **out, quern_error *err)
         rc = quern_model_open(out, path, &opt, err);
     quern_free(path);
     return rc;
+}
+
+int open_model(const cli *c, quern_model **out, quern_error *err)
+{
+    return open_model_for(c, NULL, out, err);
 }
 
 /* ---- hosted models ---- */
@@ -336,7 +373,8 @@ static int open_hosted(const cli *c, hosted *h, const quern_provider_profile *pr
     return rc;
 }
 
-static int open_bare(const cli *c, int *is_hosted, quern_embedder **out, quern_error *err)
+static int open_bare(cli *c, quern_store *store, int *is_hosted, quern_embedder **out,
+                     quern_error *err)
 {
     *out = NULL;
     hosted h;
@@ -354,19 +392,32 @@ static int open_bare(const cli *c, int *is_hosted, quern_embedder **out, quern_e
     opt.threads = (uint32_t)quern_config_count(c->config, "threads");
     opt.batch = (uint32_t)quern_config_count(c->config, "batch");
     quern_model *model = NULL;
-    rc = open_model(c, &model, err);
+    asking a = {c, store};
+    rc = open_model_for(c, &a, &model, err);
     if (rc == QUERN_OK)
         rc = quern_embedder_from_model(out, model, &opt, err);
     quern_model_free(model); /* the embedder has its own hold */
     return rc;
 }
 
-uint32_t longest_text(const char *settings)
+void precision_of(const char *fingerprint, char out[16])
+{
+    json_t *root = json_loads(fingerprint, 0, NULL);
+    const char *name = json_string_value(json_object_get(root, "precision"));
+    snprintf(out, 16, "%s", name ? name : "");
+    json_decref(root);
+}
+
+/* The longest text that a generation's model read (0: not said), and its class. */
+static void model_of(const char *settings, quern_model_options *opt)
 {
     json_t *root = json_loads(settings, 0, NULL);
     json_int_t n = json_integer_value(json_object_get(root, "max_length"));
+    const char *precision = json_string_value(json_object_get(root, "precision"));
+    opt->max_length = n > 0 && n <= 1048576 ? (uint32_t)n : 0;
+    opt->precision =
+        precision && strcmp(precision, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
     json_decref(root);
-    return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
 }
 
 static uint64_t parts(uint64_t all, uint64_t each)
@@ -420,14 +471,14 @@ int open_cache(cli *c, quern_error *err)
     return c->cache ? QUERN_OK : quern_cache_open(&c->cache, &opt, err);
 }
 
-int open_embedder(cli *c, quern_embedder **out, quern_error *err)
+int open_embedder(cli *c, quern_store *store, quern_embedder **out, quern_error *err)
 {
     int is_hosted = 0;
     quern_embedder *bare = NULL;
     quern_cache_options opt;
     cache_options(c, &opt);
     const char *cache = quern_config_text(c->config, "cache");
-    int rc = open_bare(c, &is_hosted, &bare, err);
+    int rc = open_bare(c, store, &is_hosted, &bare, err);
     /* A hosted model is paid for; a local one is faster than most files. Who embeds again to check what is stored wants
      * the model's word. */
     int checks = strcmp(c->command->name, "verify") == 0 || strcmp(c->command->name, "import") == 0;
@@ -446,7 +497,7 @@ int open_embedder(cli *c, quern_embedder **out, quern_error *err)
     return rc;
 }
 
-int open_other_embedder(const cli *c, const char *name, uint32_t max_length, quern_embedder **out,
+int open_other_embedder(const cli *c, const char *name, const char *settings, quern_embedder **out,
                         quern_error *err)
 {
     *out = NULL;
@@ -460,7 +511,7 @@ int open_other_embedder(const cli *c, const char *name, uint32_t max_length, que
     QUERN_INIT(&opt);
     QUERN_INIT(&how);
     opt.name = name;
-    opt.max_length = max_length;
+    model_of(settings, &opt);
     how.threads = (uint32_t)quern_config_count(c->config, "threads");
     how.batch = (uint32_t)quern_config_count(c->config, "batch");
     int rc = quern_shelf_find(name, &shelf, &path, err);

@@ -14,7 +14,9 @@ extern "C" {
 
 typedef struct quern_model quern_model;
 
-/* AUTO is FP32 in this version. INT8 needs a model that has been quantised (quern_model_quantize). */
+/* INT8 needs a model that has been quantised (quern_model_quantize). AUTO is INT8 where that passed the gate with
+ * these very weights, else FP32, whatever the machine; for vectors that are to stand beside others the class is
+ * theirs: see `choose`. */
 enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32, QUERN_PRECISION_INT8 };
 
 typedef struct quern_model_options {
@@ -22,6 +24,12 @@ typedef struct quern_model_options {
     uint32_t max_length; /* tokens per text, special ones included; 0 = what the model says */
     int precision;       /* enum quern_precision */
     const char *name;    /* what to call it in errors and results; NULL: the folder's name */
+    /* AUTO only, NULL: no store is concerned. Says the class: *precision FP32, INT8, or AUTO for `anew`, which is what AUTO
+     * is for this model where nothing has been embedded yet. calibration: "" or, in INT8, the one that the quantised weights
+     * must have (EMISMATCH). A negative return (and err) ends the open. quern_store_precision knows the answer. */
+    int (*choose)(const char *weights_sha256, int anew, void *ud, int *precision,
+                  char calibration[65], quern_error *err);
+    void *choose_ud;
 } quern_model_options;
 
 typedef struct quern_model_info {
@@ -35,6 +43,7 @@ typedef struct quern_model_info {
     uint64_t parameters, bytes; /* bytes: size of the weights' files */
     int normalize;
     const char *weights_format, *weights_file; /* "safetensors"; the file chosen, or its index */
+    const char *calibration; /* int8: checksum of the quantised weights; else "" */
 } quern_model_info;
 
 /* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and
@@ -88,6 +97,18 @@ typedef struct quern_quantize_report {
  * the work came. EMISMATCH: below the gate, and nothing was written. Seconds to minutes. */
 QUERN_API int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
                                    quern_quantize_report *report, quern_error *err);
+
+typedef struct quern_int8_info {
+    size_t struct_size;
+    double cosine_mean, cosine_worst, ranking; /* as measured when it was made */
+    int passed;                                /* the gate */
+    uint64_t bytes;
+    char checksum[65];
+} quern_int8_info;
+
+/* The int8 weights beside a model's, checked whole, whatever class it was opened in. ENOTFOUND: there are none;
+ * EFORMAT, EMISMATCH: damaged, or made from other weights. */
+QUERN_API int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err);
 
 /* ---- tokens ---- */
 typedef struct quern_tokens {

@@ -161,6 +161,23 @@ typedef struct quern_fill_options {
 QUERN_API int quern_fill(quern_store *s, quern_embedder *e, const quern_fill_options *opt,
                          quern_fill_report *report, quern_error *err);
 
+/* ---- the class of precision ---- */
+typedef struct quern_precision_answer {
+    size_t struct_size;
+    int precision;        /* enum quern_precision; AUTO: nothing there binds it */
+    char calibration[65]; /* INT8: of the vectors that are there; else "" */
+    char source[64];      /* whose vectors say so; "" */
+} quern_precision_answer;
+
+/* What --precision auto is for a store: the class of the vectors that stand there already and were made from these
+ * weights (those that searches use; of a source that has none yet, those being made), so that no upgrade and no later
+ * quantising changes a store. sources NULL: all. Where those named have none, the other sources' class holds for them
+ * too. building: 1 asks only after generations that are being made, for whoever makes one anew. EMISMATCH: two of them
+ * differ, and one name decides. For quern_model_options.choose. */
+QUERN_API int quern_store_precision(quern_store *s, const char *const *sources, size_t n_sources,
+                                    const char *weights_sha256, int building,
+                                    quern_precision_answer *out, quern_error *err);
+
 /* ---- status ---- */
 typedef struct quern_status_report quern_status_report;
 typedef struct quern_status_row {

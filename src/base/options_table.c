@@ -161,7 +161,8 @@ static const quern_option options[] = {
     {"precision", "QUERN_PRECISION", QUERN_OPTION_CHOICE, "CLASS", "auto",
      "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS, 0,
      "Arithmetic of the encoder: fp32, or int8 for a model that has been quantised (model "
-     "quantize); the others are not built yet. auto is fp32 in this version."},
+     "quantize); the others are not built yet. auto is int8 where that passed its gate, else fp32; "
+     "with a store it is the class of the vectors that are there."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
     {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,

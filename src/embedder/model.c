@@ -126,25 +126,128 @@ static int open_files(quern_model *m, quern_error *err)
     return QUERN_OK;
 }
 
-/* The class int8: the quantised weights must be of these weights, or the vectors would be of neither. */
-static int open_int8(quern_model *m, quern_error *err)
+/* ---- the class int8, and which class it is ---- */
+
+/* The quantised weights beside the others. They must be of these weights, or the vectors would be of neither. */
+static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t *bytes,
+                          quern_error *err)
 {
-    quern__quantised_file file = {0};
-    quern__stat st;
+    quern__stat st = {0};
     char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    memset(file, 0, sizeof *file);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && !st.exists)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
                          "%s has no int8 weights yet; quern model quantize makes them", m->name);
     if (rc == QUERN_OK)
-        rc = quern__quantised_open(&file, path, &m->config, err);
+        rc = quern__quantised_open(file, path, &m->config, err);
     if (rc == QUERN_OK)
         rc = quern_model_weights_sha256(m, weights, err);
-    if (rc == QUERN_OK && strcmp(weights, file.source) != 0)
+    if (rc == QUERN_OK && strcmp(weights, file->source) != 0)
         rc = quern__fail(err, QUERN_EMISMATCH, 0,
                          "%s: made from other weights (sha256 %.12s…, the model's %.12s…); quern "
                          "model quantize makes them anew",
-                         path, file.source, weights);
+                         path, file->source, weights);
+    if (rc != QUERN_OK)
+        quern__quantised_close(file);
+    *bytes = st.size;
+    quern__free(path);
+    return rc;
+}
+
+int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err)
+{
+    QUERN__REQUIRE(m, err);
+    QUERN__REQUIRE(info && info->struct_size >= sizeof *info, err);
+    quern__quantised_file file;
+    int rc = open_quantised(m, &file, &info->bytes, err);
+    if (rc != QUERN_OK)
+        return rc;
+    info->cosine_mean = (double)file.fidelity.mean;
+    info->cosine_worst = (double)file.fidelity.worst;
+    info->ranking = (double)file.fidelity.ranking;
+    info->passed = quern__fidelity_passes(&file.fidelity);
+    memcpy(info->checksum, file.checksum, sizeof info->checksum);
+    quern__quantised_close(&file);
+    return QUERN_OK;
+}
+
+/* What AUTO is where nothing has been embedded yet, by what the file says of itself. *there: there is one. What is wrong
+ * with it is for those to hear who would take it. */
+static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err)
+{
+    quern__quantised_file head = {0};
+    quern__stat st = {0};
+    quern_error why = {0};
+    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    *anew = QUERN_PRECISION_FP32;
+    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    *there = rc == QUERN_OK && st.exists;
+    if (*there)
+        rc = quern_model_weights_sha256(m, weights, err);
+    if (*there && rc == QUERN_OK) {
+        const int read = quern__quantised_peek(&head, path, &why);
+        if (read == QUERN_OK && quern__fidelity_passes(&head.fidelity) &&
+            strcmp(weights, head.source) == 0)
+            *anew = QUERN_PRECISION_INT8;
+        rc = read == QUERN_ENOMEM ? quern__fail_memory(err, 0) : QUERN_OK;
+    }
+    quern__free(path);
+    return rc;
+}
+
+/* A file that is not taken is looked at whole: a byte of it that has changed shall not choose the class. Made from other
+ * weights it is not this model's. */
+static int check_passed_over(quern_model *m, quern_error *err)
+{
+    quern__quantised_file file = {0};
+    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    const int rc =
+        path ? quern__quantised_open(&file, path, &m->config, err) : quern__fail_memory(err, 0);
+    quern__quantised_close(&file);
+    quern__free(path);
+    return rc;
+}
+
+static int choose_class(quern_model *m, const quern_model_options *opt, int *precision,
+                        char calibration[65], quern_error *err)
+{
+    char weights[65];
+    bool there = false;
+    int anew = QUERN_PRECISION_FP32, rc;
+    calibration[0] = 0;
+    *precision = opt ? opt->precision : QUERN_PRECISION_AUTO;
+    if (*precision != QUERN_PRECISION_AUTO)
+        return QUERN_OK;
+    rc = look_at_int8(m, &there, &anew, err);
+    if (rc == QUERN_OK && opt && opt->choose) {
+        rc = quern_model_weights_sha256(m, weights, err);
+        if (rc == QUERN_OK)
+            rc = opt->choose(weights, anew, opt->choose_ud, precision, calibration, err);
+        if (rc == QUERN_OK)
+            rc = check_precision(*precision, err);
+    }
+    if (rc == QUERN_OK && *precision == QUERN_PRECISION_AUTO) {
+        *precision = anew;
+        if (there && anew == QUERN_PRECISION_FP32)
+            rc = check_passed_over(m, err);
+    }
+    return rc;
+}
+
+static int open_int8(quern_model *m, const char *calibration, quern_error *err)
+{
+    quern__quantised_file file;
+    uint64_t bytes;
+    int rc = open_quantised(m, &file, &bytes, err);
+    if (rc == QUERN_OK && calibration[0] && strcmp(calibration, file.checksum) != 0)
+        rc = quern__code(
+            err,
+            quern__fail(err, QUERN_EMISMATCH, 0,
+                        "%s: the vectors were made with other int8 weights (calibration %.12s…) "
+                        "than the model's now (%.12s…); --precision int8 makes all anew",
+                        m->name, calibration, file.checksum),
+            "index_stale");
     if (rc == QUERN_OK) {
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
         m->int8 = quern__int8_pick(quern__cpu_allowed());
@@ -152,7 +255,20 @@ static int open_int8(quern_model *m, quern_error *err)
                                       m->int8, m->max_length, err);
     }
     quern__quantised_close(&file);
-    quern__free(path);
+    return rc;
+}
+
+static int open_encoder(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    char calibration[65];
+    int precision = QUERN_PRECISION_FP32;
+    int rc = choose_class(m, opt, &precision, calibration, err);
+    m->kernels = quern__kernels_pick(quern__cpu_allowed());
+    if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
+        rc = open_int8(m, calibration, err);
+    else if (rc == QUERN_OK)
+        rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
+                                 err);
     return rc;
 }
 
@@ -184,14 +300,8 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
         rc = open_files(m, err);
     if (rc == QUERN_OK)
         rc = choose_max_length(m, opt ? opt->max_length : 0, err);
-    if (rc == QUERN_OK) {
-        m->kernels = quern__kernels_pick(quern__cpu_allowed());
-        if (opt && opt->precision == QUERN_PRECISION_INT8)
-            rc = open_int8(m, err);
-        else
-            rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
-                                     err);
-    }
+    if (rc == QUERN_OK)
+        rc = open_encoder(m, opt, err);
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
         quern_model_free(m);
@@ -281,6 +391,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     const quern__weights_files *files = quern__weights_list_of(m->weights);
     full.weights_format = quern__weights_format_name(files->format);
     full.weights_file = files->index[0] ? files->index : files->name[0];
+    full.calibration = m->calibration;
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);
     memcpy(info, &full, n);

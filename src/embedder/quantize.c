@@ -17,7 +17,6 @@
 #include "embedder/probe_texts.inc"
 
 enum { NEIGHBOURS = 5 };
-static const double gate_mean = 0.999, gate_worst = 0.995;
 
 /* Texts as the encoder takes them. */
 typedef struct probes {
@@ -107,6 +106,12 @@ static void neighbours(const float *v, uint32_t n, uint32_t dim, uint32_t i,
     }
 }
 
+/* As the file will hold it, so that whoever reads it there comes to the same judgement. */
+static quern__fidelity fidelity_of(const quern_quantize_report *r)
+{
+    return (quern__fidelity){(float)r->cosine_mean, (float)r->cosine_worst, (float)r->ranking};
+}
+
 static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t dim,
                     quern_quantize_report *r)
 {
@@ -126,7 +131,8 @@ static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t d
     }
     r->ranking = (double)kept / ((double)n * NEIGHBOURS);
     r->probes = n;
-    r->passed = r->cosine_mean >= gate_mean && r->cosine_worst >= gate_worst;
+    const quern__fidelity f = fidelity_of(r);
+    r->passed = quern__fidelity_passes(&f);
 }
 
 /* What the caller asked for, with the caller's numbers in. */
@@ -175,15 +181,15 @@ static int measure(work *w, const quern__quantised *q, const quern_cancel *cance
 static int write_down(work *w, const quern__quantised *q, const char *folder)
 {
     quern_quantize_report *r = &w->report;
-    const quern__fidelity f = {(float)r->cosine_mean, (float)r->cosine_worst, (float)r->ranking};
+    const quern__fidelity f = fidelity_of(r);
     char source[65];
     if (!r->passed && !(w->opt && w->opt->force))
         return quern__fail(
             w->err, QUERN_EMISMATCH, 0,
             "%s: int8 is too far from fp32: cosine %.5f on average and %.5f at worst "
             "over %u texts, the gate is %g and %g; nothing was written (--force)",
-            quern__model_name(w->model), r->cosine_mean, r->cosine_worst, r->probes, gate_mean,
-            gate_worst);
+            quern__model_name(w->model), r->cosine_mean, r->cosine_worst, r->probes,
+            (double)QUERN__GATE_MEAN, (double)QUERN__GATE_WORST);
     const size_t n = strlen(folder) + sizeof QUERN__QUANTISED_NAME + 1;
     char *path = quern__alloc(n);
     if (!path)

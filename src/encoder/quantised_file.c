@@ -28,6 +28,11 @@ static uint32_t pieces_of(uint32_t n)
     return (n + QUERN__PIECE - 1) / QUERN__PIECE;
 }
 
+bool quern__fidelity_passes(const quern__fidelity *f)
+{
+    return f->mean >= QUERN__GATE_MEAN && f->worst >= QUERN__GATE_WORST; /* NaN does not */
+}
+
 /* ---- reading ---- */
 
 typedef struct reader {
@@ -136,10 +141,27 @@ static int checksum_of(const quern__weights *file, char hex[65], quern_error *er
     return rc;
 }
 
+/* Cosines and a part of all: whatever was measured, it was within these. */
+static int take_fidelity(reader *r, quern__fidelity *out)
+{
+    const quern__tensor *t;
+    const int rc = take(r, "fidelity", FIDELITIES, 0, sizeof(float), &t);
+    if (rc)
+        return rc;
+    const float *f = quern__tensor_floats(t);
+    for (int i = 0; i < FIDELITIES; i++)
+        if (!(f[i] >= -1.001f && f[i] <= 1.001f))
+            return quern__fail(r->err, QUERN_EFORMAT, (int64_t)t->offset,
+                               "%s: tensor \"fidelity\" at byte %zu holds %g; cosines are within "
+                               "-1 and 1",
+                               r->path, t->offset, (double)f[i]);
+    *out = (quern__fidelity){f[0], f[1], f[2]};
+    return QUERN_OK;
+}
+
 static int take_head(reader *r, quern__quantised_file *out)
 {
-    const quern__tensor *version, *source, *fidelity, *checksum;
-    char found[65];
+    const quern__tensor *version, *source, *checksum;
     int rc = take(r, "version", 1, 0, 1, &version);
     if (!rc && *(const uint8_t *)version->data != VERSION)
         rc = quern__fail(r->err, QUERN_EFORMAT, (int64_t)version->offset,
@@ -148,24 +170,26 @@ static int take_head(reader *r, quern__quantised_file *out)
     if (!rc)
         rc = take(r, "source", 32, 0, 1, &source);
     if (!rc)
-        rc = take(r, "fidelity", FIDELITIES, 0, sizeof(float), &fidelity);
+        rc = take_fidelity(r, &out->fidelity);
     if (!rc)
         rc = take(r, "checksum", 32, 0, 1, &checksum);
-    if (!rc)
-        rc = checksum_of(r->file, found, r->err);
     if (rc)
         return rc;
     quern__hex32(source->data, out->source);
     quern__hex32(checksum->data, out->checksum);
-    const float *f = quern__tensor_floats(fidelity);
-    out->fidelity = (quern__fidelity){f[0], f[1], f[2]};
-    if (strcmp(found, out->checksum) != 0)
-        return quern__fail(
-            r->err, QUERN_EMISMATCH, 0,
-            "%s: damaged: its checksum is %.12s…, that of its contents %.12s… (quern "
-            "model quantize)",
-            r->path, out->checksum, found);
     return QUERN_OK;
+}
+
+static int check_sum(reader *r, const quern__quantised_file *out)
+{
+    char found[65];
+    const int rc = checksum_of(r->file, found, r->err);
+    if (rc || strcmp(found, out->checksum) == 0)
+        return rc;
+    return quern__fail(r->err, QUERN_EMISMATCH, 0,
+                       "%s: damaged: its checksum is %.12s…, that of its contents %.12s… (quern "
+                       "model quantize)",
+                       r->path, out->checksum, found);
 }
 
 /* out->file is open. */
@@ -188,6 +212,8 @@ static int read_numbers(quern__quantised_file *out, const char *path,
     q->intermediate = config->intermediate;
     q->layer = quern__calloc(q->layers, sizeof *q->layer);
     int rc = q->layer ? take_head(&r, out) : quern__fail_memory(err, q->layers * sizeof *q->layer);
+    if (!rc)
+        rc = check_sum(&r, out);
     for (uint32_t l = 0; !rc && l < q->layers; l++)
         rc = take_layer(&r, q, l);
     if (!rc && r.seen != count)
@@ -206,6 +232,17 @@ int quern__quantised_open(quern__quantised_file *out, const char *path,
         rc = read_numbers(out, path, config, err);
     if (rc)
         quern__quantised_close(out);
+    return rc;
+}
+
+int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err)
+{
+    memset(out, 0, sizeof *out);
+    int rc = quern__weights_open_file(&out->file, QUERN__SAFETENSORS, path, err);
+    reader r = {out->file, path, err, 0};
+    if (!rc)
+        rc = take_head(&r, out);
+    quern__quantised_close(out);
     return rc;
 }
 

@@ -6,6 +6,8 @@
 #ifndef QUERN_ENCODER_QUANTISED_FILE_H
 #define QUERN_ENCODER_QUANTISED_FILE_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "encoder/quantised.h"
 #include "format/model_config.h"
@@ -17,6 +19,11 @@
 typedef struct quern__fidelity {
     float mean, worst, ranking; /* cosines; the part of nearest neighbours that stay */
 } quern__fidelity;
+
+/* docs/design.md §6: what --precision auto and model quantize ask of it. */
+#define QUERN__GATE_MEAN  0.999f
+#define QUERN__GATE_WORST 0.995f
+bool quern__fidelity_passes(const quern__fidelity *f);
 
 /* The numbers and the file that they are views of. */
 typedef struct quern__quantised_file {
@@ -32,7 +39,10 @@ typedef struct quern__quantised_file {
  * finite and above 0. Whether `source` is the model's is the caller's to compare. */
 int quern__quantised_open(quern__quantised_file *out, const char *path,
                           const quern__model_config *config, quern_error *err);
-/* The same over bytes that the caller keeps; `name` is what errors call it. For tests and fuzzing. */
+/* What the file says of itself, without `numbers` and with nothing but its header read: `file` is NULL. A yes that is
+ * acted upon is followed by open, which checks it all. */
+int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err);
+/* open, over bytes that the caller keeps; `name` is what errors call it. For tests and fuzzing. */
 int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,
                            const char *name, const quern__model_config *config, quern_error *err);
 void quern__quantised_close(quern__quantised_file *f); /* a zeroed one is fine */
