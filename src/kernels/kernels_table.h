@@ -54,14 +54,25 @@ enum quern__epilogue {
     QUERN__EP_ADD,      /* y = y + x W */
 };
 
+/* What activates the one half of a gated block (rule 14). */
+enum quern__gate { QUERN__GATE_GELU, QUERN__GATE_SILU };
+
+/* Which keys a query sees: so many tokens before its own, and behind it. */
+typedef struct quern__outlook {
+    uint32_t before, after;
+} quern__outlook;
+
 /* One text and a range of its heads. Rows of qkv are the text's tokens; head h's queries are the
- * `slot` columns from h * slot, its keys and values `heads` and 2 * `heads` slots further. slot divides
+ * `slot` columns from h * slot, behind those of all heads come the keys, then the values. slot divides
  * 384 and is a multiple of 16; columns of a slot past `depth` are zero. */
 typedef struct quern__attention {
     quern__rows qkv, context; /* context: depth columns a head, head after head */
     uint32_t length, first_head, end_head, heads, depth, slot;
-    uint32_t column; /* of the context, where head 0 begins */
-    float scale;     /* fp32(log2(e) / sqrt(depth)) */
+    uint32_t
+        key_heads; /* divides heads: neighbouring heads share keys and values; 0: each has its own */
+    const quern__outlook *outlook; /* NULL: every query sees every key */
+    uint32_t column;               /* of the context, where head 0 begins */
+    float scale;                   /* fp32(log2(e) / sqrt(depth)) */
     /* NULL, or of head 0 the bias at distance 0: query i at key j adds bias[i - j], log2(e) in it; each head's `bias_stride`
      * floats further. What lies between -(length - 1) and length + QUERN__STRIP - 2 is read. */
     const float *bias;
@@ -90,6 +101,14 @@ struct quern__kernels {
     /* y = LayerNorm(x), n columns; y may be x. */
     void (*normalize_rows)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n,
                            const float *gamma, const float *beta, float eps);
+    /* y = RMSNorm(x), n columns of one piece or of several; y may be x. */
+    void (*rms_norm)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n, const float *gamma,
+                     float eps);
+    /* One head's columns, `depth` (even) from x on and within one piece, turned in place by their positions: row r by
+     * turns[r * depth], depth / 2 cosines and as many sines. */
+    void (*rotate)(quern__rows x, uint32_t rows, uint32_t depth, const float *turns);
+    /* x = activation(gate) * x, n columns within one piece. */
+    void (*apply_gate)(int gate_kind, quern__rows gate, quern__rows x, uint32_t rows, uint32_t n);
     /* y = word + position, both n dense floats of any alignment. */
     void (*embed_row)(const float *word, const float *position, uint32_t n, quern__rows y);
     /* out[n] = mean over rows; then out[n] scaled to unit length. */
@@ -98,9 +117,10 @@ struct quern__kernels {
     void (*dot_f16)(const float *q, const uint16_t *rows, size_t n, size_t dim, float *out);
     void (*dot_f32)(const float *q, const float *rows, size_t n, size_t dim, float *out);
 
-    /* For tests: the elementwise functions of rules 6 and 7 on n values, n a multiple of 16. */
+    /* For tests: the elementwise functions of rules 6, 7 and 14 on n values, n a multiple of 16. */
     void (*gelu)(const float *in, float *out, size_t n);
     void (*exp2)(const float *in, float *out, size_t n);
+    void (*silu)(const float *in, float *out, size_t n);
     void (*fma)(const float *a, const float *b, const float *c, float *out, size_t n);
 };
 

@@ -136,6 +136,12 @@ static void elementwise(const quern__kernels *k, const quern__kernels *want)
     k->gelu(a, x, n);
     want->gelu(a, y, n);
     same_floats(k, "gelu", x, y, n);
+    k->silu(a, x, n);
+    want->silu(a, y, n);
+    same_floats(k, "silu", x, y, n);
+    for (size_t i = 0; i < n; i++)
+        if (isnan(a[i]) && !isnan(x[i]))
+            fail_msg("%s: silu(nan) is %a", k->name, (double)x[i]);
     k->exp2(a, x, n);
     want->exp2(a, y, n);
     same_floats(k, "exp2", x, y, n);
@@ -160,7 +166,7 @@ static void test_elementwise(void **state)
 static void test_accuracy(void **state)
 {
     (void)state;
-    float in[16], g[16], e[16];
+    float in[16], g[16], s[16], e[16];
     for (int i = -12000; i < 12000; i += 16) {
         for (int l = 0; l < 16; l++)
             in[l] = (float)(i + l) / 1000.0f;
@@ -168,6 +174,12 @@ static void test_accuracy(void **state)
         for (int l = 0; l < 16; l++) {
             const double x = (double)in[l], want = x / 2 * (1 + erf(x / sqrt(2.0)));
             assert_true(fabs((double)g[l] - want) < 2e-5);
+            s[l] = in[l] * 8;
+        }
+        reference_table()->silu(s, e, 16);
+        for (int l = 0; l < 16; l++) {
+            const double x = (double)s[l], want = x / (1 + exp(-x));
+            assert_true(fabs((double)e[l] - want) <= 1.2e-5 * fabs(want) + 1e-35);
             in[l] = -fabsf(in[l]) * 8;
         }
         reference_table()->exp2(in, e, 16);
@@ -301,6 +313,43 @@ static void test_products(void **state)
 
 /* ---- attention ---- */
 
+/* Rules 5, 6 and 15, spelled out for one element of the context. */
+static float one_context(const quern__attention *a, uint32_t query, uint32_t head, uint32_t column)
+{
+    const uint32_t shared = a->key_heads ? a->key_heads : a->heads,
+                   keys = (a->heads + head * shared / a->heads) * a->slot,
+                   strip = query / QUERN__STRIP * QUERN__STRIP,
+                   last = QUERN__MIN(strip + QUERN__STRIP, a->length) - 1;
+    float s[512], e[16], x[16], top = 0, sum = 0, out = 0;
+    bool sees[512], reads[512], any = false;
+    for (uint32_t j = 0; j < a->length; j++) {
+        const int64_t before = a->outlook ? a->outlook->before : INT64_MAX,
+                      after = a->outlook ? a->outlook->after : INT64_MAX;
+        sees[j] = (int64_t)query - j <= before && (int64_t)j - query <= after;
+        reads[j] = (int64_t)strip - j <= before && (int64_t)j - last <= after;
+        s[j] = 0;
+        for (uint32_t i = 0; i < a->depth; i++)
+            s[j] = fmaf(*element(a->qkv, j, keys + i),
+                        *element(a->qkv, query, head * a->slot + i) * a->scale, s[j]);
+        if (a->bias)
+            s[j] = s[j] + a->bias[(size_t)head * a->bias_stride + query - j];
+        if (sees[j])
+            top = !any ? s[j] : top > s[j] ? top : s[j];
+        any |= sees[j];
+    }
+    for (uint32_t j = 0; j < a->length; j++) {
+        if (!reads[j])
+            continue;
+        for (uint32_t i = 0; i < 16; i++)
+            x[i] = s[j] - top;
+        reference_table()->exp2(x, e, 16);
+        const float power = sees[j] ? e[0] : 0.0f;
+        sum += power;
+        out = fmaf(power, *element(a->qkv, j, keys + shared * a->slot + column), out);
+    }
+    return out * (1.0f / sum);
+}
+
 static void one_attention(const quern__kernels *k, const quern__kernels *want, uint32_t length,
                           uint32_t heads, uint32_t depth, uint32_t slot, bool wild)
 {
@@ -321,6 +370,12 @@ static void one_attention(const quern__kernels *k, const quern__kernels *want, u
                           .slot = slot,
                           .scale = (float)(1.4426950408889634 / sqrt((double)depth)),
                           .scratch = floats(quern__attention_scratch(length))};
+    static const quern__outlook sights[] = {{UINT32_MAX, 0}, {4, 4}, {0, 0},
+                                            {64, 64},        {0, 9}, {40, 0}};
+    const uint32_t turn = quern__rng_below(&rng, QUERN__COUNT(sights) + 2);
+    a.outlook = turn < QUERN__COUNT(sights) ? sights + turn : NULL;
+    if (heads == 4)
+        a.key_heads = 2; /* reads the first 8 of the 12 slots there are */
     float *bias = NULL;
     if (heads % 2) { /* biases by distance for the odd ones, and nothing for the rest */
         a.bias_stride = 2 * length + QUERN__STRIP;
@@ -339,6 +394,12 @@ static void one_attention(const quern__kernels *k, const quern__kernels *want, u
     a.context = c2;
     want->attention(&a);
     same_rows(k, "attention", c1, c2, length, heads * depth);
+    const uint32_t query = quern__rng_below(&rng, length), head = quern__rng_below(&rng, heads),
+                   column = quern__rng_below(&rng, depth);
+    const float lone = one_context(&a, query, head, column);
+    if (!same_float(lone, *element(c1, query, head * depth + column)))
+        fail_msg("%s: attention of %u, query %u: %a, rules 5 and 15 give %a", k->name, length,
+                 query, (double)*element(c1, query, head * depth + column), (double)lone);
     quern__free(bias);
     quern__free(a.scratch);
     quern__free(qkv.at);
@@ -371,6 +432,39 @@ static void test_attention(void **state)
 
 /* ---- rows ---- */
 
+/* Gates, and heads turned by their positions; n columns within a piece. */
+static void check_gates(const quern__kernels *k, const quern__kernels *want, uint32_t rows,
+                        uint32_t n, quern__rows gate)
+{
+    quern__rows y = matrix(rows, n), z = matrix(rows, n);
+    for (int kind = QUERN__GATE_GELU; kind <= QUERN__GATE_SILU; kind++) {
+        fill(y, rows, n, true);
+        memcpy(z.at, y.at, (size_t)rows * QUERN__STRIDE * sizeof(float));
+        k->apply_gate(kind, gate, y, rows, n);
+        want->apply_gate(kind, gate, z, rows, n);
+        same_rows(k, "gate", y, z, rows, n);
+    }
+    const uint32_t depth = n & ~1u;
+    float *turns = floats((size_t)rows * depth + 1);
+    for (size_t i = 0; i < (size_t)rows * depth; i++)
+        turns[i] = quern__rng_float(&rng) * 2 - 1;
+    fill(y, rows, n, true);
+    memcpy(z.at, y.at, (size_t)rows * QUERN__STRIDE * sizeof(float));
+    k->rotate(y, rows, depth, turns);
+    for (uint32_t r = 0; r < rows; r++) /* rule 13, spelled out */
+        for (uint32_t i = 0; i < depth / 2; i++) {
+            const float u = *element(z, r, i), v = *element(z, r, i + depth / 2),
+                        c = turns[r * depth + i], s = turns[r * depth + depth / 2 + i];
+            assert_true(same_float(*element(y, r, i), fmaf(v, -s, u * c)));
+            assert_true(same_float(*element(y, r, i + depth / 2), fmaf(u, s, v * c)));
+        }
+    if (n % 2)
+        assert_true(same_float(*element(y, 0, n - 1), *element(z, 0, n - 1)));
+    quern__free(turns);
+    quern__free(y.at);
+    quern__free(z.at);
+}
+
 static void one_row_shape(const quern__kernels *k, const quern__kernels *want, uint32_t rows,
                           uint32_t n)
 {
@@ -389,6 +483,10 @@ static void one_row_shape(const quern__kernels *k, const quern__kernels *want, u
     k->normalize_rows(x, y, rows, n, gamma, beta, 1e-12f);
     want->normalize_rows(x, z, rows, n, gamma, beta, 1e-12f);
     same_rows(k, "LayerNorm", y, z, rows, n);
+    k->rms_norm(x, y, rows, n, gamma, 1e-6f);
+    want->rms_norm(x, z, rows, n, gamma, 1e-6f);
+    same_rows(k, "RMSNorm", y, z, rows, n);
+    check_gates(k, want, rows, QUERN__MIN(n, (uint32_t)QUERN__PIECE), x);
     k->mean_rows(x, QUERN__MIN(rows, 4u), n, p);
     want->mean_rows(x, QUERN__MIN(rows, 4u), n, q);
     same_floats(k, "mean", p, q, n);
