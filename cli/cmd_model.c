@@ -48,6 +48,20 @@ static int tell_path(const cli *c, const char *done, const char *name,
     return rc;
 }
 
+/* Int8 weights that are there are whole, and of these weights. out (may be NULL): bytes 0, there are none. */
+static int sound_int8(quern_model *m, quern_int8_info *out, quern_error *err)
+{
+    quern_int8_info info;
+    quern_error why;
+    QUERN_INIT(&info);
+    int rc = quern_model_int8(m, &info, &why);
+    if (out && (rc == QUERN_OK || rc == QUERN_ENOTFOUND))
+        *out = info; /* zeroed where there are none */
+    if (rc != QUERN_OK && rc != QUERN_ENOTFOUND)
+        *err = why;
+    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+}
+
 /* A model that cannot be opened is not put on the shelf. ud: room for the name it will have there. */
 static int open_once(const char *name, const char *folder, void *ud, quern_error *err)
 {
@@ -56,7 +70,10 @@ static int open_once(const char *name, const char *folder, void *ud, quern_error
     QUERN_INIT(&how);
     how.name = name;
     snprintf(ud, NAME_BYTES, "%s", name);
+    how.precision = QUERN_PRECISION_FP32;
     int rc = quern_model_open(&m, folder, &how, err);
+    if (rc == QUERN_OK)
+        rc = sound_int8(m, NULL, err);
     quern_model_free(m);
     return rc;
 }
@@ -224,8 +241,49 @@ static void estimate_text(const estimate *n, uint64_t weights)
                n->seconds > 0 ? (double)n->texts / n->seconds : 0.0);
 }
 
-static void info_json(const quern_model_info *i, const char *weights, const char *tokenizer,
-                      const char *fingerprint, const estimate *n)
+/* How near to fp32 int8 weights are, and their calibration. */
+static void int8_json(const quern_int8_info *q)
+{
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"cosine_mean", q->cosine_mean},
+                   {"cosine_worst", q->cosine_worst},
+                   {"ranking", q->ranking}};
+    put_key("int8");
+    if (!q->bytes) {
+        put_text(NULL);
+        return;
+    }
+    put_object();
+    put_key("passed");
+    put_bool(q->passed);
+    for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+        put_key(numbers[k].key);
+        put_real(numbers[k].value);
+    }
+    put_key("bytes");
+    put_whole(q->bytes);
+    put_key("calibration");
+    put_text(q->checksum);
+    put_end_object();
+}
+
+static void int8_text(const quern_int8_info *q)
+{
+    char size[16];
+    human_bytes(q->bytes, size);
+    if (!q->bytes)
+        out_printf("int8                 none (quern model quantize makes it)\n");
+    else
+        out_printf("int8                 %s, %s: cosine to fp32 %.5f on average, %.5f at worst; "
+                   "%.1f %% of neighbours stay\ncalibration          %s\n",
+                   q->passed ? "passed its gate" : "below its gate, forced", size, q->cosine_mean,
+                   q->cosine_worst, 100 * q->ranking, q->checksum);
+}
+
+static void info_json(const quern_model_info *i, const quern_int8_info *q, const char *weights,
+                      const char *tokenizer, const char *fingerprint, const estimate *n)
 {
     const struct {
         const char *key, *text;
@@ -269,18 +327,23 @@ static void info_json(const quern_model_info *i, const char *weights, const char
     put_key("document");
     put_text(i->prompt_document);
     put_end_object();
+    put_key("precision"); /* what auto is */
+    put_text(i->precision);
     put_key("precisions");
     put_array();
-    put_text(i->precision);
+    put_text("fp32");
+    if (q->bytes)
+        put_text("int8");
     put_end_array();
+    int8_json(q);
     if (n->texts)
         estimate_json(n, i->bytes);
     put_end_object();
     put_line();
 }
 
-static void info_text(const quern_model_info *i, const char *weights, const char *tokenizer,
-                      const char *fingerprint, const estimate *n)
+static void info_text(const quern_model_info *i, const quern_int8_info *q, const char *weights,
+                      const char *tokenizer, const char *fingerprint, const estimate *n)
 {
     char size[16];
     human_bytes(i->bytes, size);
@@ -296,6 +359,7 @@ static void info_text(const quern_model_info *i, const char *weights, const char
     out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
                i->prompt_document);
     out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
+    int8_text(q);
     out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
                weights, tokenizer, fingerprint);
@@ -309,6 +373,7 @@ int cmd_model_info(cli *c, quern_error *err)
     quern_model *m = NULL;
     quern_model_options how;
     quern_model_info info;
+    quern_int8_info int8;
     estimate n = {.texts = quern_config_count(c->config, "estimate")};
     char *path = NULL, *json = NULL, weights[65], tokenizer[65], fingerprint[65];
     int rc = args_need(c, 1, 1, err);
@@ -324,6 +389,8 @@ int cmd_model_info(cli *c, quern_error *err)
     if (rc == QUERN_OK)
         rc = quern_model_describe(m, &info, err);
     if (rc == QUERN_OK)
+        rc = sound_int8(m, &int8, err);
+    if (rc == QUERN_OK)
         rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
         rc = quern_model_fingerprint(m, &json, fingerprint, err);
@@ -331,11 +398,30 @@ int cmd_model_info(cli *c, quern_error *err)
         rc = make_estimate(c, m, &n, err);
     if (rc == QUERN_OK) {
         quern_model_tokenizer_sha256(m, tokenizer);
-        (c->json ? info_json : info_text)(&info, weights, tokenizer, fingerprint, &n);
+        (c->json ? info_json : info_text)(&info, &int8, weights, tokenizer, fingerprint, &n);
     }
     quern_free(json);
     quern_free(path);
     quern_model_free(m);
+    return rc;
+}
+
+/* Of int8 weights their own checksum and what they were made from, too: a manifest from before they were made lists none. */
+static int verify_int8(const char *name, const quern_shelf_options *opt, quern_error *err)
+{
+    quern_model *m = NULL;
+    quern_model_options how;
+    char *path = NULL;
+    QUERN_INIT(&how);
+    how.name = strchr(name, '/') ? NULL : name;
+    how.precision = QUERN_PRECISION_FP32;
+    int rc = quern_shelf_find(name, opt, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_open(&m, path, &how, err);
+    if (rc == QUERN_OK)
+        rc = sound_int8(m, NULL, err);
+    quern_model_free(m);
+    quern_free(path);
     return rc;
 }
 
@@ -347,6 +433,8 @@ int cmd_model_verify(cli *c, quern_error *err)
         return rc;
     local_options(c, &opt);
     rc = quern_shelf_verify(c->args[0], &opt, err);
+    if (rc == QUERN_OK)
+        rc = verify_int8(c->args[0], &opt, err);
     if (rc == QUERN_OK)
         tell(c, "verified", c->args[0], NULL);
     return rc;

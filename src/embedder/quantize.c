@@ -11,9 +11,12 @@
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "base/fpenv.h"
+#include "base/os.h"
+#include "base/sha256.h"
 #include "embedder/embedder.h"
 #include "encoder/quantise.h"
 #include "encoder/quantised_file.h"
+#include "format/manifest.h"
 #include "embedder/probe_texts.inc"
 
 enum { NEIGHBOURS = 5 };
@@ -178,6 +181,50 @@ static int measure(work *w, const quern__quantised *q, const quern_cancel *cance
     return rc;
 }
 
+/* ---- writing it down ---- */
+
+/* The shelf's manifest without the file, or (recorded) with it as it is now; a folder that has no manifest gets none. */
+static int note_in_manifest(const char *folder, const char *path, bool recorded, quern_error *err)
+{
+    quern__map map = {0};
+    quern__stat st;
+    uint8_t digest[32];
+    char hex[65];
+    quern__manifest *m = quern__calloc(1, sizeof *m);
+    int rc = m ? quern__manifest_read(m, folder, err) : quern__fail_memory(err, sizeof *m);
+    const bool none = rc == QUERN_ENOTFOUND;
+    if (rc == QUERN_OK && recorded)
+        rc = quern__stat_path(path, &st, err);
+    if (rc == QUERN_OK && recorded)
+        rc = quern__map_open(&map, path, err);
+    if (rc == QUERN_OK && recorded)
+        rc = quern__sha256_of(map.data, map.size, digest, err);
+    quern__map_close(&map);
+    const bool was = rc == QUERN_OK && quern__manifest_find(m, QUERN__QUANTISED_NAME);
+    if (was)
+        quern__manifest_drop(m, QUERN__QUANTISED_NAME);
+    if (rc == QUERN_OK && recorded) {
+        quern__hex32(digest, hex);
+        rc = quern__manifest_add(m, QUERN__QUANTISED_NAME, hex, st.size, st.mtime_ns, err);
+    }
+    if (rc == QUERN_OK && (was || recorded))
+        rc = quern__manifest_write(m, folder, err);
+    quern__free(m);
+    return none ? QUERN_OK : rc;
+}
+
+/* The manifest knows nothing of the file while it changes: whoever dies in between leaves one that is not listed, which is
+ * as good, and never one that looks damaged. */
+static int put_beside(const quern__quantised *q, const char *source, const quern__fidelity *f,
+                      const char *folder, const char *path, quern_quantize_report *r,
+                      quern_error *err)
+{
+    int rc = note_in_manifest(folder, path, false, err);
+    if (!rc)
+        rc = quern__quantised_write(q, source, f, path, r->checksum, &r->bytes, err);
+    return rc ? rc : note_in_manifest(folder, path, true, err);
+}
+
 static int write_down(work *w, const quern__quantised *q, const char *folder)
 {
     quern_quantize_report *r = &w->report;
@@ -197,7 +244,7 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     snprintf(path, n, "%s/%s", folder, QUERN__QUANTISED_NAME);
     int rc = quern_model_weights_sha256(w->model, source, w->err);
     if (!rc)
-        rc = quern__quantised_write(q, source, &f, path, r->checksum, &r->bytes, w->err);
+        rc = put_beside(q, source, &f, folder, path, r, w->err);
     quern__free(path);
     return rc;
 }

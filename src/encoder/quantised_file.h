@@ -13,8 +13,6 @@
 #include "format/model_config.h"
 #include "format/weights.h"
 
-#define QUERN__QUANTISED_NAME "model.int8.safetensors"
-
 /* What was measured when it was made, against fp32 on texts that were not calibrated on. */
 typedef struct quern__fidelity {
     float mean, worst, ranking; /* cosines; the part of nearest neighbours that stay */

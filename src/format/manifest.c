@@ -49,12 +49,13 @@ const quern__manifest_file *quern__manifest_find(const quern__manifest *m, const
 }
 
 /* An index's shards are the files beside it that end as it does before ".index.json": import takes no
- * others. */
+ * others but the quantised ones. */
 static bool is_shard(const char *name, const char *index)
 {
     const char *dot = index + strcspn(index, ".");
     const size_t n = strlen(name), ending = *dot ? strcspn(dot + 1, ".") + 1 : 0;
-    return !strchr(name, '/') && n > ending && memcmp(name + n - ending, dot, ending) == 0;
+    return !strchr(name, '/') && strcmp(name, QUERN__QUANTISED_NAME) != 0 && n > ending &&
+           memcmp(name + n - ending, dot, ending) == 0;
 }
 
 int quern__manifest_weights(const quern__manifest *m, char out[65], quern_error *err)
@@ -112,6 +113,15 @@ int quern__manifest_add(quern__manifest *m, const char *name, const char *sha256
     f->size = size;
     f->mtime_ns = mtime_ns;
     return QUERN_OK;
+}
+
+void quern__manifest_drop(quern__manifest *m, const char *name)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->n; i++)
+        if (strcmp(m->file[i].name, name) != 0)
+            m->file[kept++] = m->file[i];
+    m->n = kept;
 }
 
 /* A string value into a fixed field: a longer one, or one with a NUL in it, is refused, never cut. */

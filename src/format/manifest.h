@@ -49,6 +49,8 @@ int quern__manifest_weights(const quern__manifest *m, char out[65], quern_error 
 /* Adds an entry; EINVAL when the name is no plain relative path, is there already, or the table is full. */
 int quern__manifest_add(quern__manifest *m, const char *name, const char *sha256, uint64_t size,
                         int64_t mtime_ns, quern_error *err);
+/* Takes the entry of this name out, if there is one. */
+void quern__manifest_drop(quern__manifest *m, const char *name);
 /* True while the file on disk is, by size and time, the one that was hashed. */
 bool quern__manifest_agrees(const quern__manifest_file *f, const quern__stat *st);
 /* True for a relative path of plain components: no "..", no empty one, no backslash, no control byte,

@@ -44,6 +44,9 @@ enum quern__weights_format {
     QUERN__WEIGHTS_FORMATS
 };
 
+/* The int8 class's numbers, made from a folder's weights (encoder/quantised_file.h), lie beside them. */
+#define QUERN__QUANTISED_NAME "model.int8.safetensors"
+
 enum { QUERN__WEIGHTS_FILES = 40, QUERN__WEIGHTS_NAME = 128 };
 
 /* The files that hold a folder's weights, relative to it, by name ascending. */

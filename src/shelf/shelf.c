@@ -228,6 +228,9 @@ void quern_shelf_free(quern_shelf_list *l)
 static int verify_file(const quern__shelf *s, const char *folder, const quern__manifest_file *f,
                        quern_error *err)
 {
+    const char *mend = strcmp(f->name, QUERN__QUANTISED_NAME) == 0
+                           ? "quern model quantize makes it again"
+                           : "pull or import the model again";
     char *path = NULL, hex[65];
     quern__stat st;
     uint64_t size;
@@ -237,15 +240,13 @@ static int verify_file(const quern__shelf *s, const char *folder, const quern__m
     if (rc)
         goto done;
     if (!st.is_file) {
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: gone; pull or import the model again", path);
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: gone; %s", path, mend);
         goto done;
     }
     rc = quern__shelf_hash(s, path, f->name, hex, &size, err);
     if (rc == QUERN_OK && (size != f->size || strcmp(hex, f->sha256) != 0))
-        rc =
-            quern__fail(err, QUERN_EMISMATCH, 0,
-                        "%.200s: SHA-256 %s, recorded at import %s; pull or import the model again",
-                        path, hex, f->sha256);
+        rc = quern__fail(err, QUERN_EMISMATCH, 0, "%.200s: SHA-256 %s, recorded %s; %s", path, hex,
+                         f->sha256, mend);
 done:
     quern__free(path);
     return rc;

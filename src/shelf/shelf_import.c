@@ -203,6 +203,8 @@ static int import_folder(const quern__shelf *s, const char *path, const char *st
         rc = take_file(&w, files->index, false);
     for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++)
         rc = take_file(&w, files->name[i], true);
+    if (rc == QUERN_OK)
+        rc = take_file(&w, QUERN__QUANTISED_NAME, true);
     quern__free(files);
     return rc;
 }
@@ -347,7 +349,8 @@ typedef struct taking {
 
 static bool is_taken(const taking *t, const char *name, bool *weights)
 {
-    *weights = t->shards || strcmp(name, t->weights) == 0;
+    *weights =
+        t->shards || strcmp(name, t->weights) == 0 || strcmp(name, QUERN__QUANTISED_NAME) == 0;
     for (uint32_t i = 0; t->shards && i < t->shards->n; i++)
         if (strcmp(name, t->shards->name[i]) == 0)
             return true;
@@ -547,6 +550,41 @@ static int check_same(const quern__shelf *s, const char *name, const quern__mani
     return rc;
 }
 
+/* The same model stands there without int8 weights, and these have some. */
+static int add_int8(const quern__shelf *s, const char *staged, const char *name,
+                    const quern__manifest *m, quern_error *err)
+{
+    const quern__manifest_file *f = quern__manifest_find(m, QUERN__QUANTISED_NAME);
+    char *folder = NULL, *from = NULL, *to = NULL;
+    bool recorded = false;
+    quern__stat st = {0};
+    if (!f)
+        return QUERN_OK;
+    quern__manifest *there = quern__calloc(1, sizeof *there);
+    int rc =
+        there ? quern__join(&folder, s->folder, name, err) : quern__fail_memory(err, sizeof *there);
+    if (rc == QUERN_OK)
+        rc = quern__shelf_manifest(there, folder, &recorded, err);
+    if (rc == QUERN_OK)
+        rc = quern__join(&to, folder, f->name, err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(to, &st, err);
+    if (rc == QUERN_OK && recorded && !st.exists && !st.is_link) {
+        rc = quern__join(&from, staged, f->name, err);
+        if (rc == QUERN_OK)
+            rc = quern__rename(from, to, err);
+        if (rc == QUERN_OK)
+            rc = quern__stage_record(there, folder, f->name, f->sha256, err);
+        if (rc == QUERN_OK)
+            rc = quern__manifest_write(there, folder, err);
+    }
+    quern__free(folder);
+    quern__free(from);
+    quern__free(to);
+    quern__free(there);
+    return rc;
+}
+
 static int publish(const quern__shelf *s, const char *staged, const char *name, const char *weights,
                    quern__manifest *m, quern_error *err)
 {
@@ -561,9 +599,11 @@ static int publish(const quern__shelf *s, const char *staged, const char *name, 
                         "%s/%s: another model has this name; give --name, or make room with `quern "
                         "model remove %s`",
                         s->folder, name, name);
-    else if (rc == QUERN_OK && standing == QUERN__STANDS_SAME)
+    else if (rc == QUERN_OK && standing == QUERN__STANDS_SAME) {
         rc = check_same(s, name, m, err);
-    else if (rc == QUERN_OK)
+        if (rc == QUERN_OK)
+            rc = add_int8(s, staged, name, m, err);
+    } else if (rc == QUERN_OK)
         rc = quern__stage_publish(s, staged, name, m, err);
     quern__unlock_file(lock);
     return rc;

@@ -308,6 +308,34 @@ int quern__stage_record(quern__manifest *m, const char *folder, const char *name
     return rc;
 }
 
+/* A damaged model makes room for the same one, whole: int8 weights that were made since it was got, and are as recorded,
+ * go over. They move before anything is published, so a crash here costs no more than making them again. */
+static int keep_int8(const quern__shelf *s, const char *from, const char *staged,
+                     quern__manifest *m, quern_error *err)
+{
+    char *old = NULL, *new = NULL;
+    bool recorded = false, stands = false;
+    quern__manifest *there = quern__calloc(1, sizeof *there);
+    int rc = there ? quern__shelf_manifest(there, from, &recorded, err)
+                   : quern__fail_memory(err, sizeof *there);
+    const quern__manifest_file *f =
+        rc == QUERN_OK && recorded ? quern__manifest_find(there, QUERN__QUANTISED_NAME) : NULL;
+    if (f && !quern__manifest_find(m, f->name))
+        rc = file_stands(s, from, f, &stands, err);
+    if (rc == QUERN_OK && stands)
+        rc = quern__join(&old, from, f->name, err);
+    if (rc == QUERN_OK && stands)
+        rc = quern__join(&new, staged, f->name, err);
+    if (rc == QUERN_OK && stands)
+        rc = quern__rename(old, new, err);
+    if (rc == QUERN_OK && stands)
+        rc = quern__stage_record(m, staged, f->name, f->sha256, err);
+    quern__free(old);
+    quern__free(new);
+    quern__free(there);
+    return rc;
+}
+
 int quern__stage_publish(const quern__shelf *s, const char *staged, const char *name,
                          quern__manifest *m, quern_error *err)
 {
@@ -317,6 +345,9 @@ int quern__stage_publish(const quern__shelf *s, const char *staged, const char *
     int rc = quern__join(&target, s->folder, name, err);
     if (rc == QUERN_OK)
         rc = quern__join3(&old, s->staging, name, ".old", err);
+    if (rc)
+        goto done;
+    rc = keep_int8(s, target, staged, m, err);
     if (rc)
         goto done;
     memcpy(m->name, name, n + 1); /* checked: shorter than the field */

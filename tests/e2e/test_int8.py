@@ -15,6 +15,14 @@ def rows(answer, dim):
     return np.frombuffer(answer.out, "<f4").reshape(-1, dim)
 
 
+def damage(path):
+    with open(path, "r+b") as f:
+        f.seek(-2000, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-2000, os.SEEK_END)
+        f.write(bytes([byte[0] ^ 1]))
+
+
 class Tiny(CommandTest):
     """A small model with random weights: fast, and far from any trained one."""
 
@@ -67,11 +75,7 @@ class Tiny(CommandTest):
 
     def test_damage_and_other_weights(self):
         self.ok("model", "quantize", "--force", "./tiny")
-        with open(self.file, "r+b") as f:
-            f.seek(-2000, os.SEEK_END)
-            byte = f.read(1)
-            f.seek(-2000, os.SEEK_END)
-            f.write(bytes([byte[0] ^ 1]))
+        damage(self.file)
         answer = self.embed("--precision", "int8")
         self.assertEqual((answer.code, answer.out), (1, b""))
         self.assertIn("damaged", answer.message)
@@ -102,6 +106,88 @@ class Tiny(CommandTest):
         self.assertEqual(self.ok("search", "--model", "./tiny", "--json", "a dog sleeps").json["hits"], hits)
         other = self.quern("search", "--model", "./tiny", "--precision", "fp32", "a dog sleeps")  # a query in the other class meets no vectors of this one
         self.assertEqual(other.code, 1, other.out)
+
+
+class Shelf(CommandTest):
+    """The file is the model's as the others are: listed, verified, shown, taken along."""
+
+    def quantized(self, name):
+        self.ok("model", "import", self.model, "--name", name)
+        return self.ok("model", "quantize", "--force", "--json", name).json, os.path.join(self.folder, "data/quern/models", name)
+
+    def shown(self, name):
+        return self.ok("model", "info", "--json", name).json["int8"]
+
+    def test_info_and_verify(self):
+        self.ok("model", "import", self.model, "--name", "one")
+        self.assertIsNone(self.shown("one"))
+        made, folder = self.quantized("one")
+        shown = self.shown("one")
+        self.assertEqual((shown["calibration"], shown["bytes"], shown["passed"]), (made["checksum"], made["bytes"], made["passed"]))
+        self.assertAlmostEqual(shown["cosine_worst"], made["cosine_worst"], 5)
+        self.assertIn(made["checksum"], self.ok("model", "info", "one").out.decode())
+        with open(os.path.join(folder, "quern-manifest.json")) as f:
+            self.assertEqual(json.load(f)["files"]["model.int8.safetensors"]["size"], made["bytes"])
+        self.ok("model", "verify", "one")
+        self.ok("model", "quantize", "--force", "one")
+        self.ok("model", "verify", "one")
+        damage(os.path.join(folder, "model.int8.safetensors"))
+        self.refused(1, "model.int8.safetensors", "model", "verify", "one")
+        self.refused(1, "damaged", "model", "info", "one")
+        os.remove(os.path.join(folder, "model.int8.safetensors"))
+        self.refused(4, "quern model quantize", "model", "verify", "one")
+        # a file that the manifest does not list, as an earlier quern made it
+        made, folder = self.quantized("two")
+        with open(os.path.join(folder, "quern-manifest.json")) as f:
+            manifest = json.load(f)
+        del manifest["files"]["model.int8.safetensors"]
+        with open(os.path.join(folder, "quern-manifest.json"), "w") as f:
+            json.dump(manifest, f)
+        self.ok("model", "verify", "two")
+        damage(os.path.join(folder, "model.int8.safetensors"))
+        self.refused(1, "damaged", "model", "verify", "two")
+
+    def test_import_takes_it_along(self):
+        made, folder = self.quantized("source")
+        self.ok("model", "import", folder, "--name", "copy")
+        self.assertEqual(self.shown("copy")["calibration"], made["checksum"])
+        self.ok("model", "verify", "copy")
+        archive = shutil.make_archive(os.path.join(self.cwd, "packed"), "zip", folder)
+        self.ok("model", "import", archive, "--name", "unpacked")
+        self.assertEqual(self.shown("unpacked"), self.shown("copy"))
+        self.ok("model", "import", self.model, "--name", "late")  # the same model, without; then it comes
+        self.assertIsNone(self.shown("late"))
+        self.ok("model", "import", folder, "--name", "late")
+        self.assertEqual(self.shown("late"), self.shown("copy"))
+        self.ok("model", "verify", "late")
+        self.ok("model", "import", self.model, "--name", "late")
+        self.assertEqual(self.shown("late"), self.shown("copy"))
+        self.ok("model", "remove", "--yes", "late")
+        self.assertFalse(os.path.exists(folder.replace("source", "late")))
+        # what is damaged or another model's refuses the import
+        bad = os.path.join(self.cwd, "bad")
+        shutil.copytree(folder, bad)
+        damage(os.path.join(bad, "model.int8.safetensors"))
+        self.refused(1, "damaged", "model", "import", bad, "--name", "ill")
+        shutil.copy(os.path.join(folder, "model.int8.safetensors"), bad)
+        with open(os.path.join(bad, "model.safetensors"), "r+b") as f:
+            f.seek(-4, os.SEEK_END)
+            f.write(np.float32(0.25).tobytes())
+        self.refused(1, "other weights", "model", "import", bad, "--name", "ill")
+        self.refused(4, "no model", "model", "info", "ill")
+
+    def test_a_repaired_model_keeps_it(self):
+        made, folder = self.quantized("repaired")
+        with open(os.path.join(folder, "vocab.txt"), "ab") as f:
+            f.write(b"extra\n")
+        self.refused(1, "vocab.txt", "model", "verify", "repaired")
+        self.ok("model", "import", self.model, "--name", "repaired")
+        self.assertEqual(self.shown("repaired")["calibration"], made["checksum"])
+        self.ok("model", "verify", "repaired")
+        damage(os.path.join(folder, "model.int8.safetensors"))  # and is not kept where it is what was damaged
+        self.ok("model", "import", self.model, "--name", "repaired")
+        self.assertIsNone(self.shown("repaired"))
+        self.ok("model", "verify", "repaired")
 
 
 @unittest.skipIf(SANITIZED, "the real model takes too long under a sanitizer")

@@ -1,5 +1,7 @@
 """Writes the seeds of the readers of weights into tests/fuzz/corpus: files of a few hundred bytes to a few
 thousand, of every kind that the reader knows. Run it by hand after a reader learned something new."""
+import hashlib
+import json
 import os
 import sys
 
@@ -57,6 +59,40 @@ def onnx_seeds():
     put("onnx", "halves.onnx", files.onnx({k: v.astype("<f2") for k, v in tensors.items()}, 1, 2))
 
 
+def quantised_seeds():
+    def made(change=lambda tensors: None):
+        tensors = {"fidelity": np.array([0.9999, 0.999, 0.98], "<f4")}
+        for name in ("query", "key", "value", "out", "up", "down"):
+            outputs, inputs = 6 if name == "up" else 4, 6 if name == "down" else 4
+            tensors["layer.0.%s.scale" % name] = np.full((1, outputs), 0.01, "<f4")
+            tensors["layer.0.%s.weight" % name] = np.arange(outputs * inputs).reshape(outputs, inputs).astype("i1") - 9
+        for name in ("attention", "feed_forward"):
+            tensors["layer.0.smooth." + name] = np.ones(4, "<f4")
+        tensors.update(version=np.ones(1, "u1"), source=np.arange(32, dtype="u1"))
+        change(tensors)
+        digest = hashlib.sha256()
+        for name in sorted(tensors):
+            digest.update(name.encode() + b"\0" + tensors[name].tobytes())
+        tensors["checksum"] = np.frombuffer(digest.digest(), "u1")
+        header, data = {}, b""
+        for name, t in sorted(tensors.items(), key=lambda nt: nt[1].dtype.itemsize, reverse=True):
+            header[name] = {"dtype": {"<f4": "F32", "|i1": "I8", "|u1": "U8"}[t.dtype.str], "shape": list(t.shape),
+                            "data_offsets": [len(data), len(data) + t.nbytes]}
+            data += t.tobytes()
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-(8 + len(text)) % 64)
+        return len(text).to_bytes(8, "little") + text + data
+
+    put("quantised", "whole.safetensors", made())
+    for name, change in {"negative": lambda t: t["layer.0.up.scale"].__imul__(-1), "nan": lambda t: t["layer.0.smooth.attention"].fill(np.nan),
+                         "minus-128": lambda t: t["layer.0.down.weight"].fill(-128), "version": lambda t: t["version"].fill(2),
+                         "judged": lambda t: t["fidelity"].fill(np.inf), "more": lambda t: t.update(more=np.ones(3, "u1")),
+                         "less": lambda t: t.pop("layer.0.key.scale"), "wide": lambda t: t.update({"layer.0.out.weight": np.ones((4, 5), "i1")}),
+                         "turned": lambda t: t.update({"layer.0.up.weight": np.ones((4, 6), "i1")})}.items():
+        put("quantised", name + ".safetensors", made(change))
+
+
+quantised_seeds()
 torch_seeds()
 onnx_seeds()
 gguf_seeds()
