@@ -14,7 +14,7 @@ import numpy as np
 
 from command import BIN, LONG, NO_WEIGHTS, SANITIZED, WEIGHTS, CommandTest
 
-FIELDS = ["index", "embedding", "tokens", "truncated", "model", "fingerprint"]
+FIELDS = ["index", "embedding", "tokens", "truncated", "model", "fingerprint", "precision"]
 
 
 class Embed(CommandTest):
