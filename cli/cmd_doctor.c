@@ -290,6 +290,9 @@ int cmd_doctor(cli *c, quern_error *err)
     if (rc == QUERN_OK && !configuration_only) {
         say(&p, OK, "quern", "%s", quern_version_string());
         say(&p, OK, "processor", "%s; features up to %s", quern_cpu_describe(), quern_cpu_level());
+        char kernels[512];
+        quern_kernels_describe(kernels, sizeof kernels);
+        say(&p, OK, "kernels", "%s", kernels);
         check_model(&p, &e);
         check_store(&p, e);
     }

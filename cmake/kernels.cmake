@@ -8,6 +8,7 @@ if(QUERN_SANITIZE)
   set(QUERN_KERNEL_O -O1)
 endif()
 set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c ${QUERN_KERNELS}/int8_scalar.c
+  ${QUERN_KERNELS}/int8_amx_plain.c
   PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx2.c ${QUERN_KERNELS}/x86/int8_avx2.c PROPERTIES
@@ -16,6 +17,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx512.c PROPERTIES COMPILE_OPTIONS "${QUERN_AVX512}")
   set_source_files_properties(${QUERN_KERNELS}/x86/int8_avx512vnni.c PROPERTIES
     COMPILE_OPTIONS "${QUERN_AVX512};-mavx512vnni")
+  set_source_files_properties(${QUERN_KERNELS}/x86/int8_amx.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_AVX512};-mamx-tile;-mamx-int8")
 endif()
 # The quantiser's loops over weights: elementwise, so -O3 changes their speed and not their numbers.
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/encoder/quantise.c PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O}")

@@ -12,50 +12,79 @@
 #include "base/os.h"
 
 static const char *const level_names[] = {"scalar",     "avx2", "avx512", "avx512vnni",
-                                          "avx512bf16", "amx",  "neon"};
+                                          "avx512bf16", "amx",  "neon",   "amxplain"};
+
+/* What a limit that was never set leaves out: the level that is taken only by name. */
+#define UNLIMITED (~(uint32_t)QUERN__CPU_AMX_PLAIN)
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 
-/* The state components that the operating system saves. */
-static uint64_t xcr0(void)
-{
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | low;
-}
+/* What CPUID says in its leaves 1 and 7, and the state components that the operating system saves. */
+typedef struct machine {
+    uint32_t c1, b7, c7, d7, a71;
+    uint64_t saved;
+} machine;
 
 static bool has(uint32_t word, uint32_t bits)
 {
     return (word & bits) == bits;
 }
 
-static uint32_t detect(void)
+static machine ask(void)
+{
+    machine m = {0};
+    uint32_t a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &m.c1, &d))
+        return m;
+    if (has(m.c1, bit_OSXSAVE)) {
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        m.saved = (uint64_t)high << 32 | low;
+    }
+    if (__get_cpuid_count(7, 0, &a, &m.b7, &m.c7, &m.d7) && a >= 1)
+        __get_cpuid_count(7, 1, &m.a71, &b, &c, &d);
+    return m;
+}
+
+/* NULL, or why the level is not there. */
+static const char *lacking(const machine *m, uint32_t level)
 {
     enum { SSE_AVX = 0x6, OPMASK_ZMM = 0xE0, TILES = 0x60000 };
-    uint32_t found = QUERN__CPU_SCALAR, a, b, c, d, b7, c7, d7, a71 = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, bit_OSXSAVE))
-        return found;
-    uint64_t saved = xcr0();
-    if ((saved & SSE_AVX) != SSE_AVX || !has(c, bit_AVX | bit_FMA | bit_F16C))
-        return found;
-    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || !has(b7, bit_AVX2 | bit_BMI2))
-        return found;
-    if (a >= 1)
-        __get_cpuid_count(7, 1, &a71, &b, &c, &d);
-    found |= QUERN__CPU_AVX2;
-    if ((saved & OPMASK_ZMM) != OPMASK_ZMM ||
-        !has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD))
-        return found;
-    found |= QUERN__CPU_AVX512;
-    if (has(c7, 1u << 11))
-        found |= QUERN__CPU_AVX512_VNNI;
-    if (has(a71, 1u << 5))
-        found |= QUERN__CPU_AVX512_BF16;
-    if ((saved & TILES) == TILES && has(d7, 1u << 22 | 1u << 24 | 1u << 25) &&
-        quern__os_amx_permit())
-        found |= QUERN__CPU_AMX;
-    return found;
+    static const char unsaved[] = "the operating system does not save its registers";
+    const uint32_t wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
+    const char *below;
+    switch (level) {
+    case QUERN__CPU_SCALAR:
+        return NULL;
+    case QUERN__CPU_AVX2:
+        if (!has(m->c1, bit_AVX | bit_FMA | bit_F16C) || !has(m->b7, bit_AVX2 | bit_BMI2))
+            return "the processor has no AVX2 with FMA, F16C and BMI2";
+        return (m->saved & SSE_AVX) == SSE_AVX ? NULL : unsaved;
+    case QUERN__CPU_AVX512:
+        if ((below = lacking(m, QUERN__CPU_AVX2)))
+            return below;
+        if (!has(m->b7, wide))
+            return "the processor has no AVX-512 F, BW, DQ, VL, CD";
+        return (m->saved & OPMASK_ZMM) == OPMASK_ZMM ? NULL : unsaved;
+    case QUERN__CPU_AVX512_VNNI:
+        if ((below = lacking(m, QUERN__CPU_AVX512)))
+            return below;
+        return has(m->c7, 1u << 11) ? NULL : "the processor has no AVX512-VNNI";
+    case QUERN__CPU_AVX512_BF16:
+        if ((below = lacking(m, QUERN__CPU_AVX512)))
+            return below;
+        return has(m->a71, 1u << 5) ? NULL : "the processor has no AVX512-BF16";
+    case QUERN__CPU_AMX:
+        if (!has(m->d7, 1u << 22 | 1u << 24 | 1u << 25))
+            return "the processor has no AMX (tile, int8, bf16)";
+        if ((below = lacking(m, QUERN__CPU_AVX512)))
+            return below;
+        if ((m->saved & TILES) != TILES)
+            return "the operating system does not save tiles";
+        return quern__os_amx_permit() ? NULL : "the kernel refuses this process the tiles";
+    default:
+        return QUERN__CPU_ELSEWHERE;
+    }
 }
 
 static void brand(char out[49])
@@ -72,9 +101,20 @@ static void brand(char out[49])
 
 #elif defined(__aarch64__)
 
-static uint32_t detect(void)
+typedef struct machine {
+    char unused;
+} machine;
+
+static machine ask(void)
 {
-    return QUERN__CPU_SCALAR | QUERN__CPU_NEON; /* part of the base architecture */
+    return (machine){0};
+}
+
+/* NEON is part of the base architecture. */
+static const char *lacking(const machine *m, uint32_t level)
+{
+    (void)m;
+    return level & (QUERN__CPU_SCALAR | QUERN__CPU_NEON) ? NULL : QUERN__CPU_ELSEWHERE;
 }
 
 static void brand(char out[49])
@@ -84,9 +124,19 @@ static void brand(char out[49])
 
 #else
 
-static uint32_t detect(void)
+typedef struct machine {
+    char unused;
+} machine;
+
+static machine ask(void)
 {
-    return QUERN__CPU_SCALAR;
+    return (machine){0};
+}
+
+static const char *lacking(const machine *m, uint32_t level)
+{
+    (void)m;
+    return level == QUERN__CPU_SCALAR ? NULL : QUERN__CPU_ELSEWHERE;
 }
 
 static void brand(char out[49])
@@ -96,7 +146,17 @@ static void brand(char out[49])
 
 #endif
 
-static _Atomic uint32_t limit = UINT32_MAX;
+static _Atomic uint32_t limit = UNLIMITED;
+
+static uint32_t detect(void)
+{
+    const machine m = ask();
+    uint32_t found = 0;
+    for (uint32_t level = 1; level < QUERN__CPU_AMX_PLAIN; level <<= 1)
+        if (!lacking(&m, level))
+            found |= level;
+    return found;
+}
 
 uint32_t quern__cpu_detected(void)
 {
@@ -109,9 +169,30 @@ uint32_t quern__cpu_detected(void)
     return found;
 }
 
+uint32_t quern__cpu_runnable(void)
+{
+    return quern__cpu_detected() | QUERN__CPU_AMX_PLAIN;
+}
+
 uint32_t quern__cpu_allowed(void)
 {
-    return (quern__cpu_detected() & atomic_load(&limit)) | QUERN__CPU_SCALAR;
+    return (quern__cpu_runnable() & atomic_load(&limit)) | QUERN__CPU_SCALAR;
+}
+
+const char *quern__cpu_lacks(uint32_t level)
+{
+    if (quern__cpu_runnable() & level)
+        return NULL;
+    const machine m = ask();
+    return lacking(&m, level);
+}
+
+const char *quern__cpu_level_name(uint32_t level)
+{
+    for (size_t i = 0; i < QUERN__COUNT(level_names); i++)
+        if (level == 1u << i)
+            return level_names[i];
+    return NULL;
 }
 
 int quern__cpu_parse(const char *levels, uint32_t *out, quern_error *err)
@@ -129,7 +210,7 @@ int quern__cpu_parse(const char *levels, uint32_t *out, quern_error *err)
         if (i == QUERN__COUNT(level_names))
             return quern__fail(err, QUERN_EINVAL, 0,
                                "unknown instruction set '%.*s'; known are scalar, avx2, avx512, "
-                               "avx512vnni, avx512bf16, amx, neon",
+                               "avx512vnni, avx512bf16, amx, neon, amxplain",
                                (int)QUERN__MIN(trimmed, 64), at);
         mask |= 1u << i;
         if (!at[n])
@@ -142,7 +223,7 @@ int quern__cpu_parse(const char *levels, uint32_t *out, quern_error *err)
 
 int quern_cpu_limit(const char *levels, quern_error *err)
 {
-    uint32_t mask = UINT32_MAX;
+    uint32_t mask = UNLIMITED;
     if (levels) {
         int rc = quern__cpu_parse(levels, &mask, err);
         if (rc != QUERN_OK)

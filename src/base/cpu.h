@@ -18,11 +18,18 @@ enum {
     QUERN__CPU_AVX512_BF16 = 1u << 4, /* + bf16 */
     QUERN__CPU_AMX = 1u << 5,         /* tile, int8, bf16, permission granted by the kernel */
     QUERN__CPU_NEON = 1u << 6,
+    QUERN__CPU_AMX_PLAIN = 1u << 7, /* AMX's kernels over plain C: on every machine, for tests */
 };
-/* Names on the command line, in the order of the bits: scalar avx2 avx512 avx512vnni avx512bf16 amx neon */
+/* Names on the command line, in the order of the bits: scalar avx2 avx512 avx512vnni avx512bf16 amx neon
+ * amxplain. The last is taken only where it is named. */
 
 uint32_t quern__cpu_detected(void); /* what the machine has; SCALAR is always set */
-uint32_t quern__cpu_allowed(void);  /* detected, within quern_cpu_limit */
+uint32_t quern__cpu_runnable(void); /* that, and what every machine can run */
+uint32_t quern__cpu_allowed(void);  /* runnable, within quern_cpu_limit */
+/* Why the machine has no `level` (one bit), in a few words; NULL: it has it. */
+#define QUERN__CPU_ELSEWHERE "it is of another architecture"
+const char *quern__cpu_lacks(uint32_t level);
+const char *quern__cpu_level_name(uint32_t level); /* NULL: there is no such level */
 /* "avx2,scalar" -> bits; EINVAL names the unknown level and lists the known ones. */
 int quern__cpu_parse(const char *levels, uint32_t *out, quern_error *err);
 

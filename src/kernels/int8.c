@@ -6,18 +6,17 @@
 #include "base/compiler.h"
 #include "base/cpu.h"
 
-/* Best first; the last one runs everywhere. */
+/* Best first; the last one runs everywhere, and so does the one for tests in front of it. */
 static const quern__int8_kernels *const tables[] = {
 #if defined(__x86_64__)
-    &quern__int8_avx512vnni,
-    &quern__int8_avx2,
+    &quern__int8_amx,       &quern__int8_avx512vnni, &quern__int8_avx2,
 #endif
-    &quern__int8_scalar,
+    &quern__int8_amx_plain, &quern__int8_scalar,
 };
 
 const quern__int8_kernels *quern__int8_pick(uint32_t allowed)
 {
-    const uint32_t usable = allowed & quern__cpu_detected();
+    const uint32_t usable = allowed & quern__cpu_runnable();
     for (size_t i = 0; i < QUERN__COUNT(tables); i++)
         if ((tables[i]->need & usable) == tables[i]->need)
             return tables[i];

@@ -68,12 +68,12 @@ typedef struct quern__int8_kernels {
 
 /* The best table among the levels `allowed` (bits of cpu.h). */
 const quern__int8_kernels *quern__int8_pick(uint32_t allowed);
-/* Every table built in, NULL past the end; run one only if (need & quern__cpu_detected()) == need. */
+/* Every table built in, NULL past the end; run one only if (need & quern__cpu_runnable()) == need. */
 const quern__int8_kernels *quern__int8_at(size_t i);
 
-extern const quern__int8_kernels quern__int8_scalar;
+extern const quern__int8_kernels quern__int8_scalar, quern__int8_amx_plain;
 #if defined(__x86_64__)
-extern const quern__int8_kernels quern__int8_avx2, quern__int8_avx512vnni;
+extern const quern__int8_kernels quern__int8_avx2, quern__int8_avx512vnni, quern__int8_amx;
 #endif
 
 /* Codes from row `row` on. */

@@ -7,7 +7,7 @@
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "kernels/int8.h"
-#include "kernels/vec_scalar.inc"
+#include "kernels/int8_vec_scalar.inc"
 
 #define TILE_ROWS  4
 #define TILE_VECS  1
@@ -15,34 +15,6 @@
 #define TABLE      quern__int8_scalar
 #define TABLE_NAME "scalar"
 #define TABLE_NEED QUERN__CPU_SCALAR
-
-typedef uint8_t code;
-
-QUERN__INLINE void codes_store(code *to, vec v)
-{
-    EACH to[i] = (code)lrintf(v.lane[i]);
-}
-
-QUERN__INLINE vec vec_from_ints(const int32_t *p)
-{
-    vec r;
-    EACH r.lane[i] = (float)p[i];
-    return r;
-}
-
-QUERN__INLINE float vec_highest(vec v)
-{
-    float most = v.lane[0];
-    EACH most = v.lane[i] > most ? v.lane[i] : most;
-    return most;
-}
-
-QUERN__INLINE float vec_lowest(vec v)
-{
-    float least = v.lane[0];
-    EACH least = v.lane[i] < least ? v.lane[i] : least;
-    return least;
-}
 
 /* Sums over k of rows x 16 columns. */
 static const char *tile_sums(uint32_t rows, const code *x, const int8_t *w, uint32_t k,

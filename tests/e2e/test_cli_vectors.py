@@ -294,7 +294,7 @@ class Others(CommandTest):
     def test_doctor(self):
         report = self.ok("doctor", "--json").json
         self.assertEqual(report["findings"], 0)
-        self.assertTrue({"configuration", "processor", "model", "store"} <= {c["check"] for c in report["checks"]})
+        self.assertTrue({"configuration", "processor", "kernels", "model", "store"} <= {c["check"] for c in report["checks"]})
         answer = self.quern("doctor", "--model", "nothing-here", "--json")
         self.assertEqual((answer.code, answer.json["findings"]), (1, 1))
         self.assertIn(b"scalar", self.ok("doctor", "--cpu", "scalar").out)

@@ -47,7 +47,7 @@ class Tiny(CommandTest):
         self.assertEqual(now != before, made["passed"])
         first = self.embed("--precision", "int8")
         self.assertEqual(first.code, 0, first.message)
-        for flags in (["--cpu", "scalar"], ["--cpu", "avx2"], ["--threads", "2"], ["--batch", "1"]):
+        for flags in (["--cpu", "scalar"], ["--cpu", "amxplain"], ["--cpu", "avx2"], ["--threads", "2"], ["--batch", "1"]):
             self.assertEqual(self.embed("--precision", "int8", *flags).out, first.out, flags)
         fp32 = self.embed("--precision", "fp32")
         self.assertEqual(self.embed("--precision", "auto").out, first.out if made["passed"] else fp32.out)

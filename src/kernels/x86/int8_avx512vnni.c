@@ -15,7 +15,7 @@
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "kernels/int8.h"
-#include "kernels/x86/vec_avx512.inc"
+#include "kernels/x86/int8_vec_avx512.inc"
 
 #define TILE_ROWS  14
 #define TILE_VECS  2
@@ -23,30 +23,6 @@
 #define TABLE      quern__int8_avx512vnni
 #define TABLE_NAME "avx512vnni"
 #define TABLE_NEED (QUERN__CPU_AVX512 | QUERN__CPU_AVX512_VNNI)
-
-typedef uint8_t code;
-
-QUERN__INLINE void codes_store(code *to, vec v)
-{
-    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
-}
-
-QUERN__INLINE vec vec_from_ints(const int32_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_loadu_si512(p));
-}
-
-#define FOLD(NAME, WIDE, NARROW)                                                                   \
-    QUERN__INLINE float NAME(vec v)                                                                \
-    {                                                                                              \
-        const __m256 eight = WIDE(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));        \
-        __m128 four = NARROW(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));      \
-        four = NARROW(four, _mm_movehl_ps(four, four));                                            \
-        return _mm_cvtss_f32(NARROW(four, _mm_shuffle_ps(four, four, 1)));                         \
-    }
-FOLD(vec_highest, _mm256_max_ps, _mm_max_ps)
-FOLD(vec_lowest, _mm256_min_ps, _mm_min_ps)
-#undef FOLD
 
 /* Row R's accumulators are registers A and B, its codes are broadcast to T; \k: the group within a turn. */
 #define ROW(R, A, B, T)                                                                            \

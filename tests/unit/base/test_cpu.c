@@ -48,6 +48,8 @@ static void test_limit(void **state)
     assert_int_equal(quern__cpu_allowed(), QUERN__CPU_SCALAR); /* a bad limit changes nothing */
     assert_ok(err, quern_cpu_limit("avx2", &err));
     assert_int_equal(quern__cpu_allowed(), found & (QUERN__CPU_SCALAR | QUERN__CPU_AVX2));
+    assert_ok(err, quern_cpu_limit("amxplain", &err)); /* taken only by name */
+    assert_int_equal(quern__cpu_allowed(), QUERN__CPU_SCALAR | QUERN__CPU_AMX_PLAIN);
     assert_ok(err, quern_cpu_limit(NULL, &err));
     assert_int_equal(quern__cpu_allowed(), found);
     assert_non_null(strstr(quern_cpu_describe(), "scalar"));
@@ -69,7 +71,11 @@ static void test_detected(void **state)
                                                            HAS("avx512dq") && HAS("avx512vl") &&
                                                            HAS("avx512cd"));
     assert_int_equal((found & QUERN__CPU_AVX512_VNNI) != 0, HAS("avx512vnni"));
+    assert_int_equal((found & QUERN__CPU_AVX512_BF16) != 0, HAS("avx512bf16"));
 #endif
+    for (uint32_t level = 1; quern__cpu_level_name(level); level <<= 1) /* there, or a reason */
+        assert_int_equal(!quern__cpu_lacks(level), !!(quern__cpu_runnable() & level));
+    assert_int_equal(quern__cpu_detected() & QUERN__CPU_AMX_PLAIN, 0);
     assert_true(quern__cpu_count() >= 1);
 }
 

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "kernel_tables.h"
+#include "kernels/amx_plain.h"
 #include "kernels/int8.h"
 
 static quern__rng rng;
@@ -21,7 +22,7 @@ static const quern__int8_kernels *table(size_t i)
 {
     const quern__int8_kernels *k;
     for (size_t at = 0; (k = quern__int8_at(at)); at++)
-        if ((k->need & quern__cpu_detected()) == k->need && !i--)
+        if ((k->need & quern__cpu_runnable()) == k->need && !i--)
             return k;
     return NULL;
 }
@@ -475,6 +476,13 @@ static void test_gelu(void **state)
     quern__free(want);
 }
 
+/* After all of the above: AMX's kernels asked for nothing that the real unit would have refused. */
+static void test_tiles_were_used_well(void **state)
+{
+    (void)state;
+    assert_int_equal(atomic_load(&quern__amx_plain_faults), 0);
+}
+
 static void test_pick(void **state)
 {
     (void)state;
@@ -485,7 +493,7 @@ static void test_pick(void **state)
     for (const quern__int8_kernels *k; (k = quern__int8_at(i)); i++) {
         assert_true(QUERN__PIECE % k->panel == 0 && k->panel <= QUERN__PANEL_MAX);
         assert_true(k->code_size <= QUERN__CODE_MAX_SIZE);
-        if ((k->need & quern__cpu_detected()) == k->need)
+        if ((k->need & quern__cpu_runnable()) == k->need)
             assert_ptr_equal(quern__int8_pick(k->need), k);
     }
     assert_null(quern__int8_at(1000));
@@ -494,9 +502,13 @@ static void test_pick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantise), cmocka_unit_test(test_nothing_hides),
-        cmocka_unit_test(test_products), cmocka_unit_test(test_nothing_to_do),
-        cmocka_unit_test(test_gelu),     cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_quantise),
+        cmocka_unit_test(test_nothing_hides),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_tiles_were_used_well),
     };
     quern__rng_seed(&rng, 20261121);
     return cmocka_run_group_tests(tests, NULL, NULL);
