@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import unittest
 from command import BIN, LONG, ROOT, SANITIZED, WITHOUT_POSTGRES, CommandTest
 
 TOOL = os.path.join(ROOT, "tools/test-postgres")
+SEARCHERS = os.path.join(os.environ["QUERN_BUILD"], "bench/bench_searchers")
 SHARDS = 3
 WORDS = "ban lan gut kolor ber zan mir tol fen rask".split()
 
@@ -503,15 +505,7 @@ class Killed(ShardTest):
         self.apply()
         self.ok("add", self.documents("in.jsonl", texts(n)), timeout=900)
         self.ok("fill", "--index", "pgvector", timeout=1800)
-        answers, stop = [], threading.Event()
-
-        def search(partial):  # 20 a second in all
-            turn = time.monotonic()
-            while not stop.is_set():
-                answers.append((partial, self.quern("search", "ban kolor", "--limit", "20", "--index", "pgvector", "--json",
-                                                    *["--partial"] * partial)))
-                turn += 0.2
-                time.sleep(max(0, turn - time.monotonic()))
+        stop = threading.Event()
 
         def fill():
             for at in range(0, 1 << 30, 50):
@@ -520,29 +514,33 @@ class Killed(ShardTest):
                 self.ok("add", self.documents("edit.jsonl", ["%s edited %d" % (WORDS[at // 50 % len(WORDS)], i) for i in range(50)], at % n))
                 self.quern("fill")
 
-        threads = [threading.Thread(target=search, args=(i % 2,)) for i in range(4)] + [threading.Thread(target=fill)]
-        began = time.monotonic()
-        for thread in threads:
-            thread.start()
-        time.sleep(2)
-        subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
-        time.sleep(down)
-        subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
-        time.sleep(2)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        took = time.monotonic() - began
+        edits = threading.Thread(target=fill)
+        with open(os.path.join(self.cwd, "answers"), "w+") as answers:
+            searchers = subprocess.Popen([SEARCHERS, self.db, self.model, "4", "20", "20", "ban kolor", "pgvector"], stdin=subprocess.PIPE,
+                                         stdout=answers, stderr=subprocess.PIPE, text=True, env=self.environment())
+            edits.start()
+            time.sleep(2)
+            subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
+            time.sleep(down)
+            subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
+            time.sleep(2)
+            stop.set()
+            edits.join()
+            self.assertEqual((searchers.communicate()[1], searchers.returncode), ("", 0))
+            answers.seek(0)
+            *lines, total = answers.read().splitlines()
         count = {"whole": 0, "part": 0, "failed": 0}
-        for partial, answer in answers:
-            if answer.code:
+        for line in lines:
+            if " failed " in line:
                 count["failed"] += 1
-                self.assertEqual(answer.code, 1)
-                self.assertRegex(answer.message, named)
+                self.assertRegex(line, named)
+                self.assertIn(" partial 0 ", line)
             else:
-                self.assertEqual(len(answer.json["hits"]), 20)
-                count["part" if answer.json.get("partial") else "whole"] += 1
-        print("%d vectors, %.1f searches/s: %s" % (n, len(answers) / took, count))
+                hits, missed = map(int, re.search(r" hits (\d+) missed (\d+)$", line).groups())
+                self.assertEqual(hits, 20, line)
+                count["part" if missed else "whole"] += 1
+                self.assertTrue(not missed or " partial 1 " in line, line)
+        print("%d vectors, %s: %s" % (n, total, count))
         self.assertTrue(all(count.values()), count)
         self.ok("fill", timeout=900)
         self.whole(n)
