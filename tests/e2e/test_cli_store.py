@@ -353,7 +353,7 @@ class EveryFlag(TableTest):
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
         "sample": "2", "seed": "3", "only": "tokenize", "measurement-time": "1ms", "save-baseline": "x", "baseline": "x",
         "max-regression": "1000", "reason": "edited", "live": "yes", "interval": "1h", "backstop-interval": "0", "claim": "9", "lease": "9s", "tick": "1s",
-        "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar", "memory-limit": "1G",
+        "max-attempts": "3", "log-level": "error", "log-format": "json", "cpu": "scalar,avx2", "memory-limit": "1G",
         "config": "empty.ini", "list": "pending", "after": "1", "wait": "1s", "down": "3", "index": "exact", "exclude": "1", "oversample": "2", "filter": "{}", "mmr": "0.5", "price": "0.00002", "model-price": "openai:text-embedding-3-small=0.02", "query-timeout": "9s", "fallback": "text",
         "fingerprint": "0" * 64, "estimate": "1000",
         "memory": "1G", "rate": "1", "latency": "30s", "preset": "low-memory", "write": "tuned.ini", "cron": "@daily", "window": "2d", "max-per-run": "5", "report": "report.json"}
