@@ -123,7 +123,7 @@ static void measure(setup *s, const char *path)
     texts t;
     read_texts(&t, path);
     const uint32_t batches = (t.n + s->batch - 1) / s->batch;
-    float *out = quern__alloc_array((size_t)t.n * s->encoder->hidden, sizeof *out);
+    float *out = quern__alloc_array((size_t)t.n * s->encoder->width, sizeof *out);
     uint64_t *times = quern__alloc_array((size_t)batches * s->rounds, sizeof *times);
     if (!out || !times)
         exit(1);
@@ -135,7 +135,7 @@ static void measure(setup *s, const char *path)
             const uint32_t first = b * s->batch,
                            n = t.n - first < s->batch ? t.n - first : s->batch;
             times[(size_t)b * s->rounds + r] =
-                encode(s, ids, t.lengths + first, n, out + (size_t)first * s->encoder->hidden);
+                encode(s, ids, t.lengths + first, n, out + (size_t)first * s->encoder->width);
             for (uint32_t i = 0; i < n; i++)
                 ids += t.lengths[first + i];
         }
@@ -148,10 +148,10 @@ static void measure(setup *s, const char *path)
         median += (double)of[s->rounds / 2];
     }
     if (s->dump)
-        for (size_t i = 0; i < (size_t)t.n * s->encoder->hidden; i++) {
+        for (size_t i = 0; i < (size_t)t.n * s->encoder->width; i++) {
             uint32_t bits;
             memcpy(&bits, out + i, sizeof bits);
-            printf("%08x%c", bits, (i + 1) % s->encoder->hidden ? ' ' : '\n');
+            printf("%08x%c", bits, (i + 1) % s->encoder->width ? ' ' : '\n');
         }
     else
         printf("%s: %u texts, %.1f tokens each, batches of %u: best %.1f texts/s (%.3f ms a "

@@ -103,6 +103,8 @@ int cmd_model_import(cli *c, quern_error *err)
     local_options(c, &opt);
     opt.check = open_once;
     opt.check_ud = name;
+    opt.dimension = (uint32_t)quern_config_count(c->config, "dimension");
+    opt.pooling = quern_config_text(c->config, "pooling");
     rc = quern_shelf_import(c->args[0], quern_config_text(c->config, "name"), &opt, err);
     return rc == QUERN_OK ? tell_path(c, "imported", name, &opt, err) : rc;
 }
@@ -307,7 +309,7 @@ static void info_json(const quern_model_info *i, const quern_int8_info *q, const
         {"dimensions", i->dimensions}, {"max_sequence_length", i->max_sequence_length},
         {"layers", i->layers},         {"heads", i->heads},
         {"vocabulary", i->vocabulary}, {"parameters", i->parameters},
-        {"bytes", i->bytes},
+        {"bytes", i->bytes},           {"dense_modules", i->modules},
     };
     put_object();
     for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
@@ -353,8 +355,8 @@ static void info_text(const quern_model_info *i, const quern_int8_info *q, const
                i->max_sequence_length);
     out_printf("layers, heads        %u, %u\nvocabulary           %u\n", i->layers, i->heads,
                i->vocabulary);
-    out_printf("pooling              %s (%s)%s\n", i->pooling, i->pooling_origin,
-               i->normalize ? ", normalised" : "");
+    out_printf("pooling              %s (%s)%s%s\n", i->pooling, i->pooling_origin,
+               i->modules ? ", dense" : "", i->normalize ? ", normalised" : "");
     out_printf("parameters           %llu, %s\n", (unsigned long long)i->parameters, size);
     out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
                i->prompt_document);

@@ -88,6 +88,15 @@ static int precision(const cli *c, int *out, quern_error *err)
                 "--precision %s is not built in this version; there are fp32 and int8", p);
 }
 
+/* --dimensions is of FILLS, but a model may be opened by commands that make no vectors. */
+static void take_dimensions(const cli *c, quern_model_options *opt)
+{
+    if (!quern_option_applies(quern_option_find("dimensions"), c->command->name))
+        return;
+    opt->dimensions = (uint32_t)quern_config_count(c->config, "dimensions");
+    opt->force_dimensions = quern_config_flag(c->config, "force-dimensions");
+}
+
 int have_model(const cli *c, quern_error *err)
 {
     char *path = NULL;
@@ -138,6 +147,7 @@ static int open_model_for(const cli *c, asking *a, quern_model **out, quern_erro
     opt.choose_ud = a;
     opt.max_length = (uint32_t)quern_config_count(c->config, "max-length");
     opt.name = quern_config_text(c->config, "model");
+    take_dimensions(c, &opt);
     int rc = precision(c, &opt.precision, err);
     if (rc != QUERN_OK)
         return rc;
@@ -408,13 +418,20 @@ void precision_of(const char *fingerprint, char out[16])
     json_decref(root);
 }
 
-/* The longest text that a generation's model read (0: not said), and its class. */
+static uint32_t setting(const json_t *root, const char *key)
+{
+    json_int_t n = json_integer_value(json_object_get(root, key));
+    return n > 0 && n <= 1048576 ? (uint32_t)n : 0;
+}
+
+/* The longest text that a generation's model read (0: not said), how many of its dimensions, and its class. */
 static void model_of(const char *settings, quern_model_options *opt)
 {
     json_t *root = json_loads(settings, 0, NULL);
-    json_int_t n = json_integer_value(json_object_get(root, "max_length"));
     const char *precision = json_string_value(json_object_get(root, "precision"));
-    opt->max_length = n > 0 && n <= 1048576 ? (uint32_t)n : 0;
+    opt->max_length = setting(root, "max_length");
+    opt->dimensions = setting(root, "dimension");
+    opt->force_dimensions = 1; /* whoever made it had a reason */
     opt->precision =
         precision && strcmp(precision, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
     json_decref(root);

@@ -30,12 +30,15 @@ typedef struct quern_model_options {
     int (*choose)(const char *weights_sha256, int anew, void *ud, int *precision,
                   char calibration[65], quern_error *err);
     void *choose_ud;
+    uint32_t
+        dimensions; /* only the first so many (Matryoshka), scaled to unit length again; 0: all */
+    int force_dimensions; /* 1: though the model does not declare that they are a vector of their own */
 } quern_model_options;
 
 typedef struct quern_model_info {
     size_t struct_size;
     const char *name, *path, *family,
-        *pooling;                    /* borrowed from the model; pooling "mean" or "cls" */
+        *pooling; /* borrowed from the model; pooling "mean", "cls", …, several as "cls+mean" */
     const char *pooling_origin;      /* "modules.json", or "assumed" */
     const char *precision, *kernels; /* "fp32", "int8"; "avx512", in int8 its own: "avx512vnni" */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
@@ -43,14 +46,16 @@ typedef struct quern_model_info {
     uint64_t parameters, bytes; /* bytes: size of the weights' files */
     int normalize;
     const char *weights_format, *weights_file; /* "safetensors"; the file chosen, or its index */
-    const char *calibration; /* int8: checksum of the quantised weights; else "" */
+    const char *calibration;  /* int8: checksum of the quantised weights; else "" */
+    uint32_t modules;         /* Dense modules behind the pooling */
+    uint32_t full_dimensions; /* of what the last module gives; dimensions is what is left of it */
 } quern_model_info;
 
 /* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and
- * tokenizer_config.json), modules.json, 1_Pooling/config.json, sentence_bert_config.json. Of several files
+ * tokenizer_config.json), modules.json, 1_Pooling/config.json, 2_Dense, sentence_bert_config.json. Of several files
  * of weights the first of docs/formats.md's table is read. Maximum length: options > sentence_bert_config > tokenizer_config > position table, never over the last.
  * ENOTFOUND: no such folder or file; EFORMAT: file, tensor and byte offset; EUNSUPPORTED: a family,
- * module, pooling or activation that is named. */
+ * module, pooling or activation that is named, or dimensions that the model does not declare. */
 QUERN_API int quern_model_open(quern_model **out, const char *folder,
                                const quern_model_options *opt, quern_error *err);
 QUERN_API void quern_model_free(quern_model *m);
@@ -68,7 +73,7 @@ QUERN_API int quern_model_weights_sha256(quern_model *m, char out[65], quern_err
 QUERN_API void quern_model_tokenizer_sha256(const quern_model *m, char out[65]);
 /* The model's part of a fingerprint: canonical JSON (keys sorted, no spaces) of weights hash, tokenizer
  * hash, pooling, prompts, maximum length, dimension, normalisation, precision class and specification
- * number; in int8 also "calibration", the checksum of the quantised weights. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
+ * number; "modules" where there are Dense modules; in int8 also "calibration", the checksum of the quantised weights. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
 QUERN_API int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err);
 
 /* ---- quantising ---- */

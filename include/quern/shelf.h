@@ -30,6 +30,11 @@ typedef struct quern_shelf_options {
      * `folder`. A negative return (and err) refuses it. The place to open it with quern_model_open. */
     int (*check)(const char *name, const char *folder, void *ud, quern_error *err);
     void *check_ud;
+    /* Import: the dimensions its weights must give (EMISMATCH with both numbers; 0: any), and how it is pooled where no
+     * modules.json says ("cls", "max", "mean", "mean_sqrt_len", "lasttoken"; the files that say so are added); where one says
+     * otherwise, EMISMATCH. NULL: as it says, or mean. */
+    uint32_t dimension;
+    const char *pooling;
 } quern_shelf_options;
 
 typedef struct quern_shelf_entry {

@@ -96,6 +96,12 @@ static const quern_option options[] = {
     /* ---- models ---- */
     {"name", "QUERN_NAME", QUERN_OPTION_TEXT, "NAME", NULL, NULL, 0, 0, "model-import", 0,
      "What the shelf calls the model (default: from the path)."},
+    {"dimension", "QUERN_DIMENSION", QUERN_OPTION_COUNT, "D", "0", NULL, 0, 65536, "model-import",
+     0, "Refuse the model unless its weights give vectors of this length."},
+    {"pooling", "QUERN_POOLING", QUERN_OPTION_CHOICE, "HOW", NULL,
+     "cls|max|mean|mean_sqrt_len|lasttoken", 0, 0, "model-import", 0,
+     "How the rows of a text's tokens become one vector, where the folder has no modules.json that "
+     "says so (default: mean). One that says otherwise is refused."},
     {"estimate", "QUERN_ESTIMATE", QUERN_OPTION_COUNT, "N", NULL, NULL, 1, 1e12, "model-info", 0,
      "Also say what N short texts will take: bytes of weights, cache and vectors, and seconds, by "
      "measuring for half a second."},
@@ -117,7 +123,12 @@ static const quern_option options[] = {
      "A hosted model's key; from the environment or quern.ini only (default: the provider's own "
      "variable, as OPENAI_API_KEY)."},
     {"dimensions", "QUERN_DIMENSIONS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 65536, FILLS, 0,
-     "Ask a hosted model for vectors of this length; 0: its own."},
+     "Vectors of this length: a hosted model is asked for them; of one on this machine they are "
+     "its "
+     "first N dimensions, scaled to unit length again, where it declares that they will do "
+     "(Matryoshka). 0: its own."},
+    {"force-dimensions", "QUERN_FORCE_DIMENSIONS", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, FILLS,
+     0, "Take --dimensions of a model on this machine that does not declare them."},
     {"concurrency", "QUERN_CONCURRENCY", QUERN_OPTION_COUNT, "N", "8", NULL, 1, 64, FILLS, 0,
      "Calls to a hosted model that run at once."},
     {"max-inputs", "QUERN_MAX_INPUTS", QUERN_OPTION_COUNT, "N", "0", NULL, 0, 100000, FILLS, 0,

@@ -38,6 +38,8 @@ struct quern_model {
     const quern__int8_kernels *int8; /* NULL: the class is fp32 */
     quern__encoder *encoder;
     char calibration[65]; /* int8: checksum of the quantised weights */
+    char pooling[40];
+    quern__weights *dense[QUERN__DENSES];
     uint32_t max_length;
     uint64_t parameters;
     /* under mutex */
@@ -105,9 +107,42 @@ static int check_precision(int precision, quern_error *err)
                        "precision %d: this version computes fp32 and int8", precision);
 }
 
-static int open_files(quern_model *m, quern_error *err)
+static void count_parameters(quern_model *m, const quern__weights *w)
+{
+    for (size_t i = 0; i < quern__weights_count(w); i++) {
+        const quern__tensor *t = quern__weights_at(w, i);
+        if (t->dtype != QUERN__OTHER_DTYPE)
+            m->parameters += t->count;
+    }
+}
+
+/* The weights of the Dense modules; they stay open for their hashes, their pages do not. */
+static int open_denses(quern_model *m, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++) {
+        char *path = join_path(m->path, m->config.dense[i].path);
+        rc = path ? quern__weights_open(&m->dense[i], path, err) : quern__fail_memory(err, 0);
+        quern__free(path);
+        if (rc == QUERN_OK)
+            count_parameters(m, m->dense[i]);
+    }
+    return rc;
+}
+
+int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error *err)
+{
+    if (!m->config.dense_count)
+        return QUERN_OK;
+    return quern__encoder_add_dense(e, &m->config, (const quern__weights *const *)m->dense, err);
+}
+
+static int open_files(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     int rc = quern__model_config_read(&m->config, m->path, err);
+    if (rc == QUERN_OK)
+        rc = quern__model_config_cut(&m->config, opt->dimensions, opt->force_dimensions, m->name,
+                                     err);
     if (rc == QUERN_OK)
         rc = quern__weights_open(&m->weights, m->path, err);
     if (rc == QUERN_OK)
@@ -118,12 +153,9 @@ static int open_files(quern_model *m, quern_error *err)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: the tokenizer has %u ids, the embedding table %u rows", m->name,
                            quern__tokenizer_vocab_size(m->tokenizer), m->config.vocab);
-    for (size_t i = 0; i < quern__weights_count(m->weights); i++) {
-        const quern__tensor *t = quern__weights_at(m->weights, i);
-        if (t->dtype != QUERN__OTHER_DTYPE)
-            m->parameters += t->count;
-    }
-    return QUERN_OK;
+    quern__model_config_pooling(&m->config, m->pooling);
+    count_parameters(m, m->weights);
+    return open_denses(m, err);
 }
 
 /* ---- the class int8, and which class it is ---- */
@@ -272,15 +304,25 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
     return rc;
 }
 
+static void forget_all(const quern__weights *w)
+{
+    for (size_t i = 0; i < quern__weights_count(w); i++)
+        quern__weights_forget(w, quern__weights_at(w, i));
+}
+
 int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt,
                      quern_error *err)
 {
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(folder && *folder, err);
-    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof *opt, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
     quern__stat st;
-    int rc = check_precision(opt ? opt->precision : 0, err);
+    quern_model_options how;
+    QUERN_INIT(&how);
+    if (opt) /* an older caller's is shorter */
+        memcpy(&how, opt, QUERN__MIN(opt->struct_size, sizeof how));
+    int rc = check_precision(how.precision, err);
     if (rc == QUERN_OK)
         rc = quern__stat_path(folder, &st, err);
     if (rc != QUERN_OK)
@@ -293,15 +335,19 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
         return quern__fail_memory(err, sizeof *m);
     atomic_init(&m->holders, 1);
     m->path = quern__strdup(folder);
-    m->name = opt && opt->name ? quern__strdup(opt->name) : last_component(folder);
+    m->name = how.name ? quern__strdup(how.name) : last_component(folder);
     quern__fpenv env = quern__fpenv_enter();
     rc = m->path && m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
-        rc = open_files(m, err);
+        rc = open_files(m, &how, err);
     if (rc == QUERN_OK)
-        rc = choose_max_length(m, opt ? opt->max_length : 0, err);
+        rc = choose_max_length(m, how.max_length, err);
     if (rc == QUERN_OK)
-        rc = open_encoder(m, opt, err);
+        rc = open_encoder(m, &how, err);
+    if (rc == QUERN_OK)
+        rc = quern__model_add_dense(m, m->encoder, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
+        forget_all(m->dense[i]);
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
         quern_model_free(m);
@@ -324,6 +370,8 @@ void quern_model_free(quern_model *m)
     quern__encoder_free(m->encoder);
     quern__tokenizer_free(m->tokenizer);
     quern__weights_free(m->weights);
+    for (uint32_t i = 0; i < m->config.dense_count; i++)
+        quern__weights_free(m->dense[i]);
     quern__mutex_free(m->mutex);
     quern__free(m->name);
     quern__free(m->path);
@@ -357,7 +405,7 @@ const char *quern__model_name(const quern_model *m)
 
 uint32_t quern_model_dimensions(const quern_model *m)
 {
-    return m->config.hidden;
+    return m->config.dimensions ? m->config.dimensions : quern__model_config_width(&m->config);
 }
 
 uint32_t quern_model_max_length(const quern_model *m)
@@ -374,13 +422,15 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.name = m->name;
     full.path = m->path;
     full.family = m->config.family;
-    full.pooling = m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean";
+    full.pooling = m->pooling;
     full.pooling_origin = m->config.pooling_stated ? "modules.json" : "assumed";
     full.precision = m->int8 ? "int8" : "fp32";
     full.kernels = m->int8 ? m->int8->name : quern__kernels_name(m->kernels);
     full.prompt_query = m->config.prompt_query;
     full.prompt_document = m->config.prompt_document;
-    full.dimensions = m->config.hidden;
+    full.dimensions = quern_model_dimensions(m);
+    full.full_dimensions = quern__model_config_width(&m->config);
+    full.modules = m->config.dense_count;
     full.max_sequence_length = m->max_length;
     full.layers = m->config.layers;
     full.heads = m->config.heads;
@@ -442,9 +492,11 @@ static int hash_part(const quern_model *m, const char *name, const quern__manife
     return rc;
 }
 
-static int hash_weights(const quern_model *m, char out[65], quern_error *err)
+/* Of the weights in a folder of the model's; "": its own. */
+static int hash_weights(const quern_model *m, const quern__weights *w, const char *folder,
+                        char out[65], quern_error *err)
 {
-    const quern__weights_files *files = quern__weights_list_of(m->weights);
+    const quern__weights_files *files = quern__weights_list_of(w);
     char hex[QUERN__WEIGHTS_FILES][65];
     quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
     int rc = manifest ? quern__manifest_read(manifest, m->path, err)
@@ -453,8 +505,11 @@ static int hash_weights(const quern_model *m, char out[65], quern_error *err)
         manifest->n = 0; /* a plain folder, not from the shelf */
         rc = QUERN_OK;
     }
-    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++)
-        rc = hash_part(m, files->name[i], manifest, hex[i], err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++) {
+        char name[QUERN__WEIGHTS_NAME + 260];
+        snprintf(name, sizeof name, "%s%s%s", folder, *folder ? "/" : "", files->name[i]);
+        rc = hash_part(m, name, manifest, hex[i], err);
+    }
     if (rc == QUERN_OK)
         rc = quern__weights_hash(files, (const char(*)[65])hex, out, err);
     quern__free(manifest);
@@ -467,7 +522,7 @@ int quern_model_weights_sha256(quern_model *m, char out[65], quern_error *err)
     int rc = QUERN_OK;
     quern__mutex_lock(m->mutex);
     if (!m->weights_sha256[0])
-        rc = hash_weights(m, m->weights_sha256, err);
+        rc = hash_weights(m, m->weights, "", m->weights_sha256, err);
     memcpy(out, m->weights_sha256, 65);
     quern__mutex_unlock(m->mutex);
     return rc;
@@ -478,8 +533,31 @@ void quern_model_tokenizer_sha256(const quern_model *m, char out[65])
     quern__tokenizer_hash(m->tokenizer, out);
 }
 
-static int fingerprint_json(const quern_model *m, const char *weights, char **json,
-                            quern_error *err)
+/* "modules": what stands behind the pooling, in order. */
+static void put_modules(const quern_model *m, const char (*dense)[65], quern__jsonw *w)
+{
+    quern__jsonw_key(w, "modules");
+    quern__jsonw_array(w);
+    for (uint32_t i = 0; i < m->config.dense_count; i++) {
+        const quern__dense *d = &m->config.dense[i];
+        quern__jsonw_object(w);
+        quern__jsonw_key(w, "activation");
+        quern__jsonw_cstr(w, d->tanh ? "tanh" : "identity");
+        quern__jsonw_key(w, "bias");
+        quern__jsonw_bool(w, d->bias);
+        quern__jsonw_key(w, "normalize");
+        quern__jsonw_bool(w, d->unit);
+        quern__jsonw_key(w, "type");
+        quern__jsonw_cstr(w, "dense");
+        quern__jsonw_key(w, "weights");
+        quern__jsonw_cstr(w, dense[i]);
+        quern__jsonw_end_object(w);
+    }
+    quern__jsonw_end_array(w);
+}
+
+static int fingerprint_json(const quern_model *m, const char *weights, const char (*dense)[65],
+                            char **json, quern_error *err)
 {
     char tokenizer[65];
     quern__buf b;
@@ -493,13 +571,15 @@ static int fingerprint_json(const quern_model *m, const char *weights, char **js
         quern__jsonw_cstr(&w, m->calibration);
     }
     quern__jsonw_key(&w, "dimension");
-    quern__jsonw_u64(&w, m->config.hidden);
+    quern__jsonw_u64(&w, quern_model_dimensions(m));
     quern__jsonw_key(&w, "max_length");
     quern__jsonw_u64(&w, m->max_length);
+    if (m->config.dense_count)
+        put_modules(m, dense, &w);
     quern__jsonw_key(&w, "normalize");
     quern__jsonw_bool(&w, true);
     quern__jsonw_key(&w, "pooling");
-    quern__jsonw_cstr(&w, m->config.pooling == QUERN__POOL_CLS ? "cls" : "mean");
+    quern__jsonw_cstr(&w, m->pooling);
     quern__jsonw_key(&w, "precision");
     quern__jsonw_cstr(&w, m->int8 ? "int8" : "fp32");
     quern__jsonw_key(&w, "prompts");
@@ -528,11 +608,13 @@ int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_er
     QUERN__REQUIRE(json, err);
     *json = NULL;
     QUERN__REQUIRE(m, err);
-    char weights[65];
+    char weights[65], dense[QUERN__DENSES][65];
     uint8_t digest[32];
     int rc = quern_model_weights_sha256(m, weights, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
+        rc = hash_weights(m, m->dense[i], m->config.dense[i].path, dense[i], err);
     if (rc == QUERN_OK)
-        rc = fingerprint_json(m, weights, json, err);
+        rc = fingerprint_json(m, weights, (const char(*)[65])dense, json, err);
     if (rc == QUERN_OK && hash) {
         rc = quern__sha256_of(*json, strlen(*json), digest, err);
         if (rc == QUERN_OK) {

@@ -169,6 +169,8 @@ static int measure(work *w, const quern__quantised *q, const quern_cancel *cance
                                       quern__kernels_pick(allowed), quern__int8_pick(allowed),
                                       quern_model_max_length(m), w->err);
     if (!rc)
+        rc = quern__model_add_dense(m, e, w->err);
+    if (!rc)
         rc = vectors_of(quern__model_encoder(m), &p, cancel, dim, &fp32, w->err);
     if (!rc)
         rc = vectors_of(e, &p, cancel, dim, &int8, w->err);

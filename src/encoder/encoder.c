@@ -500,9 +500,6 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
         return quern__fail(err, QUERN_EINVAL, max_tokens,
                            "maximum length %u is not within 1..%u, the model's positions",
                            max_tokens, c->positions);
-    if (c->pooling != QUERN__POOL_MEAN && c->pooling != QUERN__POOL_CLS)
-        return quern__fail(err, QUERN_EUNSUPPORTED, c->pooling,
-                           "pooling %d is unknown; known: mean, cls", c->pooling);
     e->hidden = c->hidden;
     e->heads = c->heads;
     e->depth = c->hidden / c->heads;
@@ -522,7 +519,7 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
     e->group_pieces = pieces_of(3 * e->group_heads * e->slot);
     e->eps = c->layer_norm_eps;
     e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
-    e->pooling = c->pooling;
+    e->width = c->dimensions ? c->dimensions : quern__model_config_width(c);
     e->padding = family->padding ? (int32_t)c->padding : -1;
     /* a strip of queries is read whole, so there is room behind the last distance */
     e->bias_stride = family->distances ? 2 * max_tokens - 1 + QUERN__STRIP : 0;
@@ -655,6 +652,8 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
                         "%u (quern model quantize)",
                         quantised->layers, quantised->hidden, quantised->intermediate,
                         e->layer_count, e->hidden, e->intermediate);
+    if (!rc && !config->dense_count)
+        rc = quern__head_open(&e->head, config, NULL, kernels, err);
     if (!rc)
         rc = load(&l);
     quern__fpenv_leave(env);
@@ -685,10 +684,23 @@ int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *co
     return open_class(out, config, weights, quantised, kernels, int8, max_tokens, err);
 }
 
+int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *config,
+                             const quern__weights *const *dense, quern_error *err)
+{
+    QUERN__REQUIRE(e && config && !e->head, err);
+    return quern__head_open(&e->head, config, dense, e->kernels, err);
+}
+
+uint32_t quern__encoder_width(const quern__encoder *e)
+{
+    return e->width;
+}
+
 void quern__encoder_free(quern__encoder *e)
 {
     if (!e)
         return;
+    quern__head_free(e->head);
     quern__free_pages(e->packed, e->packed_size);
     quern__free_pages(e->small, e->small_size);
     quern__free_pages(e->widened, e->widened_size);
@@ -700,5 +712,6 @@ void quern__encoder_free(quern__encoder *e)
 
 uint64_t quern__encoder_bytes(const quern__encoder *e)
 {
-    return (uint64_t)e->packed_size + e->small_size + e->widened_size;
+    return (uint64_t)e->packed_size + e->small_size + e->widened_size +
+           (e->head ? quern__head_bytes(e->head) : 0);
 }

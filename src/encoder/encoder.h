@@ -36,6 +36,10 @@ int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *co
                              const quern__weights *weights, const quern__quantised *quantised,
                              const quern__kernels *kernels, const quern__int8_kernels *int8,
                              uint32_t max_tokens, quern_error *err);
+/* Where config has Dense modules: their weights, one each, before the first text; not needed afterwards. */
+int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *config,
+                             const quern__weights *const *dense, quern_error *err);
+uint32_t quern__encoder_width(const quern__encoder *e); /* floats of a vector */
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 
@@ -46,7 +50,7 @@ void quern__encoder_scratch_free(quern__encoder_scratch *s);
 
 /*
  * Encodes n texts: ids [sum of lengths] packed one after another, lengths [n], each 1..max_tokens.
- * out [n, hidden] row-major, in the caller's order: pooled; of unit length when `normalize`.
+ * out [n, width] row-major, in the caller's order: what the last module gives, of unit length when `normalize`.
  * A non-finite or zero row (when normalising) is an error with err->subject = its index; ids outside
  * the vocabulary are EINVAL. Splits the work over the pool by blocks of whole texts; with fewer blocks
  * than threads it splits inside the products. Checks `cancel` between layers.

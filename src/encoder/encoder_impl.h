@@ -6,6 +6,7 @@
 #define QUERN_ENCODER_ENCODER_IMPL_H
 
 #include "encoder/encoder.h"
+#include "encoder/head.h"
 #include "kernels/int8.h"
 #include "kernels/kernels_table.h"
 
@@ -58,8 +59,9 @@ struct quern__encoder {
     uint32_t hidden_pieces, group_pieces; /* pieces of a row; of a group's queries, keys, values */
     uint32_t group_heads, group_count;    /* the last group may have fewer heads */
     float eps, scale;
-    int pooling;
-    int32_t padding; /* the token that has a position of its own, row max_tokens; -1: none has */
+    quern__head *head; /* NULL: its Dense modules are still to come */
+    uint32_t width;    /* of a vector */
+    int32_t padding;   /* the token that has a position of its own, row max_tokens; -1: none has */
     uint32_t bias_stride;   /* floats of a head's row of biases */
     const float *bias;      /* [heads][bias_stride], by query - key + max_tokens - 1; NULL: none */
     const float *words;     /* [vocab][hidden]: the mapping, or `widened` */
@@ -77,7 +79,7 @@ struct quern__encoder {
 typedef struct quern__workspace {
     quern__rows x, y, h, qkv; /* h: attention's context, then the inner columns of a chunk */
     quern__codes x8, h8;      /* int8: of x, then of the context; of a chunk's inner columns */
-    float *attention;
+    float *attention, *head;
 } quern__workspace; /* qkv holds one group of heads */
 
 /* What products of a layer read, as fp32 before any smoothing: told block by block on one thread, for calibration. */

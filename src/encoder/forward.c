@@ -133,19 +133,6 @@ static void attend(const quern__encoder *e, const quern__workspace *w, quern__ro
     }
 }
 
-static void pool_texts(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
-                       bool normalize)
-{
-    uint32_t row = 0;
-    for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
-        float *out = b->out + (size_t)t * e->hidden;
-        e->kernels->mean_rows(row_at(w->x, row), e->pooling == QUERN__POOL_CLS ? 1 : b->lengths[t],
-                              e->hidden, out);
-        if (normalize)
-            e->kernels->unit_row(out, e->hidden);
-    }
-}
-
 /* ---- one thread ---- */
 
 typedef struct stopwatch {
@@ -236,7 +223,7 @@ void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, qu
         watch.layer = i;
         run_layer(e, w, b, e->layers + i, smooth_after(e, i), &watch);
     }
-    pool_texts(e, w, b, normalize);
+    quern__head_run(e->head, w->head, w->x, b->lengths, b->texts, normalize, b->out);
     lap(&watch, QUERN__STAGE_POOL);
 }
 
@@ -432,5 +419,5 @@ void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, q
         share(&j, pool, QUERN__STAGE_DOWN);
         share_norm(&j, pool, j.layer->norm2_gamma, j.layer->norm2_beta, smooth_after(e, i));
     }
-    pool_texts(e, s->each, b, normalize);
+    quern__head_run(e->head, s->each->head, s->each->x, b->lengths, b->texts, normalize, b->out);
 }

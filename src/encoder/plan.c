@@ -56,7 +56,7 @@ static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
     const size_t piece = (size_t)rows * QUERN__STRIDE;
     return piece * (3 * (size_t)e->hidden_pieces + e->group_pieces) +
            codes_floats(e, rows, e->hidden_pieces) + codes_floats(e, rows, 1) +
-           quern__attention_scratch(e->max_tokens) + 64;
+           quern__attention_scratch(e->max_tokens) + quern__head_scratch(e->head) + 64;
 }
 
 static void lay_out(quern__encoder_scratch *s)
@@ -74,6 +74,7 @@ static void lay_out(quern__encoder_scratch *s)
         w->h8 = take_codes(e, &at, s->rows, 1);
         w->h8.low = NULL; /* rule 21 */
         w->attention = take(&at, quern__attention_scratch(e->max_tokens));
+        w->head = take(&at, quern__head_scratch(e->head));
     }
     if (s->threads > 1)
         s->shared8 = take_codes(e, &at, s->rows, e->chunk_count);
@@ -83,7 +84,7 @@ static void lay_out(quern__encoder_scratch *s)
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,
                                uint32_t threads, quern_error *err)
 {
-    QUERN__REQUIRE(out && e && threads, err);
+    QUERN__REQUIRE(out && e && e->head && threads, err);
     *out = NULL;
     quern__encoder_scratch *s = quern__calloc(1, sizeof *s);
     if (!s)
@@ -127,7 +128,7 @@ static uint32_t cut(const quern__encoder *e, const int32_t *ids, const uint32_t 
 {
     uint32_t count = 0;
     for (uint32_t t = 0; t < n; count++) {
-        quern__block b = {ids, lengths + t, 0, 0, out + (size_t)t * e->hidden};
+        quern__block b = {ids, lengths + t, 0, 0, out + (size_t)t * e->width};
         do {
             b.tokens += lengths[t++];
             b.texts++;
@@ -163,14 +164,14 @@ static int check_input(const quern__encoder *e, const int32_t *ids, const uint32
     return QUERN_OK;
 }
 
-/* Rule 12: a vector has only finite components and, when of unit length, is not all zeros. */
+/* Rule 10: a vector has only finite components and, when of unit length, is not all zeros. */
 static int check_output(const quern__encoder *e, const float *out, uint32_t n, bool normalize,
                         quern_error *err)
 {
     for (uint32_t t = 0; t < n; t++) {
-        const float *row = out + (size_t)t * e->hidden;
+        const float *row = out + (size_t)t * e->width;
         bool finite = true, zero = true;
-        for (uint32_t i = 0; i < e->hidden; i++) {
+        for (uint32_t i = 0; i < e->width; i++) {
             finite &= (bool)isfinite(row[i]);
             zero &= row[i] == 0.0f;
         }

@@ -89,9 +89,9 @@ static int calibrate(maker *m, quern__encoder_scratch *scratch, uint32_t layer, 
     const quern__encoder *e = m->e;
     sums *s = &m->s;
     const quern__observer observer = {on_rows, s};
-    float *out = quern__alloc_array(n, (size_t)e->hidden * sizeof *out);
+    float *out = quern__alloc_array(n, (size_t)e->width * sizeof *out);
     if (!out)
-        return quern__fail_memory(m->err, (size_t)n * e->hidden * sizeof *out);
+        return quern__fail_memory(m->err, (size_t)n * e->width * sizeof *out);
     s->layer = layer;
     memset(s->gram, 0, (size_t)(s->first[3] + s->pieces[3]) * SIDE * SIDE * sizeof *s->gram);
     for (int i = 0; i < 4; i++)

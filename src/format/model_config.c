@@ -7,8 +7,8 @@
  * skipped. Rejected: one generic JSON tree and look-ups in it, which hides duplicates and costs memory
  * that a stranger chooses.
  *
- * Invariants after success: every number lies within its stated limit, heads divide hidden, the pooling
- * width is the hidden size, and max_seq_length does not exceed the position table.
+ * Invariants after success: every number lies within its stated limit, heads divide hidden, each module
+ * reads what the one before it gives, and max_seq_length does not exceed the position table.
  */
 #include "format/model_config.h"
 
@@ -23,11 +23,11 @@
 #include "base/os.h"
 #include "format/family.h"
 
-enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, MAX_MODULES = 16 };
+enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, MAX_MODULES = 16, MAX_WIDTH = 16384 };
 
 /* A value in a message: strings of a hostile file are cut. */
 #define CUT(s)        (int)QUERN__MIN((s).len, 80), (s).ptr
-#define KNOWN_MODULES "Transformer, Pooling and Normalize"
+#define KNOWN_MODULES "Transformer, Pooling, Dense and Normalize"
 
 static int twice(quern__json *j, const char *key, quern_error *err)
 {
@@ -151,9 +151,40 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     return QUERN_OK;
 }
 
+/* "matryoshka_dimensions": [512, 256], "is_matryoshka": true. */
+static int read_matryoshka(quern__json *j, quern__model_config *c, quern_str key, bool *is_one,
+                           quern_error *err)
+{
+    int rc;
+
+    *is_one = true;
+    if (quern__str_is(key, "is_matryoshka") && quern__json_peek(j) != QUERN__JSON_NULL)
+        return quern__json_bool(j, &c->matryoshka, err);
+    *is_one =
+        quern__str_is(key, "matryoshka_dimensions") && quern__json_peek(j) == QUERN__JSON_ARRAY;
+    if (!*is_one)
+        return QUERN_OK;
+    c->declared_count = 0;
+    rc = quern__json_enter_array(j, err);
+    while (!rc && (rc = quern__json_next_item(j, err)) == 1) {
+        uint64_t d;
+        if (c->declared_count == QUERN__MATRYOSHKA)
+            return quern__json_fail(j, err, "more than %d matryoshka_dimensions",
+                                    QUERN__MATRYOSHKA);
+        rc = quern__json_u64(j, &d, err);
+        if (!rc && (d < 1 || d > MAX_WIDTH))
+            return quern__json_fail(j, err, "matryoshka_dimensions holds %llu; 1 to %d wanted",
+                                    (unsigned long long)d, MAX_WIDTH);
+        if (!rc)
+            c->declared[c->declared_count++] = (uint32_t)d;
+    }
+    return rc;
+}
+
 static int read_config_key(quern__json *j, settings *s, quern_str key, quern_error *err)
 {
     quern__model_config *c = s->c;
+    bool is_one;
 
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
         if (quern__str_is(key, quern__family_key(s->family, size_keys[i].name)))
@@ -171,7 +202,8 @@ static int read_config_key(quern__json *j, settings *s, quern_str key, quern_err
     if (s->family->padding && quern__str_is(key, "pad_token_id") &&
         quern__json_peek(j) == QUERN__JSON_NUMBER)
         return quern__json_u64(j, &s->padding, err);
-    return quern__json_skip(j, err);
+    int rc = read_matryoshka(j, c, key, &is_one, err);
+    return rc || is_one ? rc : quern__json_skip(j, err);
 }
 
 static int apply_family(settings *s, const char *name, quern_error *err)
@@ -261,8 +293,10 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
 typedef struct reading {
     quern__model_config *config;
     char pooling_path[256];
-    bool has_transformer, has_pooling, has_normalize;
+    bool has_transformer, has_pooling, has_normalize; /* has_normalize: the last one is */
     uint32_t modules;
+    quern__dense *dense; /* whose file is being read */
+    uint32_t width;      /* of what it reads */
 } reading;
 
 typedef struct module {
@@ -291,7 +325,7 @@ static int copy_string(quern__json *j, const char *key, char *out, size_t size, 
 static int read_type(quern__json *j, module *m, quern_error *err)
 {
     static const char prefix[] = "sentence_transformers.models.";
-    static const char *const known[] = {"Transformer", "Pooling", "Normalize"};
+    static const char *const known[] = {"Transformer", "Pooling", "Dense", "Normalize"};
     const size_t skip = sizeof prefix - 1;
     quern_str s;
     int rc = quern__json_string(j, &s, err);
@@ -328,32 +362,50 @@ static bool is_inside(const char *path)
     return true;
 }
 
+static int accept_dense(quern__json *j, reading *r, const module *m, quern_error *err)
+{
+    quern__model_config *c = r->config;
+
+    if (c->dense_count == QUERN__DENSES)
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: more than %d modules Dense are not supported (byte %zu)", j->name,
+                           QUERN__DENSES, j->at);
+    quern__dense *d = &c->dense[c->dense_count++];
+    *d = (quern__dense){.bias = true, .tanh = true, .unit = r->has_normalize};
+    memcpy(d->path, m->path, sizeof d->path);
+    r->has_normalize = false;
+    return QUERN_OK;
+}
+
 static int accept_module(quern__json *j, reading *r, const module *m, quern_error *err)
 {
-    bool *seen;
-
     if (!m->has_type || !m->has_path)
         return quern__json_fail(j, err, "module %lu has no %s", (unsigned long)r->modules,
                                 m->has_type ? "path" : "type");
     if (!is_inside(m->path))
         return quern__json_fail(j, err, "module path \"%.80s\" leads out of the model's folder",
                                 m->path);
-    seen = m->kind[0] == 'T'   ? &r->has_transformer
-           : m->kind[0] == 'P' ? &r->has_pooling
-                               : &r->has_normalize;
-    if (*seen)
+    const bool transformer = m->kind[0] == 'T', pooling = m->kind[0] == 'P';
+    const bool again = transformer ? r->has_transformer
+                       : pooling   ? r->has_pooling
+                                   : m->kind[0] == 'N' && r->has_normalize;
+    if (again)
         return twice(j, m->kind, err);
-    if (m->kind[0] != 'T' && !r->has_transformer)
+    if (!transformer && !r->has_transformer)
         return quern__json_fail(j, err, "module %s stands before Transformer", m->kind);
-    if (m->kind[0] == 'P' && r->has_normalize)
-        return quern__json_fail(j, err, "module Pooling stands after Normalize");
-    if (m->kind[0] == 'T' && m->path[0])
+    if (!transformer && !pooling && !r->has_pooling)
+        return quern__json_fail(j, err, "module %s stands before Pooling", m->kind);
+    if (transformer && m->path[0])
         return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
                            "%s: the Transformer module lies in \"%.80s\"; only the model's own "
                            "folder (\"\") is supported",
                            j->name, m->path);
-    *seen = true;
-    if (m->kind[0] == 'P')
+    if (m->kind[0] == 'D')
+        return accept_dense(j, r, m, err);
+    r->has_transformer |= transformer;
+    r->has_pooling |= pooling;
+    r->has_normalize = m->kind[0] == 'N';
+    if (pooling)
         memcpy(r->pooling_path, m->path, sizeof r->pooling_path);
     return QUERN_OK;
 }
@@ -411,40 +463,50 @@ static int read_modules(quern__json *j, reading *r, quern_error *err)
     return QUERN_OK;
 }
 
-/* pooling_mode_*: exactly one may be true, and it must be one that is computed here. */
-static int read_pooling_mode(quern__json *j, reading *r, quern_str key, bool *stated,
-                             quern_error *err)
+static const struct pooling_mode {
+    const char *key, *name;
+    int mode;
+} pooling_modes[] = {
+    {"pooling_mode_cls_token", "cls", QUERN__POOL_CLS},
+    {"pooling_mode_max_tokens", "max", QUERN__POOL_MAX},
+    {"pooling_mode_mean_tokens", "mean", QUERN__POOL_MEAN},
+    {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len", QUERN__POOL_SQRT},
+    {"pooling_mode_lasttoken", "lasttoken", QUERN__POOL_LAST},
+};
+
+/* pooling_mode_*: each that is true must be one that is computed here; several are concatenated. */
+static int read_pooling_mode(quern__json *j, reading *r, quern_str key, quern_error *err)
 {
-    int mode = quern__str_is(key, "pooling_mode_mean_tokens") ? QUERN__POOL_MEAN
-               : quern__str_is(key, "pooling_mode_cls_token") ? QUERN__POOL_CLS
-                                                              : 0;
+    int mode = 0;
     char name[64]; /* the key does not outlive the next read */
     bool on;
     int rc;
 
+    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
+        if (quern__str_is(key, pooling_modes[i].key))
+            mode = pooling_modes[i].mode;
     snprintf(name, sizeof name, "%.*s", CUT(key));
     rc = quern__json_bool(j, &on, err);
     if (rc || !on)
         return rc;
     if (!mode)
         return unsupported(j, err, "pooling", quern_str_of(name),
-                           "pooling_mode_mean_tokens, pooling_mode_cls_token");
-    if (*stated)
-        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: several poolings at once are not supported (%s at byte %zu)",
-                           j->name, name, j->at);
-    *stated = true;
-    r->config->pooling = mode;
+                           "pooling_mode_ … mean_tokens, cls_token, max_tokens, "
+                           "mean_sqrt_len_tokens, lasttoken");
+    if (r->config->pooling & mode)
+        return twice(j, name, err);
+    r->config->pooling |= mode;
     return QUERN_OK;
 }
 
 static int read_pooling(quern__json *j, reading *r, quern_error *err)
 {
-    bool stated = false, has_width = false;
+    bool has_width = false;
     quern_str key;
     uint64_t width;
     int rc = quern__json_enter_object(j, err);
 
+    r->config->pooling = 0;
     if (rc)
         return rc;
     while ((rc = quern__json_next_key(j, &key, err)) == 1) {
@@ -458,7 +520,7 @@ static int read_pooling(quern__json *j, reading *r, quern_error *err)
                                      (unsigned long long)width, (unsigned long)r->config->hidden);
             has_width = true;
         } else if (key.len > 13 && memcmp(key.ptr, "pooling_mode_", 13) == 0) {
-            rc = read_pooling_mode(j, r, key, &stated, err);
+            rc = read_pooling_mode(j, r, key, err);
         } else if (quern__str_is(key,
                                  "include_prompt")) { /* false: the mean leaves the prompt out */
             rc = expect_bool(j, "include_prompt", true, err);
@@ -472,9 +534,67 @@ static int read_pooling(quern__json *j, reading *r, quern_error *err)
         return rc;
     if (!has_width)
         return quern__json_fail(j, err, "no word_embedding_dimension");
-    if (!stated)
+    if (!r->config->pooling)
         return quern__json_fail(j, err, "no pooling_mode_… is true");
     r->config->pooling_stated = true;
+    return QUERN_OK;
+}
+
+static int read_dense_width(quern__json *j, const char *key, uint32_t *out, quern_error *err)
+{
+    uint64_t n;
+
+    if (*out)
+        return twice(j, key, err);
+    int rc = quern__json_u64(j, &n, err);
+    if (!rc && (n < 1 || n > MAX_WIDTH))
+        rc = quern__json_fail(j, err, "%s is %llu; 1 to %d wanted", key, (unsigned long long)n,
+                              MAX_WIDTH);
+    if (!rc)
+        *out = (uint32_t)n;
+    return rc;
+}
+
+static int read_activation(quern__json *j, quern__dense *d, quern_error *err)
+{
+    static const char tanh[] = "torch.nn.modules.activation.Tanh",
+                      identity[] = "torch.nn.modules.linear.Identity";
+    quern_str s;
+    int rc = quern__json_string(j, &s, err);
+
+    if (rc)
+        return rc;
+    d->tanh = quern__str_is(s, tanh);
+    return d->tanh || quern__str_is(s, identity)
+               ? QUERN_OK
+               : unsupported(j, err, "activation_function", s,
+                             "torch.nn.modules.activation.Tanh, torch.nn.modules.linear.Identity");
+}
+
+static int read_dense(quern__json *j, reading *r, quern_error *err)
+{
+    quern__dense *d = r->dense;
+    quern_str key;
+    int rc = quern__json_enter_object(j, err);
+
+    while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1)
+        if (quern__str_is(key, "in_features"))
+            rc = read_dense_width(j, "in_features", &d->in, err);
+        else if (quern__str_is(key, "out_features"))
+            rc = read_dense_width(j, "out_features", &d->out, err);
+        else if (quern__str_is(key, "bias"))
+            rc = quern__json_bool(j, &d->bias, err);
+        else if (quern__str_is(key, "activation_function"))
+            rc = read_activation(j, d, err);
+        else
+            rc = quern__json_skip(j, err);
+    if (rc)
+        return rc;
+    if (!d->in || !d->out)
+        return quern__json_fail(j, err, "no %s", d->in ? "out_features" : "in_features");
+    if (d->in != r->width)
+        return quern__json_fail(j, err, "in_features is %lu; the module before it gives %lu",
+                                (unsigned long)d->in, (unsigned long)r->width);
     return QUERN_OK;
 }
 
@@ -552,12 +672,15 @@ static int read_prompts(quern__json *j, quern__model_config *c, quern_error *err
 static int read_st_config(quern__json *j, reading *r, quern_error *err)
 {
     quern_str key;
+    bool is_one;
     int rc = quern__json_enter_object(j, err);
 
     if (rc)
         return rc;
     while ((rc = quern__json_next_key(j, &key, err)) == 1) {
-        if (quern__str_is(key, "prompts"))
+        if ((rc = read_matryoshka(j, r->config, key, &is_one, err)) || is_one)
+            (void)is_one;
+        else if (quern__str_is(key, "prompts"))
             rc = read_prompts(j, r->config, err);
         else if (quern__str_is(key, "default_prompt_name") &&
                  quern__json_peek(j) != QUERN__JSON_NULL)
@@ -632,6 +755,22 @@ static int read_config(quern__model_config *out, const char *path, quern_error *
     return rc;
 }
 
+static int read_denses(reading *r, const char *folder, quern__buf *path, quern_error *err)
+{
+    quern__model_config *c = r->config;
+    int rc = QUERN_OK;
+
+    r->width = quern__model_config_pooled(c);
+    for (uint32_t i = 0; !rc && i < c->dense_count; i++) {
+        r->dense = &c->dense[i];
+        rc = join(path, folder, r->dense->path, "config.json", err);
+        if (!rc)
+            rc = read_file(path->data, read_dense, r, NULL, err);
+        r->width = r->dense->out;
+    }
+    return rc;
+}
+
 int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err)
 {
     reading r = {.config = out};
@@ -649,7 +788,8 @@ int quern__model_config_read(quern__model_config *out, const char *folder, quern
     if (found) {
         out->normalize = r.has_normalize;
         if ((rc = join(&path, folder, r.pooling_path, "config.json", err)) != QUERN_OK ||
-            (rc = read_file(path.data, read_pooling, &r, NULL, err)) != QUERN_OK)
+            (rc = read_file(path.data, read_pooling, &r, NULL, err)) != QUERN_OK ||
+            (rc = read_denses(&r, folder, &path, err)) != QUERN_OK)
             goto done;
     }
     if ((rc = join(&path, folder, "", "sentence_bert_config.json", err)) != QUERN_OK ||
@@ -663,4 +803,72 @@ done:
     if (rc)
         memset(out, 0, sizeof *out);
     return rc;
+}
+
+/* ---- what follows from it ---- */
+
+uint32_t quern__model_config_pooled(const quern__model_config *c)
+{
+    uint32_t n = 0;
+    for (int mode = 1; mode <= QUERN__POOL_ALL; mode <<= 1)
+        n += (c->pooling & mode) != 0;
+    return n * c->hidden;
+}
+
+uint32_t quern__model_config_width(const quern__model_config *c)
+{
+    return c->dense_count ? c->dense[c->dense_count - 1].out : quern__model_config_pooled(c);
+}
+
+void quern__model_config_pooling(const quern__model_config *c, char out[40])
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
+        if (c->pooling & pooling_modes[i].mode)
+            at += (size_t)snprintf(out + at, 40 - at, "%s%s", at ? "+" : "", pooling_modes[i].name);
+}
+
+int quern__model_config_pooling_of(const char *name)
+{
+    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
+        if (strcmp(pooling_modes[i].name, name) == 0)
+            return pooling_modes[i].mode;
+    return 0;
+}
+
+const char *quern__model_config_pooling_key(int mode)
+{
+    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
+        if (pooling_modes[i].mode == mode)
+            return pooling_modes[i].key;
+    return "";
+}
+
+int quern__model_config_cut(quern__model_config *c, uint32_t dimensions, bool force,
+                            const char *name, quern_error *err)
+{
+    const uint32_t width = quern__model_config_width(c);
+    bool declared = c->matryoshka || force || !dimensions || dimensions == width;
+    char list[256] = "";
+    size_t at = 0;
+
+    if (dimensions > width)
+        return quern__fail(err, QUERN_EINVAL, dimensions,
+                           "%s: %lu dimensions are asked for, the model gives %lu", name,
+                           (unsigned long)dimensions, (unsigned long)width);
+    for (uint32_t i = 0; i < c->declared_count; i++) {
+        declared |= c->declared[i] == dimensions;
+        if (at < sizeof list - 24)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%lu", i ? ", " : "",
+                                   (unsigned long)c->declared[i]);
+    }
+    if (!declared)
+        return quern__fail(err, QUERN_EUNSUPPORTED, dimensions,
+                           "%s: it does not declare that %lu of its %lu dimensions are a vector of "
+                           "their own (matryoshka_dimensions: %s; --force-dimensions takes them)",
+                           name, (unsigned long)dimensions, (unsigned long)width,
+                           at ? list : "none");
+    c->dimensions = dimensions == width ? 0 : dimensions;
+    return QUERN_OK;
 }

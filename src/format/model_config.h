@@ -11,7 +11,24 @@
 
 #include "base/error.h"
 
-enum quern__pooling { QUERN__POOL_MEAN = 1, QUERN__POOL_CLS };
+/* A set: what is in it is concatenated in the order that the reference has, which is this one. */
+enum quern__pooling {
+    QUERN__POOL_CLS = 1,
+    QUERN__POOL_MAX = 2,
+    QUERN__POOL_MEAN = 4,
+    QUERN__POOL_SQRT = 8, /* the sum by the square root of the length */
+    QUERN__POOL_LAST = 16,
+    QUERN__POOL_ALL = 31
+};
+enum { QUERN__DENSES = 4, QUERN__MATRYOSHKA = 64 };
+
+/* A Dense module behind the pooling. */
+typedef struct quern__dense {
+    char path[256]; /* its folder */
+    uint32_t in, out;
+    bool bias, tanh; /* not tanh: identity */
+    bool unit;       /* a Normalize module stands in front of it */
+} quern__dense;
 
 typedef struct quern__model_config {
     char family[16]; /* "bert" */
@@ -21,13 +38,31 @@ typedef struct quern__model_config {
      * `positions` and this many and one more. -1: from the first row on. */
     int64_t padding;
     float layer_norm_eps;
-    int pooling;             /* enum quern__pooling; mean when there is no modules.json */
-    bool pooling_stated;     /* false: mean was assumed */
-    bool normalize;          /* modules.json has a Normalize module, or there is none at all */
+    int pooling;         /* of enum quern__pooling; mean when there is no modules.json */
+    bool pooling_stated; /* false: mean was assumed */
+    uint32_t dense_count;
+    quern__dense dense[QUERN__DENSES];
+    bool normalize;          /* the last module is a Normalize, or there is no modules.json */
+    uint32_t dimensions;     /* set by whoever wants the first so many only; 0: all */
+    bool matryoshka;         /* the model declares that any number of dimensions will do */
+    uint32_t declared_count; /* or that these will */
+    uint32_t declared[QUERN__MATRYOSHKA];
     uint32_t max_seq_length; /* sentence_bert_config.json; 0 absent */
     char prompt_query[512],
         prompt_document[512]; /* config_sentence_transformers.json prompts; "" absent */
 } quern__model_config;
+
+/* Columns of what pooling gives, and of what the last module gives. */
+uint32_t quern__model_config_pooled(const quern__model_config *c);
+uint32_t quern__model_config_width(const quern__model_config *c);
+/* "mean", "cls+max": room for 40. */
+void quern__model_config_pooling(const quern__model_config *c, char out[40]);
+/* One of them by that name, 0: unknown; and its key in the module's config.json. */
+int quern__model_config_pooling_of(const char *name);
+const char *quern__model_config_pooling_key(int mode);
+/* Keeps the first `dimensions` columns (0: all). EINVAL: more than there are; EUNSUPPORTED: not declared, unless `force`. */
+int quern__model_config_cut(quern__model_config *c, uint32_t dimensions, bool force,
+                            const char *name, quern_error *err);
 
 int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err);
 /* One file's text each, for tests and fuzzing: config.json only. */

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/sha256.h"
+#include "format/model_config.h"
 
 enum {
     MAX_ENTRIES = 10000,
@@ -30,7 +31,7 @@ enum {
 #define MAX_SMALL_FILE   ((uint64_t)64 << 20)
 #define MAX_WEIGHTS_FILE ((uint64_t)32 << 30)
 
-/* The files of a model, beside its weights and N_Name/config.json of its modules. */
+/* The files of a model, beside its weights and those of its modules: N_Name/config.json and weights. */
 static const char *const wanted_names[] = {
     "config.json",
     "tokenizer.json",
@@ -64,14 +65,20 @@ static bool is_module_folder(const char *name, size_t n)
     return i + 1 < n;
 }
 
+static const char *const module_files[] = {"config.json", "model.safetensors", "pytorch_model.bin"};
+
 static bool is_wanted(const char *name)
 {
     for (size_t i = 0; i < QUERN__COUNT(wanted_names); i++)
         if (strcmp(name, wanted_names[i]) == 0)
             return true;
     const char *slash = strchr(name, '/');
-    return slash && strcmp(slash + 1, "config.json") == 0 &&
-           is_module_folder(name, (size_t)(slash - name));
+    if (!slash || !is_module_folder(name, (size_t)(slash - name)))
+        return false;
+    for (size_t i = 0; i < QUERN__COUNT(module_files); i++)
+        if (strcmp(slash + 1, module_files[i]) == 0)
+            return true;
+    return false;
 }
 
 static int check_size(const char *name, uint64_t size, bool weights, quern_error *err)
@@ -183,8 +190,13 @@ static int on_name(void *ud, const char *name)
         return take_file(w, name, false);
     if (!is_module_folder(name, strlen(name)))
         return QUERN_OK;
-    int n = snprintf(module_file, sizeof module_file, "%s/config.json", name);
-    return n > 0 && (size_t)n < sizeof module_file ? take_file(w, module_file, false) : QUERN_OK;
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && i < QUERN__COUNT(module_files); i++) {
+        int n = snprintf(module_file, sizeof module_file, "%s/%s", name, module_files[i]);
+        if (n > 0 && (size_t)n < sizeof module_file)
+            rc = take_file(w, module_file, i > 0);
+    }
+    return rc;
 }
 
 static int import_folder(const quern__shelf *s, const char *path, const char *staged,
@@ -286,6 +298,17 @@ static int find_model(zip_t *z, const char *name, size_t *prefix, bool *found, q
         end = *prefix = at;
         if (quern__weights_consider(&any, name + at))
             rc = has_config(z, name, at, found, err);
+        size_t above =
+            at; /* a module's weights, with its own config.json, are of the model above */
+        while (above > 1 && name[above - 2] != '/')
+            above--;
+        bool module = false;
+        if (rc == QUERN_OK && *found && at && is_module_folder(name + above - 1, at - above))
+            rc = has_config(z, name, above - 1, &module, err);
+        if (module) {
+            *found = false;
+            return rc;
+        }
     }
     return rc;
 }
@@ -354,7 +377,9 @@ static bool is_taken(const taking *t, const char *name, bool *weights)
     for (uint32_t i = 0; t->shards && i < t->shards->n; i++)
         if (strcmp(name, t->shards->name[i]) == 0)
             return true;
-    return !t->shards && (*weights || is_wanted(name));
+    const bool taken = !t->shards && (*weights || is_wanted(name));
+    *weights |= strchr(name, '/') != NULL; /* a module's may be as large */
+    return taken;
 }
 
 static int take_entries(const quern__shelf *s, const taking *t, const char *staged,
@@ -609,6 +634,85 @@ static int publish(const quern__shelf *s, const char *staged, const char *name, 
     return rc;
 }
 
+/* ---- what the caller knows of it ---- */
+
+typedef struct text {
+    const char *at;
+    size_t left;
+} text;
+
+static int read_text(void *from, void *buf, size_t n, size_t *got, quern_error *err)
+{
+    text *t = from;
+    (void)err;
+    *got = QUERN__MIN(n, t->left);
+    memcpy(buf, t->at, *got);
+    t->at += *got;
+    t->left -= *got;
+    return QUERN_OK;
+}
+
+static int stage_text(const quern__shelf *s, const char *staged, const char *name,
+                      const char *written, quern__manifest *m, quern_error *err)
+{
+    text t = {written, strlen(written)};
+    return stage_bytes(s, staged, name, t.left, read_text, &t, m, err);
+}
+
+/* A bare folder is given the two files that say how it is pooled, as a published one has them. */
+static int state_pooling(const quern__shelf *s, const char *staged, const quern__model_config *c,
+                         int pooling, quern__manifest *m, quern_error *err)
+{
+    char json[256];
+    snprintf(json, sizeof json, "{\"word_embedding_dimension\":%lu,\"%s\":true}\n",
+             (unsigned long)c->hidden, quern__model_config_pooling_key(pooling));
+    int rc = stage_text(s, staged, "1_Pooling/config.json", json, m, err);
+    if (rc)
+        return rc;
+    return stage_text(
+        s, staged, "modules.json",
+        "[{\"idx\":0,\"name\":\"0\",\"path\":\"\",\"type\":\"sentence_transformers.models."
+        "Transformer\"},\n {\"idx\":1,\"name\":\"1\",\"path\":\"1_Pooling\",\"type\":"
+        "\"sentence_transformers.models.Pooling\"},\n {\"idx\":2,\"name\":\"2\",\"path\":"
+        "\"2_Normalize\",\"type\":\"sentence_transformers.models.Normalize\"}]\n",
+        m, err);
+}
+
+/* opt's dimension and pooling, held against the files. */
+static int hold_to(const quern__shelf *s, const char *path, const char *staged, quern__manifest *m,
+                   quern_error *err)
+{
+    const char *name = s->opt.pooling;
+    const int pooling = name ? quern__model_config_pooling_of(name) : 0;
+    char found[40];
+    if (name && !pooling)
+        return quern__fail(err, QUERN_EINVAL, 0,
+                           "pooling \"%.40s\" is unknown; known: cls, max, mean, mean_sqrt_len, "
+                           "lasttoken",
+                           name);
+    if (!name && !s->opt.dimension)
+        return QUERN_OK;
+    quern__model_config *c = quern__calloc(1, sizeof *c);
+    int rc = c ? quern__model_config_read(c, staged, err) : quern__fail_memory(err, sizeof *c);
+    if (rc == QUERN_OK && s->opt.dimension && quern__model_config_width(c) != s->opt.dimension)
+        rc = quern__fail(err, QUERN_EMISMATCH, s->opt.dimension,
+                         "%s: its weights give vectors of %lu dimensions, not the %lu that were "
+                         "asked for; nothing was imported",
+                         path, (unsigned long)quern__model_config_width(c),
+                         (unsigned long)s->opt.dimension);
+    if (rc == QUERN_OK && pooling && c->pooling_stated && c->pooling != pooling) {
+        quern__model_config_pooling(c, found);
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: its modules.json says pooling %s, %s was asked for; nothing was "
+                         "imported",
+                         path, found, name);
+    }
+    if (rc == QUERN_OK && pooling && !c->pooling_stated)
+        rc = state_pooling(s, staged, c, pooling, m, err);
+    quern__free(c);
+    return rc;
+}
+
 static int import_locked(const quern__shelf *s, const char *path, const char *asked,
                          const char *staged, quern_error *err)
 {
@@ -619,6 +723,8 @@ static int import_locked(const quern__shelf *s, const char *path, const char *as
         rc = quern__make_dirs(staged, err);
     if (rc == QUERN_OK)
         rc = fill_staging(s, path, staged, m, err);
+    if (rc == QUERN_OK)
+        rc = hold_to(s, path, staged, m, err);
     if (rc == QUERN_OK)
         rc = quern__manifest_weights(m, weights, err);
     if (rc == QUERN_OK)

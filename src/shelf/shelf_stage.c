@@ -6,10 +6,13 @@
  */
 #include "shelf/shelf_stage.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/cancel.h"
 #include "base/sha256.h"
+#include "format/family.h"
 #include "format/model_config.h"
 #include "tokenizer/tokenizer.h"
 
@@ -175,17 +178,21 @@ int quern__shelf_hash(const quern__shelf *s, const char *path, const char *what,
 static int check_weights(const char *folder, const quern__model_config *c,
                          const quern__tokenizer *tokenizer, quern_error *err)
 {
-    static const char *const names[] = {"embeddings.word_embeddings.weight",
-                                        "bert.embeddings.word_embeddings.weight"};
+    static const char *const plain = "embeddings.word_embeddings.weight";
+    const quern__family *family = quern__family_find(c->family);
+    char prefixed[64] = "";
     quern__weights *weights = NULL;
     const quern__tensor *t = NULL;
     int rc = quern__weights_open(&weights, folder, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !t; i++)
-        t = quern__weights_find(weights, names[i]);
+    if (family)
+        snprintf(prefixed, sizeof prefixed, "%s%s", family->prefix, plain);
+    t = quern__weights_find(weights, plain);
     if (!t)
-        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", folder, names[0]);
+        t = quern__weights_find(weights, prefixed);
+    if (!t)
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", folder, plain);
     else if (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden)
         rc = quern__fail(err, QUERN_EFORMAT, (int64_t)t->offset,
                          "%s: %s is not [%u, %u] as config.json says", folder, t->name,

@@ -48,7 +48,7 @@ class CommandTest(unittest.TestCase):
         cls.folder = tempfile.mkdtemp(prefix="quern-cli-")
         cls.addClassCleanup(shutil.rmtree, cls.folder, True)
         cls.model = os.path.join(cls.folder, "tiny-model")
-        tiny(cls.model, "--seed", "7")
+        tiny(cls.model, "--seed", "7", "--matryoshka", "24,48")
 
     def setUp(self):
         self.cwd = tempfile.mkdtemp(dir=self.folder)

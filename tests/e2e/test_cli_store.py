@@ -343,7 +343,7 @@ class EveryFlag(TableTest):
         "stamp-columns": "generated_at=stamped", "keep-text": "yes", "assets": "blurb", "max-assets": "3", "asset": "https://pictures.example/a.png",
         "cache": "yes", "cache-file": "vectors.cache", "cache-entries": "7", "cache-bytes": "1M", "cache-file-bytes": "9M", "cache-file-entries": "99", "cache-ttl": "1h",
         "cache-redis": "redis://127.0.0.1:9", "cache-redis-timeout": "1s",
-        "base-url": "http://127.0.0.1:9", "dimensions": "24", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
+        "base-url": "http://127.0.0.1:9", "dimensions": "24", "dimension": "80", "pooling": "mean", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "limit-shared": "redis://127.0.0.1:9", "limit-name": "ours", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
@@ -374,7 +374,7 @@ class EveryFlag(TableTest):
              "model quantize": (0, 1),  # the gate
              "cache contains": (0, 4), "cache remove": (0, 4), "cache clear": (0, 1),  # of a Redis that is not there
              "work": (0, 3)}
-    OTHER = {"store", "where", "max-chunks", "overlap", "headings", "vector-type", "max-length"}  # an import under these is another fingerprint
+    OTHER = {"store", "where", "max-chunks", "overlap", "headings", "vector-type", "max-length", "dimensions"}  # an import under these is another fingerprint
 
     def prepare(self, command):
         """The source "new" and the models that this command makes, changes or takes away."""

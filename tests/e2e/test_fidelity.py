@@ -41,7 +41,7 @@ class Oracle:
     """The forward pass as the paper's reference implementation has it, one text at a time."""
 
     def __init__(self, folder, options):
-        theirs, self.o = weights(folder), options
+        theirs, self.o, self.folder = weights(folder), options, folder
         self.w = self.in_berts_words(theirs, options)
         self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
         self.tokenizer.enable_truncation(options.length)
@@ -103,7 +103,16 @@ class Oracle:
         x = self.norm(x, "embeddings.LayerNorm")
         for i in range(self.o.layers):
             x = self.layer(x, "encoder.layer.%d." % i)
-        v = x[0] if self.o.pooling == "cls" else x.mean(0)
+        return self.head(x)
+
+    def head(self, x):
+        """The modules behind the transformer."""
+        parts = {"cls": x[0], "max": x.max(0), "mean": x.mean(0), "mean_sqrt_len": x.sum(0) / math.sqrt(len(x)), "lasttoken": x[-1]}
+        v = np.concatenate([parts[p] for p in self.o.pooling.split("+")])
+        for i, _, _, activation, unit in make_tiny().denses(self.o):
+            w = weights(os.path.join(self.folder, "%d_Dense" % i))
+            v = w["linear.weight"] @ (v / np.linalg.norm(v) if unit else v) + w.get("linear.bias", 0)
+            v = np.tanh(v) if activation == "tanh" else v
         return v if self.o.no_normalize else v / np.linalg.norm(v)
 
 
@@ -139,12 +148,15 @@ class Fidelity(unittest.TestCase):
             oracle = Oracle(folder, options)
             got, message = embed(folder, TEXTS)
             self.assertIsNotNone(got, message)
-            self.assertEqual(got.shape, (len(TEXTS), options.hidden))
+            want = (make_tiny().denses(options) or [(0, 0, options.hidden * len(options.pooling.split("+")))])[-1][2]
+            self.assertEqual(got.shape, (len(TEXTS), want))
             for text, v in zip(TEXTS, got.astype(np.float64)):
                 want = oracle.embed(text)
                 cosine = v @ want / np.linalg.norm(v) / np.linalg.norm(want)
-                self.assertGreaterEqual(cosine, 0.99999, text)
-                self.assertLessEqual(np.abs(v - want).max(), 1e-4 * max(1.0, np.linalg.norm(want)), text)
+                self.assertGreaterEqual(cosine, 0.9999999, text)
+                self.assertLessEqual(np.abs(v - want).max(), 1e-5 * max(1.0, np.linalg.norm(want)), text)
+            alone = np.concatenate([embed(folder, [text])[0] for text in TEXTS[::6]])  # whatever stands beside it
+            self.assertEqual(alone.tobytes(), got[::6].tobytes())
             for level in ("scalar", "avx2,scalar"):  # one bit pattern at every level
                 again, message = embed(folder, TEXTS, cpu=level)
                 self.assertIsNotNone(again, message)
@@ -163,6 +175,16 @@ class Fidelity(unittest.TestCase):
 
     def test_cls(self):
         self.compare("--pooling", "cls", "--seed", 4)
+
+    def test_poolings(self):
+        for i, pooling in enumerate(("max", "mean_sqrt_len", "lasttoken", "cls+mean", "cls+max+mean+mean_sqrt_len+lasttoken")):
+            self.compare("--pooling", pooling, "--seed", 20 + i, "--layers", 1, *(["--no-normalize"] if i % 2 else []))
+
+    def test_dense(self):
+        self.compare("--dense", "33:tanh", "--seed", 30)
+        self.compare("--dense", "500:tanh,7:identity:unit", "--no-normalize", "--seed", 31)
+        self.compare("--dense", "80:identity", "--pooling", "max+mean", "--dtype", "bf16", "--seed", 32)
+        self.compare("--dense", "391:tanh:unit,800:identity,64:tanh", "--hidden", 400, "--layers", 1, "--seed", 33)
 
     def test_raw(self):
         self.compare("--no-normalize", "--seed", 5)

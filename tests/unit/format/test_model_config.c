@@ -192,8 +192,8 @@ static void test_modules(void **state)
     read_good(&c);
     assert_false(c.normalize);
     put("modules.json", MODULES(",{\"idx\":2,\"name\":\"2\",\"path\":\"2_Dense\",\"type\":"
-                                "\"sentence_transformers.models.Dense\"}"));
-    refused(QUERN_EUNSUPPORTED, "sentence_transformers.models.Dense");
+                                "\"sentence_transformers.models.LayerNorm\"}"));
+    refused(QUERN_EUNSUPPORTED, "sentence_transformers.models.LayerNorm");
     put("modules.json", MODULES(",{\"idx\":2,\"path\":\"\",\"type\":\"evil.Module\"}"));
     refused(QUERN_EUNSUPPORTED, "evil.Module");
     put("modules.json", MODULES(NORMALIZE NORMALIZE));
@@ -217,6 +217,98 @@ static void test_modules(void **state)
         "[{\"idx\":0,\"type\":\"sentence_transformers.models.Transformer\",\"type\":"
         "\"sentence_transformers.models.Transformer\",\"path\":\"\"}]");
     refused(QUERN_EFORMAT, "\"type\" is there twice");
+}
+
+#define DENSE(PATH, IDX)                                                                           \
+    ",{\"idx\":" IDX ",\"path\":\"" PATH "\",\"type\":\"sentence_transformers.models.Dense\"}"
+#define LAST(IDX)                                                                                  \
+    ",{\"idx\":" IDX ",\"path\":\"\",\"type\":\"sentence_transformers.models.Normalize\"}"
+#define IDENTITY "\"activation_function\":\"torch.nn.modules.linear.Identity\""
+
+static void test_dense(void **state)
+{
+    quern__model_config c;
+    char path[320];
+    quern_error err;
+
+    (void)state;
+    for (int i = 2; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%d_Dense", folder, i);
+        assert_int_equal(quern__make_dirs(path, &err), QUERN_OK);
+    }
+    put("modules.json", MODULES(DENSE("2_Dense", "2") LAST("3") DENSE("4_Dense", "4") LAST("5")));
+    put("2_Dense/config.json", "{\"in_features\":80,\"out_features\":33}");
+    put("4_Dense/config.json",
+        "{\"in_features\":33,\"out_features\":7,\"bias\":false," IDENTITY "}");
+    read_good(&c);
+    assert_int_equal(c.dense_count, 2);
+    assert_true(c.dense[0].tanh && c.dense[0].bias && !c.dense[0].unit);
+    assert_true(!c.dense[1].tanh && !c.dense[1].bias && c.dense[1].unit && c.normalize);
+    assert_string_equal(c.dense[1].path, "4_Dense");
+    assert_int_equal(quern__model_config_width(&c), 7);
+    put("modules.json", MODULES(DENSE("2_Dense", "2")));
+    read_good(&c);
+    assert_true(c.dense_count == 1 && !c.normalize);
+    static const struct {
+        const char *text;
+        int status;
+        const char *part;
+    } bad[] = {
+        {"{\"in_features\":81,\"out_features\":3}", QUERN_EFORMAT, "in_features is 81"},
+        {"{\"in_features\":80}", QUERN_EFORMAT, "no out_features"},
+        {"{\"out_features\":80}", QUERN_EFORMAT, "no in_features"},
+        {"{\"in_features\":80,\"out_features\":0}", QUERN_EFORMAT, "out_features is 0"},
+        {"{\"in_features\":80,\"out_features\":16385}", QUERN_EFORMAT, "16385"},
+        {"{\"in_features\":80,\"in_features\":80}", QUERN_EFORMAT, "twice"},
+        {"{\"activation_function\":\"torch.nn.modules.activation.GELU\"}", QUERN_EUNSUPPORTED,
+         "activation.GELU"},
+        {"[]", QUERN_EFORMAT, "2_Dense"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("2_Dense/config.json", bad[i].text);
+        refused(bad[i].status, bad[i].part);
+    }
+    put("modules.json", MODULES(DENSE("2_Dense", "2") DENSE("2_Dense", "3") DENSE("2_Dense", "4")
+                                    DENSE("2_Dense", "5") DENSE("2_Dense", "6")));
+    refused(QUERN_EUNSUPPORTED, "more than 4 modules Dense");
+    put("modules.json",
+        "[{\"idx\":0,\"path\":\"\",\"type\":\"sentence_transformers.models.Transformer\"},"
+        "{\"idx\":1,\"path\":\"2_Dense\",\"type\":\"sentence_transformers.models.Dense\"}]");
+    refused(QUERN_EFORMAT, "Dense stands before Pooling");
+}
+
+static void cut_refused(quern__model_config *c, uint32_t d, int status, const char *part)
+{
+    quern_error err = {0};
+    const int rc = quern__model_config_cut(c, d, false, "tiny", &err);
+    if (rc != status || !strstr(err.msg, part))
+        fail_msg("%d \"%s\", not %d \"%s\"", rc, err.msg, status, part);
+}
+
+static void test_matryoshka(void **state)
+{
+    quern__model_config c;
+    quern_error err;
+
+    (void)state;
+    read_good(&c);
+    cut_refused(&c, 81, QUERN_EINVAL, "81 dimensions are asked for, the model gives 80");
+    cut_refused(&c, 24, QUERN_EUNSUPPORTED, "matryoshka_dimensions: none");
+    assert_int_equal(quern__model_config_cut(&c, 24, true, "tiny", &err), QUERN_OK);
+    assert_int_equal(c.dimensions, 24);
+    assert_int_equal(quern__model_config_cut(&c, 80, false, "tiny", &err), QUERN_OK);
+    assert_int_equal(c.dimensions, 0);
+    put("config_sentence_transformers.json", "{\"matryoshka_dimensions\":[64,32]}");
+    read_good(&c);
+    assert_int_equal(quern__model_config_cut(&c, 32, false, "tiny", &err), QUERN_OK);
+    cut_refused(&c, 33, QUERN_EUNSUPPORTED, "matryoshka_dimensions: 64, 32;");
+    put("config_sentence_transformers.json", "{\"is_matryoshka\":true}");
+    read_good(&c);
+    assert_int_equal(quern__model_config_cut(&c, 33, false, "tiny", &err), QUERN_OK);
+    put("config_sentence_transformers.json", "{\"matryoshka_dimensions\":[0]}");
+    refused(QUERN_EFORMAT, "holds 0");
+    put("config_sentence_transformers.json", "{\"matryoshka_dimensions\":[\"a\"]}");
+    refused(QUERN_EFORMAT, "byte");
 }
 
 static void test_paths(void **state)
@@ -244,9 +336,15 @@ static void test_pooling(void **state)
     read_good(&c);
     assert_int_equal(c.pooling, QUERN__POOL_CLS);
     put("1_Pooling/config.json", POOLING("false", "false", "true"));
-    refused(QUERN_EUNSUPPORTED, "pooling_mode_max_tokens");
+    read_good(&c);
+    assert_int_equal(c.pooling, QUERN__POOL_MAX);
     put("1_Pooling/config.json", POOLING("true", "true", "false"));
-    refused(QUERN_EUNSUPPORTED, "several poolings");
+    read_good(&c);
+    assert_int_equal(c.pooling, QUERN__POOL_CLS | QUERN__POOL_MEAN);
+    assert_int_equal(quern__model_config_width(&c), 160);
+    char said[40];
+    quern__model_config_pooling(&c, said);
+    assert_string_equal(said, "cls+mean");
     put("1_Pooling/config.json", POOLING("false", "false", "false"));
     refused(QUERN_EFORMAT, "no pooling_mode");
     put("1_Pooling/config.json",
@@ -255,8 +353,8 @@ static void test_pooling(void **state)
     put("1_Pooling/config.json", "{\"pooling_mode_mean_tokens\":true}");
     refused(QUERN_EFORMAT, "no word_embedding_dimension");
     put("1_Pooling/config.json",
-        "{\"word_embedding_dimension\":80,\"pooling_mode_lasttoken\":true}");
-    refused(QUERN_EUNSUPPORTED, "pooling_mode_lasttoken");
+        "{\"word_embedding_dimension\":80,\"pooling_mode_weightedmean_tokens\":true}");
+    refused(QUERN_EUNSUPPORTED, "pooling_mode_weightedmean_tokens");
     put("1_Pooling/config.json",
         "{\"word_embedding_dimension\":80,\"pooling_mode_mean_tokens\":1}");
     refused(QUERN_EFORMAT, "1_Pooling/config.json");
@@ -388,6 +486,8 @@ int main(void)
         cmocka_unit_test_setup(test_good, reset),
         cmocka_unit_test_setup(test_defaults, reset),
         cmocka_unit_test_setup(test_modules, reset),
+        cmocka_unit_test_setup(test_dense, reset),
+        cmocka_unit_test_setup(test_matryoshka, reset),
         cmocka_unit_test_setup(test_paths, reset),
         cmocka_unit_test_setup(test_pooling, reset),
         cmocka_unit_test_setup(test_sentence, reset),
