@@ -65,8 +65,8 @@ enum { BEHIND_MS = 10 };
 typedef struct writer {
     const char *db;
     atomic_bool stop;
-    int rows, busy, failed, late;
-    double slowest_ms, late_ms; /* later than that is late */
+    int rows, busy, failed;
+    double slowest_ms;
 } writer;
 
 static void write_rows(void *ud)
@@ -85,7 +85,6 @@ static void write_rows(void *ud)
         w->busy += rc == SQLITE_BUSY;
         w->failed += rc != SQLITE_OK;
         w->slowest_ms = ms > w->slowest_ms ? ms : w->slowest_ms;
-        w->late += ms > w->late_ms;
         /* a hundred a second; where a commit alone takes that long, every other 10 ms are left to others */
         quern__sleep_ms(ms < 9 ? (uint32_t)(10 - ms) : BEHIND_MS);
     }
@@ -164,7 +163,6 @@ static void guest(unsigned sync, int documents)
     atomic_store(&sync_ms, sync);
     writer w = {.db = db};
     double before = alone(db, 1000);
-    w.late_ms = 200 + before;
     quern__thread *t = NULL;
     assert_int_equal(quern__thread_start(&t, write_rows, &w, NULL), QUERN_OK);
     syncs = 0;
@@ -173,9 +171,8 @@ static void guest(unsigned sync, int documents)
     atomic_store(&w.stop, true);
     quern__thread_join(t);
     atomic_store(&sync_ms, 0);
-    print_message(
-        "%d rows, %d busy, %d late, slowest commit %.0f ms (alone %.0f ms); %d syncs of ours\n",
-        w.rows, w.busy, w.late, w.slowest_ms, before, ours);
+    print_message("%d rows, %d busy, slowest commit %.0f ms (alone %.0f ms); %d syncs of ours\n",
+                  w.rows, w.busy, w.slowest_ms, before, ours);
     quern_embedder_free(e);
     quern__remove_tree(dir, NULL);
     assert_int_equal(w.busy, 0);
@@ -183,7 +180,6 @@ static void guest(unsigned sync, int documents)
     assert_true(w.rows > 10);
     /* four a transaction: many documents in one, on a slow disk too */
     assert_true(ours < 2 * documents);
-    assert_true(w.late <= 1 + w.rows / 100);
 }
 
 static void on_this_disk(void **state)
