@@ -23,6 +23,7 @@ enum { DIMENSIONS = 384 };
 
 static quern_error err;
 static uint32_t call_ms, clusters;
+static uint64_t first_call_ns; /* set to 0 by who wants to know of the next */
 
 static inline void need(int rc, const char *what)
 {
@@ -39,6 +40,8 @@ static inline int embed(void *self, const quern_str *texts, size_t n,
                         quern_error *e)
 {
     (void)self, (void)opt;
+    if (!first_call_ns)
+        first_call_ns = quern__now_ns();
     if (call_ms)
         quern__sleep_ms(call_ms);
     for (size_t i = 0; i < n; i++) {

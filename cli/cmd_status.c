@@ -88,6 +88,11 @@ static void row_json(const cli *c, const quern_status_row *r)
         put_key("no_text");
         put_whole(r->no_text);
     }
+    put_key("watermark");
+    if (*r->watermark)
+        put_raw(r->watermark, strlen(r->watermark));
+    else
+        put_text(NULL);
     char when[32];
     if (r->oldest_stale_ms)
         utc_time(r->oldest_stale_ms, when);
@@ -127,6 +132,9 @@ static void row_text(const cli *c, const quern_status_row *r)
     if (r->no_text)
         out_printf("%20s %llu without their text, which is not kept\n", "",
                    (unsigned long long)r->no_text);
+    if (*r->watermark)
+        out_printf("%20s a fill was cut off; the next one begins behind key %.60s\n", "",
+                   r->watermark);
     if (note && *note)
         out_printf("%20s %s\n", "", note);
 }

@@ -194,6 +194,9 @@ typedef struct quern_status_row {
     uint64_t
         kept_bytes;   /* of texts that are kept beside the vectors that searches use (keep_text) */
     uint64_t no_text; /* of total: documents whose text has been removed after it was embedded */
+    /* "" or the key (JSON) behind which the next fill begins, of one that was cut off: in the generation that is being
+     * built, else in the active one */
+    const char *watermark;
 } quern_status_row;
 /* source NULL: all. Scans, so that what it says is true now. `e` may be NULL (then fingerprints are not
  * compared with the model in force). */

@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "base/os.h"
 #include "pipeline/coverage.h"
+#include "pipeline/fill_run.h"
 
 enum { PAGE = 1024, KEY_BYTES = 1 << 20, NOTE_BYTES = 340, DAY_MS = 86400000 };
 
@@ -150,6 +151,20 @@ static int write_note(quern_store *s, quern_embedder *e, quern__recipe *recipe,
     return rc;
 }
 
+static int read_watermark(quern_store *s, const char *name, int64_t active, char **key,
+                          quern_error *err)
+{
+    quern_generation building;
+    bool has_building = false, there;
+    *key = NULL;
+    int rc = find(s, name, "building", &building, &has_building, err);
+    if (rc == QUERN_OK && has_building)
+        rc = quern__watermark_read(s, building.id, key, &there, err);
+    if (rc == QUERN_OK && !*key && active)
+        rc = quern__watermark_read(s, active, key, &there, err);
+    return rc;
+}
+
 static const char *keep(quern_status_report *r, const char *s)
 {
     return quern__arena_copy(&r->arena, s, strlen(s));
@@ -173,6 +188,11 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
     if (rc == QUERN_OK)
         rc = quern__coverage(s, recipe, found ? g.id : 0, row, cancel, &fault);
     uint64_t kept = 0;
+    char *watermark = NULL;
+    if (rc == QUERN_OK)
+        rc = read_watermark(s, name, found ? g.id : 0, &watermark, &fault);
+    row->watermark = keep(r, watermark ? watermark : "");
+    quern_free(watermark);
     if (rc == QUERN_OK && found && s->table.kept_size)
         rc = s->table.kept_size(s->self, g.id, &kept, &row->kept_bytes, &fault);
     quern__recipe_free(recipe);
@@ -183,6 +203,7 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
     }
     if (rc != QUERN_OK) {
         memset(row, 0, sizeof *row);
+        row->watermark = keep(r, "");
         snprintf(note, NOTE_BYTES, "cannot be read: %.300s", fault.msg);
     }
     row->source = keep(r, name);
@@ -197,7 +218,7 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
                    : rc == QUERN_OK ? 100.0
                                     : 0.0;
     if (!row->source || !row->model || !row->fingerprint || !row->state || !row->vector_type ||
-        !row->note)
+        !row->note || !row->watermark)
         return quern__fail_memory(err, 0);
     r->n++;
     return QUERN_OK;

@@ -313,7 +313,7 @@ static int run_scan(fill_run *r, quern_error *err)
 {
     if (r->aim && r->aim->flow)
         return r->aim->flow(r, r->aim->ud, err);
-    int rc = quern__fill_flow(r, err);
+    int rc = quern__fill_rows(r, err);
     if (rc != QUERN_OK || (r->aim && r->aim->tasks))
         return rc;
     if (!r->opt

@@ -95,6 +95,7 @@ static int check_without_text(fill_run *r, fill_doc *d, quern_error *err)
     d->drop = true;
     r->taken--;
     r->counts.no_text++;
+    r->scan_hole = r->at->hole = true;
     quern__fill_note_failure(
         r, d->key, QUERN_EFORMAT,
         "its vectors have been lost, and its text is not kept (add --keep-text "
@@ -571,10 +572,12 @@ static int ask_about(fill_run *r, const fill_doc *d, quern_error *err)
 int quern__fill_save(fill_batch *b, quern_error *err)
 {
     size_t which[FILL_DOCS];
-    size_t n = 0;
+    size_t n = 0, dropped = 0;
+    uint64_t done_before = b->run->done_here;
     int aborted = QUERN_OK;
     for (size_t i = 0; i < b->n_docs; i++) {
         fill_doc *d = &b->docs[i];
+        dropped += d->drop;
         if (d->drop || (!d->reason && d->ready < d->n))
             continue;
         int verdict = d->reason ? ask_about(b->run, d, aborted ? NULL : err) : QUERN_ON_ERROR_SKIP;
@@ -586,6 +589,7 @@ int quern__fill_save(fill_batch *b, quern_error *err)
             b->run->counts.pending++;
     }
     int rc = save_paced(b, which, n, aborted ? NULL : err);
+    quern__fill_watermark_saved(b, b->run->done_here - done_before == b->n_docs - dropped);
     return aborted ? aborted : rc;
 }
 

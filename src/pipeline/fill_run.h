@@ -3,6 +3,7 @@
  *
  *   fill.c        the entry; which generation; the order of things
  *   fill_aim.c    runs that build a generation, or refresh one; a generation that goes meanwhile
+ *   fill_watermark.c  with which row a run begins
  *   fill_flow.c   reading, embedding and saving at the same time
  *   fill_pick.c   which documents a scheduled run takes, when it may not take all
  *   fill_keys.c   documents that tasks name -> a batch, in place of a scan
@@ -98,6 +99,9 @@ typedef struct fill_batch {
     quern__arena arena;
     fill_doc docs[FILL_DOCS];
     size_t n_docs, held_bytes;
+    quern_str
+        last;  /* key of the row that the scan stood at when this batch was full, in the arena */
+    bool hole; /* by then it had passed over a row that lacks a current stamp */
     fill_piece *pieces;
     size_t n_pieces, cap_pieces;
     unsigned char *vectors; /* [n_pieces, width] */
@@ -119,6 +123,20 @@ typedef struct fill_counts {
     uint64_t texts;   /* rows that have their text */
     uint64_t old_ok, old_empty, old_failed;
 } fill_counts;
+
+/* Of a run that may begin elsewhere than at the first row (fill_watermark.c). */
+typedef struct fill_watermark {
+    bool used;         /* this run keeps one */
+    bool behind;       /* it began behind one */
+    bool second;       /* the rows that it began behind are looked at now */
+    bool met;          /* and have been, up to `first` */
+    bool stored;       /* the store has one */
+    bool hole;         /* what is saved from here on is no prefix any more */
+    bool unwritten;    /* `passed` is further than what the store has */
+    quern__buf first;  /* key of the first row that it saw */
+    quern__buf passed; /* key up to which every row is current */
+    uint64_t noted_ns;
+} fill_watermark;
 
 typedef struct fill_run {
     quern_store *s;
@@ -149,6 +167,9 @@ typedef struct fill_run {
     quern__cond *finished; /* of some batch */
     size_t save_most;      /* documents in one transaction, 0: not yet known */
     uint64_t taken;        /* documents given to the embedder so far, for --limit */
+
+    fill_watermark watermark;
+    bool scan_hole; /* the scan has passed over a row that lacks a current stamp */
 
     bool columns_off; /* a row that is current has stamp columns that say something else */
 
@@ -183,14 +204,29 @@ int quern__fill_may_build(fill_run *r, const quern_generation *active,
 int quern__fill_same_dimensions(const fill_run *r, const quern_generation *g, quern_error *err);
 /* OK in place of rc when all that went wrong is that the generation has been retired or purged meanwhile. */
 int quern__fill_ended(fill_run *r, int rc, quern_error *err);
-/* fill_flow.c: all rows through batches, from the first to the last. */
+/* fill_watermark.c: all rows, each once, beginning with the one that the watermark tells. */
+int quern__fill_rows(fill_run *r, quern_error *err);
+/* *key: the caller's (quern_free); NULL: none, or (*there) nothing that could be a key. */
+int quern__watermark_read(quern_store *s, int64_t generation, char **key, bool *there,
+                          quern_error *err);
+int quern__watermark_drop(quern_store *s, int64_t generation, quern_error *err);
+/* A batch has been saved; all: each of its documents is current now. */
+void quern__fill_watermark_saved(fill_batch *b, bool all);
+/* The scan failed without a row. true: that was the watermark's fault, and it begins at the first row now. */
+bool quern__fill_watermark_refused(fill_run *r);
+/* *met: this row has been seen, and all behind it. */
+int quern__fill_watermark_row(fill_run *r, quern_str key, bool *met);
+/* fill_flow.c: rows through batches, from the one behind r->after on. */
 int quern__fill_flow(fill_run *r, quern_error *err);
 /* fill_keys.c: reads on until the batch is full or all of the aim's tasks have been looked at (*end). */
 int quern__fill_keys(fill_run *r, fill_batch *b, bool *end, quern_error *err);
 int quern__fill_by_key(const void *a, const void *b); /* of two fill_task */
 void quern__fill_task_saved(const fill_doc *d, bool stored);
 /* fill_scan.c: a row that lacks a current stamp joins the batch r->at; FILL_PAGE_FULL when that is full then. */
-enum { FILL_PAGE_FULL = 1 };
+enum {
+    FILL_PAGE_FULL = 1,
+    FILL_PAGE_MET = 2 /* of a scan: the rows from here on have been seen */
+};
 int quern__fill_take_row(const quern_row *row, void *ud);
 /* reads on until the batch is full or the rows are at an end (*end). */
 int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err);

@@ -108,6 +108,7 @@ static int take_without_text(fill_run *r, const quern_row *row, const quern__doc
     bool check = !pick && r->check_vectors && row->stamp.outcome == QUERN_OUTCOME_OK;
     if (!done || r->opt->force) {
         r->counts.no_text++;
+        r->scan_hole = true;
         quern__fill_note_failure(r, row->key, QUERN_EFORMAT, doc->reason);
         return QUERN_OK;
     }
@@ -127,9 +128,13 @@ static int take_without_text(fill_run *r, const quern_row *row, const quern__doc
 int quern__fill_take_row(const quern_row *row, void *ud)
 {
     fill_run *r = ud;
+    bool met = false;
+    int rc = quern__fill_watermark_row(r, row->key, &met);
+    if (rc != QUERN_OK || met)
+        return rc != QUERN_OK ? rc : FILL_PAGE_MET;
     quern__buf_clear(&r->after);
     quern__buf_append(&r->after, row->key.ptr, row->key.len);
-    int rc = quern__buf_ok(&r->after, "a key", r->err);
+    rc = quern__buf_ok(&r->after, "a key", r->err);
     if (rc != QUERN_OK)
         return rc;
     r->counts.rows++;
@@ -176,6 +181,13 @@ int quern__fill_take_row(const quern_row *row, void *ud)
                                                                          : QUERN_OK;
 }
 
+/* Up to where the rows have been taken into this batch, or passed over because they are current. */
+static int note_last(fill_run *r, fill_batch *b)
+{
+    b->hole = r->scan_hole;
+    return copy_str(r, (quern_str){r->after.data, r->after.len}, &b->last);
+}
+
 int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
 {
     *end = false;
@@ -200,13 +212,12 @@ int quern__fill_scan(fill_run *r, fill_batch *b, bool *end, quern_error *err)
             rc = quern__pick_weigh(r->aim->pick, r->s, r->recipe->spec.name, err);
         if (rc == QUERN_OK && r->aim && r->aim->pick && r->aim->between)
             rc = r->aim->between(r->aim->ud, err);
-        if (rc == FILL_PAGE_FULL)
-            return QUERN_OK;
-        if (rc != QUERN_OK)
+        if (rc < 0 && r->counts.rows == before && quern__fill_watermark_refused(r))
+            continue;
+        if (rc < 0)
             return rc;
-        if (r->counts.rows - before < FILL_PAGE) {
-            *end = true;
-            return QUERN_OK;
-        }
+        *end = rc == FILL_PAGE_MET || (rc == QUERN_OK && r->counts.rows - before < FILL_PAGE);
+        if (rc == FILL_PAGE_FULL || *end)
+            return note_last(r, b);
     }
 }

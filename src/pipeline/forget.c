@@ -102,6 +102,8 @@ static int forget(forgetting *f, const quern_str *words, quern_error *err)
                          f->retired, f->source, f->retired);
     if (rc == QUERN_OK)
         rc = f->s->table.forget(f->s->self, f->source, f->keys, f->n, &f->report->documents, err);
+    for (size_t i = 0; i < f->n_live && rc == QUERN_OK; i++) /* it may be one of these keys */
+        rc = quern__watermark_drop(f->s, f->live[i], err);
     if (rc == QUERN_OK && f->s->table.task_remove)
         rc = f->s->table.task_remove(f->s->self, f->source, f->keys, f->n, &tasks, err);
     if (rc == QUERN_OK)

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/compiler.h"
+#include "pipeline/fill_run.h"
 #include "pipeline/generation_find.h"
 #include "pipeline/recipe.h"
 #include "quern/generation.h"
@@ -201,6 +202,8 @@ static int requeue(requeue_run *r, uint64_t *documents, quern_error *err)
         rc = quern__recipe_restrict(r->recipe, r->s, r->opt->where, err);
     if (rc == QUERN_OK)
         rc = all_have_texts(r, err);
+    for (size_t i = 0; i < QUERN__COUNT(r->generations) && rc == QUERN_OK; i++)
+        rc = quern__watermark_drop(r->s, r->generations[i], err);
     if (rc != QUERN_OK)
         return rc;
     if (r->opt->where)

@@ -1,6 +1,6 @@
 /*
- * conformance_runs.c — the rules of what a store writes down about fills: the log of runs, their sums by the day, marks. A
- * store may lack each of them.
+ * conformance_runs.c — the rules of what a store writes down about fills: the log of runs, their sums by the day, marks,
+ * watermarks. A store may lack each of them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -128,9 +128,45 @@ static int marks_are_kept(suite *s)
     return QUERN_OK;
 }
 
+/* Is the watermark this key (NULL: none)? */
+static bool watermark_is(suite *s, int64_t generation, const char *key)
+{
+    char *got = NULL;
+    bool same = CALL(watermark_get, generation, &got) == QUERN_OK &&
+                (key ? got && strcmp(got, key) == 0 : got == NULL);
+    quern_free(got);
+    return same;
+}
+
+static int a_watermark_is_its_generations(suite *s)
+{
+    int64_t g, other;
+    int more = 1;
+    MUST(begin(s, &g) == QUERN_OK);
+    if (!s->t->watermark_get || !s->t->watermark_put)
+        return QUERN_OK;
+    quern_generation next = {.model = "m", .vector_type = "f32", .dimensions = 4};
+    snprintf(next.fingerprint, sizeof next.fingerprint, "%064d", 8);
+    MUST(watermark_is(s, g, NULL));
+    MUST(CALL(watermark_put, g, quern_str_of("[1,\"caf\303\251\"]")) == QUERN_OK);
+    MUST(watermark_is(s, g, "[1,\"caf\303\251\"]"));
+    MUST(CALL(watermark_put, g, quern_str_of("not a key")) == QUERN_OK); /* the reader's to judge */
+    MUST(watermark_is(s, g, "not a key"));
+    MUST(CALL(generation_activate, g) == QUERN_OK && watermark_is(s, g, "not a key"));
+    MUST(CALL(generation_build, "items", &next, "{}", &other) == QUERN_OK);
+    MUST(watermark_is(s, other, NULL));
+    MUST(CALL(watermark_put, other, quern_str_of("7")) == QUERN_OK);
+    MUST(CALL(watermark_put, g, quern_str_of("")) == QUERN_OK);
+    MUST(watermark_is(s, g, NULL) && watermark_is(s, other, "7"));
+    while (more)
+        MUST(CALL(generation_purge, other, &more) == QUERN_OK);
+    MUST(CALL(watermark_put, other, quern_str_of("8")) == QUERN_OK); /* nobody's: it goes */
+    MUST(watermark_is(s, other, NULL));
+    return QUERN_OK;
+}
+
 const suite_rule quern__run_rules[] = {
-    RULE(runs_are_kept),
-    RULE(usage_is_summed_by_the_day),
-    RULE(marks_are_kept),
+    RULE(runs_are_kept),  RULE(usage_is_summed_by_the_day),
+    RULE(marks_are_kept), RULE(a_watermark_is_its_generations),
     {NULL, NULL},
 };

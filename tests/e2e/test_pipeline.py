@@ -10,6 +10,7 @@ import time
 import unittest
 
 from command import BIN, LONG, SANITIZED, CommandTest
+from watermarks import killed_edited_and_resumed
 
 WORDS = ["ban", "kolor", "gut", "zan", "vis", "mor", "lan", "ber", "nin", "por", "sag", "tum"]
 
@@ -28,6 +29,10 @@ class Pipeline(CommandTest):
     def start(self, *args):
         return subprocess.Popen([BIN, *args], cwd=self.cwd, env=self.environment(QUERN_MODEL=self.model),
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def test_a_killed_build_goes_on_where_it_was(self):
+        db = self.database("wal")
+        killed_edited_and_resumed(self, lambda sql: db.execute(sql).fetchall())
 
     def test_a_writer_beside_a_fill_is_never_locked_out(self):
         """Busy timeout 1 s, about 100 rows/s, in both journal modes; no error, and of 100 commits 99 within 200 ms (others use the disk too)."""

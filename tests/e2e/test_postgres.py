@@ -10,6 +10,7 @@ import time
 import unittest
 
 from command import BIN, ROOT, WITHOUT_POSTGRES, CommandTest
+from watermarks import killed_edited_and_resumed
 
 TOOL = os.path.join(ROOT, "tools/test-postgres")
 UUID = "00000000-0000-4000-8000-%012d"
@@ -225,6 +226,9 @@ class Tables(PostgresTest):
         report = self.ok("fill", "--json").json  # at once: the lock died with its holder
         self.assertEqual(report["done"], 600)
         self.assertEqual(self.ok("verify", "--sample", "100", "--json").json["different"], 0)
+
+    def test_a_killed_build_goes_on_where_it_was(self):
+        killed_edited_and_resumed(self, self.sql)
 
     def test_a_server_that_restarts(self):
         self.table("by_integer", 600)

@@ -440,6 +440,12 @@ typedef struct quern_store_table {
     /* The table of a source in the one spelling that the database has for it, by which two declarations are compared;
      * *name is the caller's (quern_free). ENOTFOUND: there is none. May be NULL: then it is as declared. */
     int (*table_name)(void *self, const quern_source_spec *spec, char **name, quern_error *err);
+
+    /* A key of the generation's source, or none (*key NULL, put with len 0; a new generation has none): where the next fill of
+     * it is to begin. It is a hint: a wrong or lost one costs time and nothing else. get: *key is the caller's
+     * (quern_free). Both may be NULL: then every fill begins at the first row. */
+    int (*watermark_get)(void *self, int64_t generation, char **key, quern_error *err);
+    int (*watermark_put)(void *self, int64_t generation, quern_str key, quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

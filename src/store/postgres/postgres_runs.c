@@ -1,11 +1,12 @@
 /*
  * postgres_runs.c — the log of fills: written once a run, the last QUERN__RUNS_KEPT of a source are kept, and sums by the
- * day for longer; and marks, numbers under a name.
+ * day for longer; marks, numbers under a name; and the watermarks of generations.
  */
 #include "store/postgres/postgres_store.h"
 #include "store/run_numbers.h"
 #include "store/store.h"
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/os.h"
 
@@ -158,4 +159,33 @@ int quern__postgres_mark_put(void *self, const char *name, int64_t value, quern_
                                "INSERT INTO @marks (name, value) VALUES ($1, $2)"
                                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                                &p, NULL, err);
+}
+
+int quern__postgres_watermark_get(void *self, int64_t generation, char **key, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    *key = NULL;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, generation);
+    int rc = quern__postgres_query(self,
+                                   "SELECT coalesce(watermark, '') FROM @generations WHERE id = $1",
+                                   &p, QUERN__PG_AS_TEXT, &r, err);
+    quern_str at = {NULL, 0};
+    if (!rc && quern__pg_rows(r))
+        at = quern__pg_get_text(r, 0, 0);
+    if (at.len && !(*key = quern__strndup(at.ptr, at.len)))
+        rc = quern__fail_memory(err, at.len);
+    quern__pg_clear(r);
+    return rc;
+}
+
+int quern__postgres_watermark_put(void *self, int64_t generation, quern_str key, quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_params_init(&p);
+    quern__pg_int(&p, generation);
+    quern__pg_text(&p, key.len ? key : quern_str_of(""));
+    return quern__postgres_run(
+        self, "UPDATE @generations SET watermark = nullif($2, '') WHERE id = $1", &p, NULL, err);
 }

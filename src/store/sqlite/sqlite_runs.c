@@ -1,11 +1,12 @@
 /*
  * sqlite_runs.c — the log of fills: written once a run, the last QUERN__RUNS_KEPT of a source are kept, and sums by the day
- * for longer; and marks, numbers under a name.
+ * for longer; marks, numbers under a name; and the watermarks of generations.
  */
 #include "store/run_numbers.h"
 #include "store/sqlite/sqlite_store.h"
 #include "store/store.h"
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/os.h"
 
@@ -173,5 +174,39 @@ int quern__sqlite_mark_put(void *self, const char *name, int64_t value, quern_er
         return rc;
     quern__db_bind_text(s->own, stmt, 1, quern_str_of(name));
     quern__db_bind_int(s->own, stmt, 2, value);
+    return quern__db_run(s->own, stmt, err);
+}
+
+int quern__sqlite_watermark_get(void *self, int64_t generation, char **key, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    *key = NULL;
+    int rc = quern__db_prepare(s->own, "SELECT watermark FROM quern_generations WHERE id = ?1",
+                               &stmt, err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, generation);
+    rc = quern__db_step(s->own, stmt, err);
+    quern_str at = {NULL, 0};
+    if (rc == 1)
+        at = quern__db_get_text(stmt, 0);
+    if (at.len && !(*key = quern__strndup(at.ptr, at.len)))
+        rc = quern__fail_memory(err, at.len);
+    quern__db_finish(s->own, stmt);
+    return rc < 0 ? rc : QUERN_OK;
+}
+
+int quern__sqlite_watermark_put(void *self, int64_t generation, quern_str key, quern_error *err)
+{
+    quern__sqlite *s = self;
+    quern__stmt *stmt;
+    int rc = quern__db_prepare(
+        s->own, "UPDATE quern_generations SET watermark = nullif(?2, '') WHERE id = ?1", &stmt,
+        err);
+    if (rc)
+        return rc;
+    quern__db_bind_int(s->own, stmt, 1, generation);
+    quern__db_bind_text(s->own, stmt, 2, key);
     return quern__db_run(s->own, stmt, err);
 }

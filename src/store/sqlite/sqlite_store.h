@@ -100,6 +100,8 @@ int quern__sqlite_generation_find(void *self, const char *source, const char *st
 int quern__sqlite_generation_build(void *self, const char *source, const quern_generation *g,
                                    const char *fingerprint_json, int64_t *id, quern_error *err);
 int quern__sqlite_generation_json(void *self, int64_t id, char **json, quern_error *err);
+int quern__sqlite_watermark_get(void *self, int64_t generation, char **key, quern_error *err);
+int quern__sqlite_watermark_put(void *self, int64_t generation, quern_str key, quern_error *err);
 int quern__sqlite_generation_activate(void *self, int64_t id, quern_error *err);
 int quern__sqlite_generation_purge(void *self, int64_t id, int *more, quern_error *err);
 int quern__sqlite_generation_each(void *self, const char *source, quern_generation_fn fn, void *ud,

@@ -2,6 +2,8 @@
  * test_fill.c — what fill promises: work found by scanning, unchanged rows cost nothing, no wrong vector by
  * edits, deletions, changed models, poison or lost tables, and a run that was stopped ends where a whole one does.
  */
+#include "base/compiler.h"
+#include "quern/generation.h"
 #include "unit/pipeline/fill_world.h"
 
 static int set_up(void **state)
@@ -402,6 +404,252 @@ static void stopped_runs_end_where_a_whole_one_does(void **state)
     free(pieces);
 }
 
+/* ---- watermarks: where a run begins that comes after one that was cut off ---- */
+
+typedef struct outage {
+    world *w;
+    uint64_t after; /* calls that still work */
+} outage;
+
+static void end_it(void *ud)
+{
+    outage *o = ud;
+    if (o->w->fake.calls > o->after)
+        o->w->fake.outages = 1000;
+}
+
+/* A fill that is cut off after so many calls of the embedder (256 documents each). */
+static void cut_off_after(world *w, uint64_t calls)
+{
+    outage o = {w, calls};
+    w->fake.before = end_it;
+    w->fake.ud = &o;
+    assert_int_equal(fill(w), QUERN_EREMOTE);
+    w->fake.before = NULL;
+    w->fake.outages = 0;
+}
+
+static char *watermark_of(world *w)
+{
+    return text_of(w, "SELECT watermark FROM quern_generations WHERE watermark IS NOT NULL");
+}
+
+static void watermark_is(world *w, const char *expected)
+{
+    char *found = watermark_of(w);
+    assert_string_equal(found, expected);
+    free(found);
+}
+
+/* What the text of an embedder's first call was. */
+typedef struct first_texts {
+    world *w;
+    int64_t lowest_before; /* rows in front of this id had a stamp when the first call was made */
+} first_texts;
+
+static void look_at_stamps(void *ud)
+{
+    first_texts *f = ud;
+    if (f->w->fake.calls == 1)
+        f->lowest_before =
+            number(f->w, "SELECT count(*) FROM items WHERE NOT EXISTS (SELECT 1 FROM quern_stamps "
+                         "WHERE key = items.id) AND id < 256");
+}
+
+static void expect_all_current(world *w)
+{
+    assert_int_equal(w->report.total, number(w, "SELECT count(*) FROM items"));
+    assert_int_equal(w->report.done, w->report.total);
+    assert_int_equal(w->report.pending, 0);
+    assert_int_equal(w->report.processed + w->report.skipped, w->report.total);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), w->report.total);
+    watermark_is(w, "");
+    quern_verify_options o;
+    quern_verify_report r;
+    QUERN_INIT(&o);
+    QUERN_INIT(&r);
+    o.sample = UINT64_MAX;
+    check(w, quern_verify(w->s, w->e, &o, &r, &w->err));
+    assert_int_equal(r.equal, w->report.total);
+    uint64_t texts = w->fake.texts;
+    check(w, fill(w)); /* nothing was left for it */
+    assert_int_equal(w->report.processed, 0);
+    assert_int_equal(w->report.skipped, w->report.total);
+    assert_true(texts > 0);
+}
+
+static void a_run_goes_on_where_the_last_was_cut_off(void **state)
+{
+    world *w = *state;
+    first_texts first = {w, -1};
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 1500);
+    cut_off_after(w, 3);
+    watermark_is(w, "767|\n");
+    quern_status_report *s = NULL;
+    check(w, quern_status_open(&s, w->s, w->e, "items", NULL, &w->err));
+    assert_string_equal(quern_status_at(s, 0)->watermark, "767");
+    quern_status_free(s);
+    /* in front of it: edited, new, gone; it, and the row behind it, gone */
+    sql(w, "UPDATE items SET body = 'edited behind the scan' WHERE id IN (0, 100, 766)");
+    sql(w, "DELETE FROM items WHERE id IN (5, 767, 768)");
+    sql(w, "INSERT INTO items (id, title, body) VALUES (-7, 'new', 'in front of all')");
+    w->opt.dry_run = 1;
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 1500 - 768 - 1 + 4);
+    w->opt.dry_run = 0;
+    watermark_is(w, "767|\n");
+    w->fake.before = look_at_stamps;
+    w->fake.ud = &first;
+    check(w, fill(w));
+    w->fake.before = NULL;
+    assert_int_equal(first.lowest_before, 1); /* the new row: what is left came first */
+    assert_int_equal(w->report.processed, 1500 - 768 - 1 + 4);
+    assert_int_equal(w->report.deleted, 2);
+    expect_all_current(w);
+}
+
+/* The row by which the end of the second part is known goes while the run goes on. */
+static void take_it_away(void *ud)
+{
+    world *w = ud;
+    if (w->fake.calls == 1)
+        sql(w, "DELETE FROM items WHERE id BETWEEN 768 AND 780");
+}
+
+static void all_is_counted_again_when_its_mark_has_gone(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 1500);
+    cut_off_after(w, 3);
+    sql(w, "UPDATE items SET body = 'edited behind the scan' WHERE id = 9");
+    w->fake.before = take_it_away;
+    w->fake.ud = w;
+    check(w, fill(w));
+    w->fake.before = NULL;
+    check(w, fill(w)); /* those that went while they were embedded */
+    assert_int_equal(w->report.total, 1487);
+    assert_int_equal(w->report.done, 1487);
+    assert_int_equal(w->report.skipped, 1487);
+    assert_int_equal(number(w, "SELECT count(*) FROM quern_vectors"), 1487);
+    watermark_is(w, "");
+}
+
+static void a_bad_watermark_is_harmless(void **state)
+{
+    world *w = *state;
+    static const char *const bad[] = {"'99999'",
+                                      "'-5'",
+                                      "'not a key'",
+                                      "'\"text\"'",
+                                      "'[1,2]'",
+                                      "'{\"blob\":'",
+                                      "'null'",
+                                      "'1e400'",
+                                      "'{\"fault\":1}'",
+                                      "zeroblob(3)",
+                                      "printf('%.*c', 1100000, '7')"};
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 600);
+    for (size_t i = 0; i < QUERN__COUNT(bad); i++) {
+        char text[120];
+        cut_off_after(w, 1);
+        snprintf(text, sizeof text, "UPDATE quern_generations SET watermark = CAST(%s AS TEXT)",
+                 bad[i]);
+        sql(w, text);
+        quern_status_report *s = NULL;
+        check(w, quern_status_open(&s, w->s, w->e, "items", NULL, &w->err));
+        quern_status_free(s);
+        check(w, fill(w));
+        expect_all_current(w);
+        sql(w, "UPDATE items SET body = CASE body WHEN 'a' THEN 'b' ELSE 'a' END");
+    }
+}
+
+/* Never past a row that is not current: one that changed while it was embedded, one that is to be tried again. */
+static int leave_it(quern_str key, const quern_error *why, void *ud)
+{
+    (void)key;
+    (void)why;
+    (void)ud;
+    return QUERN_ON_ERROR_RETRY;
+}
+
+static void it_stops_at_a_row_that_is_not_current(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 1500);
+    sql(w, "UPDATE items SET body = 'POISON' WHERE id = 300");
+    w->opt.on_error = leave_it;
+    outage o = {w, 40};
+    w->fake.before = end_it;
+    w->fake.ud = &o;
+    sql(w, "UPDATE items SET body = 'OUTAGE' WHERE id = 1400");
+    assert_int_equal(fill(w), QUERN_EREMOTE);
+    w->fake.before = NULL;
+    w->fake.outages = 0;
+    watermark_is(w, "255|\n");
+    sql(w, "UPDATE items SET body = 'well' WHERE id IN (300, 1400)");
+    check(w, fill(w));
+    expect_all_current(w);
+}
+
+static void requeue_and_forget_take_it_back(void **state)
+{
+    world *w = *state;
+    uint64_t n = 0;
+    quern_requeue_options again;
+    QUERN_INIT(&again);
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 600);
+    cut_off_after(w, 1);
+    watermark_is(w, "255|\n");
+    quern_str key = quern_str_of("3");
+    again.source = "items";
+    again.keys = &key;
+    again.n_keys = 1;
+    check(w, quern_requeue(w->s, &again, &n, &w->err));
+    watermark_is(w, "");
+    assert_int_equal(n, 1);
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 600 - 256 + 1);
+    sql(w, "UPDATE items SET body = body || ' again'");
+    cut_off_after(w, 1);
+    watermark_is(w, "255|\n");
+    key = quern_str_of("255");
+    sql(w, "DELETE FROM items WHERE id = 255");
+    check(w, quern_forget(w->s, "items", &key, 1, NULL, &w->err));
+    watermark_is(w, "");
+    check(w, fill(w));
+    expect_all_current(w);
+}
+
+/* Runs that may not take all rows leave it alone, and pass over nothing. */
+static void a_limit_begins_at_the_first_row(void **state)
+{
+    world *w = *state;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 1000);
+    cut_off_after(w, 2);
+    watermark_is(w, "511|\n");
+    sql(w, "UPDATE items SET body = 'edited' WHERE id = 4");
+    w->opt.limit = 1;
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 1);
+    assert_int_equal(w->report.pending, 1000 - 512);
+    watermark_is(w, "511|\n");
+    w->opt.limit = 0;
+    w->opt.force = 1;
+    check(w, fill(w));
+    assert_int_equal(w->report.processed, 1000);
+    w->opt.force = 0;
+    check(w, fill(w));
+    assert_int_equal(w->report.skipped, 1000);
+    watermark_is(w, "");
+}
+
 static void long_documents_and_the_cap(void **state)
 {
     world *w = *state;
@@ -701,6 +949,12 @@ int main(void)
         WORLD_TEST(a_changed_model_never_mixes),
         WORLD_TEST(changed_settings_make_a_generation),
         WORLD_TEST(stopped_runs_end_where_a_whole_one_does),
+        WORLD_TEST(a_run_goes_on_where_the_last_was_cut_off),
+        WORLD_TEST(all_is_counted_again_when_its_mark_has_gone),
+        WORLD_TEST(a_bad_watermark_is_harmless),
+        WORLD_TEST(it_stops_at_a_row_that_is_not_current),
+        WORLD_TEST(requeue_and_forget_take_it_back),
+        WORLD_TEST(a_limit_begins_at_the_first_row),
         WORLD_TEST(long_documents_and_the_cap),
         WORLD_TEST(a_dry_run_does_nothing),
         WORLD_TEST(one_fill_at_a_time),

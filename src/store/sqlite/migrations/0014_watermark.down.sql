@@ -1,0 +1,1 @@
+ALTER TABLE quern_generations DROP COLUMN watermark;
