@@ -19,6 +19,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     COMPILE_OPTIONS "${QUERN_AVX512};-mavx512vnni")
   set_source_files_properties(${QUERN_KERNELS}/x86/int8_amx.c PROPERTIES
     COMPILE_OPTIONS "${QUERN_AVX512};-mamx-tile;-mamx-int8")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set_source_files_properties(${QUERN_KERNELS}/arm64/kernels_neon.c ${QUERN_KERNELS}/arm64/int8_neon.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno")
+  set_source_files_properties(${QUERN_KERNELS}/arm64/int8_dotprod.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno;-march=armv8.2-a+dotprod")
+  set_source_files_properties(${QUERN_KERNELS}/arm64/int8_i8mm.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno;-march=armv8.2-a+i8mm")
 endif()
 # The quantiser's loops over weights: elementwise, so -O3 changes their speed and not their numbers.
 set_source_files_properties(${PROJECT_SOURCE_DIR}/src/encoder/quantise.c PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O}")

@@ -1,7 +1,8 @@
 /*
  * cpu.c — instruction sets. CPUID says what the processor has, XGETBV what the operating system
  * saves across a task switch; a level counts only when both agree. AMX needs a permission besides,
- * which quern__os_amx_permit asks the kernel for.
+ * which quern__os_amx_permit asks the kernel for. On arm64 the kernel's list of what programs may use is the one source:
+ * the registers that tell are not readable everywhere.
  */
 #include "base/cpu.h"
 
@@ -11,8 +12,8 @@
 #include "base/compiler.h"
 #include "base/os.h"
 
-static const char *const level_names[] = {"scalar",     "avx2", "avx512", "avx512vnni",
-                                          "avx512bf16", "amx",  "neon",   "amxplain"};
+static const char *const level_names[] = {"scalar", "avx2", "avx512",  "avx512vnni", "avx512bf16",
+                                          "amx",    "neon", "dotprod", "i8mm",       "amxplain"};
 
 /* What a limit that was never set leaves out: the level that is taken only by name. */
 #define UNLIMITED (~(uint32_t)QUERN__CPU_AMX_PLAIN)
@@ -102,19 +103,30 @@ static void brand(char out[49])
 #elif defined(__aarch64__)
 
 typedef struct machine {
-    char unused;
+    uint64_t first, second; /* words of what a program may use */
 } machine;
 
 static machine ask(void)
 {
-    return (machine){0};
+    machine m;
+    quern__os_hwcap(&m.first, &m.second);
+    return m;
 }
 
-/* NEON is part of the base architecture. */
 static const char *lacking(const machine *m, uint32_t level)
 {
-    (void)m;
-    return level & (QUERN__CPU_SCALAR | QUERN__CPU_NEON) ? NULL : QUERN__CPU_ELSEWHERE;
+    enum { ASIMDDP = 1 << 20, /* of the first word */ I8MM = 1 << 13 /* of the second */ };
+    switch (level) {
+    case QUERN__CPU_SCALAR:
+    case QUERN__CPU_NEON: /* part of the base architecture */
+        return NULL;
+    case QUERN__CPU_DOTPROD:
+        return m->first & ASIMDDP ? NULL : "the processor has no dot products";
+    case QUERN__CPU_I8MM:
+        return m->second & I8MM ? NULL : "the processor has no i8mm";
+    default:
+        return QUERN__CPU_ELSEWHERE;
+    }
 }
 
 static void brand(char out[49])
@@ -210,7 +222,7 @@ int quern__cpu_parse(const char *levels, uint32_t *out, quern_error *err)
         if (i == QUERN__COUNT(level_names))
             return quern__fail(err, QUERN_EINVAL, 0,
                                "unknown instruction set '%.*s'; known are scalar, avx2, avx512, "
-                               "avx512vnni, avx512bf16, amx, neon, amxplain",
+                               "avx512vnni, avx512bf16, amx, neon, dotprod, i8mm, amxplain",
                                (int)QUERN__MIN(trimmed, 64), at);
         mask |= 1u << i;
         if (!at[n])

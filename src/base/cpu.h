@@ -17,11 +17,13 @@ enum {
     QUERN__CPU_AVX512_VNNI = 1u << 3, /* + vnni */
     QUERN__CPU_AVX512_BF16 = 1u << 4, /* + bf16 */
     QUERN__CPU_AMX = 1u << 5,         /* tile, int8, bf16, permission granted by the kernel */
-    QUERN__CPU_NEON = 1u << 6,
-    QUERN__CPU_AMX_PLAIN = 1u << 7, /* AMX's kernels over plain C: on every machine, for tests */
+    QUERN__CPU_NEON = 1u << 6,        /* of every arm64 */
+    QUERN__CPU_DOTPROD = 1u << 7,     /* + udot, sdot */
+    QUERN__CPU_I8MM = 1u << 8,        /* + usmmla, usdot */
+    QUERN__CPU_AMX_PLAIN = 1u << 9,   /* AMX's kernels over plain C: on every machine, for tests */
 };
 /* Names on the command line, in the order of the bits: scalar avx2 avx512 avx512vnni avx512bf16 amx neon
- * amxplain. The last is taken only where it is named. */
+ * dotprod i8mm amxplain. The last is taken only where it is named. */
 
 uint32_t quern__cpu_detected(void); /* what the machine has; SCALAR is always set */
 uint32_t quern__cpu_runnable(void); /* that, and what every machine can run */

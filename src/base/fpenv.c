@@ -26,17 +26,22 @@ void quern__fpenv_leave(quern__fpenv env)
 
 #elif defined(__aarch64__)
 
+/* The control register (its upper half is reserved) and, above it, the one with the exceptions raised. */
 quern__fpenv quern__fpenv_enter(void)
 {
-    quern__fpenv env;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(env.saved));
-    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0) : "memory");
-    return env;
+    uint64_t control, raised;
+    __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(control), "=r"(raised) : : "memory");
+    if (control)
+        __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)0) : "memory");
+    return (quern__fpenv){raised << 32 | (uint32_t)control};
 }
 
 void quern__fpenv_leave(quern__fpenv env)
 {
-    __asm__ volatile("msr fpcr, %0" : : "r"(env.saved) : "memory");
+    __asm__ volatile("msr fpsr, %0\n\tmsr fpcr, %1"
+                     :
+                     : "r"(env.saved >> 32), "r"(env.saved & UINT32_MAX)
+                     : "memory");
 }
 
 #else

@@ -22,6 +22,8 @@ void quern__os_hostname(char *out, size_t size);
 uint64_t quern__os_entropy(void);
 /* Asks the kernel to let this process use AMX tiles; false where it cannot. */
 bool quern__os_amx_permit(void);
+/* What the kernel says a program may use of this processor (AT_HWCAP, AT_HWCAP2; by architecture). */
+void quern__os_hwcap(uint64_t *first, uint64_t *second);
 /* The text of an errno value. */
 void quern__os_error_text(int error_number, char *out, size_t size);
 /* Zeroed memory from the kernel, aligned to 2 MiB, huge pages advised; NULL when there is none. */

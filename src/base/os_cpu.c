@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -192,6 +193,12 @@ bool quern__os_amx_permit(void)
 #else
     return false;
 #endif
+}
+
+void quern__os_hwcap(uint64_t *first, uint64_t *second)
+{
+    *first = getauxval(AT_HWCAP);
+    *second = getauxval(AT_HWCAP2);
 }
 
 const char *quern__env(const char *name)

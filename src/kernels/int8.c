@@ -10,6 +10,8 @@
 static const quern__int8_kernels *const tables[] = {
 #if defined(__x86_64__)
     &quern__int8_amx,       &quern__int8_avx512vnni, &quern__int8_avx2,
+#elif defined(__aarch64__)
+    &quern__int8_i8mm,      &quern__int8_dotprod, &quern__int8_neon,
 #endif
     &quern__int8_amx_plain, &quern__int8_scalar,
 };

@@ -5,7 +5,7 @@
  *
  * Codes. A quantised matrix of tokens x n lies in pieces of 384 columns, as fp32 activations do, with a
  * constant row stride of 384 codes. A code is 0..255; a table says how wide it wants it (code_size):
- * a byte for vpdpbusd, two for vpmaddwd. Columns past the end of a piece may hold anything: weights are
+ * a byte for dot products, two for vpmaddwd and smlal. Columns past the end of a piece may hold anything: weights are
  * zero there, and 0 times any code is 0.
  *
  * Weights. [panel][piece][k rounded up to 4][column], in groups of as many k as the instruction sums;
@@ -74,6 +74,8 @@ const quern__int8_kernels *quern__int8_at(size_t i);
 extern const quern__int8_kernels quern__int8_scalar, quern__int8_amx_plain;
 #if defined(__x86_64__)
 extern const quern__int8_kernels quern__int8_avx2, quern__int8_avx512vnni, quern__int8_amx;
+#elif defined(__aarch64__)
+extern const quern__int8_kernels quern__int8_neon, quern__int8_dotprod, quern__int8_i8mm;
 #endif
 
 /* Codes from row `row` on. */

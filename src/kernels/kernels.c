@@ -16,6 +16,8 @@ static const quern__kernels *const tables[] = {
 #if defined(__x86_64__)
     &quern__kernels_avx512,
     &quern__kernels_avx2,
+#elif defined(__aarch64__)
+    &quern__kernels_neon,
 #endif
     &quern__kernels_scalar,
 };

@@ -127,6 +127,8 @@ struct quern__kernels {
 extern const quern__kernels quern__kernels_scalar;
 #if defined(__x86_64__)
 extern const quern__kernels quern__kernels_avx2, quern__kernels_avx512;
+#elif defined(__aarch64__)
+extern const quern__kernels quern__kernels_neon;
 #endif
 
 #endif
