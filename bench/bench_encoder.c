@@ -90,16 +90,13 @@ static uint64_t encode(setup *s, const int32_t *ids, const uint32_t *lengths, ui
 
 static void print_stages(const setup *s, uint64_t tokens)
 {
-    static const char *const names[QUERN__STAGES] = {[QUERN__STAGE_EMBED] = "embed",
-                                                     [QUERN__STAGE_QKV] = "qkv",
-                                                     [QUERN__STAGE_ATTENTION] = "attention",
-                                                     [QUERN__STAGE_CONTEXT] = "context",
-                                                     [QUERN__STAGE_OUT] = "out",
-                                                     [QUERN__STAGE_NORM] = "norm",
-                                                     [QUERN__STAGE_UP] = "up+gelu",
-                                                     [QUERN__STAGE_INNER] = "inner",
-                                                     [QUERN__STAGE_DOWN] = "down",
-                                                     [QUERN__STAGE_POOL] = "pool"};
+    static const char *const names[QUERN__STAGES] = {
+        [QUERN__STAGE_EMBED] = "embed",     [QUERN__STAGE_QKV] = "qkv",
+        [QUERN__STAGE_TURN] = "turn",       [QUERN__STAGE_ATTENTION] = "attention",
+        [QUERN__STAGE_CONTEXT] = "context", [QUERN__STAGE_OUT] = "out",
+        [QUERN__STAGE_NORM] = "norm",       [QUERN__STAGE_UP] = "up+gelu",
+        [QUERN__STAGE_INNER] = "inner",     [QUERN__STAGE_DOWN] = "down",
+        [QUERN__STAGE_POOL] = "pool"};
     const quern__encoder *e = s->encoder;
     const double h = e->hidden, inner = e->intermediate;
     const double flops[QUERN__STAGES] = {[QUERN__STAGE_QKV] = 6 * h * h,

@@ -1,5 +1,5 @@
 /*
- * encoder.c — opening a BERT-family encoder: every tensor is looked up under its published name, its
+ * encoder.c — opening an encoder: every tensor is looked up under its published name, its
  * shape compared, its values checked to be finite (NaN or infinity in a weight could hide behind a
  * maximum, and a vector is never wrong), and the matrices are packed into one region in the order in
  * which the forward pass reads them, so that "the next panel" is always the next memory.
@@ -23,6 +23,7 @@
 #include "encoder/encoder_impl.h"
 #include "format/family.h"
 #include "encoder/pack_int8.h"
+#include "encoder/turns.h"
 
 #define BIAS_BYTES ((size_t)QUERN__DISTANCE_BUCKETS * sizeof(float))
 
@@ -127,11 +128,12 @@ static int load_vector(loader *l, const char *name, uint32_t n, uint32_t room, c
 /* ---- packing ---- */
 
 /* One matrix in the making: output column c is row `first` + c of t[0], from its column `from` on, k of
- * them. For a group of heads (group_heads not 0) the columns are slots of queries, then keys, then values. */
+ * them. For a group of heads (key_heads not 0) the columns are slots of queries, then keys, then values. */
 typedef struct source {
     const quern__tensor *t[3];
+    uint32_t row[3]; /* of t, where its part begins */
     uint32_t first, from, k, columns;
-    uint32_t first_head, group_heads;
+    uint32_t first_head, key_heads; /* of keys */
     uint32_t layer, matrix; /* int8: which stored matrix t[0] is; t[1] and t[2] are the next ones */
 } source;
 
@@ -142,13 +144,17 @@ static bool locate(const quern__encoder *e, const source *s, uint32_t c, uint32_
     *part = 0;
     if (c >= s->columns)
         return false;
-    if (!s->group_heads) {
-        *row = s->first + c;
+    if (!s->key_heads) {
+        *row = s->row[0] + s->first + c;
         return true;
     }
-    const uint32_t slot = c / e->slot, inside = c % e->slot;
-    *part = slot / s->group_heads;
-    *row = (s->first_head + slot % s->group_heads) * e->depth + inside;
+    const uint32_t slot = c / e->slot, inside = c % e->slot, queries = s->key_heads * e->sharing;
+    uint32_t head = s->first_head * e->sharing + slot;
+    if (slot >= queries) {
+        *part = 1 + (slot - queries) / s->key_heads;
+        head = s->first_head + (slot - queries) % s->key_heads;
+    }
+    *row = s->row[*part] + head * e->depth + inside;
     return inside < e->depth;
 }
 
@@ -158,12 +164,12 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     const uint32_t panel = l->e->kernels->panel, start = piece * QUERN__PIECE,
                    k = QUERN__MIN(s->k - start, (uint32_t)QUERN__PIECE);
     const float *rows[QUERN__PANEL_MAX] = {NULL};
-    const quern__tensor *t = s->t[0];
+    const quern__tensor *of[QUERN__PANEL_MAX] = {NULL};
     for (uint32_t j = 0; j < panel; j++) {
         uint32_t part, row;
         if (!locate(l->e, s, column + j, &part, &row))
             continue;
-        t = s->t[part];
+        const quern__tensor *t = of[j] = s->t[part];
         const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
         const float *floats = quern__tensor_floats(t);
         if (floats) {
@@ -176,7 +182,9 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     }
     l->e->kernels->pack(rows, k, l->packed_at);
     if (!all_finite(l->packed_at, (size_t)k * panel))
-        return not_finite(l, t);
+        for (uint32_t j = 0; j < panel; j++)
+            if (of[j] && rows[j] && !all_finite(rows[j], k))
+                return not_finite(l, of[j]);
     l->packed_at += (size_t)k * panel;
     return QUERN_OK;
 }
@@ -229,67 +237,98 @@ static uint32_t padded(uint32_t columns)
     return (columns + QUERN__PANEL_MAX - 1) / QUERN__PANEL_MAX * QUERN__PANEL_MAX;
 }
 
-/* Bias of group g, a head to a slot. */
-static int load_group_bias(loader *l, const quern__tensor *const *parts, uint32_t g, float *bias)
+/* Products of families that go by BERT have biases; others say so. */
+static bool has_bias(const loader *l, bool flag)
 {
-    const quern__encoder *e = l->e;
-    const uint32_t heads = quern__heads_of_group(e, g);
-    for (uint32_t p = 0; p < 3; p++)
-        for (uint32_t h = 0; h < heads; h++) {
-            float *to = bias + (size_t)(p * heads + h) * e->slot;
-            quern__tensor_read_f32(parts[p], (size_t)(g * e->group_heads + h) * e->depth, e->depth,
-                                   to);
-            if (!all_finite(to, e->depth))
-                return not_finite(l, parts[p]);
-        }
+    return !l->e->family->rules || flag;
+}
+
+/* A vector that is there, or is zeros. */
+static int load_bias(loader *l, const char *name, bool there, uint32_t n, const float **out)
+{
+    if (there)
+        return load_vector(l, name, n, padded(n), out);
+    *out = l->small_at; /* fresh pages */
+    l->small_at += padded(n);
     return QUERN_OK;
+}
+
+/* Bias of group g, a head to a slot. */
+static int load_group_bias(loader *l, const source *s, const quern__tensor *const *parts,
+                           float *bias)
+{
+    for (uint32_t c = 0; c < s->columns; c += l->e->slot) {
+        uint32_t part, row;
+        locate(l->e, s, c, &part, &row);
+        quern__tensor_read_f32(parts[part], row, l->e->depth, bias + c);
+        if (!all_finite(bias + c, l->e->depth))
+            return not_finite(l, parts[part]);
+    }
+    return QUERN_OK;
+}
+
+/* The three parts' tensors, or the one that they are in, as weights of `rank` 2 or biases of 1. */
+static int find_qkv(loader *l, uint32_t index, uint32_t rank, source *s,
+                    const quern__tensor **parts)
+{
+    static const char *const names[3] = {"query", "key", "value"};
+    const quern__encoder *e = l->e;
+    const char *kind = rank == 2 ? "weight" : "bias";
+    const uint32_t queries = e->heads * e->depth, keys = e->key_heads * e->depth;
+    char name[NAME_SIZE];
+    int rc = QUERN_OK;
+    if (e->family->fused) {
+        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.qkv.%s", index, kind);
+        rc = find(l, name, rank, queries + 2 * keys, e->hidden, parts);
+        parts[1] = parts[2] = parts[0];
+        s->row[1] = queries;
+        s->row[2] = queries + keys;
+        return rc;
+    }
+    for (uint32_t p = 0; !rc && p < 3; p++) {
+        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.%s", index, names[p], kind);
+        rc = find(l, name, rank, p ? keys : queries, e->hidden, parts + p);
+    }
+    return rc;
 }
 
 static int pack_qkv(loader *l, uint32_t index, quern__layer *layer)
 {
-    static const char *const parts[3] = {"query", "key", "value"};
     const quern__encoder *e = l->e;
-    const quern__tensor *weights[3], *biases[3];
-    char name[NAME_SIZE];
-    int rc = QUERN_OK;
-    for (uint32_t p = 0; !rc && p < 3; p++) {
-        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.weight", index, parts[p]);
-        rc = find(l, name, 2, e->hidden, e->hidden, weights + p);
-        snprintf(name, sizeof name, "encoder.layer.%u.attention.self.%s.bias", index, parts[p]);
-        if (!rc)
-            rc = find(l, name, 1, e->hidden, 0, biases + p);
-    }
+    const bool biased = has_bias(l, l->config->bias_attention);
+    const quern__tensor *biases[3];
+    source s = {.k = e->hidden, .layer = index, .matrix = QUERN__Q_QUERY};
+    int rc = find_qkv(l, index, 2, &s, s.t);
+    if (!rc && biased)
+        rc = find_qkv(l, index, 1, &s, biases);
     for (uint32_t g = 0; !rc && g < e->group_count; g++) {
-        const uint32_t heads = quern__heads_of_group(e, g);
-        const source s = {.t = {weights[0], weights[1], weights[2]},
-                          .k = e->hidden,
-                          .columns = 3 * heads * e->slot,
-                          .first_head = g * e->group_heads,
-                          .group_heads = heads,
-                          .layer = index,
-                          .matrix = QUERN__Q_QUERY};
+        s.key_heads = quern__keys_of_group(e, g);
+        s.columns = quern__group_columns(e, s.key_heads);
+        s.first_head = g * e->group_heads;
         float *bias = l->small_at;
         l->small_at += padded(s.columns);
-        rc = load_group_bias(l, biases, g, bias);
+        if (biased)
+            rc = load_group_bias(l, &s, biases, bias);
         if (!rc)
             rc = pack_matrix(l, &s, bias, layer->qkv + g);
     }
     for (uint32_t p = 0; !rc && p < 3; p++)
-        forget(l, weights[p]);
+        forget(l, s.t[p]);
     return rc;
 }
 
 static int pack_out(loader *l, uint32_t index, quern__layer *layer)
 {
     const quern__encoder *e = l->e;
-    source s = {.k = e->hidden, .columns = e->hidden, .layer = index, .matrix = QUERN__Q_OUT};
+    source s = {
+        .k = e->heads * e->depth, .columns = e->hidden, .layer = index, .matrix = QUERN__Q_OUT};
     const float *bias;
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.bias", index);
-    int rc = load_vector(l, name, e->hidden, padded(e->hidden), &bias);
+    int rc = load_bias(l, name, has_bias(l, l->config->bias_attention), e->hidden, &bias);
     snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.weight", index);
     if (!rc)
-        rc = find(l, name, 2, e->hidden, e->hidden, &s.t[0]);
+        rc = find(l, name, 2, e->hidden, s.k, &s.t[0]);
     if (!rc)
         rc = pack_matrix(l, &s, bias, &layer->out);
     if (!rc)
@@ -297,60 +336,139 @@ static int pack_out(loader *l, uint32_t index, quern__layer *layer)
     return rc;
 }
 
-/* up and down chunk by chunk, in the order in which they are used. */
+/* The products to the inner columns of one layer: `up`, and `gate` where there is one, which may be one tensor. */
+typedef struct inner {
+    const quern__tensor *up, *gate, *down;
+    uint32_t up_row; /* of the tensor, where `up` begins */
+    const float *up_bias, *gate_bias, *down_bias;
+} inner;
+
+static int find_inner(loader *l, uint32_t index, inner *in)
+{
+    const quern__encoder *e = l->e;
+    const bool gated = e->family->feed != QUERN__FEED_GELU,
+               biased = has_bias(l, l->config->bias_feed);
+    const char *const gate = e->family->fused_gate ? "both" : "gate";
+    char name[NAME_SIZE];
+    int rc = QUERN_OK;
+    if (e->family->fused_gate) { /* the gate's rows, then the other's */
+        snprintf(name, sizeof name, "encoder.layer.%u.intermediate.both.bias", index);
+        rc = load_bias(l, name, biased, 2 * e->intermediate, &in->gate_bias);
+        in->up_row = e->intermediate;
+        in->up_bias = in->gate_bias + e->intermediate;
+    } else {
+        snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.bias", index);
+        rc = load_bias(l, name, biased, e->intermediate, &in->up_bias);
+        snprintf(name, sizeof name, "encoder.layer.%u.intermediate.gate.bias", index);
+        if (!rc && gated)
+            rc = load_bias(l, name, biased, e->intermediate, &in->gate_bias);
+        snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.weight", index);
+        if (!rc)
+            rc = find(l, name, 2, e->intermediate, e->hidden, &in->up);
+    }
+    snprintf(name, sizeof name, "encoder.layer.%u.intermediate.%s.weight", index, gate);
+    if (!rc && gated)
+        rc = find(l, name, 2, e->intermediate + in->up_row, e->hidden, &in->gate);
+    if (e->family->fused_gate)
+        in->up = in->gate;
+    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.bias", index);
+    if (!rc)
+        rc = load_bias(l, name, has_bias(l, l->config->bias_down), e->hidden, &in->down_bias);
+    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", index);
+    return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &in->down);
+}
+
+/* gate, up and down chunk by chunk, in the order in which they are used. */
 static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
 {
     const quern__encoder *e = l->e;
-    const quern__tensor *up, *down;
-    const float *up_bias, *down_bias;
-    float *const folded = l->small_at + padded(e->intermediate); /* where down_bias will be */
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.bias", index);
-    int rc = load_vector(l, name, e->intermediate, padded(e->intermediate), &up_bias);
-    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.bias", index);
-    if (!rc)
-        rc = load_vector(l, name, e->hidden, padded(e->hidden), &down_bias);
-    snprintf(name, sizeof name, "encoder.layer.%u.intermediate.dense.weight", index);
-    if (!rc)
-        rc = find(l, name, 2, e->intermediate, e->hidden, &up);
-    snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", index);
-    if (!rc)
-        rc = find(l, name, 2, e->hidden, e->intermediate, &down);
+    float *const folded = l->small_at + padded(e->intermediate); /* int8: where down_bias will be */
+    inner in = {.up_row = 0};
+    int rc = find_inner(l, index, &in);
     for (uint32_t c = 0; !rc && c < e->chunk_count; c++) {
         const uint32_t first = c * QUERN__PIECE,
                        width = QUERN__MIN(e->intermediate - first, (uint32_t)QUERN__PIECE);
-        const source to = {.t = {up},
-                           .first = first,
-                           .k = e->hidden,
-                           .columns = width,
-                           .layer = index,
-                           .matrix = QUERN__Q_UP},
-                     back = {.t = {down},
-                             .from = first,
-                             .k = width,
-                             .columns = e->hidden,
-                             .layer = index,
-                             .matrix = QUERN__Q_DOWN};
-        rc = pack_matrix(l, &to, up_bias + first, &layer->chunks[c].up);
+        source to = {.t = {in.gate},
+                     .first = first,
+                     .k = e->hidden,
+                     .columns = width,
+                     .layer = index,
+                     .matrix = QUERN__Q_UP},
+               back = {.t = {in.down},
+                       .from = first,
+                       .k = width,
+                       .columns = e->hidden,
+                       .layer = index,
+                       .matrix = QUERN__Q_DOWN};
+        if (in.gate)
+            rc = pack_matrix(l, &to, in.gate_bias + first, &layer->chunks[c].gate);
+        to.t[0] = in.up;
+        to.row[0] = in.up_row;
         if (!rc)
-            rc = pack_matrix(l, &back, c ? NULL : down_bias, &layer->chunks[c].down);
+            rc = pack_matrix(l, &to, in.up_bias + first, &layer->chunks[c].up);
+        if (!rc)
+            rc = pack_matrix(l, &back, c ? NULL : in.down_bias, &layer->chunks[c].down);
         if (!rc && l->quantised)
             quern__fold_offset(&layer->chunks[c].down.int8, e->hidden, folded);
     }
-    if (!rc) {
-        forget(l, up);
-        forget(l, down);
-    }
+    if (rc)
+        return rc;
+    forget(l, in.up);
+    if (in.gate && in.gate != in.up)
+        forget(l, in.gate);
+    forget(l, in.down);
+    return QUERN_OK;
+}
+
+/* RMSNorm has no beta (NULL says which it is); LayerNorm without one adds zeros. */
+static int load_norm(loader *l, const char *where, quern__norm *norm)
+{
+    const quern__family *f = l->e->family;
+    char name[NAME_SIZE];
+    snprintf(name, sizeof name, "%sLayerNorm.weight", where);
+    int rc = load_vector(l, name, l->e->hidden, padded(l->e->hidden), &norm->gamma);
+    snprintf(name, sizeof name, "%sLayerNorm.bias", where);
+    if (!rc && !f->rms)
+        rc = load_bias(l, name, has_bias(l, l->config->bias_norm), l->e->hidden, &norm->beta);
     return rc;
 }
 
-static int load_norm(loader *l, const char *where, const float **gamma, const float **beta)
+/* The norm behind layer `index` (-1: behind the words) is, where norms come first, the next layer's. */
+static int load_norm_behind(loader *l, int64_t index, quern__norm *norm)
 {
+    const quern__family *f = l->e->family;
+    char where[NAME_SIZE / 2];
+    if (!f->norms_first)
+        snprintf(where, sizeof where, "encoder.layer.%u.output.", (unsigned)index);
+    else if (index + 1 == (int64_t)l->e->layer_count)
+        snprintf(where, sizeof where, "final.");
+    else
+        snprintf(where, sizeof where, "encoder.layer.%u.attention.input.", (unsigned)(index + 1));
+    return index < 0 && f->first_plain ? QUERN_OK : load_norm(l, where, norm);
+}
+
+static int load_head_norms(loader *l, uint32_t index, quern__layer *layer)
+{
+    const uint32_t depth = l->e->depth;
     char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%sLayerNorm.weight", where);
-    int rc = load_vector(l, name, l->e->hidden, padded(l->e->hidden), gamma);
-    snprintf(name, sizeof name, "%sLayerNorm.bias", where);
-    return rc ? rc : load_vector(l, name, l->e->hidden, padded(l->e->hidden), beta);
+    if (!l->e->family->heads_normed)
+        return QUERN_OK;
+    snprintf(name, sizeof name, "encoder.layer.%u.attention.self.query_norm.weight", index);
+    int rc = load_vector(l, name, depth, padded(depth), &layer->query_norm);
+    snprintf(name, sizeof name, "encoder.layer.%u.attention.self.key_norm.weight", index);
+    return rc ? rc : load_vector(l, name, depth, padded(depth), &layer->key_norm);
+}
+
+/* Which table turns a layer, and what its queries see. */
+static void set_sight(const loader *l, uint32_t index, quern__layer *layer)
+{
+    const quern__encoder *e = l->e;
+    const bool local = l->config->global_every && index % l->config->global_every;
+    const bool own = local && l->config->rope_local > 0;
+    if (e->turns)
+        layer->turns = e->turns + (own ? (size_t)e->max_tokens * e->depth : 0);
+    if (e->family->causal || local)
+        layer->outlook = &e->outlook;
 }
 
 /* int8: the two rows of smoothing, copied, for the stored numbers need not outlive the open. */
@@ -375,11 +493,13 @@ static int load_layer(loader *l, uint32_t index)
         rc = pack_out(l, index, layer);
     snprintf(where, sizeof where, "encoder.layer.%u.attention.output.", index);
     if (!rc)
-        rc = load_norm(l, where, &layer->norm1_gamma, &layer->norm1_beta);
+        rc = load_norm(l, where, &layer->middle);
+    if (!rc)
+        rc = load_head_norms(l, index, layer);
     if (!rc)
         rc = pack_ffn(l, index, layer);
-    snprintf(where, sizeof where, "encoder.layer.%u.output.", index);
-    return rc ? rc : load_norm(l, where, &layer->norm2_gamma, &layer->norm2_beta);
+    set_sight(l, index, layer);
+    return rc ? rc : load_norm_behind(l, index, &layer->end);
 }
 
 /* ---- embeddings ---- */
@@ -410,21 +530,26 @@ static uint32_t rows_before(const loader *l)
     return l->e->family->padding ? (uint32_t)l->config->padding + 1 : 0;
 }
 
+/* Of a rotary family there is one row, for all: token type 0, or zeros. */
 static int load_positions(loader *l)
 {
     quern__encoder *e = l->e;
-    const quern__tensor *positions, *types = NULL;
+    const bool rotary = e->family->rotary;
+    const quern__tensor *positions = NULL, *types = NULL;
     float type[QUERN__PIECE];
-    const uint32_t before = rows_before(l), rows = e->max_tokens + (before > 0);
-    int rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions + before,
+    const uint32_t before = rows_before(l), rows = rotary ? 1 : e->max_tokens + (before > 0);
+    int rc = QUERN_OK;
+    if (!rotary)
+        rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions + before,
                   e->hidden, &positions);
-    if (!rc && l->e->family->types)
+    if (!rc && e->family->types)
         rc = find(l, "embeddings.token_type_embeddings.weight", 2, l->config->types, e->hidden,
                   &types);
     if (rc)
         return rc;
-    quern__tensor_read_f32(positions, (size_t)before * e->hidden, (size_t)e->max_tokens * e->hidden,
-                           l->small_at);
+    if (positions)
+        quern__tensor_read_f32(positions, (size_t)before * e->hidden,
+                               (size_t)e->max_tokens * e->hidden, l->small_at);
     if (before) /* the padding token's own row, behind all others */
         quern__tensor_read_f32(positions, (size_t)(before - 1) * e->hidden, e->hidden,
                                l->small_at + (size_t)e->max_tokens * e->hidden);
@@ -436,11 +561,33 @@ static int load_positions(loader *l)
                 l->small_at[(size_t)p * e->hidden + c + i] += type[i];
     }
     if (!all_finite(l->small_at, (size_t)rows * e->hidden))
-        return not_finite(l, positions);
-    forget(l, positions);
+        return not_finite(l, positions ? positions : types);
+    if (positions)
+        forget(l, positions);
     e->positions = l->small_at;
     l->small_at += (size_t)rows * e->hidden;
-    return load_norm(l, "embeddings.", &e->norm_gamma, &e->norm_beta);
+    if (!e->family->norms_first)
+        return load_norm(l, "embeddings.", &e->first);
+    if (e->family->words_normed)
+        rc = load_norm(l, "embeddings.", &e->words_norm);
+    return rc ? rc : load_norm_behind(l, -1, &e->first);
+}
+
+static int load_turns(loader *l)
+{
+    quern__encoder *e = l->e;
+    const quern__model_config *c = l->config;
+    const size_t table = (size_t)e->max_tokens * e->depth;
+    if (!e->family->rotary)
+        return QUERN_OK;
+    e->turns_size = table * sizeof(float) * (c->rope_local > 0 ? 2 : 1);
+    e->turns = quern__alloc_pages(e->turns_size);
+    if (!e->turns)
+        return quern__fail_memory(l->err, e->turns_size);
+    quern__turns(e->turns, e->max_tokens, e->depth, c->rope);
+    if (c->rope_local > 0)
+        quern__turns(e->turns + table, e->max_tokens, e->depth, c->rope_local);
+    return QUERN_OK;
 }
 
 /* Rule 5: biases by distance, times log2(e), a row of all distances for each head. */
@@ -489,9 +636,11 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
                            "model family \"%s\" has no encoder here; known: %s", c->family,
                            quern__family_known());
     if (!c->hidden || c->hidden > MAX_HIDDEN || !c->heads || c->heads > MAX_HEADS ||
-        c->hidden % c->heads || !c->layers || c->layers > MAX_LAYERS || !c->intermediate ||
-        c->intermediate > MAX_INTERMEDIATE || !c->vocab || (family->types && !c->types) ||
-        (family->padding && (c->padding < 0 || c->padding >= c->vocab)))
+        (!c->depth && c->hidden % c->heads) || !c->layers || c->layers > MAX_LAYERS ||
+        !c->intermediate || c->intermediate > MAX_INTERMEDIATE || !c->vocab ||
+        (family->types && !c->types) ||
+        (family->padding && (c->padding < 0 || c->padding >= c->vocab)) ||
+        (c->key_heads && c->heads % c->key_heads) || (family->rotary && !(c->rope >= 1)))
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "config.json: hidden %u, heads %u, layers %u, intermediate %u, vocab "
                            "%u, types %u make no encoder",
@@ -502,21 +651,27 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
                            max_tokens, c->positions);
     e->hidden = c->hidden;
     e->heads = c->heads;
-    e->depth = c->hidden / c->heads;
+    e->key_heads = c->key_heads ? c->key_heads : c->heads;
+    e->sharing = e->heads / e->key_heads;
+    e->depth = c->depth ? c->depth : c->hidden / c->heads;
     e->slot = slot_for(e->depth);
-    if (!e->slot)
+    if (!e->slot || (family->rotary && e->depth % 2))
         return quern__fail(err, QUERN_EUNSUPPORTED, e->depth,
-                           "heads of %u columns are wider than the %d supported", e->depth,
-                           QUERN__PIECE);
+                           "heads of %u columns are wider than the %d supported, or cannot be "
+                           "halved to be turned",
+                           e->depth, QUERN__PIECE);
     e->intermediate = c->intermediate;
     e->vocab = c->vocab;
     e->max_tokens = max_tokens;
     e->layer_count = c->layers;
     e->chunk_count = pieces_of(c->intermediate);
-    e->group_heads = QUERN__MAX(QUERN__PIECE / 3 / e->slot, 1u);
-    e->group_count = (c->heads + e->group_heads - 1) / e->group_heads;
+    e->group_heads = QUERN__MAX(QUERN__PIECE / quern__group_columns(e, 1), 1u);
+    e->group_count = (e->key_heads + e->group_heads - 1) / e->group_heads;
     e->hidden_pieces = pieces_of(c->hidden);
-    e->group_pieces = pieces_of(3 * e->group_heads * e->slot);
+    e->context_pieces = pieces_of(e->heads * e->depth);
+    e->group_pieces = pieces_of(quern__group_columns(e, e->group_heads));
+    e->outlook = family->causal ? (quern__outlook){UINT32_MAX, 0}
+                                : (quern__outlook){c->window / 2, c->window / 2};
     e->eps = c->layer_norm_eps;
     e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
     e->width = c->dimensions ? c->dimensions : quern__model_config_width(c);
@@ -531,7 +686,7 @@ static size_t groups_width(const quern__encoder *e)
 {
     size_t width = 0;
     for (uint32_t g = 0; g < e->group_count; g++)
-        width += padded(3 * quern__heads_of_group(e, g) * e->slot);
+        width += padded(quern__group_columns(e, quern__keys_of_group(e, g)));
     return width;
 }
 
@@ -539,25 +694,30 @@ static size_t groups_width(const quern__encoder *e)
  * limits above: under 2^48. */
 static void measure(const quern__encoder *e, size_t *packed, size_t *small)
 {
-    const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e);
+    const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
+                 context = (size_t)e->heads * e->depth,
+                 ups = e->family->feed == QUERN__FEED_GELU ? 1 : 2;
     size_t ffn = 0, bytes8 = 0, numbers8 = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
-        ffn += h * padded(width) + (size_t)width * wide;
+        ffn += ups * h * padded(width) + (size_t)width * wide;
         bytes8 +=
             quern__pack_int8_bytes(width, e->hidden) + quern__pack_int8_bytes(e->hidden, width);
         numbers8 +=
             quern__pack_int8_floats(width, e->hidden) + quern__pack_int8_floats(e->hidden, width);
     }
-    *small = e->layer_count * (qkv + padded(e->intermediate) + 6 * wide) + 2 * wide +
-             (e->max_tokens + 1) * h + (size_t)e->heads * e->bias_stride;
+    *small = e->layer_count *
+                 (qkv + ups * padded(e->intermediate) + 6 * wide + 2 * (size_t)padded(e->depth)) +
+             4 * wide + (e->family->rotary ? 1 : (size_t)e->max_tokens + 1) * h +
+             (size_t)e->heads * e->bias_stride;
     if (!e->int8) {
-        *packed = (e->layer_count * (h * qkv + h * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
+        *packed =
+            (e->layer_count * (h * qkv + context * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
         return;
     }
     for (uint32_t g = 0; g < e->group_count; g++) {
-        const uint32_t width = 3 * quern__heads_of_group(e, g) * e->slot;
+        const uint32_t width = quern__group_columns(e, quern__keys_of_group(e, g));
         bytes8 += quern__pack_int8_bytes(width, e->hidden);
         numbers8 += quern__pack_int8_floats(width, e->hidden);
     }
@@ -574,9 +734,13 @@ static int check_bounds(const loader *l)
     const quern__tensor *t;
     char name[NAME_SIZE];
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
-    if (!rc)
+    if (!rc && !e->family->rotary)
         rc = find(l, "embeddings.position_embeddings.weight", 2,
                   l->config->positions + rows_before(l), e->hidden, &t);
+    snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.weight",
+             e->layer_count - 1);
+    if (!rc)
+        rc = find(l, name, 2, e->hidden, (uint64_t)e->heads * e->depth, &t);
     snprintf(name, sizeof name, "encoder.layer.%u.output.dense.weight", e->layer_count - 1);
     return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &t);
 }
@@ -610,6 +774,8 @@ static int load(loader *l)
     l->packed8_at = e->packed;
     l->small_at = e->small;
     rc = load_words(l);
+    if (!rc)
+        rc = load_turns(l);
     for (uint32_t i = 0; !rc && i < e->layer_count; i++)
         rc = load_layer(l, i);
     if (!rc)
@@ -620,9 +786,22 @@ static int load(loader *l)
 /* A checkpoint of a larger model calls its encoder by the family's name. */
 static const char *find_prefix(const loader *l)
 {
-    char name[NAME_SIZE];
-    snprintf(name, sizeof name, "%sembeddings.word_embeddings.weight", l->e->family->prefix);
-    return quern__weights_find(l->file, name) ? l->e->family->prefix : "";
+    const quern__family *f = l->e->family;
+    char name[NAME_SIZE + 16];
+    const size_t front = (size_t)snprintf(name, sizeof name, "%s", f->prefix);
+    quern__family_tensor(f, "embeddings.word_embeddings.weight", name + front, sizeof name - front);
+    return !quern__weights_find(l->file, name + front) && quern__weights_find(l->file, name)
+               ? f->prefix
+               : "";
+}
+
+int quern__refuse_int8(const quern__family *f, quern_error *err)
+{
+    return f->rules ? quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                                  "the class int8 is not made for models of the family %s; use "
+                                  "--precision fp32",
+                                  f->name)
+                    : QUERN_OK;
 }
 
 static int open_class(quern__encoder **out, const quern__model_config *config,
@@ -639,10 +818,12 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     e->kernels = kernels;
     e->int8 = int8;
     loader l = {.e = e, .config = config, .file = weights, .quantised = quantised, .err = err};
-    if (e->family && !quern__weights_find(weights, "embeddings.word_embeddings.weight"))
+    if (e->family)
         e->prefix = find_prefix(&l);
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
+    if (!rc && quantised)
+        rc = quern__refuse_int8(e->family, err);
     if (!rc && quantised &&
         (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
          quantised->intermediate != e->intermediate))
@@ -704,6 +885,7 @@ void quern__encoder_free(quern__encoder *e)
     quern__free_pages(e->packed, e->packed_size);
     quern__free_pages(e->small, e->small_size);
     quern__free_pages(e->widened, e->widened_size);
+    quern__free_pages(e->turns, e->turns_size);
     quern__free(e->layers);
     quern__free(e->groups);
     quern__free(e->chunks);
@@ -712,6 +894,6 @@ void quern__encoder_free(quern__encoder *e)
 
 uint64_t quern__encoder_bytes(const quern__encoder *e)
 {
-    return (uint64_t)e->packed_size + e->small_size + e->widened_size +
+    return (uint64_t)e->packed_size + e->small_size + e->widened_size + e->turns_size +
            (e->head ? quern__head_bytes(e->head) : 0);
 }

@@ -21,8 +21,13 @@ typedef struct quern__linear {
  * (`up`, with GELU) and a product from them (`down`, one piece of rule 2), so the inner matrix need not
  * exist as a whole. */
 typedef struct quern__ffn_chunk {
-    quern__linear up, down;
+    quern__linear gate, up, down; /* gate: where the family has one */
 } quern__ffn_chunk;
+
+/* One place where rows are normalised. gamma NULL: they pass as they are; beta NULL: RMSNorm. */
+typedef struct quern__norm {
+    const float *gamma, *beta;
+} quern__norm;
 
 /* Queries, keys and values of a group of heads are one product, as wide as one piece where heads allow:
  * a group's attention follows its product, while what it reads is still in the cache. */
@@ -30,13 +35,19 @@ typedef struct quern__layer {
     quern__linear *qkv; /* [group_count] */
     quern__linear out;
     quern__ffn_chunk *chunks;
-    const float *norm1_gamma, *norm1_beta, *norm2_gamma, *norm2_beta;
-    const float *smooth[2]; /* int8: of what qkv and `up` read (rule 24) */
+    quern__norm middle, end;            /* behind attention; behind the feed-forward part */
+    const float *query_norm, *key_norm; /* of each head, before it is turned; NULL: none */
+    const float *turns;                 /* [max_tokens][depth]; NULL: nothing is turned */
+    const quern__outlook *outlook;      /* NULL: queries see the whole text */
+    const float *smooth[2];             /* int8: of what qkv and `up` read (rule 24) */
 } quern__layer;
 
+/* Where norms come last (BERT), x is what products read and y holds their sums; where they come first, the other
+ * way round. Either way x is what is added to. */
 enum quern__stage {
     QUERN__STAGE_EMBED,
     QUERN__STAGE_QKV,
+    QUERN__STAGE_TURN, /* queries and keys normalised and turned by their positions */
     QUERN__STAGE_ATTENTION,
     QUERN__STAGE_CONTEXT, /* int8: attention's context quantised */
     QUERN__STAGE_OUT,
@@ -54,31 +65,38 @@ struct quern__encoder {
     const char *prefix; /* of tensors: "" or the family's */
     const quern__kernels *kernels;
     const quern__int8_kernels *int8; /* NULL: the class is fp32 */
-    uint32_t hidden, heads, depth, slot, intermediate, vocab, max_tokens;
+    uint32_t hidden, heads, key_heads, depth, slot, intermediate, vocab, max_tokens;
     uint32_t layer_count, chunk_count;
     uint32_t hidden_pieces, group_pieces; /* pieces of a row; of a group's queries, keys, values */
-    uint32_t group_heads, group_count;    /* the last group may have fewer heads */
+    uint32_t context_pieces;              /* of a row of all heads' context */
+    uint32_t sharing;                     /* heads that read the same keys and values */
+    uint32_t group_heads, group_count;    /* of keys; the last group may have fewer heads */
     float eps, scale;
     quern__head *head; /* NULL: its Dense modules are still to come */
     uint32_t width;    /* of a vector */
     int32_t padding;   /* the token that has a position of its own, row max_tokens; -1: none has */
-    uint32_t bias_stride;   /* floats of a head's row of biases */
-    const float *bias;      /* [heads][bias_stride], by query - key + max_tokens - 1; NULL: none */
-    const float *words;     /* [vocab][hidden]: the mapping, or `widened` */
-    const float *positions; /* [positions][hidden], token type 0 added (rule 3) */
-    const float *norm_gamma, *norm_beta;
+    uint32_t bias_stride; /* floats of a head's row of biases */
+    const float *bias;    /* [heads][bias_stride], by query - key + max_tokens - 1; NULL: none */
+    const float *words;   /* [vocab][hidden]: the mapping, or `widened` */
+    const float *
+        positions; /* [positions][hidden], token type 0 added (rule 3); of a rotary family one row */
+    quern__norm words_norm; /* of words, where others follow; and what the first layer reads */
+    quern__norm first;
+    quern__outlook outlook; /* of layers that have one */
     quern__layer *layers;
     quern__linear *groups;    /* [layers][group_count] */
     quern__ffn_chunk *chunks; /* [layers][chunk_count] */
     void *packed;             /* matrices in use order */
     float *small, *widened;   /* everything one-dimensional; words not fp32 */
-    size_t packed_size, small_size, widened_size;
+    float *turns;             /* rule 13: [1 or 2][max_tokens][depth] */
+    size_t packed_size, small_size, widened_size, turns_size;
 };
 
 /* Activations of one block of texts. */
 typedef struct quern__workspace {
-    quern__rows x, y, h, qkv; /* h: attention's context, then the inner columns of a chunk */
-    quern__codes x8, h8;      /* int8: of x, then of the context; of a chunk's inner columns */
+    quern__rows x, y, h,
+        qkv; /* h: attention's context, then the inner columns of a chunk; qkv: then the gate's */
+    quern__codes x8, h8; /* int8: of x, then of the context; of a chunk's inner columns */
     float *attention, *head;
 } quern__workspace; /* qkv holds one group of heads */
 
@@ -103,11 +121,22 @@ struct quern__encoder_scratch {
     uint64_t stage_ns[QUERN__STAGES];
 };
 
-static inline uint32_t quern__heads_of_group(const quern__encoder *e, uint32_t group)
+/* Heads of keys. */
+static inline uint32_t quern__keys_of_group(const quern__encoder *e, uint32_t group)
 {
-    const uint32_t left = e->heads - group * e->group_heads;
+    const uint32_t left = e->key_heads - group * e->group_heads;
     return left < e->group_heads ? left : e->group_heads;
 }
+
+/* Columns of the product of a group with so many heads of keys. */
+static inline uint32_t quern__group_columns(const quern__encoder *e, uint32_t keys)
+{
+    return (e->sharing + 2) * keys * e->slot;
+}
+
+struct quern__family;
+/* EUNSUPPORTED by name where the class int8 has no numbers for a family's products. */
+int quern__refuse_int8(const struct quern__family *f, quern_error *err);
 
 /* A block of whole texts. */
 typedef struct quern__block {

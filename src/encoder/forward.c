@@ -4,13 +4,16 @@
  * out over a pool, stage by stage, by output columns, heads or rows. No stage ever splits a sum, so
  * the arrangement cannot be seen in the bits.
  *
- * Stages of a layer: a product for queries, keys and values of a group of heads, and its attention; the output
- * product, which adds the residual; LayerNorm; and the feed-forward part in chunks of 384 inner columns.
- * Only attention and pooling know where texts begin.
+ * Stages of a layer: a product for queries, keys and values of a group of heads, their turning, and its attention;
+ * the output product, which adds the residual; a norm; and the feed-forward part in chunks of 384 inner columns.
+ * Only turning, attention and pooling know where texts begin.
  */
+#include <string.h>
+
 #include "base/compiler.h"
 #include "base/os.h"
 #include "encoder/encoder_impl.h"
+#include "format/family.h"
 
 enum { INNER_ROWS = 56 };
 
@@ -47,18 +50,42 @@ static quern__rows row_at(quern__rows m, uint32_t row)
     return m;
 }
 
-/* Rows first..end: LayerNorm of y to x, and x quantised for what reads it. In steps, so that a row is
- * quantised while it is in the nearest cache. smooth NULL: nothing reads it quantised. */
-static void norm(const quern__encoder *e, const quern__workspace *w, const float *gamma,
-                 const float *beta, const float *smooth, uint32_t first, uint32_t end)
+/* Where products leave their sums, and what they read: x is the one or the other (encoder_impl.h). */
+static quern__rows sums_of(const quern__encoder *e, const quern__workspace *w)
 {
+    return e->family->norms_first ? w->x : w->y;
+}
+
+static quern__rows read_of(const quern__encoder *e, const quern__workspace *w)
+{
+    return e->family->norms_first ? w->y : w->x;
+}
+
+static void norm_rows(const quern__encoder *e, const quern__norm *n, quern__rows from,
+                      quern__rows to, uint32_t rows)
+{
+    if (!n->gamma)
+        for (uint32_t p = 0; p < e->hidden_pieces; p++)
+            memcpy(to.at + p * to.piece, from.at + p * from.piece,
+                   (size_t)rows * QUERN__STRIDE * sizeof(float));
+    else if (n->beta)
+        e->kernels->normalize_rows(from, to, rows, e->hidden, n->gamma, n->beta, e->eps);
+    else
+        e->kernels->rms_norm(from, to, rows, e->hidden, n->gamma, e->eps);
+}
+
+/* Rows first..end of the sums normalised for what reads them, and quantised. In steps, so that a row is
+ * quantised while it is in the nearest cache. smooth NULL: nothing reads it quantised. */
+static void norm(const quern__encoder *e, const quern__workspace *w, const quern__norm *n,
+                 const float *smooth, uint32_t first, uint32_t end)
+{
+    const quern__rows from = sums_of(e, w), to = read_of(e, w);
     const uint32_t step = smooth ? 8 : end - first;
     for (uint32_t r = first; r < end; r += step) {
-        const uint32_t n = QUERN__MIN(end - r, step);
-        e->kernels->normalize_rows(row_at(w->y, r), row_at(w->x, r), n, e->hidden, gamma, beta,
-                                   e->eps);
+        const uint32_t rows = QUERN__MIN(end - r, step);
+        norm_rows(e, n, row_at(from, r), row_at(to, r), rows);
         if (smooth)
-            e->int8->quantize_rows(row_at(w->x, r), n, e->hidden, smooth,
+            e->int8->quantize_rows(row_at(to, r), rows, e->hidden, smooth,
                                    quern__codes_at(e->int8, w->x8, r));
     }
 }
@@ -83,30 +110,62 @@ static void quantize_inner(const quern__encoder *e, input h, uint32_t chunk, uin
         e->int8->quantize_gelu(h.rows, rows, chunk_width(e, chunk), h.codes);
 }
 
-/* Word and position rows of tokens first..end, normalised. */
+/* Word and position rows of tokens first..end, normalised. A rotary family has one position row for all. */
 static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                   uint32_t first, uint32_t end)
 {
+    const quern__rows to = sums_of(e, w);
+    const bool rotary = e->family->rotary;
     uint32_t at = 0;
     for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
         for (uint32_t p = 0, position = 0; p < b->lengths[t]; p++) {
             const bool counts = b->ids[at + p] != e->padding;
-            const uint32_t row = counts ? position : e->max_tokens;
+            const uint32_t row = rotary ? 0 : counts ? position : e->max_tokens;
             position += counts;
             if (at + p >= first && at + p < end)
                 e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
                                       e->positions + (size_t)row * e->hidden, e->hidden,
-                                      row_at(w->y, at + p));
+                                      row_at(to, at + p));
         }
-    norm(e, w, e->norm_gamma, e->norm_beta, e->layers->smooth[0], first, end);
+    if (e->words_norm.gamma)
+        norm_rows(e, &e->words_norm, row_at(to, first), row_at(to, first), end - first);
+    norm(e, w, &e->first, e->layers->smooth[0], first, end);
+}
+
+/* The columns of one head. */
+static quern__rows slot_at(const quern__encoder *e, quern__rows m, uint32_t slot)
+{
+    const uint32_t column = slot * e->slot;
+    m.at += (column / QUERN__PIECE) * m.piece + column % QUERN__PIECE;
+    return m;
+}
+
+/* Queries and keys of one group of heads, tokens first..end, by their positions in their texts. */
+static void turn(const quern__encoder *e, const quern__layer *l, quern__rows qkv,
+                 const quern__block *b, uint32_t group, uint32_t first, uint32_t end)
+{
+    const uint32_t keys = quern__keys_of_group(e, group), queries = keys * e->sharing;
+    uint32_t row = 0;
+    for (uint32_t t = 0; t < b->texts && row < end; row += b->lengths[t++]) {
+        const uint32_t from = QUERN__MAX(first, row), to = QUERN__MIN(end, row + b->lengths[t]);
+        if (from >= to)
+            continue;
+        for (uint32_t h = 0; h < queries + keys; h++) {
+            const quern__rows x = row_at(slot_at(e, qkv, h), from);
+            const float *gamma = h < queries ? l->query_norm : l->key_norm;
+            if (gamma)
+                e->kernels->rms_norm(x, x, to - from, e->depth, gamma, e->eps);
+            e->kernels->rotate(x, to - from, e->depth, l->turns + (size_t)(from - row) * e->depth);
+        }
+    }
 }
 
 /* Attention of one group of heads over units first..end of the block: text after text, head after head. */
-static void attend(const quern__encoder *e, const quern__workspace *w, quern__rows qkv,
-                   float *scratch, const quern__block *b, uint32_t group, uint64_t first,
-                   uint64_t end)
+static void attend(const quern__encoder *e, const quern__workspace *w, const quern__layer *l,
+                   quern__rows qkv, float *scratch, const quern__block *b, uint32_t group,
+                   uint64_t first, uint64_t end)
 {
-    const uint32_t heads = quern__heads_of_group(e, group);
+    const uint32_t keys = quern__keys_of_group(e, group), heads = keys * e->sharing;
     uint32_t row = 0;
     for (uint32_t t = 0; t < b->texts; row += b->lengths[t++]) {
         const uint64_t unit = (uint64_t)t * heads;
@@ -119,9 +178,11 @@ static void attend(const quern__encoder *e, const quern__workspace *w, quern__ro
             .first_head = first > unit ? (uint32_t)(first - unit) : 0,
             .end_head = (uint32_t)QUERN__MIN(end - unit, (uint64_t)heads),
             .heads = heads,
+            .key_heads = keys,
+            .outlook = l->outlook,
             .depth = e->depth,
             .slot = e->slot,
-            .column = group * e->group_heads * e->depth,
+            .column = group * e->group_heads * e->sharing * e->depth,
             .scale = e->scale,
             .bias = e->bias ? e->bias + (size_t)group * e->group_heads * e->bias_stride +
                                   e->max_tokens - 1
@@ -157,25 +218,44 @@ static void lap(stopwatch *watch, int stage)
     watch->last = now;
 }
 
+/* Panels first..end of the products to a chunk's inner columns, h; the gate's go to `gate`. */
+static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, uint32_t first,
+                        uint32_t end, input x, quern__rows h, quern__rows gate, uint32_t rows)
+{
+    const int feed = e->family->feed;
+    if (feed == QUERN__FEED_GELU) {
+        multiply(e, &chunk->up, first, end, QUERN__EP_GELU, x, h, none, rows);
+        return;
+    }
+    const uint32_t panel = e->kernels->panel, from = first * panel,
+                   width = QUERN__MIN(end * panel, chunk->up.f32.n) - from;
+    multiply(e, &chunk->gate, first, end, QUERN__EP_BIAS, x, gate, none, rows);
+    multiply(e, &chunk->up, first, end, QUERN__EP_BIAS, x, h, none, rows);
+    gate.at += from; /* a chunk is within a piece */
+    h.at += from;
+    e->kernels->apply_gate(feed == QUERN__FEED_GATED_SILU ? QUERN__GATE_SILU : QUERN__GATE_GELU,
+                           gate, h, rows, width);
+}
+
 /* The feed-forward part. In int8 by few rows at a time within a chunk, so that a chunk's inner columns
  * stay in the caches beside its weights. */
 static void run_ffn(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                     const quern__layer *l, stopwatch *watch)
 {
     const uint32_t step = e->int8 ? INNER_ROWS : b->tokens;
-    const input x = {w->x, w->x8}, h = {w->h, w->h8};
+    const input x = {read_of(e, w), w->x8}, h = {w->h, w->h8};
+    const quern__rows sums = sums_of(e, w);
     for (uint32_t c = 0; c < e->chunk_count; c++)
         for (uint32_t r = 0; r < b->tokens; r += step) {
             const quern__ffn_chunk *chunk = l->chunks + c;
             const uint32_t n = QUERN__MIN(b->tokens - r, step);
-            multiply(e, &chunk->up, 0, chunk->up.panels, QUERN__EP_GELU, from_row(e, x, r), w->h,
-                     none, n);
+            multiply_up(e, chunk, 0, chunk->up.panels, from_row(e, x, r), w->h, w->qkv, n);
             lap(watch, QUERN__STAGE_UP);
             show(watch, QUERN__READS_DOWN, c, w->h, n);
             quantize_inner(e, h, c, n);
             lap(watch, QUERN__STAGE_INNER);
             multiply(e, &chunk->down, 0, chunk->down.panels, c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL,
-                     h, row_at(w->y, r), c ? none : row_at(w->x, r), n);
+                     h, row_at(sums, r), c ? none : row_at(w->x, r), n);
             lap(watch, QUERN__STAGE_DOWN);
         }
 }
@@ -183,25 +263,29 @@ static void run_ffn(const quern__encoder *e, const quern__workspace *w, const qu
 static void run_layer(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                       const quern__layer *l, const float *next_smooth, stopwatch *watch)
 {
-    const input x = {w->x, w->x8}, context = {w->h, w->x8};
-    show(watch, QUERN__READS_QKV, 0, w->x, b->tokens);
+    const input x = {read_of(e, w), w->x8}, context = {w->h, w->x8};
+    show(watch, QUERN__READS_QKV, 0, x.rows, b->tokens);
     for (uint32_t g = 0; g < e->group_count; g++) {
         multiply(e, l->qkv + g, 0, l->qkv[g].panels, QUERN__EP_BIAS, x, w->qkv, none, b->tokens);
         lap(watch, QUERN__STAGE_QKV);
-        attend(e, w, w->qkv, w->attention, b, g, 0,
-               (uint64_t)b->texts * quern__heads_of_group(e, g));
+        if (l->turns)
+            turn(e, l, w->qkv, b, g, 0, b->tokens);
+        lap(watch, QUERN__STAGE_TURN);
+        attend(e, w, l, w->qkv, w->attention, b, g, 0,
+               (uint64_t)b->texts * quern__keys_of_group(e, g) * e->sharing);
         lap(watch, QUERN__STAGE_ATTENTION);
     }
     show(watch, QUERN__READS_OUT, 0, w->h, b->tokens);
     quantize_context(e, w, 0, b->tokens);
     lap(watch, QUERN__STAGE_CONTEXT);
-    multiply(e, &l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, context, w->y, w->x, b->tokens);
+    multiply(e, &l->out, 0, l->out.panels, QUERN__EP_RESIDUAL, context, sums_of(e, w), w->x,
+             b->tokens);
     lap(watch, QUERN__STAGE_OUT);
-    norm(e, w, l->norm1_gamma, l->norm1_beta, l->smooth[1], 0, b->tokens);
+    norm(e, w, &l->middle, l->smooth[1], 0, b->tokens);
     lap(watch, QUERN__STAGE_NORM);
-    show(watch, QUERN__READS_UP, 0, w->x, b->tokens);
+    show(watch, QUERN__READS_UP, 0, x.rows, b->tokens);
     run_ffn(e, w, b, l, watch);
-    norm(e, w, l->norm2_gamma, l->norm2_beta, next_smooth, 0, b->tokens);
+    norm(e, w, &l->end, next_smooth, 0, b->tokens);
     lap(watch, QUERN__STAGE_NORM);
 }
 
@@ -223,7 +307,7 @@ void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, qu
         watch.layer = i;
         run_layer(e, w, b, e->layers + i, smooth_after(e, i), &watch);
     }
-    quern__head_run(e->head, w->head, w->x, b->lengths, b->texts, normalize, b->out);
+    quern__head_run(e->head, w->head, read_of(e, w), b->lengths, b->texts, normalize, b->out);
     lap(&watch, QUERN__STAGE_POOL);
 }
 
@@ -237,7 +321,8 @@ typedef struct shared {
     const quern__workspace *w;
     const quern__block *b;
     const quern__layer *layer;
-    const float *gamma, *beta, *smooth;
+    const quern__norm *norm;
+    const float *smooth;
     int stage;
     uint32_t parts;
 } shared;
@@ -272,8 +357,8 @@ static void share_qkv(const shared *j, uint32_t first, uint32_t end)
         const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
         if (from < to)
             multiply(j->e, m, from - before, to - before, QUERN__EP_BIAS,
-                     (input){j->w->x, j->w->x8}, shared_from(j, g * j->e->group_pieces), none,
-                     j->b->tokens);
+                     (input){read_of(j->e, j->w), j->w->x8}, shared_from(j, g * j->e->group_pieces),
+                     none, j->b->tokens);
     }
 }
 
@@ -282,10 +367,10 @@ static void share_attention(const shared *j, float *scratch, uint64_t first, uin
 {
     uint64_t before = 0;
     for (uint32_t g = 0; g < j->e->group_count; g++) {
-        const uint64_t n = (uint64_t)j->b->texts * quern__heads_of_group(j->e, g),
+        const uint64_t n = (uint64_t)j->b->texts * quern__keys_of_group(j->e, g) * j->e->sharing,
                        from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + n);
         if (from < to)
-            attend(j->e, j->w, shared_from(j, g * j->e->group_pieces), scratch, j->b, g,
+            attend(j->e, j->w, j->layer, shared_from(j, g * j->e->group_pieces), scratch, j->b, g,
                    from - before, to - before);
         before += n;
     }
@@ -299,8 +384,9 @@ static void share_up(const shared *j, uint32_t first, uint32_t end)
         const quern__linear *m = &j->layer->chunks[c].up;
         const uint32_t from = QUERN__MAX(first, before), to = QUERN__MIN(end, before + m->panels);
         if (from < to)
-            multiply(j->e, m, from - before, to - before, QUERN__EP_GELU,
-                     (input){j->w->x, j->w->x8}, shared_from(j, c), none, j->b->tokens);
+            multiply_up(j->e, j->layer->chunks + c, from - before, to - before,
+                        (input){read_of(j->e, j->w), j->w->x8}, shared_from(j, c),
+                        shared_from(j, j->e->chunk_count + c), j->b->tokens);
     }
 }
 
@@ -308,7 +394,7 @@ static void share_down(const shared *j, uint32_t first, uint32_t end)
 {
     for (uint32_t c = 0; c < j->e->chunk_count; c++)
         multiply(j->e, &j->layer->chunks[c].down, first, end,
-                 c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, shared_inner(j, c), j->w->y,
+                 c ? QUERN__EP_ADD : QUERN__EP_RESIDUAL, shared_inner(j, c), sums_of(j->e, j->w),
                  c ? none : j->w->x, j->b->tokens);
 }
 
@@ -317,6 +403,7 @@ static uint64_t units(const shared *j)
     uint64_t n = 0;
     switch (j->stage) {
     case QUERN__STAGE_EMBED:
+    case QUERN__STAGE_TURN:
     case QUERN__STAGE_CONTEXT:
     case QUERN__STAGE_INNER:
     case QUERN__STAGE_NORM:
@@ -351,6 +438,11 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
     case QUERN__STAGE_QKV:
         share_qkv(j, (uint32_t)first, (uint32_t)end);
         break;
+    case QUERN__STAGE_TURN:
+        for (uint32_t g = 0; g < j->e->group_count; g++)
+            turn(j->e, j->layer, shared_from(j, g * j->e->group_pieces), j->b, g, (uint32_t)first,
+                 (uint32_t)end);
+        break;
     case QUERN__STAGE_ATTENTION:
         share_attention(j, j->s->each[worker].attention, first, end);
         break;
@@ -359,10 +451,10 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
         break;
     case QUERN__STAGE_OUT:
         multiply(j->e, &j->layer->out, (uint32_t)first, (uint32_t)end, QUERN__EP_RESIDUAL,
-                 (input){j->w->h, j->w->x8}, j->w->y, j->w->x, j->b->tokens);
+                 (input){j->w->h, j->w->x8}, sums_of(j->e, j->w), j->w->x, j->b->tokens);
         break;
     case QUERN__STAGE_NORM:
-        norm(j->e, j->w, j->gamma, j->beta, j->smooth, (uint32_t)first, (uint32_t)end);
+        norm(j->e, j->w, j->norm, j->smooth, (uint32_t)first, (uint32_t)end);
         break;
     case QUERN__STAGE_INNER:
         for (uint32_t c = 0; c < j->e->chunk_count; c++)
@@ -381,7 +473,8 @@ static void share(shared *j, quern__pool *pool, int stage)
 {
     j->stage = stage;
     const bool by_rows = stage == QUERN__STAGE_EMBED || stage == QUERN__STAGE_NORM ||
-                         stage == QUERN__STAGE_CONTEXT || stage == QUERN__STAGE_INNER;
+                         stage == QUERN__STAGE_TURN || stage == QUERN__STAGE_CONTEXT ||
+                         stage == QUERN__STAGE_INNER;
     j->parts = by_rows && j->b->tokens < FEW_ROWS ? 1 : j->s->threads;
     if (j->parts == 1)
         run_part(j, 0, 0);
@@ -389,11 +482,9 @@ static void share(shared *j, quern__pool *pool, int stage)
         quern__pool_run(pool, j->parts, run_part, j);
 }
 
-static void share_norm(shared *j, quern__pool *pool, const float *gamma, const float *beta,
-                       const float *smooth)
+static void share_norm(shared *j, quern__pool *pool, const quern__norm *n, const float *smooth)
 {
-    j->gamma = gamma;
-    j->beta = beta;
+    j->norm = n;
     j->smooth = smooth;
     share(j, pool, QUERN__STAGE_NORM);
 }
@@ -408,16 +499,19 @@ void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, q
             return;
         j.layer = e->layers + i;
         share(&j, pool, QUERN__STAGE_QKV);
+        if (j.layer->turns)
+            share(&j, pool, QUERN__STAGE_TURN);
         share(&j, pool, QUERN__STAGE_ATTENTION);
         if (e->int8)
             share(&j, pool, QUERN__STAGE_CONTEXT);
         share(&j, pool, QUERN__STAGE_OUT);
-        share_norm(&j, pool, j.layer->norm1_gamma, j.layer->norm1_beta, j.layer->smooth[1]);
+        share_norm(&j, pool, &j.layer->middle, j.layer->smooth[1]);
         share(&j, pool, QUERN__STAGE_UP);
         if (e->int8)
             share(&j, pool, QUERN__STAGE_INNER);
         share(&j, pool, QUERN__STAGE_DOWN);
-        share_norm(&j, pool, j.layer->norm2_gamma, j.layer->norm2_beta, smooth_after(e, i));
+        share_norm(&j, pool, &j.layer->end, smooth_after(e, i));
     }
-    quern__head_run(e->head, s->each->head, s->each->x, b->lengths, b->texts, normalize, b->out);
+    quern__head_run(e->head, s->each->head, read_of(e, s->each), b->lengths, b->texts, normalize,
+                    b->out);
 }

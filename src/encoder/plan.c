@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "format/family.h"
 
 enum {
     ROOM_TOKENS = QUERN__BLOCK_TOKENS * 3 / 2, /* a block may be this large, or one longest text */
@@ -54,9 +55,15 @@ static quern__codes take_codes(const quern__encoder *e, float **at, uint32_t row
 static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 {
     const size_t piece = (size_t)rows * QUERN__STRIDE;
-    return piece * (3 * (size_t)e->hidden_pieces + e->group_pieces) +
+    return piece * (2 * (size_t)e->hidden_pieces + e->context_pieces + e->group_pieces) +
            codes_floats(e, rows, e->hidden_pieces) + codes_floats(e, rows, 1) +
            quern__attention_scratch(e->max_tokens) + quern__head_scratch(e->head) + 64;
+}
+
+/* Inner columns of all chunks, and as many of their gate's. */
+static uint32_t inner_pieces(const quern__encoder *e)
+{
+    return e->chunk_count * (e->family->feed == QUERN__FEED_GELU ? 1 : 2);
 }
 
 static void lay_out(quern__encoder_scratch *s)
@@ -68,7 +75,7 @@ static void lay_out(quern__encoder_scratch *s)
         quern__workspace *w = s->each + t;
         w->x = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
         w->y = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
-        w->h = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
+        w->h = (quern__rows){take(&at, piece * e->context_pieces), piece};
         w->qkv = (quern__rows){take(&at, piece * e->group_pieces), piece};
         w->x8 = take_codes(e, &at, s->rows, e->hidden_pieces);
         w->h8 = take_codes(e, &at, s->rows, 1);
@@ -93,7 +100,7 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
     s->threads = threads;
     s->rows = rows_of(e);
     const size_t piece = (size_t)s->rows * QUERN__STRIDE, each = workspace_floats(e, s->rows),
-                 common = threads > 1 ? piece * QUERN__MAX(e->chunk_count,
+                 common = threads > 1 ? piece * QUERN__MAX(inner_pieces(e),
                                                            e->group_count * e->group_pieces) +
                                             codes_floats(e, s->rows, e->chunk_count)
                                       : 0;

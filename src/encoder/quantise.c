@@ -365,10 +365,13 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
 {
     QUERN__REQUIRE(out && fp32 && !fp32->int8 && weights && ids && lengths && n, err);
     *out = NULL;
+    int rc = quern__refuse_int8(fp32->family, err);
+    if (rc)
+        return rc;
     maker m = {.e = fp32, .weights = weights, .err = err};
     quern__encoder_scratch *scratch = NULL;
     const quern__fpenv env = quern__fpenv_enter();
-    int rc = maker_begin(&m);
+    rc = maker_begin(&m);
     if (!rc)
         rc = quern__encoder_scratch_new(&scratch, fp32, 1, err);
     for (uint32_t l = 0; !rc && l < fp32->layer_count; l++) {

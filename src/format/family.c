@@ -1,6 +1,7 @@
 /*
  * family.c — see family.h. RoBERTa and XLM-R differ from BERT in where positions begin; DistilBERT in names and in having no
- * token types; MPNet in names, no token types, and the bias that every layer adds to its scores.
+ * token types; MPNet in names, no token types, and the bias that every layer adds to its scores. The rotary families have layers of
+ * their own: NomicBERT BERT's with a gate, ModernBERT and Qwen3 with norms in front.
  */
 #include "format/family.h"
 
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "format/model_config.h"
 
 static const char *const distilbert[][2] = {{"attention.self.query", "attention.q_lin"},
                                             {"attention.self.key", "attention.k_lin"},
@@ -34,6 +36,125 @@ static const char *const distilbert_keys[][2] = {{"hidden_size", "dim"},
                                                  {"intermediate_size", "hidden_dim"},
                                                  {"hidden_act", "activation"},
                                                  {NULL, NULL}};
+
+static const char *const modernbert[][2] = {
+    {"embeddings.word_embeddings", "embeddings.tok_embeddings"},
+    {"embeddings.LayerNorm", "embeddings.norm"},
+    {"final.LayerNorm", "final_norm"},
+    {"attention.input.LayerNorm", "attn_norm"},
+    {"attention.self.qkv", "attn.Wqkv"},
+    {"attention.output.dense", "attn.Wo"},
+    {"attention.output.LayerNorm", "mlp_norm"},
+    {"intermediate.both", "mlp.Wi"},
+    {"output.dense", "mlp.Wo"},
+    {NULL, NULL}};
+
+static const char *const nomic[][2] = {{"embeddings.LayerNorm", "emb_ln"},
+                                       {"attention.self.qkv", "attn.Wqkv"},
+                                       {"attention.output.dense", "attn.out_proj"},
+                                       {"attention.output.LayerNorm", "norm1"},
+                                       {"intermediate.gate", "mlp.fc12"},
+                                       {"intermediate.dense", "mlp.fc11"},
+                                       {"output.dense", "mlp.fc2"},
+                                       {"output.LayerNorm", "norm2"},
+                                       {NULL, NULL}};
+
+static const char *const qwen3[][2] = {{"embeddings.word_embeddings", "embed_tokens"},
+                                       {"final.LayerNorm", "norm"},
+                                       {"attention.input.LayerNorm", "input_layernorm"},
+                                       {"attention.self.query", "self_attn.q_proj"},
+                                       {"attention.self.key", "self_attn.k_proj"},
+                                       {"attention.self.value", "self_attn.v_proj"},
+                                       {"attention.self.query_norm", "self_attn.q_norm"},
+                                       {"attention.self.key_norm", "self_attn.k_norm"},
+                                       {"attention.output.dense", "self_attn.o_proj"},
+                                       {"attention.output.LayerNorm", "post_attention_layernorm"},
+                                       {"intermediate.gate", "mlp.gate_proj"},
+                                       {"intermediate.dense", "mlp.up_proj"},
+                                       {"output.dense", "mlp.down_proj"},
+                                       {NULL, NULL}};
+
+static const char *const modernbert_keys[][2] = {
+    {"layer_norm_eps", "norm_eps"}, {"hidden_act", "hidden_activation"}, {NULL, NULL}};
+
+static const char *const nomic_keys[][2] = {{"hidden_size", "n_embd"},
+                                            {"num_hidden_layers", "n_layer"},
+                                            {"num_attention_heads", "n_head"},
+                                            {"intermediate_size", "n_inner"},
+                                            {"max_position_embeddings", "n_positions"},
+                                            {"layer_norm_eps", "layer_norm_epsilon"},
+                                            {"hidden_act", "activation_function"},
+                                            {NULL, NULL}};
+
+static const char *const qwen3_keys[][2] = {{"layer_norm_eps", "rms_norm_eps"}, {NULL, NULL}};
+
+#define FIELD(NAME) offsetof(quern__model_config, NAME)
+#define OFF(KEY)                                                                                   \
+    {                                                                                              \
+        .key = KEY, .kind = QUERN__RULE_OFF                                                        \
+    }
+#define ON(KEY)                                                                                    \
+    {                                                                                              \
+        .key = KEY, .kind = QUERN__RULE_ON                                                         \
+    }
+#define FLAG(KEY, NAME)                                                                            \
+    {                                                                                              \
+        .key = KEY, .kind = QUERN__RULE_FLAG, .field = FIELD(NAME)                                 \
+    }
+#define COUNT(KEY, NAME, MOST)                                                                     \
+    {                                                                                              \
+        KEY, QUERN__RULE_COUNT, true, FIELD(NAME), MOST, NULL                                      \
+    }
+#define BASE(KEY, NAME)                                                                            \
+    {                                                                                              \
+        KEY, QUERN__RULE_NUMBER, true, FIELD(NAME), 1e9, NULL                                      \
+    }
+
+static const quern__rule modernbert_rules[] = {
+    COUNT("global_attn_every_n_layers", global_every, 256),
+    COUNT("local_attention", window, 1 << 20),
+    BASE("global_rope_theta", rope),
+    {"local_rope_theta", QUERN__RULE_NUMBER, false, FIELD(rope_local), 1e9, NULL},
+    FLAG("attention_bias", bias_attention),
+    FLAG("mlp_bias", bias_feed),
+    FLAG("norm_bias", bias_norm),
+    OFF("rope_scaling"),
+    OFF("rope_parameters"),
+    OFF("layer_types"),
+    {.key = NULL}};
+
+static const quern__rule nomic_rules[] = {
+    BASE("rotary_emb_base", rope),
+    {"rotary_emb_fraction", QUERN__RULE_NUMBER, true, FIELD(rope_part), 1, NULL},
+    FLAG("qkv_proj_bias", bias_attention),
+    FLAG("mlp_fc1_bias", bias_feed),
+    FLAG("mlp_fc2_bias", bias_down),
+    OFF("prenorm"),
+    OFF("parallel_block"),
+    OFF("use_rms_norm"),
+    OFF("causal"),
+    OFF("rotary_emb_interleaved"),
+    OFF("rotary_emb_scale_base"),
+    OFF("rotary_scaling_factor"),
+    OFF("rotary_head_dim"),
+    OFF("num_heads_kv"),
+    OFF("num_experts"),
+    OFF("moe_every_n_layers"),
+    OFF("scale_attn_by_inverse_layer_idx"),
+    ON("scale_attn_weights"),
+    OFF("rope_parameters"),
+    {.key = NULL}};
+
+static const quern__rule qwen3_rules[] = {
+    COUNT("head_dim", depth, 16384),
+    COUNT("num_key_value_heads", key_heads, 256),
+    BASE("rope_theta", rope),
+    FLAG("attention_bias", bias_attention),
+    OFF("rope_scaling"),
+    OFF("rope_parameters"),
+    OFF("use_sliding_window"),
+    {.key = "layer_types", .kind = QUERN__RULE_ALL, .only = "full_attention"},
+    {.key = NULL}};
 
 static const quern__family families[] = {
     {.name = "bert", .prefix = "bert.", .types = 2, .eps = 1e-12f, .layer = LAYER},
@@ -62,6 +183,47 @@ static const quern__family families[] = {
      .eps = 1e-12f,
      .layer = LAYER,
      .names = mpnet},
+    {.name = "modernbert",
+     .prefix = "model.",
+     .eps = 1e-5f,
+     .layer = "layers.",
+     .names = modernbert,
+     .keys = modernbert_keys,
+     .rules = modernbert_rules,
+     .feed = QUERN__FEED_GATED_GELU,
+     .norms_first = true,
+     .words_normed = true,
+     .first_plain = true,
+     .rotary = true,
+     .fused = true,
+     .fused_gate = true},
+    {.name = "nomic_bert",
+     .prefix = "bert.",
+     .types = 2,
+     .eps = 1e-12f,
+     .layer = "encoder.layers.",
+     .names = nomic,
+     .keys = nomic_keys,
+     .rules = nomic_rules,
+     .activation = "swiglu",
+     .feed = QUERN__FEED_GATED_SILU,
+     .biases = true,
+     .rotary = true,
+     .fused = true},
+    {.name = "qwen3",
+     .prefix = "model.",
+     .eps = 1e-6f,
+     .layer = "layers.",
+     .names = qwen3,
+     .keys = qwen3_keys,
+     .rules = qwen3_rules,
+     .activation = "silu",
+     .feed = QUERN__FEED_GATED_SILU,
+     .norms_first = true,
+     .rms = true,
+     .rotary = true,
+     .heads_normed = true,
+     .causal = true},
 };
 
 const quern__family *quern__family_find(const char *name)
@@ -74,7 +236,7 @@ const quern__family *quern__family_find(const char *name)
 
 const char *quern__family_known(void)
 {
-    return "bert, roberta, xlm-roberta, distilbert, mpnet";
+    return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3";
 }
 
 const char *quern__family_key(const quern__family *f, const char *bert)
@@ -85,26 +247,28 @@ const char *quern__family_key(const quern__family *f, const char *bert)
     return bert;
 }
 
+/* Their name for a stem of BERT's, `len` bytes; NULL: the same. */
+static const char *renamed(const quern__family *f, const char *bert, size_t len)
+{
+    for (size_t i = 0; f->names && f->names[i][0]; i++)
+        if (strlen(f->names[i][0]) == len && memcmp(f->names[i][0], bert, len) == 0)
+            return f->names[i][1];
+    return NULL;
+}
+
 void quern__family_tensor(const quern__family *f, const char *bert, char *out, size_t size)
 {
     const size_t front = sizeof LAYER - 1;
-    if (strncmp(bert, LAYER, front) != 0) {
-        snprintf(out, size, "%s", bert);
-        return;
-    }
-    const char *number = bert + front, *within = strchr(number, '.');
-    const char *kind = within ? strrchr(bert, '.') : NULL; /* ".weight" */
-    within = within ? within + 1 : "";
-    const char *theirs = NULL;
-    for (size_t i = 0; f->names && f->names[i][0] && kind; i++)
-        if (strlen(f->names[i][0]) == (size_t)(kind - within) &&
-            memcmp(f->names[i][0], within, (size_t)(kind - within)) == 0)
-            theirs = f->names[i][1];
-    const int digits = (int)strcspn(number, ".");
-    if (theirs)
-        snprintf(out, size, "%s%.*s.%s%s", f->layer, digits, number, theirs, kind);
-    else
-        snprintf(out, size, "%s%.*s.%s", f->layer, digits, number, within);
+    const bool in_layer = strncmp(bert, LAYER, front) == 0;
+    const char *number = bert + front, *within = in_layer ? strchr(number, '.') : NULL;
+    within = !in_layer ? bert : within ? within + 1 : "";
+    const char *kind = strrchr(within, '.'); /* ".weight" */
+    const size_t stem = kind ? (size_t)(kind - within) : strlen(within);
+    const char *theirs = renamed(f, within, stem);
+    const int digits = in_layer ? (int)strcspn(number, ".") : 0;
+    snprintf(out, size, "%s%.*s%s%.*s%s", in_layer ? f->layer : "", digits, in_layer ? number : "",
+             in_layer ? "." : "", theirs ? (int)strlen(theirs) : (int)stem,
+             theirs ? theirs : within, within + stem);
 }
 
 uint32_t quern__distance_bucket(int64_t distance)

@@ -1,7 +1,7 @@
 /*
- * family.h — in what the families of encoders differ that share BERT's layer: what config.json calls their sizes and says where
- * it is silent, how their weights call their tensors, from where positions are counted, token types, and a bias by distance.
- * One table for the reader of config.json and for the encoder, so that neither has a branch by name.
+ * family.h — in what the families of encoders differ: what config.json calls their sizes and says where it is silent, how their
+ * weights call their tensors, from where positions are counted or how they are turned, where rows are normalised, what a gate
+ * does. One table for the reader of config.json and for the encoder, so that neither has a branch by name.
  */
 #ifndef QUERN_FORMAT_FAMILY_H
 #define QUERN_FORMAT_FAMILY_H
@@ -11,6 +11,28 @@
 #include <stdint.h>
 
 enum { QUERN__DISTANCE_BUCKETS = 32 };
+
+/* A key of config.json that one family has. */
+enum quern__rule_kind {
+    QUERN__RULE_OFF,   /* null, false or 0 */
+    QUERN__RULE_ON,    /* true */
+    QUERN__RULE_ALL,   /* a list of nothing but `only` */
+    QUERN__RULE_FLAG,  /* to a bool */
+    QUERN__RULE_COUNT, /* to a uint32_t, 1 to `most` */
+    QUERN__RULE_NUMBER, /* to a double, 1 to `most`; null where it is not needed: as though it were not there */
+};
+
+typedef struct quern__rule {
+    const char *key;
+    int kind;
+    bool needed;
+    size_t field; /* of the model's settings */
+    double most;
+    const char *only;
+} quern__rule;
+
+/* The activation of a feed-forward part; gated: of one half, the other is multiplied with it. */
+enum quern__feed { QUERN__FEED_GELU, QUERN__FEED_GATED_GELU, QUERN__FEED_GATED_SILU };
 
 typedef struct quern__family {
     const char *name;   /* model_type of config.json */
@@ -23,9 +45,27 @@ typedef struct quern__family {
     float eps;         /* where config.json does not say */
     const char *layer; /* "encoder.layer." */
     /* Pairs, BERT's and theirs, ended by NULL; NULL: as BERT. */
-    const char *const (*names)[2]; /* of tensors within a layer */
+    const char *const (*names)[2]; /* of tensors, in a layer: of what follows its number */
     const char *const (*keys)[2];  /* of config.json */
+    /* What is not BERT's layer. */
+    const quern__rule *rules; /* ended by a key of NULL */
+    const char *activation;   /* the value of hidden_act; NULL: "gelu" */
+    int feed;
+    bool biases;       /* where config.json does not say, products have biases */
+    bool norms_first;  /* rows are normalised before a part, and behind the last layer */
+    bool rms;          /* by RMSNorm */
+    bool words_normed; /* words are, before the first layer, where norms_first */
+    bool first_plain;  /* the first layer's attention reads them as they are */
+    bool rotary;       /* queries and keys are turned by their positions */
+    bool heads_normed; /* each is normalised before that */
+    bool causal;       /* a query sees what is before it and itself */
+    bool fused;        /* query, key and value are one tensor */
+    bool fused_gate;   /* the activated half and the other are one tensor, in this order */
 } quern__family;
+
+/* BERT has no such tensors, but this is what family_tensor is asked for: "attention.input.LayerNorm" (before attention),
+ * "attention.self.qkv" (fused), "attention.self.query_norm", "attention.self.key_norm", "intermediate.gate" (the activated
+ * half), "intermediate.both" (fused), in a layer; "final.LayerNorm". */
 
 /* NULL: not known here. */
 const quern__family *quern__family_find(const char *name);

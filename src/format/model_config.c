@@ -65,6 +65,7 @@ typedef struct settings {
     const quern__family *family;
     uint64_t padding;
     uint64_t buckets;
+    uint64_t seen; /* of the family's rules, by their number */
 } settings;
 
 static uint32_t *size_field(quern__model_config *c, const struct size_key *key)
@@ -91,18 +92,18 @@ static int read_size(quern__json *j, settings *s, const struct size_key *key, qu
     return QUERN_OK;
 }
 
-static int read_epsilon(quern__json *j, quern__model_config *c, quern_error *err)
+static int read_epsilon(quern__json *j, quern__model_config *c, const char *name, quern_error *err)
 {
     double value;
     int rc;
 
     if (c->layer_norm_eps > 0)
-        return twice(j, "layer_norm_eps", err);
+        return twice(j, name, err);
     rc = quern__json_double(j, &value, err);
     if (rc)
         return rc;
     if (!(value >= 1e-30 && value <= 0.1))
-        return quern__json_fail(j, err, "layer_norm_eps is %g; 1e-30 to 0.1 wanted", value);
+        return quern__json_fail(j, err, "%s is %g; 1e-30 to 0.1 wanted", name, value);
     c->layer_norm_eps = (float)value;
     return QUERN_OK;
 }
@@ -181,18 +182,137 @@ static int read_matryoshka(quern__json *j, quern__model_config *c, quern_str key
     return rc;
 }
 
+/* ---- keys of one family ---- */
+
+/* null, false or 0 (or true, for `on`): what else it may be is not computed here. */
+static int read_switch(quern__json *j, const quern__rule *rule, quern_error *err)
+{
+    const bool on = rule->kind == QUERN__RULE_ON;
+    const int type = quern__json_peek(j);
+    bool value = !on;
+    double number = 1;
+    int rc = QUERN_OK;
+
+    if (type == QUERN__JSON_NULL && !on)
+        return quern__json_null(j, err);
+    if (type == QUERN__JSON_BOOL)
+        rc = quern__json_bool(j, &value, err);
+    else if (type == QUERN__JSON_NUMBER && !on && !(rc = quern__json_double(j, &number, err)))
+        value = number != 0;
+    if (rc || value == on)
+        return rc;
+    return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                       "%s: %s at byte %zu is not supported but as %s", j->name, rule->key, j->at,
+                       on ? "true" : "null or false");
+}
+
+static int read_list(quern__json *j, const quern__rule *rule, quern_error *err)
+{
+    int rc;
+
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    rc = quern__json_enter_array(j, err);
+    while (!rc && (rc = quern__json_next_item(j, err)) == 1)
+        rc = expect_string(j, rule->key, rule->only, err);
+    return rc;
+}
+
+static int read_number(quern__json *j, const quern__rule *rule, double *to, quern_error *err)
+{
+    double value;
+
+    if (!rule->needed && quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    int rc = quern__json_double(j, &value, err);
+    if (!rc && !(value >= 1 && value <= rule->most))
+        rc = quern__json_fail(j, err, "%s is %g; 1 to %g wanted", rule->key, value, rule->most);
+    if (!rc)
+        *to = value;
+    return rc;
+}
+
+static int read_rule(quern__json *j, quern__model_config *c, const quern__rule *rule,
+                     quern_error *err)
+{
+    void *field = (char *)c + rule->field;
+    uint64_t count;
+    int rc;
+
+    switch (rule->kind) {
+    case QUERN__RULE_ALL:
+        return read_list(j, rule, err);
+    case QUERN__RULE_FLAG:
+        return quern__json_bool(j, field, err);
+    case QUERN__RULE_NUMBER:
+        return read_number(j, rule, field, err);
+    case QUERN__RULE_COUNT:
+        rc = quern__json_u64(j, &count, err);
+        if (!rc && (count < 1 || count > (uint64_t)rule->most))
+            rc = quern__json_fail(j, err, "%s is %llu; 1 to %g wanted", rule->key,
+                                  (unsigned long long)count, rule->most);
+        if (!rc)
+            *(uint32_t *)field = (uint32_t)count;
+        return rc;
+    default:
+        return read_switch(j, rule, err);
+    }
+}
+
+/* *is_one: the key is of the family's rules. */
+static int read_family_rule(quern__json *j, settings *s, quern_str key, bool *is_one,
+                            quern_error *err)
+{
+    *is_one = false;
+    for (uint32_t i = 0; s->family->rules && s->family->rules[i].key; i++)
+        if (quern__str_is(key, s->family->rules[i].key)) {
+            *is_one = true;
+            if (s->seen >> i & 1)
+                return twice(j, s->family->rules[i].key, err);
+            s->seen |= (uint64_t)1 << i;
+            return read_rule(j, s->c, s->family->rules + i, err);
+        }
+    return QUERN_OK;
+}
+
+static int apply_rules(settings *s, const char *name, quern_error *err)
+{
+    quern__model_config *c = s->c;
+    const quern__family *f = s->family;
+
+    for (uint32_t i = 0; f->rules && f->rules[i].key; i++)
+        if (f->rules[i].needed && !(s->seen >> i & 1))
+            return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name, f->rules[i].key);
+    if (f->fused_gate)
+        c->bias_down = c->bias_feed;
+    if (c->key_heads && c->heads % c->key_heads)
+        return quern__fail(err, QUERN_EFORMAT, 0,
+                           "%s: num_attention_heads %lu is no multiple of num_key_value_heads %lu",
+                           name, (unsigned long)c->heads, (unsigned long)c->key_heads);
+    const uint32_t depth = c->depth ? c->depth : c->heads ? c->hidden / c->heads : 0;
+    if (f->rotary && depth % 2)
+        return quern__fail(err, QUERN_EFORMAT, depth,
+                           "%s: heads of %lu columns cannot be turned; an even number is wanted",
+                           name, (unsigned long)depth);
+    return QUERN_OK;
+}
+
 static int read_config_key(quern__json *j, settings *s, quern_str key, quern_error *err)
 {
     quern__model_config *c = s->c;
     bool is_one;
+    int rc = read_family_rule(j, s, key, &is_one, err);
 
+    if (rc || is_one)
+        return rc;
     for (size_t i = 0; i < QUERN__COUNT(size_keys); i++)
         if (quern__str_is(key, quern__family_key(s->family, size_keys[i].name)))
             return read_size(j, s, &size_keys[i], err);
-    if (quern__str_is(key, "layer_norm_eps"))
-        return read_epsilon(j, c, err);
+    if (quern__str_is(key, quern__family_key(s->family, "layer_norm_eps")))
+        return read_epsilon(j, c, quern__family_key(s->family, "layer_norm_eps"), err);
     if (quern__str_is(key, quern__family_key(s->family, "hidden_act")))
-        return expect_string(j, quern__family_key(s->family, "hidden_act"), "gelu", err);
+        return expect_string(j, quern__family_key(s->family, "hidden_act"),
+                             s->family->activation ? s->family->activation : "gelu", err);
     if (quern__str_is(key, "position_embedding_type"))
         return expect_string(j, "position_embedding_type", "absolute", err);
     if (quern__str_is(key, "is_decoder")) /* a causal mask */
@@ -202,7 +322,7 @@ static int read_config_key(quern__json *j, settings *s, quern_str key, quern_err
     if (s->family->padding && quern__str_is(key, "pad_token_id") &&
         quern__json_peek(j) == QUERN__JSON_NUMBER)
         return quern__json_u64(j, &s->padding, err);
-    int rc = read_matryoshka(j, c, key, &is_one, err);
+    rc = read_matryoshka(j, c, key, &is_one, err);
     return rc || is_one ? rc : quern__json_skip(j, err);
 }
 
@@ -246,7 +366,10 @@ static int check_config(settings *s, const char *name, quern_error *err)
         if (!*size_field(c, &size_keys[i]) && size_field(c, &size_keys[i]) != &c->types)
             return quern__fail(err, QUERN_EFORMAT, 0, "%s: no %s", name,
                                quern__family_key(s->family, size_keys[i].name));
-    if (c->hidden % c->heads)
+    rc = apply_rules(s, name, err);
+    if (rc)
+        return rc;
+    if (!c->depth && c->hidden % c->heads)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: hidden_size %lu is no multiple of num_attention_heads %lu", name,
                            (unsigned long)c->hidden, (unsigned long)c->heads);
@@ -282,6 +405,8 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
     int rc = read_keys(&s, read_family_key, text, len, name, err);
     if (!rc && !s.family)
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
+    if (!rc)
+        out->bias_attention = out->bias_feed = out->bias_down = out->bias_norm = s.family->biases;
     if (!rc)
         rc = read_keys(&s, read_config_key, text, len, name, err);
     return rc ? rc : check_config(&s, name, err);

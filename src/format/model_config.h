@@ -38,6 +38,14 @@ typedef struct quern__model_config {
      * `positions` and this many and one more. -1: from the first row on. */
     int64_t padding;
     float layer_norm_eps;
+    /* Of families that have them; 0 where they do not. */
+    uint32_t depth;     /* columns of a head; 0: hidden / heads */
+    uint32_t key_heads; /* heads of keys and values, which neighbouring heads share; 0: heads */
+    uint32_t global_every,
+        window; /* layers 0, global_every, … see the whole text, others `window` / 2 to either side */
+    double rope, rope_local; /* rope_theta of the former and the latter; rope_local 0: the same */
+    double rope_part;        /* of a head is turned */
+    bool bias_attention, bias_feed, bias_down, bias_norm;
     int pooling;         /* of enum quern__pooling; mean when there is no modules.json */
     bool pooling_stated; /* false: mean was assumed */
     uint32_t dense_count;

@@ -116,6 +116,84 @@ class Oracle:
         return v if self.o.no_normalize else v / np.linalg.norm(v)
 
 
+class Rotary(Oracle):
+    """ModernBERT, NomicBERT and Qwen3 as published: what tests/golden/families.json, of transformers, is compared with too."""
+
+    @staticmethod
+    def in_berts_words(values, o):
+        return {name[len(o.prefix):]: value for name, value in values.items()}
+
+    def linear(self, x, name):
+        x = x @ self.w[name + ".weight"].T
+        return x + self.w[name + ".bias"] if name + ".bias" in self.w else x
+
+    def norm(self, x, name):
+        if self.o.family == "qwen3":
+            return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * self.w[name + ".weight"]
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + (1e-5 if self.o.family == "modernbert" else 1e-12)) * self.w[name + ".weight"]
+        return x + self.w[name + ".bias"] if name + ".bias" in self.w else x
+
+    @staticmethod
+    def turn(x, base):
+        n, _, depth = x.shape
+        angle = np.arange(n)[:, None] * base ** (-np.arange(0, depth, 2) / depth)[None, :]
+        cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        u, v = x[..., :depth // 2], x[..., depth // 2:]
+        return np.concatenate([u * cos - v * sin, v * cos + u * sin], -1)
+
+    def attention(self, q, k, v, base, sees):
+        q, k = self.turn(q, base), self.turn(k, base)
+        k, v = (np.repeat(m, q.shape[1] // k.shape[1], axis=1) for m in (k, v))
+        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[2])
+        i, j = np.arange(len(q))[:, None], np.arange(len(q))[None, :]
+        scores = np.where(sees(i, j), scores, -np.inf)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        return np.einsum("hij,jhd->ihd", scores, v).reshape(len(q), -1)
+
+    def fused(self, x, name):
+        return np.moveaxis(self.linear(x, name).reshape(len(x), 3, self.o.heads, -1), 1, 0)
+
+    def modernbert(self, ids):
+        x = self.norm(self.w["embeddings.tok_embeddings.weight"][ids], "embeddings.norm")
+        for i in range(self.o.layers):
+            layer, far = "layers.%d." % i, i % self.o.every == 0
+            q, k, v = self.fused(self.norm(x, layer + "attn_norm") if i else x, layer + "attn.Wqkv")
+            x = x + self.linear(self.attention(q, k, v, 160000 if far else 10000,
+                                               lambda i, j: far | (abs(i - j) <= self.o.window // 2)), layer + "attn.Wo")
+            h, gate = np.split(self.linear(self.norm(x, layer + "mlp_norm"), layer + "mlp.Wi"), 2, -1)
+            x = x + self.linear(0.5 * h * (1 + ERF(h / math.sqrt(2))) * gate, layer + "mlp.Wo")
+        return self.norm(x, "final_norm")
+
+    def nomic_bert(self, ids):
+        x = self.norm(self.w["embeddings.word_embeddings.weight"][ids] + self.w["embeddings.token_type_embeddings.weight"][0], "emb_ln")
+        for i in range(self.o.layers):
+            layer = "encoder.layers.%d." % i
+            q, k, v = self.fused(x, layer + "attn.Wqkv")
+            x = self.norm(self.linear(self.attention(q, k, v, 1000, lambda i, j: i == i + 0 * j), layer + "attn.out_proj") + x, layer + "norm1")
+            gate = self.linear(x, layer + "mlp.fc12")
+            h = self.linear(x, layer + "mlp.fc11") * gate / (1 + np.exp(-gate))
+            x = self.norm(self.linear(h, layer + "mlp.fc2") + x, layer + "norm2")
+        return x
+
+    def qwen3(self, ids):
+        x = self.w["embed_tokens.weight"][ids]
+        for i in range(self.o.layers):
+            layer = "layers.%d." % i
+            y = self.norm(x, layer + "input_layernorm")
+            q, k, v = (self.linear(y, layer + "self_attn.%s_proj" % part).reshape(len(x), -1, self.o.head_dim) for part in "qkv")
+            q, k = self.norm(q, layer + "self_attn.q_norm"), self.norm(k, layer + "self_attn.k_norm")
+            x = x + self.linear(self.attention(q, k, v, 1000000, lambda i, j: j <= i), layer + "self_attn.o_proj")
+            y = self.norm(x, layer + "post_attention_layernorm")
+            gate = self.linear(y, layer + "mlp.gate_proj")
+            x = x + self.linear(self.linear(y, layer + "mlp.up_proj") * gate / (1 + np.exp(-gate)), layer + "mlp.down_proj")
+        return self.norm(x, "norm")
+
+    def embed(self, text):
+        return self.head(getattr(self, self.o.family)(self.tokenizer.encode(text).ids))
+
+
 def byte_level(folder):
     """A RoBERTa's tokenizer, made of the texts themselves."""
     t = Tokenizer(models.BPE())
@@ -145,7 +223,7 @@ class Fidelity(unittest.TestCase):
             options = tiny(folder, *arguments, *size)
             if tokenizer:
                 tokenizer(folder)
-            oracle = Oracle(folder, options)
+            oracle = (Rotary if options.family in make_tiny().ROTARY else Oracle)(folder, options)
             got, message = embed(folder, TEXTS)
             self.assertIsNotNone(got, message)
             want = (make_tiny().denses(options) or [(0, 0, options.hidden * len(options.pooling.split("+")))])[-1][2]
@@ -204,6 +282,20 @@ class Fidelity(unittest.TestCase):
     def test_mpnet(self):
         self.compare("--family", "mpnet", "--seed", 8)
         self.compare("--family", "mpnet", "--prefix", "mpnet.", "--hidden", 72, "--heads", 4, "--length", 300)
+
+    def test_modernbert(self):
+        self.compare("--family", "modernbert", "--seed", 11)
+        self.compare("--family", "modernbert", "--seed", 12, "--biases", "--prefix", "model.", "--pooling", "cls", "--layers", 4, "--every", 3,
+                     "--window", 130, "--length", 200, "--intermediate", 390)
+
+    def test_nomic(self):
+        self.compare("--family", "nomic_bert", "--seed", 13)
+        self.compare("--family", "nomic_bert", "--seed", 14, "--biases", "--dtype", "f16", "--hidden", 72, "--heads", 4)
+
+    def test_qwen3(self):
+        self.compare("--family", "qwen3", "--seed", 15, "--pooling", "lasttoken")
+        self.compare("--family", "qwen3", "--seed", 16, "--pooling", "lasttoken", "--dtype", "bf16", "--prefix", "model.", "--heads", 6, "--key-heads",
+                     3, "--head-dim", 70, "--hidden", 90, "--length", 150, "--biases", "--intermediate", 390)
 
     def test_prime_widths(self):
         self.compare("--hidden", 33, "--heads", 3, "--intermediate", 7, "--layers", 2, "--length", 9, "--vocab", 211)

@@ -137,6 +137,29 @@ class Hostile(unittest.TestCase):
             self.put(folder, dict(header, **{name: dict(header[name], data_offsets=[begin + 4, end + 4])}), data)
             self.refused(folder, "EFORMAT", "byte", *([name] if name == last else []))
 
+    def test_rotary_tensors(self):
+        """Each tensor of the last layer and around the layers: gone, of another shape, not finite. In the short form a third."""
+        for n, family in enumerate(("modernbert", "nomic_bert", "qwen3")):
+            folder = os.path.join(self.scratch.name, family)
+            tiny(folder, "--family", family, "--hidden", 12, "--heads", 2, "--head-dim", 8, "--layers", 2, "--intermediate", 10, "--biases")
+            self.assertIsNotNone(self.sane(folder, family))
+            header, data = self.header(folder)
+            for i, name in enumerate(header):
+                if name == "__metadata__" or ".0." in name or not LONG and i % 3 != n:
+                    continue
+                without = {k: v for k, v in header.items() if k != name}
+                without["unused"] = header[name]
+                self.put(folder, without, data)
+                self.refused(folder, 'tensor "%s" is missing' % name)
+                shape = header[name]["shape"]
+                self.put(folder, {**header, name: {**header[name], "shape": shape[::-1] if len(set(shape)) == 2 else [1] + shape}}, data)
+                self.refused(folder, 'tensor "%s"' % name, "shape")
+                at = header[name]["data_offsets"][1] - 4
+                self.put(folder, header, data[:at] + b"\0\0\xc0\x7f" + data[at + 4:])
+                if "embed" not in name or "norm" in name:  # a row of words is looked at when it is used
+                    self.refused(folder, name, "NaN")
+            self.put(folder, header, data)
+
     def test_numbers(self):
         cases = {"hidden_size": [0, -1, 79, 81, 160, 2**31, 2**64, 1e300, "80", None, [80], True],
                  "num_attention_heads": [0, 3, 80 * 2, 2**32 + 5], "num_hidden_layers": [0, 2**32 + 3, 4, 255],

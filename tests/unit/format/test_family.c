@@ -35,6 +35,19 @@ static void names(void **state)
          "encoder.layer.3.output.LayerNorm.weight");
     same("mpnet", "embeddings.LayerNorm.bias", "embeddings.LayerNorm.bias");
     same("mpnet", "encoder.layer.", "encoder.layer..");
+    same("modernbert", "embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight");
+    same("modernbert", "embeddings.LayerNorm.weight", "embeddings.norm.weight");
+    same("modernbert", "encoder.layer.21.attention.input.LayerNorm.weight",
+         "layers.21.attn_norm.weight");
+    same("modernbert", "final.LayerNorm.weight", "final_norm.weight");
+    same("nomic_bert", "encoder.layer.7.intermediate.gate.weight",
+         "encoder.layers.7.mlp.fc12.weight");
+    same("nomic_bert", "embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight");
+    same("qwen3", "embeddings.word_embeddings.weight", "embed_tokens.weight");
+    same("qwen3", "encoder.layer.0.attention.self.key_norm.weight",
+         "layers.0.self_attn.k_norm.weight");
+    same("qwen3", "output", "output");
+    same("qwen3", "", "");
     char small[8]; /* too long is cut */
     quern__family_tensor(quern__family_find("mpnet"), "encoder.layer.3.output.dense.bias", small,
                          sizeof small);

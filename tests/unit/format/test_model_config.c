@@ -137,6 +137,80 @@ static void test_families(void **state)
                    QUERN_EUNSUPPORTED, "activation");
 }
 
+/* ---- families with keys of their own ---- */
+
+#define MODERN                                                                                     \
+    "\"model_type\":\"modernbert\"," SIZES ",\"global_attn_every_n_layers\":3,"                    \
+    "\"local_attention\":9,\"global_rope_theta\":160000.0"
+#define NOMIC                                                                                      \
+    "\"model_type\":\"nomic_bert\",\"n_embd\":8,\"n_layer\":1,\"n_head\":2,\"n_inner\":16,"        \
+    "\"n_positions\":14,\"vocab_size\":30,\"rotary_emb_base\":1000"
+#define QWEN "\"model_type\":\"qwen3\"," SIZES ",\"rope_theta\":1000000,\"num_key_value_heads\":1"
+
+static void test_rotary_families(void **state)
+{
+    static const struct {
+        const char *text;
+        int status;
+        const char *part;
+    } bad[] = {
+        {"{" MODERN ",\"rope_scaling\":{\"type\":\"linear\"}}", QUERN_EUNSUPPORTED, "rope_scaling"},
+        {"{" MODERN ",\"layer_types\":[]}", QUERN_EUNSUPPORTED, "layer_types"},
+        {"{" MODERN ",\"rope_parameters\":{}}", QUERN_EUNSUPPORTED, "rope_parameters"},
+        {"{" MODERN ",\"local_rope_theta\":0.5}", QUERN_EFORMAT, "local_rope_theta is 0.5"},
+        {"{" MODERN ",\"local_rope_theta\":\"x\"}", QUERN_EFORMAT, "config.json"},
+        {"{" MODERN ",\"hidden_activation\":\"silu\"}", QUERN_EUNSUPPORTED, "hidden_activation"},
+        {"{" MODERN ",\"norm_eps\":0}", QUERN_EFORMAT, "norm_eps is 0"},
+        {"{" MODERN ",\"local_attention\":9}", QUERN_EFORMAT, "\"local_attention\" is there twice"},
+        {"{" MODERN ",\"norm_bias\":1}", QUERN_EFORMAT, "config.json"},
+        {"{\"model_type\":\"modernbert\"," SIZES "}", QUERN_EFORMAT,
+         "no global_attn_every_n_layers"},
+        {"{" NOMIC ",\"rotary_emb_fraction\":0.5}", QUERN_EFORMAT, "rotary_emb_fraction is 0.5"},
+        {"{" NOMIC "}", QUERN_EFORMAT, "no rotary_emb_fraction"},
+        {"{" NOMIC ",\"rotary_scaling_factor\":2}", QUERN_EUNSUPPORTED, "rotary_scaling_factor"},
+        {"{" NOMIC ",\"prenorm\":true}", QUERN_EUNSUPPORTED, "prenorm"},
+        {"{" NOMIC ",\"causal\":true}", QUERN_EUNSUPPORTED, "causal"},
+        {"{" NOMIC ",\"moe_every_n_layers\":2}", QUERN_EUNSUPPORTED, "moe_every_n_layers"},
+        {"{" NOMIC ",\"scale_attn_weights\":false}", QUERN_EUNSUPPORTED, "scale_attn_weights"},
+        {"{" NOMIC ",\"activation_function\":\"gelu\"}", QUERN_EUNSUPPORTED, "activation_function"},
+        {"{" QWEN "}", QUERN_EFORMAT, "no head_dim"},
+        {"{" QWEN ",\"head_dim\":5}", QUERN_EFORMAT, "heads of 5 columns"},
+        {"{" QWEN ",\"head_dim\":0}", QUERN_EFORMAT, "head_dim is 0"},
+        {"{" QWEN ",\"head_dim\":4294967298}", QUERN_EFORMAT, "head_dim is 4294967298"},
+        {"{" QWEN ",\"head_dim\":4,\"use_sliding_window\":true}", QUERN_EUNSUPPORTED,
+         "use_sliding_window"},
+        {"{" QWEN ",\"head_dim\":4,\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+         QUERN_EUNSUPPORTED, "sliding_attention"},
+        {"{\"model_type\":\"qwen3\"," SIZES
+         ",\"rope_theta\":1e300,\"num_key_value_heads\":1,\"head_dim\":4}",
+         QUERN_EFORMAT, "rope_theta is 1e+300"},
+        {"{\"model_type\":\"qwen3\"," SIZES
+         ",\"rope_theta\":1e4,\"num_key_value_heads\":3,\"head_dim\":4}",
+         QUERN_EFORMAT, "num_key_value_heads 3"},
+    };
+    static const char modern[] = "{\"local_rope_theta\":null,\"mlp_bias\":true,\"norm_eps\":1e-4,"
+                                 "\"rope_scaling\":null," MODERN "}",
+                      nomic[] = "{" NOMIC ",\"rotary_emb_fraction\":1.0,\"qkv_proj_bias\":false,"
+                                "\"layer_norm_epsilon\":1e-11,\"num_experts\":0}",
+                      qwen[] = "{" QWEN ",\"head_dim\":4,\"rms_norm_eps\":1e-5,"
+                               "\"layer_types\":[\"full_attention\"],\"sliding_window\":null}";
+    quern__model_config c;
+    quern_error err;
+    (void)state;
+    assert_int_equal(quern__model_config_parse(&c, modern, strlen(modern), "x", &err), QUERN_OK);
+    assert_true(c.global_every == 3 && c.window == 9 && c.rope == 160000 && c.rope_local == 0);
+    assert_true(c.bias_feed && c.bias_down && !c.bias_attention && !c.bias_norm);
+    assert_true(c.layer_norm_eps == 1e-4f && c.types == 0 && c.depth == 0);
+    assert_int_equal(quern__model_config_parse(&c, nomic, strlen(nomic), "x", &err), QUERN_OK);
+    assert_true(c.rope == 1000 && c.types == 2 && c.positions == 14 && c.intermediate == 16);
+    assert_true(c.bias_feed && c.bias_down && !c.bias_attention && c.bias_norm);
+    assert_true(c.layer_norm_eps == 1e-11f);
+    assert_int_equal(quern__model_config_parse(&c, qwen, strlen(qwen), "x", &err), QUERN_OK);
+    assert_true(c.depth == 4 && c.key_heads == 1 && c.heads == 2 && c.rope == 1000000);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        config_refused(bad[i].text, bad[i].status, bad[i].part);
+}
+
 static void test_good(void **state)
 {
     quern__model_config c;
@@ -483,6 +557,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
+        cmocka_unit_test(test_rotary_families),
+        cmocka_unit_test(test_rotary_families),
         cmocka_unit_test_setup(test_good, reset),
         cmocka_unit_test_setup(test_defaults, reset),
         cmocka_unit_test_setup(test_modules, reset),
