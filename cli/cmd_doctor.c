@@ -161,6 +161,7 @@ static void check_model(patient *p, quern_embedder **e)
     quern_shelf_options opt;
     quern_error err;
     QUERN_INIT(&opt);
+    opt.folder = quern_config_text(c->config, "models");
     opt.offline = 1;
     opt.cancel = c->cancel;
     int rc = open_in_class(c, e, &err);

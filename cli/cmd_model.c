@@ -13,6 +13,7 @@ enum { NAME_BYTES = 128 }; /* of a model on the shelf: at most 100, and a NUL */
 static void local_options(const cli *c, quern_shelf_options *opt)
 {
     QUERN_INIT(opt);
+    opt->folder = quern_config_text(c->config, "models");
     opt->offline = 1;
     opt->cancel = c->cancel;
 }

@@ -217,7 +217,8 @@ static int embedder_if_there(cli *c, quern_store *store, quern_embedder **e, que
     int rc = open_embedder(c, store, e, &why);
     const char *code = rc == QUERN_OK ? "" : quern_error_code(&why);
     int can_do_without = rc == QUERN_ENOTFOUND || strcmp(code, "index_stale") == 0 ||
-                         strcmp(code, "precision_mixed") == 0;
+                         strcmp(code, "precision_mixed") == 0 ||
+                         strcmp(code, "embedding_disabled") == 0;
     if (can_do_without && !c->quiet)
         out_log(QUERN_LOG_WARN, "status", why.msg);
     else if (rc != QUERN_OK && !can_do_without)

@@ -46,6 +46,7 @@ void shelf_options(const cli *c, quern_shelf_options *opt)
     QUERN_INIT(opt);
     opt->base_url = quern_config_text(c->config, "model-url");
     opt->token = quern_config_text(c->config, "hf-token");
+    opt->folder = quern_config_text(c->config, "models");
     opt->timeout_ms = (uint32_t)quern_config_count(c->config, "timeout");
     opt->offline = quern_config_flag(c->config, "offline");
     opt->cancel = c->cancel;
@@ -488,6 +489,18 @@ int open_cache(cli *c, quern_error *err)
     return c->cache ? QUERN_OK : quern_cache_open(&c->cache, &opt, err);
 }
 
+/* --enabled no: for the commands that would embed. */
+static int check_enabled(const cli *c, quern_error *err)
+{
+    if (quern_config_flag(c->config, "enabled") ||
+        !quern_option_applies(quern_option_find("enabled"), c->command->name))
+        return QUERN_OK;
+    int rc = fail(err, QUERN_EUNSUPPORTED, "embedding is switched off (%s); nothing was embedded",
+                  quern_config_origin(c->config, "enabled"));
+    err->code = "embedding_disabled";
+    return rc;
+}
+
 int open_embedder(cli *c, quern_store *store, quern_embedder **out, quern_error *err)
 {
     int is_hosted = 0;
@@ -495,7 +508,9 @@ int open_embedder(cli *c, quern_store *store, quern_embedder **out, quern_error 
     quern_cache_options opt;
     cache_options(c, &opt);
     const char *cache = quern_config_text(c->config, "cache");
-    int rc = open_bare(c, store, &is_hosted, &bare, err);
+    int rc = check_enabled(c, err);
+    if (rc == QUERN_OK)
+        rc = open_bare(c, store, &is_hosted, &bare, err);
     /* A hosted model is paid for; a local one is faster than most files. Who embeds again to check what is stored wants
      * the model's word. */
     int checks = strcmp(c->command->name, "verify") == 0 || strcmp(c->command->name, "import") == 0;

@@ -410,7 +410,7 @@ static int foreign_name(const char *name, size_t n, quern_error *err)
                        prefix, near);
 }
 
-/* What other systems call it. `after` is the unit that its numbers have there. */
+/* What other systems call it. `after` is the unit that its numbers have there, or the file's name in its folder. */
 static const struct alias {
     const char *name, *option, *after;
 } aliases[] = {
@@ -418,9 +418,28 @@ static const struct alias {
     {"EMBEDDING_API_BASE_URL", "base-url", ""},
     {"EMBEDDING_REQUESTS_PER_MINUTE", "requests-per-minute", ""},
     {"EMBEDDING_SCHEDULER_INTERVAL_MINUTES", "interval", "m"},
+    {"EMBEDDING_ENABLED", "enabled", ""},
+    {"EMBEDDER_MODEL_TYPE", "model", ""},
+    {"EMBEDDER_MODEL_PATH", "models", ""},
+    {"EMBEDDER_CACHE_PATH", "cache-file", "/vectors.cache"},
     {"EMBEDDER_BATCH_SIZE", "batch", ""},
     {"EMBEDDER_CACHE_SIZE", "cache-entries", ""},
 };
+
+/* There a switch is true or false, or 1 or 0. */
+static const char *switch_word(const char *given)
+{
+    static const char *const words[][2] = {{"true", "yes"}, {"1", "yes"},  {"on", "yes"},
+                                           {"false", "no"}, {"0", "no"}, {"off", "no"}};
+    for (size_t i = 0; i < QUERN__COUNT(words); i++) {
+        const char *a = given, *b = words[i][0];
+        while (*a && *b && (*a == *b || *a == *b - 'a' + 'A'))
+            a++, b++;
+        if (!*a && !*b)
+            return words[i][1];
+    }
+    return given;
+}
 
 const char *quern_alias_at(size_t i, const char **option)
 {
@@ -435,6 +454,8 @@ static int set_alias(quern_config *c, const struct alias *a, const char *given, 
 {
     static const char bare[] = "text-embedding-";
     char text[300];
+    if (quern_option_find(a->option)->type == QUERN_OPTION_YESNO)
+        given = switch_word(given);
     bool hosted = strcmp(a->option, "model") == 0 && strncmp(given, bare, sizeof bare - 1) == 0;
     int n = snprintf(text, sizeof text, "%s%s%s", hosted ? "openai:" : "", given, a->after);
     if (n < 0 || (size_t)n >= sizeof text)

@@ -64,6 +64,13 @@ static const quern_option options[] = {
      "voyage-vision, jina-vision, dashscope-vision, or compatible (with --base-url) for what "
      "speaks "
      "OpenAI's dialect."},
+    {"models", "QUERN_MODELS", QUERN_OPTION_TEXT, "FOLDER", NULL, NULL, 0, 0, "model " MODELS, 0,
+     "Where the shelf is (default: $XDG_DATA_HOME/quern/models, ~/.local/share/quern/models). A "
+     "model folder in it has the name of that folder, imported or not."},
+    {"enabled", "QUERN_ENABLED", QUERN_OPTION_YESNO, "yes|no", "yes", NULL, 0, 0,
+     "embed similarity fill work generation-build search similar status verify cache-warm", 0,
+     "no: nothing is embedded, and no provider is called; a command that would has to fail, exit 1 "
+     "(embedding_disabled). status and the text search of --mode text do without."},
     {"as", "QUERN_AS", QUERN_OPTION_CHOICE, "WHAT", NULL, "query|document", 0, 0,
      "embed similarity search fill work verify bench cache-contains cache-remove cache-warm", 0,
      "Which of the model's prompts goes in front of a text (default: query for search, document "

@@ -346,7 +346,7 @@ class EveryFlag(TableTest):
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "dimension": "80", "pooling": "mean", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "limit-shared": "redis://127.0.0.1:9", "limit-name": "ours", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
-        "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "as": "document", "invalid-utf8": "replace",
+        "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "enabled": "yes", "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
@@ -484,7 +484,7 @@ class EveryFlag(TableTest):
             if command.startswith("shard "):  # of several PostgreSQL servers
                 continue
             self.prepare(command)
-            value = {"model": self.model, "format": "json" if command == "embed" else "auto",
+            value = {"model": self.model, "models": os.path.join(self.folder, "data", "quern", "models"), "format": "json" if command == "embed" else "auto",
                      "source": "documents" if command == "add" else "books", "after": "1" if command == "status" else "true"}.get(option, self.VALUES.get(option))
             value = "1" if (command, option) == ("requeue", "key") else value
             if option == "generation":

@@ -3,6 +3,7 @@ retries, limits, halving; and the whole way of a source that a hosted model embe
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -859,7 +860,9 @@ class OtherNames(ProviderTest):
     """What other systems call it: weaker than QUERN_…, stronger than the file."""
     NAMES = {"EMBEDDING_MODEL": ("model", "text-embedding-3-large", "openai:text-embedding-3-large"), "EMBEDDING_API_BASE_URL": ("base-url", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"),
              "EMBEDDING_REQUESTS_PER_MINUTE": ("requests-per-minute", "500", "500"), "EMBEDDING_SCHEDULER_INTERVAL_MINUTES": ("interval", "360", "360m"),
-             "EMBEDDER_BATCH_SIZE": ("batch", "32", "32"), "EMBEDDER_CACHE_SIZE": ("cache-entries", "10000", "10000")}
+             "EMBEDDER_BATCH_SIZE": ("batch", "32", "32"), "EMBEDDER_CACHE_SIZE": ("cache-entries", "10000", "10000"),
+             "EMBEDDING_ENABLED": ("enabled", "False", "no"), "EMBEDDER_MODEL_TYPE": ("model", "openai:other-2", "openai:other-2"), "EMBEDDER_MODEL_PATH": ("models", "/models", "/models"),
+             "EMBEDDER_CACHE_PATH": ("cache-file", "/cache", "/cache/vectors.cache")}
 
     def environment(self, **env):
         own = super().environment()
@@ -880,6 +883,41 @@ class OtherNames(ProviderTest):
         answer = self.quern("doctor", "--config", model=False, env={"EMBEDDER_BATCH_SIZE": "many"})
         self.assertEqual(answer.code, 2)
         self.assertIn("EMBEDDER_BATCH_SIZE: ", answer.message)
+
+    def test_switched_off(self):
+        """EMBEDDING_ENABLED: what would embed fails by name, and calls nobody; what does not goes on."""
+        self.write("quern.ini", "model = openai:other\nbase-url = http://127.0.0.1:9/v1\n")
+        off = {"EMBEDDING_ENABLED": "false"}
+        for command in (["embed", "ban"], ["similarity", "ban", "gut"], ["search", "ban"], ["cache", "warm", "ban", "--cache-file", "c"]):
+            answer = self.quern(*command, "--json", model=False, env=off)
+            self.assertEqual((answer.code, answer.error["code"]), (1, "embedding_disabled"), answer.message)
+            self.assertIn("EMBEDDING_ENABLED", answer.error["message"])
+        self.write("in.jsonl", '{"id": 1, "text": "ban"}')
+        self.assertEqual(self.quern("add", "in.jsonl", model=False, env=off).code, 0)
+        for command in (["fill"], ["work", "--once"]):
+            answer = self.quern(*command, "--json", model=False, env=off)
+            self.assertEqual((answer.code, answer.error["code"]), (1, "embedding_disabled"), answer.message)
+        status = self.quern("status", "--json", model=False, env=off)
+        self.assertEqual((status.code, status.json["pending"]), (0, 1), status.message)
+        for on in ("true", "TRUE", "1", "yes"):
+            answer = self.quern("embed", "ban", "--json", model=False, env={"EMBEDDING_ENABLED": on})
+            self.assertNotEqual(answer.error["code"], "embedding_disabled")  # nobody listens there
+        answer = self.quern("embed", "ban", model=False, env={"EMBEDDING_ENABLED": "perhaps"})
+        self.assertEqual(answer.code, 2)
+        self.assertIn("EMBEDDING_ENABLED: ", answer.message)
+        answer = self.quern("embed", "ban", "--json", model=False, env=dict(off, QUERN_ENABLED="yes"))
+        self.assertNotEqual(answer.error["code"], "embedding_disabled")
+
+    def test_where_models_are(self):
+        """EMBEDDER_MODEL_PATH and EMBEDDER_MODEL_TYPE: a folder of model folders, and the name of one."""
+        os.makedirs(os.path.join(self.cwd, "models"))
+        shutil.copytree(self.model, os.path.join(self.cwd, "models", "all-tiny"))
+        env = {"EMBEDDER_MODEL_PATH": os.path.join(self.cwd, "models"), "EMBEDDER_MODEL_TYPE": "all-tiny"}
+        answer = self.quern("embed", "ban", "--json", model=False, env=env)
+        self.assertEqual(answer.code, 0, answer.message)
+        self.assertEqual(answer.json[0]["model"] if isinstance(answer.json, list) else answer.json["model"], "all-tiny")
+        answer = self.quern("embed", "ban", model=False, env=dict(env, EMBEDDER_MODEL_TYPE="other"))
+        self.assertEqual(answer.code, 4, answer.message)
 
     def test_from_where(self):
         said = self.said(1, EMBEDDING_MODEL="text-embedding-3-small")
