@@ -219,6 +219,9 @@ static int embedder_if_there(cli *c, quern_store *store, quern_embedder **e, que
     int can_do_without = rc == QUERN_ENOTFOUND || strcmp(code, "index_stale") == 0 ||
                          strcmp(code, "precision_mixed") == 0 ||
                          strcmp(code, "embedding_disabled") == 0;
+    const char *unread;
+    while (strcmp(code, "embedding_disabled") == 0 && (unread = quern_config_unread(c->config)))
+        quern_config_text(c->config, unread); /* flags of a model mean nothing without one */
     if (can_do_without && !c->quiet)
         out_log(QUERN_LOG_WARN, "status", why.msg);
     else if (rc != QUERN_OK && !can_do_without)

@@ -274,9 +274,11 @@ void help_markdown(void)
     const char *option;
     for (size_t i = 0; quern_alias_at(i, &option); i++)
         out_printf("| `%s` | `--%s` |\n", quern_alias_at(i, NULL), option);
-    out_text("\n`EMBEDDING_ENABLED` is `true` or `false`; `EMBEDDER_CACHE_PATH` is a folder, in which the "
-             "cache is `vectors.cache`. `EMBEDDER_PORT`, `EMBEDDER_HOST`, `EMBEDDER_WORKERS` and "
-             "`EMBEDDER_MAX_BATCH_SIZE` are a server's: there is none yet, and nothing reads them.\n");
+    out_text(
+        "\n`EMBEDDING_ENABLED` is `true` or `false`; `EMBEDDER_CACHE_PATH` is a folder, in which "
+        "the "
+        "cache is `vectors.cache`. `EMBEDDER_PORT`, `EMBEDDER_HOST`, `EMBEDDER_WORKERS` and "
+        "`EMBEDDER_MAX_BATCH_SIZE` are a server's: there is none yet, and nothing reads them.\n");
     out_text("\n## Exit codes\n\n| code | meaning |\n|---|---|\n");
     for (size_t i = 0; i < sizeof exits / sizeof exits[0]; i++)
         out_printf("| %d | %s |\n", exits[i].code, exits[i].meaning);

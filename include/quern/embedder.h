@@ -28,11 +28,13 @@ enum quern_invalid_utf8 { QUERN_INVALID_UTF8_ERROR, QUERN_INVALID_UTF8_REPLACE }
 
 /* What happened to one text. */
 typedef struct quern_embed_result {
-    uint32_t tokens;                 /* encoded, special ones included */
-    uint32_t tokens_full;            /* before truncation */
-    int truncated;                   /* 1: tokens < tokens_full */
-    int status;                      /* QUERN_OK, or this text's own fault */
-    uint64_t tokenize_ns, encode_ns; /* its share of the time, by tokens */
+    uint32_t tokens;      /* encoded, special ones included */
+    uint32_t tokens_full; /* before truncation */
+    int truncated;        /* 1: tokens < tokens_full */
+    int status;           /* QUERN_OK, or this text's own fault */
+    /* tokenize: of itself. encode: of the model's or provider's call that it went with, its share by tokens (equal shares where
+     * none are counted); both 0 for one that a cache had. */
+    uint64_t tokenize_ns, encode_ns;
     int cached; /* 1: nothing was computed or paid for it: a cache had it, or an equal text brought it */
     uint32_t
         calls; /* to the model that it stands for: the first text of each call that answered has 1, the rest 0 */
@@ -79,7 +81,7 @@ QUERN_API int quern_embed(quern_embedder *e, const quern_str *texts, size_t n,
                           const quern_embed_options *opt, float *out, size_t out_floats,
                           quern_embed_result *results, quern_error *err);
 
-/* The same for one text, as JSON: {"embedding":[…],"tokens":…,"truncated":…,"model":…,"fingerprint":…};
+/* The same for one text, as JSON: {"embedding":[…],"tokens":…,"truncated":…,"inference_ms":…,"model":…,"fingerprint":…};
  * *json is the caller's (quern_free). */
 QUERN_API int quern_embed_json(quern_embedder *e, quern_str text, const quern_embed_options *opt,
                                char **json, quern_error *err);

@@ -429,8 +429,8 @@ static const struct alias {
 /* There a switch is true or false, or 1 or 0. */
 static const char *switch_word(const char *given)
 {
-    static const char *const words[][2] = {{"true", "yes"}, {"1", "yes"},  {"on", "yes"},
-                                           {"false", "no"}, {"0", "no"}, {"off", "no"}};
+    static const char *const words[][2] = {{"true", "yes"}, {"1", "yes"}, {"on", "yes"},
+                                           {"false", "no"}, {"0", "no"},  {"off", "no"}};
     for (size_t i = 0; i < QUERN__COUNT(words); i++) {
         const char *a = given, *b = words[i][0];
         while (*a && *b && (*a == *b || *a == *b - 'a' + 'A'))

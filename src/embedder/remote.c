@@ -339,6 +339,20 @@ static void share_tokens(const quern_str *texts, size_t n, uint64_t tokens,
     }
 }
 
+/* And of the time that the call took, by its tokens, as a local model does; by the head where none were counted. */
+static void share_time(uint64_t tokens, uint64_t ns, size_t n, quern_embed_result *results)
+{
+    uint64_t seen = 0, given = 0;
+    for (size_t i = 0; i < n; i++) {
+        seen += tokens ? results[i].tokens : 1;
+        uint64_t of = tokens ? tokens : n;
+        uint64_t up_to = i + 1 == n ? ns : (uint64_t)((double)ns * (double)seen / (double)of);
+        up_to = QUERN__MIN(QUERN__MAX(up_to, given), ns);
+        results[i].encode_ns = up_to - given;
+        given = up_to;
+    }
+}
+
 static int scale(const remote *p, float *v, size_t i, const quern_embed_options *opt,
                  quern_error *err)
 {
@@ -389,7 +403,7 @@ static int remote_embed(void *self, const quern_str *texts, size_t n,
         rc = scale_all(p, out, n, opt, err);
     if (!rc) {
         share_tokens(w.texts, n, tokens, results);
-        results[0].encode_ns = quern__now_ns() - began;
+        share_time(tokens, quern__now_ns() - began, n, results);
     }
     dispose_wording(&w);
     return rc;

@@ -14,7 +14,7 @@ import numpy as np
 
 from command import BIN, LONG, NO_WEIGHTS, SANITIZED, WEIGHTS, CommandTest
 
-FIELDS = ["index", "embedding", "tokens", "truncated", "model", "fingerprint", "precision"]
+FIELDS = ["index", "embedding", "tokens", "truncated", "inference_ms", "model", "fingerprint", "precision"]
 
 
 class Embed(CommandTest):
@@ -22,14 +22,21 @@ class Embed(CommandTest):
         texts = ["kolor ban", "gut, gut!", "中文 é", ""]
         lines = self.ok("embed", *texts).lines
         self.assertEqual([list(line) for line in lines], [FIELDS] * 4)
+        for line in lines:  # each has its share of the time, to the microsecond
+            self.assertGreaterEqual(line["inference_ms"], 0)
+            self.assertEqual(line["inference_ms"], round(line["inference_ms"], 3))
+        self.assertGreater(sum(line["inference_ms"] for line in lines), 0)
         self.assertEqual([line["index"] for line in lines], [0, 1, 2, 3])
         rows = np.array([line["embedding"] for line in lines], dtype="<f4")
         self.assertEqual(rows.shape, (4, 80))
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
         raw = rows.tobytes()  # the text of a float reads back as the same bits
         self.assertEqual(self.ok("embed", "--format", "f32", *texts).out, raw)
-        self.assertEqual(self.ok("embed", "--json", *texts).json, lines)
-        self.assertEqual(self.ok("embed", "--format", "json", *texts).json, lines)
+        again, formatted = (self.ok("embed", *how, *texts).json for how in (["--json"], ["--format", "json"]))
+        for line in lines + again + formatted:
+            line.pop("inference_ms")
+        self.assertEqual(again, lines)
+        self.assertEqual(formatted, lines)
         encoded = [base64.b64decode(line["embedding"]) for line in self.ok("embed", "--format", "base64", *texts).lines]
         self.assertEqual(b"".join(encoded), raw)
         stdin = "\n".join(texts) + "\n"

@@ -80,6 +80,7 @@ class Binding(unittest.TestCase):
         self.lib.quern_free(out)
         self.assertEqual(len(answer["embedding"]), 384)
         self.assertEqual(answer["truncated"], False)
+        self.assertGreater(answer["inference_ms"], 0)
         self.assertEqual(len(answer["fingerprint"]), 64)
         floats = struct.pack("<384f", *answer["embedding"])
         self.assertEqual(floats, self.embed(e, b"hello\0world"))  # the text form reads back as the same bits

@@ -203,6 +203,12 @@ class Faults(ProviderTest):
         self.assertNotIn(b"text 4", answer.out)
         self.assertIn("an answer by the model 'another-model' after answers by 'text-embedding-3-small'", answer.message)
 
+    def test_each_text_has_its_share_of_the_time(self):
+        self.plan(latency=60)
+        lines = self.embed(["ban", "lan ban gut " * 20], "--batch", "2").lines
+        self.assertGreater(sum(line["inference_ms"] for line in lines), 50)
+        self.assertLess(5 * lines[0]["inference_ms"], lines[1]["inference_ms"])  # by tokens
+
     def test_what_is_tried_again(self):
         for fault in (408, 409, 429, 500, 502, 503, "cut", "twice", "short", "junk", "html"):
             with self.subTest(fault):
@@ -888,16 +894,16 @@ class OtherNames(ProviderTest):
         """EMBEDDING_ENABLED: what would embed fails by name, and calls nobody; what does not goes on."""
         self.write("quern.ini", "model = openai:other\nbase-url = http://127.0.0.1:9/v1\n")
         off = {"EMBEDDING_ENABLED": "false"}
-        for command in (["embed", "ban"], ["similarity", "ban", "gut"], ["search", "ban"], ["cache", "warm", "ban", "--cache-file", "c"]):
+        self.write("in.jsonl", '{"id": 1, "text": "ban"}')
+        self.assertEqual(self.quern("add", "in.jsonl", model=False, env=off).code, 0)
+        for command in (["embed", "ban"], ["similarity", "ban", "gut"], ["cache", "warm", "ban", "--cache-file", "c"]):
             answer = self.quern(*command, "--json", model=False, env=off)
             self.assertEqual((answer.code, answer.error["code"]), (1, "embedding_disabled"), answer.message)
             self.assertIn("EMBEDDING_ENABLED", answer.error["message"])
-        self.write("in.jsonl", '{"id": 1, "text": "ban"}')
-        self.assertEqual(self.quern("add", "in.jsonl", model=False, env=off).code, 0)
         for command in (["fill"], ["work", "--once"]):
             answer = self.quern(*command, "--json", model=False, env=off)
             self.assertEqual((answer.code, answer.error["code"]), (1, "embedding_disabled"), answer.message)
-        status = self.quern("status", "--json", model=False, env=off)
+        status = self.quern("status", "--json", "--attempts", "2", model=False, env=off)
         self.assertEqual((status.code, status.json["pending"]), (0, 1), status.message)
         for on in ("true", "TRUE", "1", "yes"):
             answer = self.quern("embed", "ban", "--json", model=False, env={"EMBEDDING_ENABLED": on})
