@@ -128,6 +128,9 @@ int open_model(const cli *c, quern_model **out, quern_error *err);
 int open_embedder(cli *c, quern_store *store, quern_embedder **out, quern_error *err);
 /* "int8", out of a fingerprint's JSON; "" where none is known. */
 void precision_of(const char *fingerprint, char out[16]);
+void runtime_options(const cli *c, quern_runtime_options *out);
+void tell_device(const quern_model *m); /* a warning where it is not the one asked for */
+const char *device_in_use(void);        /* "cpu, native", of the model that was opened; "" before */
 /* What --cache-file and its kin say, into c->cache; does nothing when it is open. */
 int open_cache(cli *c, quern_error *err);
 /* A model of the shelf other than --model's, as a generation's settings have it; nothing is downloaded for it. */

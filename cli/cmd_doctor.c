@@ -169,6 +169,8 @@ static void check_model(patient *p, quern_embedder **e)
         say(p, FINDING, "model", "%s", err.msg);
         return;
     }
+    if (*device_in_use())
+        say(p, OK, "device", "%s", device_in_use());
     if (!strchr(name, '/') && quern_shelf_verify(name, &opt, &err) != QUERN_OK) {
         say(p, FINDING, "model", "%s", err.msg);
         return;

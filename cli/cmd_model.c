@@ -63,15 +63,23 @@ static int sound_int8(quern_model *m, quern_int8_info *out, quern_error *err)
     return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
 }
 
-/* A model that cannot be opened is not put on the shelf. ud: room for the name it will have there. */
+typedef struct newcomer {
+    char name[NAME_BYTES]; /* that it will have on the shelf */
+    quern_runtime_options runtime;
+} newcomer;
+
+/* A model that cannot be opened is not put on the shelf. */
 static int open_once(const char *name, const char *folder, void *ud, quern_error *err)
 {
+    newcomer *n = ud;
     quern_model *m = NULL;
     quern_model_options how;
     QUERN_INIT(&how);
     how.name = name;
-    snprintf(ud, NAME_BYTES, "%s", name);
-    how.precision = QUERN_PRECISION_FP32;
+    how.runtime = &n->runtime;
+    snprintf(n->name, sizeof n->name, "%s", name);
+    how.precision =
+        n->runtime.backend == QUERN_BACKEND_NATIVE ? QUERN_PRECISION_FP32 : QUERN_PRECISION_AUTO;
     int rc = quern_model_open(&m, folder, &how, err);
     if (rc == QUERN_OK)
         rc = sound_int8(m, NULL, err);
@@ -82,13 +90,14 @@ static int open_once(const char *name, const char *folder, void *ud, quern_error
 int cmd_model_pull(cli *c, quern_error *err)
 {
     quern_shelf_options opt;
-    char name[NAME_BYTES];
+    newcomer n = {.name = ""};
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
         return rc;
     shelf_options(c, &opt);
+    QUERN_INIT(&n.runtime); /* what is published is read natively */
     opt.check = open_once;
-    opt.check_ud = name;
+    opt.check_ud = &n;
     rc = quern_shelf_pull(c->args[0], &opt, err);
     shelf_done();
     return rc == QUERN_OK ? tell_path(c, "pulled", c->args[0], &opt, err) : rc;
@@ -97,17 +106,19 @@ int cmd_model_pull(cli *c, quern_error *err)
 int cmd_model_import(cli *c, quern_error *err)
 {
     quern_shelf_options opt;
-    char name[NAME_BYTES] = "";
+    newcomer n = {.name = ""};
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
         return rc;
     local_options(c, &opt);
+    runtime_options(c, &n.runtime);
+    opt.graph = n.runtime.backend != QUERN_BACKEND_NATIVE;
     opt.check = open_once;
-    opt.check_ud = name;
+    opt.check_ud = &n;
     opt.dimension = (uint32_t)quern_config_count(c->config, "dimension");
     opt.pooling = quern_config_text(c->config, "pooling");
     rc = quern_shelf_import(c->args[0], quern_config_text(c->config, "name"), &opt, err);
-    return rc == QUERN_OK ? tell_path(c, "imported", name, &opt, err) : rc;
+    return rc == QUERN_OK ? tell_path(c, "imported", n.name, &opt, err) : rc;
 }
 
 static void list_json(const quern_shelf_list *l)
@@ -297,6 +308,8 @@ static void info_json(const quern_model_info *i, const quern_int8_info *q, const
         {"pooling", i->pooling},
         {"pooling_origin", i->pooling_origin},
         {"kernels", i->kernels},
+        {"backend", i->backend},
+        {"device", i->device},
         {"weights_format", i->weights_format},
         {"weights_file", i->weights_file},
         {"weights_sha256", weights},
@@ -334,7 +347,7 @@ static void info_json(const quern_model_info *i, const quern_int8_info *q, const
     put_text(i->precision);
     put_key("precisions");
     put_array();
-    put_text("fp32");
+    put_text(strcmp(i->precision, "graph") == 0 ? "graph" : "fp32");
     if (q->bytes)
         put_text("int8");
     put_end_array();
@@ -363,6 +376,7 @@ static void info_text(const quern_model_info *i, const quern_int8_info *q, const
                i->prompt_document);
     out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
     int8_text(q);
+    out_printf("backend, device      %s, %s\n", i->backend, i->device);
     out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
                weights, tokenizer, fingerprint);
@@ -377,6 +391,7 @@ int cmd_model_info(cli *c, quern_error *err)
     quern_model_options how;
     quern_model_info info;
     quern_int8_info int8;
+    quern_runtime_options runtime;
     estimate n = {.texts = quern_config_count(c->config, "estimate")};
     char *path = NULL, *json = NULL, weights[65], tokenizer[65], fingerprint[65];
     int rc = args_need(c, 1, 1, err);
@@ -385,10 +400,14 @@ int cmd_model_info(cli *c, quern_error *err)
     local_options(c, &opt);
     QUERN_INIT(&how);
     QUERN_INIT(&info);
+    runtime_options(c, &runtime);
+    how.runtime = &runtime;
     how.name = strchr(c->args[0], '/') ? NULL : c->args[0];
     rc = quern_shelf_find(c->args[0], &opt, &path, err);
     if (rc == QUERN_OK)
         rc = quern_model_open(&m, path, &how, err);
+    if (rc == QUERN_OK)
+        tell_device(m);
     if (rc == QUERN_OK)
         rc = quern_model_describe(m, &info, err);
     if (rc == QUERN_OK)

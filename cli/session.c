@@ -98,9 +98,65 @@ static void take_dimensions(const cli *c, quern_model_options *opt)
     opt->force_dimensions = quern_config_flag(c->config, "force-dimensions");
 }
 
+static int place_of(const char *word, const char *const *words)
+{
+    int i = 0;
+    while (words[i] && strcmp(word, words[i]) != 0)
+        i++;
+    return i;
+}
+
+void runtime_options(const cli *c, quern_runtime_options *out)
+{
+    static const char *const backends[] = {[QUERN_BACKEND_NATIVE] = "native",
+                                           [QUERN_BACKEND_ORT] = "ort",
+                                           [QUERN_BACKEND_AUTO] = "auto",
+                                           NULL};
+    static const char *const devices[] = {[QUERN_DEVICE_CPU] = "cpu",
+                                          [QUERN_DEVICE_CUDA] = "cuda",
+                                          [QUERN_DEVICE_AUTO] = "auto",
+                                          NULL};
+    static const char *const levels[] = {[QUERN_ORT_ALL] = "all",
+                                         [QUERN_ORT_DISABLED] = "disabled",
+                                         [QUERN_ORT_BASIC] = "basic",
+                                         [QUERN_ORT_EXTENDED] = "extended",
+                                         NULL};
+    QUERN_INIT(out);
+    out->backend = place_of(quern_config_text(c->config, "backend"), backends);
+    out->device = place_of(quern_config_text(c->config, "device"), devices);
+    out->strict_device = quern_config_flag(c->config, "strict-device");
+    out->ort_library = quern_config_text(c->config, "ort-library");
+    out->ort_optimization = place_of(quern_config_text(c->config, "ort-optimization"), levels);
+    out->intra_threads = (uint32_t)quern_config_count(c->config, "intra-threads");
+    out->inter_threads = (uint32_t)quern_config_count(c->config, "inter-threads");
+}
+
+static char device[80];
+
+const char *device_in_use(void)
+{
+    return device;
+}
+
+void tell_device(const quern_model *m)
+{
+    quern_model_info info;
+    char line[400];
+    QUERN_INIT(&info);
+    if (quern_model_describe(m, &info, NULL) != QUERN_OK)
+        return;
+    if (*info.device_note && !*device) { /* once: a run may open a model twice */
+        snprintf(line, sizeof line, "--device cuda: %s; the processor computes", info.device_note);
+        out_log(QUERN_LOG_WARN, "model", line);
+    }
+    snprintf(device, sizeof device, "%s, %s", info.device, info.backend);
+}
+
 int have_model(const cli *c, quern_error *err)
 {
     char *path = NULL;
+    quern_runtime_options runtime;
+    runtime_options(c, &runtime);
     int how, rc = precision(c, &how, err);
     (void)quern_config_count(c->config, "max-length"); /* whoever opens it reads that */
     if (rc == QUERN_OK)
@@ -143,9 +199,12 @@ static int open_model_for(const cli *c, asking *a, quern_model **out, quern_erro
 {
     *out = NULL;
     quern_model_options opt;
+    quern_runtime_options runtime;
     QUERN_INIT(&opt);
     opt.choose = a && a->store ? choose_by_store : NULL;
     opt.choose_ud = a;
+    runtime_options(c, &runtime);
+    opt.runtime = &runtime;
     opt.max_length = (uint32_t)quern_config_count(c->config, "max-length");
     opt.name = quern_config_text(c->config, "model");
     take_dimensions(c, &opt);
@@ -158,6 +217,8 @@ static int open_model_for(const cli *c, asking *a, quern_model **out, quern_erro
     rc = find_model(c, &path, err);
     if (rc == QUERN_OK)
         rc = quern_model_open(out, path, &opt, err);
+    if (rc == QUERN_OK)
+        tell_device(*out);
     quern_free(path);
     return rc;
 }
@@ -390,6 +451,8 @@ static int open_bare(cli *c, quern_store *store, int *is_hosted, quern_embedder 
     *out = NULL;
     hosted h;
     const char *name = NULL;
+    quern_runtime_options runtime;
+    runtime_options(c, &runtime);
     int rc = hosted_options(c, &h, err);
     if (rc != QUERN_OK)
         return rc;
@@ -426,7 +489,7 @@ static uint32_t setting(const json_t *root, const char *key)
 }
 
 /* The longest text that a generation's model read (0: not said), how many of its dimensions, and its class. */
-static void model_of(const char *settings, quern_model_options *opt)
+static void model_of(const char *settings, quern_model_options *opt, quern_runtime_options *runtime)
 {
     json_t *root = json_loads(settings, 0, NULL);
     const char *precision = json_string_value(json_object_get(root, "precision"));
@@ -435,6 +498,11 @@ static void model_of(const char *settings, quern_model_options *opt)
     opt->force_dimensions = 1; /* whoever made it had a reason */
     opt->precision =
         precision && strcmp(precision, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
+    runtime->backend = QUERN_BACKEND_NATIVE;
+    if (json_object_get(root, "backend")) {
+        runtime->backend = QUERN_BACKEND_ORT;
+        opt->precision = QUERN_PRECISION_AUTO;
+    }
     json_decref(root);
 }
 
@@ -536,14 +604,17 @@ int open_other_embedder(const cli *c, const char *name, const char *settings, qu
     quern_shelf_options shelf;
     quern_model_options opt;
     quern_embedder_options how;
+    quern_runtime_options runtime;
     quern_model *model = NULL;
     char *path = NULL;
     shelf_options(c, &shelf);
     shelf.offline = 1;
     QUERN_INIT(&opt);
     QUERN_INIT(&how);
+    runtime_options(c, &runtime);
+    opt.runtime = &runtime;
     opt.name = name;
-    model_of(settings, &opt);
+    model_of(settings, &opt, &runtime);
     how.threads = (uint32_t)quern_config_count(c->config, "threads");
     how.batch = (uint32_t)quern_config_count(c->config, "batch");
     int rc = quern_shelf_find(name, &shelf, &path, err);

@@ -19,6 +19,32 @@ typedef struct quern_model quern_model;
  * theirs: see `choose`. */
 enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32, QUERN_PRECISION_INT8 };
 
+/* What computes. NATIVE: quern itself, on the processor. ORT: ONNX Runtime, a library that the user has, runs the folder's
+ * model.onnx (or onnx/model.onnx): any exported encoder with an input input_ids. It promises vectors near the native ones
+ * (cosine), not their bits, and the fingerprint names it with its version. AUTO: NATIVE where that reads the folder, else ORT. */
+enum quern_backend { QUERN_BACKEND_NATIVE, QUERN_BACKEND_ORT, QUERN_BACKEND_AUTO };
+/* CUDA is ORT's alone. AUTO takes it where it is to be had. */
+enum quern_device { QUERN_DEVICE_CPU, QUERN_DEVICE_CUDA, QUERN_DEVICE_AUTO };
+/* What ORT may make of the graph before it runs it. */
+enum quern_ort_optimization {
+    QUERN_ORT_ALL,
+    QUERN_ORT_DISABLED,
+    QUERN_ORT_BASIC,
+    QUERN_ORT_EXTENDED
+};
+
+typedef struct quern_runtime_options {
+    size_t struct_size;
+    int backend; /* enum quern_backend */
+    int device; /* enum quern_device; CUDA that is not to be had: the CPU, with a note in quern_model_info */
+    int strict_device; /* 1: … is EUNSUPPORTED */
+    const char *
+        ort_library; /* the path of ONNX Runtime; NULL: libonnxruntime.so.1 as the system finds it */
+    int ort_optimization;   /* enum quern_ort_optimization */
+    uint32_t intra_threads; /* ORT: threads within one operation of one text; 0: 1 */
+    uint32_t inter_threads; /* ORT: operations of one text at once; 0: 1 */
+} quern_runtime_options;
+
 typedef struct quern_model_options {
     size_t struct_size;
     uint32_t max_length; /* tokens per text, special ones included; 0 = what the model says */
@@ -33,6 +59,7 @@ typedef struct quern_model_options {
     uint32_t
         dimensions; /* only the first so many (Matryoshka), scaled to unit length again; 0: all */
     int force_dimensions; /* 1: though the model does not declare that they are a vector of their own */
+    const quern_runtime_options *runtime; /* NULL: native */
 } quern_model_options;
 
 typedef struct quern_model_info {
@@ -49,6 +76,8 @@ typedef struct quern_model_info {
     const char *calibration;  /* int8: checksum of the quantised weights; else "" */
     uint32_t modules;         /* Dense modules behind the pooling */
     uint32_t full_dimensions; /* of what the last module gives; dimensions is what is left of it */
+    const char *backend, *device; /* "native", or "onnxruntime 1.31.1"; "cpu", "cuda" */
+    const char *device_note;      /* why it is not the device that was asked for; "" */
 } quern_model_info;
 
 /* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and

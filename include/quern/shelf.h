@@ -35,6 +35,7 @@ typedef struct quern_shelf_options {
      * otherwise, EMISMATCH. NULL: as it says, or mean. */
     uint32_t dimension;
     const char *pooling;
+    int graph; /* 1: import: `check` alone says whether it can be opened (an exported graph of another backend's) */
 } quern_shelf_options;
 
 typedef struct quern_shelf_entry {

@@ -27,6 +27,7 @@
     "embed similarity fill work import generation-build search similar status verify bench "       \
     "doctor "                                                                                      \
     "cache-contains cache-remove cache-warm"
+#define RUNTIME   MODELS " model-import model-info"
 #define COUNT_MAX 9007199254740992.0 /* 2^53: every whole number up to it is a double */
 
 static const quern_option options[] = {
@@ -181,6 +182,29 @@ static const quern_option options[] = {
      "Arithmetic of the encoder: fp32, or int8 for a model that has been quantised (model "
      "quantize); the others are not built yet. auto is int8 where that passed its gate, else fp32; "
      "with a store it is the class of the vectors that are there."},
+    {"backend", "QUERN_BACKEND", QUERN_OPTION_CHOICE, "ENGINE", "native", "native|ort|auto", 0, 0,
+     RUNTIME, 0,
+     "What computes a model on this machine: quern itself, or ONNX Runtime, which runs the "
+     "folder's "
+     "model.onnx whatever its family; its vectors are near the native ones, not the same bits. "
+     "auto: ort where quern cannot read the folder."},
+    {"ort-library", "QUERN_ORT_LIBRARY", QUERN_OPTION_TEXT, "PATH", NULL, NULL, 0, 0, RUNTIME, 0,
+     "ONNX Runtime, version 1.11 or later (default: libonnxruntime.so.1 as the system finds it; "
+     "PyPI's package onnxruntime has one)."},
+    {"device", "QUERN_DEVICE", QUERN_OPTION_CHOICE, "DEVICE", "cpu", "cpu|cuda|auto", 0, 0, RUNTIME,
+     0,
+     "Where --backend ort computes; cuda that is not to be had is a warning, auto takes it where "
+     "it "
+     "is."},
+    {"strict-device", "QUERN_STRICT_DEVICE", QUERN_OPTION_FLAG, NULL, NULL, NULL, 0, 0, RUNTIME, 0,
+     "Fail when --device cuda is not to be had."},
+    {"ort-optimization", "QUERN_ORT_OPTIMIZATION", QUERN_OPTION_CHOICE, "LEVEL", "all",
+     "disabled|basic|extended|all", 0, 0, RUNTIME, 0,
+     "How far --backend ort may rewrite the graph before it runs it."},
+    {"intra-threads", "QUERN_INTRA_THREADS", QUERN_OPTION_COUNT, "N", "1", NULL, 1, 1024, RUNTIME,
+     0, "Threads of --backend ort within one operation of one text; --threads texts run at once."},
+    {"inter-threads", "QUERN_INTER_THREADS", QUERN_OPTION_COUNT, "N", "1", NULL, 1, 1024, RUNTIME,
+     0, "Operations of one text that --backend ort runs at once."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
     {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,

@@ -112,6 +112,14 @@ bool quern__child_ended(quern__child *c, int *status);
 /* Ends it and what it has started, at the latest after half a second, and frees. NULL is fine. */
 void quern__child_stop(quern__child *c);
 
+/* ---- a shared library that the user has ---- */
+typedef struct quern__library quern__library;
+typedef void (*quern__function)(void);
+/* name: a path, or a name that the system's linker knows. EUNSUPPORTED: the linker's own words. */
+int quern__library_open(quern__library **out, const char *name, quern_error *err);
+quern__function quern__library_find(const quern__library *l, const char *symbol); /* NULL: none */
+void quern__library_close(quern__library *l); /* its code stays; NULL is fine */
+
 /* ---- threads ---- */
 typedef struct quern__mutex quern__mutex;
 typedef struct quern__cond quern__cond;

@@ -10,6 +10,8 @@
 
 /* What local.c needs of a model (model.c). Borrowed from it. */
 const quern__encoder *quern__model_encoder(const quern_model *m);
+const struct quern__ort *quern__model_ort(const quern_model *m); /* NULL: the encoder computes */
+const struct quern__head *quern__model_head(const quern_model *m);
 const quern__weights *quern__model_weights(const quern_model *m);
 const quern__tokenizer *quern__model_tokenizer(const quern_model *m);
 const quern__model_config *quern__model_settings(const quern_model *m);

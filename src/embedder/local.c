@@ -16,6 +16,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "base/os.h"
+#include "encoder/ort.h"
 #include "quern/text.h"
 #include "text/utf8.h"
 
@@ -25,7 +26,8 @@ typedef struct local {
     /* immutable */
     quern_model *model;
     const quern__tokenizer *tokenizer;
-    const quern__encoder *encoder;
+    const quern__encoder *encoder; /* NULL: ort computes */
+    const quern__ort *ort;
     uint32_t max_length, dimensions, step_texts;
     /* the turn */
     quern__mutex *mutex;
@@ -181,8 +183,12 @@ static int run_step(step *s, float *out, quern_error *err)
     if (rc != QUERN_OK)
         return rc;
     uint64_t start = quern__now_ns();
-    rc = quern__encode(l->encoder, l->scratch, l->pool, l->ids, l->lengths, (uint32_t)s->n,
-                       !s->opt->no_normalize, out, s->opt->cancel, err);
+    if (l->ort)
+        rc = quern__ort_encode(l->ort, quern__model_head(l->model), l->pool, l->ids, l->lengths,
+                               (uint32_t)s->n, !s->opt->no_normalize, out, s->opt->cancel, err);
+    else
+        rc = quern__encode(l->encoder, l->scratch, l->pool, l->ids, l->lengths, (uint32_t)s->n,
+                           !s->opt->no_normalize, out, s->opt->cancel, err);
     if (rc != QUERN_OK)
         return err && err->subject >= 0 ? quern__blame(err, rc, s->first + (size_t)err->subject)
                                         : rc;
@@ -255,7 +261,8 @@ static int open_local(local *l, uint32_t threads, uint32_t batch, quern_error *e
     if (rc != QUERN_OK)
         return rc;
     threads = quern__pool_threads(l->pool);
-    rc = quern__encoder_scratch_new(&l->scratch, l->encoder, threads, err);
+    if (l->encoder)
+        rc = quern__encoder_scratch_new(&l->scratch, l->encoder, threads, err);
     if (rc != QUERN_OK)
         return rc;
     uint32_t step_texts = batch * threads;
@@ -288,6 +295,7 @@ int quern_embedder_from_model(quern_embedder **out, quern_model *m,
     l->model = quern__model_hold(m);
     l->tokenizer = quern__model_tokenizer(m);
     l->encoder = quern__model_encoder(m);
+    l->ort = quern__model_ort(m);
     l->dimensions = quern_model_dimensions(m);
     l->max_length = quern_model_max_length(m);
     quern_embedder_table table = {.struct_size = sizeof table,

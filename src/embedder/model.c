@@ -24,9 +24,13 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "base/sha256.h"
+#include "encoder/head.h"
+#include "encoder/ort.h"
 #include "encoder/quantised_file.h"
 #include "format/manifest.h"
 #include "text/utf8.h"
+
+enum { LENGTH_OF_GRAPH = 512 /* where nothing around an exported graph says more */ };
 
 struct quern_model {
     /* immutable */
@@ -37,17 +41,27 @@ struct quern_model {
     const quern__kernels *kernels;
     const quern__int8_kernels *int8; /* NULL: the class is fp32 */
     quern__encoder *encoder;
+    quern__ort *ort; /* with head in place of weights and encoder */
+    quern__head *head;
+    quern__weights_files *graph; /* of ort */
+    const char *device_note;
+    char backend[48];
     char calibration[65]; /* int8: checksum of the quantised weights */
     char pooling[40];
     quern__weights *dense[QUERN__DENSES];
     uint32_t max_length;
-    uint64_t parameters;
+    uint64_t parameters, graph_bytes;
     /* under mutex */
     quern__mutex *mutex;
     char weights_sha256[65]; /* "" until known */
     /* any thread */
     atomic_uint holders;
 };
+
+static const quern__weights_files *files_of(const quern_model *m)
+{
+    return m->graph ? m->graph : quern__weights_list_of(m->weights);
+}
 
 static char *join_path(const char *folder, const char *file)
 {
@@ -88,10 +102,10 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
         m->max_length = asked;
     else if (m->config.max_seq_length)
         m->max_length = QUERN__MIN(m->config.max_seq_length, positions);
-    else if (tokenizer_says)
+    else if (tokenizer_says && (m->config.family[0] || tokenizer_says <= positions))
         m->max_length = (uint32_t)QUERN__MIN(tokenizer_says, (uint64_t)positions);
     else
-        m->max_length = positions;
+        m->max_length = positions == QUERN__POSITIONS_UNKNOWN ? LENGTH_OF_GRAPH : positions;
     if (m->max_length < least)
         return quern__fail(err, QUERN_EFORMAT, m->max_length,
                            "%s: maximum length %u leaves no room for text", m->name, m->max_length);
@@ -128,6 +142,14 @@ static int open_denses(quern_model *m, quern_error *err)
             count_parameters(m, m->dense[i]);
     }
     return rc;
+}
+
+static void close_denses(quern_model *m)
+{
+    for (uint32_t i = 0; i < QUERN__DENSES; i++) {
+        quern__weights_free(m->dense[i]);
+        m->dense[i] = NULL;
+    }
 }
 
 int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error *err)
@@ -192,6 +214,9 @@ int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err)
     QUERN__REQUIRE(m, err);
     QUERN__REQUIRE(info && info->struct_size >= sizeof *info, err);
     quern__quantised_file file;
+    if (m->ort)
+        return quern__fail(err, QUERN_ENOTFOUND, 0,
+                           "%s: an exported graph has no int8 weights beside it", m->name);
     int rc = open_quantised(m, &file, &info->bytes, err);
     if (rc != QUERN_OK)
         return rc;
@@ -295,7 +320,6 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
     char calibration[65];
     int precision = QUERN_PRECISION_FP32;
     int rc = choose_class(m, opt, &precision, calibration, err);
-    m->kernels = quern__kernels_pick(quern__cpu_allowed());
     if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
         rc = open_int8(m, calibration, err);
     else if (rc == QUERN_OK)
@@ -310,6 +334,180 @@ static void forget_all(const quern__weights *w)
         quern__weights_forget(w, quern__weights_at(w, i));
 }
 
+static int open_native(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    int rc = open_files(m, opt, err);
+    if (rc == QUERN_OK)
+        rc = choose_max_length(m, opt->max_length, err);
+    if (rc == QUERN_OK)
+        rc = open_encoder(m, opt, err);
+    if (rc == QUERN_OK)
+        rc = quern__model_add_dense(m, m->encoder, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
+        forget_all(m->dense[i]);
+    return rc;
+}
+
+/* The other engines take nothing from a try of the native one. */
+static void close_native(quern_model *m)
+{
+    quern__encoder_free(m->encoder);
+    quern__tokenizer_free(m->tokenizer);
+    quern__weights_free(m->weights);
+    close_denses(m);
+    m->int8 = NULL;
+    m->calibration[0] = 0;
+    m->weights_sha256[0] = 0;
+    m->encoder = NULL;
+    m->tokenizer = NULL;
+    m->weights = NULL;
+    m->parameters = 0;
+    memset(&m->config, 0, sizeof m->config);
+}
+
+/* ---- ONNX Runtime ---- */
+
+/* What follows the graph's tokens; a vector of a whole text is behind pooling and modules already. */
+static int open_head(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    quern__model_config *c = &m->config;
+    const bool pools = quern__ort_pools(m->ort);
+    snprintf(m->pooling, sizeof m->pooling, "graph");
+    if (pools) {
+        quern__model_config_pooling(c, m->pooling);
+    } else {
+        c->pooling = QUERN__POOL_MEAN; /* of one row */
+        c->dense_count = 0;
+    }
+    int rc = quern__model_config_cut(c, opt->dimensions, opt->force_dimensions, m->name, err);
+    if (rc == QUERN_OK)
+        rc = open_denses(m, err);
+    if (rc == QUERN_OK)
+        rc =
+            quern__head_open(&m->head, c, (const quern__weights *const *)m->dense, m->kernels, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < c->dense_count; i++)
+        forget_all(m->dense[i]);
+    return rc;
+}
+
+static int open_graph(quern_model *m, const quern_model_options *opt, const quern__tokens *probe,
+                      quern_error *err)
+{
+    const quern_runtime_options *r = opt->runtime;
+    static const int optimization[] = {[QUERN_ORT_ALL] = 99,
+                                       [QUERN_ORT_DISABLED] = 0,
+                                       [QUERN_ORT_BASIC] = 1,
+                                       [QUERN_ORT_EXTENDED] = 2};
+    static const int devices[] = {[QUERN_DEVICE_CPU] = QUERN__ORT_CPU,
+                                  [QUERN_DEVICE_CUDA] = QUERN__ORT_CUDA,
+                                  [QUERN_DEVICE_AUTO] = QUERN__ORT_ANY_DEVICE};
+    const quern__ort_options how = {.library = r->ort_library,
+                                    .device = devices[r->device],
+                                    .strict = r->strict_device != 0,
+                                    .optimization = optimization[r->ort_optimization],
+                                    .intra_threads = r->intra_threads,
+                                    .inter_threads = r->inter_threads,
+                                    .probe = probe->ids,
+                                    .probe_tokens = probe->n};
+    quern__stat st = {0};
+    char *path = join_path(m->path, m->graph->name[0]);
+    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = quern__ort_open(&m->ort, path, &how, err);
+    quern__free(path);
+    if (rc)
+        return rc;
+    m->graph_bytes = st.size;
+    m->device_note = quern__ort_device_note(m->ort);
+    snprintf(m->backend, sizeof m->backend, "onnxruntime %s", quern__ort_version(m->ort));
+    const uint32_t wide = quern__ort_dimensions(m->ort);
+    if (quern__ort_pools(m->ort) && m->config.hidden && m->config.hidden != wide)
+        return quern__fail(err, QUERN_EFORMAT, wide,
+                           "%s: %s gives %u dimensions, the files beside it say %u", m->name,
+                           m->graph->name[0], wide, m->config.hidden);
+    m->config.hidden = wide;
+    return open_head(m, opt, err);
+}
+
+static int open_ort(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    quern__tokens probe;
+    quern__tokens_init(&probe);
+    int rc = QUERN_OK;
+    if (opt->precision != QUERN_PRECISION_AUTO)
+        return quern__fail(err, QUERN_EUNSUPPORTED, opt->precision,
+                           "%s: an exported graph has the precision that it was exported with; "
+                           "leave the precision auto",
+                           m->name);
+    m->graph = quern__calloc(1, sizeof *m->graph);
+    if (!m->graph)
+        return quern__fail_memory(err, sizeof *m->graph);
+    rc = quern__weights_list_graph(m->graph, m->path, err);
+    if (rc == QUERN_OK)
+        rc = quern__model_config_around(&m->config, m->path, err);
+    if (rc == QUERN_OK)
+        rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+    if (rc == QUERN_OK)
+        rc = choose_max_length(m, opt->max_length, err);
+    if (rc == QUERN_OK)
+        rc = quern__tokenize(m->tokenizer, quern_str_of("a"), 0, &probe, err);
+    if (rc == QUERN_OK && !probe.n)
+        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: its tokenizer makes no token of \"a\"",
+                         m->name);
+    if (rc == QUERN_OK)
+        rc = open_graph(m, opt, &probe, err);
+    quern__tokens_dispose(&probe);
+    return rc;
+}
+
+/* Natively where that reads the folder, else by its graph; what neither can is told in both's words. */
+static int open_either(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    quern_error native, graph;
+    int rc = open_native(m, opt, &native);
+    if (rc == QUERN_OK)
+        return rc;
+    if (rc != QUERN_EUNSUPPORTED && rc != QUERN_ENOTFOUND)
+        return quern__fail(err, rc, native.detail, "%s", native.msg);
+    close_native(m);
+    if (open_ort(m, opt, &graph) == QUERN_OK)
+        return QUERN_OK;
+    return quern__fail(err, rc, native.detail, "%s; with ONNX Runtime: %s", native.msg, graph.msg);
+}
+
+/* The processor is all that the native engine has. */
+static int check_device(quern_model *m, const quern_runtime_options *r, quern_error *err)
+{
+    m->device_note = "";
+    if (r->device != QUERN_DEVICE_CUDA)
+        return QUERN_OK;
+    m->device_note = "quern's own engine computes on the processor; --backend ort can use CUDA";
+    return r->strict_device
+               ? quern__fail(err, QUERN_EUNSUPPORTED, 0, "device cuda: %s", m->device_note)
+               : QUERN_OK;
+}
+
+static int open_backend(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    const quern_runtime_options *r = opt->runtime;
+    snprintf(m->backend, sizeof m->backend, "native");
+    int rc = r->backend == QUERN_BACKEND_ORT    ? open_ort(m, opt, err)
+             : r->backend == QUERN_BACKEND_AUTO ? open_either(m, opt, err)
+                                                : open_native(m, opt, err);
+    return rc == QUERN_OK && !m->ort ? check_device(m, r, err) : rc;
+}
+
+static int check_runtime(const quern_runtime_options *r, quern_error *err)
+{
+    QUERN__REQUIRE(r->struct_size >= sizeof *r, err);
+    QUERN__REQUIRE(r->backend >= QUERN_BACKEND_NATIVE && r->backend <= QUERN_BACKEND_AUTO, err);
+    QUERN__REQUIRE(r->device >= QUERN_DEVICE_CPU && r->device <= QUERN_DEVICE_AUTO, err);
+    QUERN__REQUIRE(
+        r->ort_optimization >= QUERN_ORT_ALL && r->ort_optimization <= QUERN_ORT_EXTENDED, err);
+    QUERN__REQUIRE(r->intra_threads <= 1024 && r->inter_threads <= 1024, err);
+    return QUERN_OK;
+}
+
 int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt,
                      quern_error *err)
 {
@@ -319,10 +517,15 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
     QUERN__REQUIRE(!opt || opt->struct_size >= sizeof(size_t), err);
     quern__stat st;
     quern_model_options how;
+    quern_runtime_options native;
     QUERN_INIT(&how);
+    QUERN_INIT(&native);
     if (opt) /* an older caller's is shorter */
         memcpy(&how, opt, QUERN__MIN(opt->struct_size, sizeof how));
+    how.runtime = how.runtime ? how.runtime : &native;
     int rc = check_precision(how.precision, err);
+    if (rc == QUERN_OK)
+        rc = check_runtime(how.runtime, err);
     if (rc == QUERN_OK)
         rc = quern__stat_path(folder, &st, err);
     if (rc != QUERN_OK)
@@ -334,20 +537,13 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
     if (!m)
         return quern__fail_memory(err, sizeof *m);
     atomic_init(&m->holders, 1);
+    m->kernels = quern__kernels_pick(quern__cpu_allowed());
     m->path = quern__strdup(folder);
     m->name = how.name ? quern__strdup(how.name) : last_component(folder);
     quern__fpenv env = quern__fpenv_enter();
     rc = m->path && m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
-        rc = open_files(m, &how, err);
-    if (rc == QUERN_OK)
-        rc = choose_max_length(m, how.max_length, err);
-    if (rc == QUERN_OK)
-        rc = open_encoder(m, &how, err);
-    if (rc == QUERN_OK)
-        rc = quern__model_add_dense(m, m->encoder, err);
-    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
-        forget_all(m->dense[i]);
+        rc = open_backend(m, &how, err);
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
         quern_model_free(m);
@@ -368,10 +564,12 @@ void quern_model_free(quern_model *m)
     if (!m || atomic_fetch_sub(&m->holders, 1) != 1)
         return;
     quern__encoder_free(m->encoder);
+    quern__ort_free(m->ort);
+    quern__head_free(m->head);
+    quern__free(m->graph);
     quern__tokenizer_free(m->tokenizer);
     quern__weights_free(m->weights);
-    for (uint32_t i = 0; i < m->config.dense_count; i++)
-        quern__weights_free(m->dense[i]);
+    close_denses(m);
     quern__mutex_free(m->mutex);
     quern__free(m->name);
     quern__free(m->path);
@@ -381,6 +579,16 @@ void quern_model_free(quern_model *m)
 const quern__encoder *quern__model_encoder(const quern_model *m)
 {
     return m->encoder;
+}
+
+const quern__ort *quern__model_ort(const quern_model *m)
+{
+    return m->ort;
+}
+
+const quern__head *quern__model_head(const quern_model *m)
+{
+    return m->head;
 }
 
 const quern__weights *quern__model_weights(const quern_model *m)
@@ -413,6 +621,12 @@ uint32_t quern_model_max_length(const quern_model *m)
     return m->max_length;
 }
 
+/* The numbers of a graph are its own. */
+static const char *precision_name(const quern_model *m)
+{
+    return m->ort ? "graph" : m->int8 ? "int8" : "fp32";
+}
+
 int quern_model_describe(const quern_model *m, quern_model_info *info, quern_error *err)
 {
     QUERN__REQUIRE(m, err);
@@ -423,9 +637,15 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.path = m->path;
     full.family = m->config.family;
     full.pooling = m->pooling;
-    full.pooling_origin = m->config.pooling_stated ? "modules.json" : "assumed";
-    full.precision = m->int8 ? "int8" : "fp32";
+    full.pooling_origin = m->ort && !quern__ort_pools(m->ort)
+                              ? quern__weights_format_name(QUERN__ONNX)
+                          : m->config.pooling_stated ? "modules.json"
+                                                     : "assumed";
+    full.precision = precision_name(m);
     full.kernels = m->int8 ? m->int8->name : quern__kernels_name(m->kernels);
+    full.backend = m->backend;
+    full.device = m->ort ? quern__ort_device_name(m->ort) : "cpu";
+    full.device_note = m->device_note;
     full.prompt_query = m->config.prompt_query;
     full.prompt_document = m->config.prompt_document;
     full.dimensions = quern_model_dimensions(m);
@@ -436,9 +656,9 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.heads = m->config.heads;
     full.vocabulary = m->config.vocab;
     full.parameters = m->parameters;
-    full.bytes = quern__weights_bytes(m->weights);
+    full.bytes = m->ort ? m->graph_bytes : quern__weights_bytes(m->weights);
     full.normalize = m->config.normalize;
-    const quern__weights_files *files = quern__weights_list_of(m->weights);
+    const quern__weights_files *files = files_of(m);
     full.weights_format = quern__weights_format_name(files->format);
     full.weights_file = files->index[0] ? files->index : files->name[0];
     full.calibration = m->calibration;
@@ -496,7 +716,7 @@ static int hash_part(const quern_model *m, const char *name, const quern__manife
 static int hash_weights(const quern_model *m, const quern__weights *w, const char *folder,
                         char out[65], quern_error *err)
 {
-    const quern__weights_files *files = quern__weights_list_of(w);
+    const quern__weights_files *files = w ? quern__weights_list_of(w) : m->graph;
     char hex[QUERN__WEIGHTS_FILES][65];
     quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
     int rc = manifest ? quern__manifest_read(manifest, m->path, err)
@@ -566,6 +786,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__buf_init(&b, 16384);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
+    if (m->ort) {
+        quern__jsonw_key(&w, "backend");
+        quern__jsonw_cstr(&w, m->backend);
+    }
     if (m->int8) {
         quern__jsonw_key(&w, "calibration");
         quern__jsonw_cstr(&w, m->calibration);
@@ -578,10 +802,14 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
         put_modules(m, dense, &w);
     quern__jsonw_key(&w, "normalize");
     quern__jsonw_bool(&w, true);
+    if (m->ort) {
+        quern__jsonw_key(&w, "output");
+        quern__jsonw_cstr(&w, quern__ort_output(m->ort));
+    }
     quern__jsonw_key(&w, "pooling");
     quern__jsonw_cstr(&w, m->pooling);
     quern__jsonw_key(&w, "precision");
-    quern__jsonw_cstr(&w, m->int8 ? "int8" : "fp32");
+    quern__jsonw_cstr(&w, precision_name(m));
     quern__jsonw_key(&w, "prompts");
     quern__jsonw_object(&w);
     quern__jsonw_key(&w, "document");
@@ -589,8 +817,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__jsonw_key(&w, "query");
     quern__jsonw_cstr(&w, m->config.prompt_query);
     quern__jsonw_end_object(&w);
-    quern__jsonw_key(&w, "spec");
-    quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : QUERN__SPEC);
+    if (!m->ort) {
+        quern__jsonw_key(&w, "spec");
+        quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : QUERN__SPEC);
+    }
     quern__jsonw_key(&w, "tokenizer");
     quern__jsonw_cstr(&w, tokenizer);
     quern__jsonw_key(&w, "weights");

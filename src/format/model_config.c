@@ -637,7 +637,9 @@ static int read_pooling(quern__json *j, reading *r, quern_error *err)
     while ((rc = quern__json_next_key(j, &key, err)) == 1) {
         if (quern__str_is(key, "word_embedding_dimension")) {
             rc = quern__json_u64(j, &width, err);
-            if (!rc && width != r->config->hidden)
+            if (!rc && !r->config->hidden && width >= 1 && width <= MAX_WIDTH)
+                r->config->hidden = (uint32_t)width; /* around a graph */
+            else if (!rc && width != r->config->hidden)
                 rc =
                     quern__json_fail(j, err,
                                      "word_embedding_dimension is %llu, hidden_size of config.json "
@@ -896,38 +898,68 @@ static int read_denses(reading *r, const char *folder, quern__buf *path, quern_e
     return rc;
 }
 
-int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err)
+/* All files but config.json, into what that gave. */
+static int read_around(reading *r, const char *folder, quern_error *err)
 {
-    reading r = {.config = out};
     quern__buf path;
     bool found;
     int rc;
 
     quern__buf_init(&path, MAX_PATH_BYTES);
-    if ((rc = join(&path, folder, "", "config.json", err)) != QUERN_OK ||
-        (rc = read_config(out, path.data, err)) != QUERN_OK)
-        goto done;
     if ((rc = join(&path, folder, "", "modules.json", err)) != QUERN_OK ||
-        (rc = read_file(path.data, read_modules, &r, &found, err)) != QUERN_OK)
+        (rc = read_file(path.data, read_modules, r, &found, err)) != QUERN_OK)
         goto done;
     if (found) {
-        out->normalize = r.has_normalize;
-        if ((rc = join(&path, folder, r.pooling_path, "config.json", err)) != QUERN_OK ||
-            (rc = read_file(path.data, read_pooling, &r, NULL, err)) != QUERN_OK ||
-            (rc = read_denses(&r, folder, &path, err)) != QUERN_OK)
+        r->config->normalize = r->has_normalize;
+        if ((rc = join(&path, folder, r->pooling_path, "config.json", err)) != QUERN_OK ||
+            (rc = read_file(path.data, read_pooling, r, NULL, err)) != QUERN_OK ||
+            (rc = read_denses(r, folder, &path, err)) != QUERN_OK)
             goto done;
     }
     if ((rc = join(&path, folder, "", "sentence_bert_config.json", err)) != QUERN_OK ||
-        (rc = read_file(path.data, read_sentence, &r, &found, err)) != QUERN_OK)
+        (rc = read_file(path.data, read_sentence, r, &found, err)) != QUERN_OK)
         goto done;
     if ((rc = join(&path, folder, "", "config_sentence_transformers.json", err)) != QUERN_OK)
         goto done;
-    rc = read_file(path.data, read_st_config, &r, &found, err);
+    rc = read_file(path.data, read_st_config, r, &found, err);
 done:
     quern__buf_dispose(&path);
+    return rc;
+}
+
+static int read_all(quern__model_config *out, const char *folder, bool graph, quern_error *err)
+{
+    reading r = {.config = out};
+    quern__buf path;
+    quern_error why;
+
+    quern__buf_init(&path, MAX_PATH_BYTES);
+    int rc = join(&path, folder, "", "config.json", err);
+    if (rc == QUERN_OK)
+        rc = read_config(out, path.data, graph ? &why : err);
+    quern__buf_dispose(&path);
+    if (rc && graph) { /* of a family that is not known here, or not there */
+        *out = (quern__model_config){.pooling = QUERN__POOL_MEAN,
+                                     .normalize = true,
+                                     .positions = QUERN__POSITIONS_UNKNOWN,
+                                     .padding = -1};
+        rc = QUERN_OK;
+    }
+    if (rc == QUERN_OK)
+        rc = read_around(&r, folder, err);
     if (rc)
         memset(out, 0, sizeof *out);
     return rc;
+}
+
+int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err)
+{
+    return read_all(out, folder, false, err);
+}
+
+int quern__model_config_around(quern__model_config *out, const char *folder, quern_error *err)
+{
+    return read_all(out, folder, true, err);
 }
 
 /* ---- what follows from it ---- */

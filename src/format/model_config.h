@@ -73,6 +73,10 @@ int quern__model_config_cut(quern__model_config *c, uint32_t dimensions, bool fo
                             const char *name, quern_error *err);
 
 int quern__model_config_read(quern__model_config *out, const char *folder, quern_error *err);
+/* What stands around an exported graph: config.json may be of any family, or not be there. Then family is "", hidden what the
+ * pooling says (0: nothing), positions QUERN__POSITIONS_UNKNOWN, and the other sizes are 0. */
+enum { QUERN__POSITIONS_UNKNOWN = 131072 };
+int quern__model_config_around(quern__model_config *out, const char *folder, quern_error *err);
 /* One file's text each, for tests and fuzzing: config.json only. */
 int quern__model_config_parse(quern__model_config *out, const char *text, size_t len,
                               const char *name, quern_error *err);

@@ -70,6 +70,8 @@ bool quern__weights_is_index(const char *name);
 int quern__weights_chosen(const quern__weights_choice *c, const char *folder, quern_error *err);
 /* The files of a folder: chosen, and where an index was, those that it names (they need not be there). */
 int quern__weights_list(quern__weights_files *out, const char *folder, quern_error *err);
+/* The exported graph of a folder, whatever else is in it: model.onnx, else onnx/model.onnx. ENOTFOUND: neither. */
+int quern__weights_list_graph(quern__weights_files *out, const char *folder, quern_error *err);
 /* One hash for the weights: that of the file where there is one; else SHA-256 over a line
  * "HEX  NAME\n" for each, by name ascending. */
 int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],

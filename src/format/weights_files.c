@@ -148,6 +148,35 @@ int quern__weights_list(quern__weights_files *out, const char *folder, quern_err
     return kind->index ? read_index(out, folder, err) : QUERN_OK;
 }
 
+int quern__weights_list_graph(quern__weights_files *out, const char *folder, quern_error *err)
+{
+    quern__buf path;
+    int rc = QUERN_OK;
+    memset(out, 0, sizeof *out);
+    quern__buf_init(&path, 4096);
+    for (uint32_t i = 0; rc == QUERN_OK && !out->n && i < QUERN__COUNT(kinds); i++) {
+        quern__stat st = {0};
+        if (kinds[i].format != QUERN__ONNX)
+            continue;
+        quern__buf_clear(&path);
+        quern__buf_printf(&path, "%s/%s", folder, kinds[i].name);
+        rc = quern__buf_ok(&path, "a path", err);
+        if (rc == QUERN_OK)
+            rc = quern__stat_path(path.data, &st, err);
+        if (rc == QUERN_OK && st.is_file) {
+            out->format = QUERN__ONNX;
+            out->n = 1;
+            memcpy(out->name[0], kinds[i].name, strlen(kinds[i].name) + 1);
+        }
+    }
+    quern__buf_dispose(&path);
+    if (rc == QUERN_OK && !out->n)
+        rc = quern__fail(
+            err, QUERN_ENOTFOUND, 0,
+            "%s: no exported graph in it: no model.onnx, no " ONNX_FOLDER "/model.onnx", folder);
+    return rc;
+}
+
 int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],
                         quern_error *err)
 {

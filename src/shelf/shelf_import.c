@@ -546,7 +546,7 @@ static int fill_staging(const quern__shelf *s, const char *path, const char *sta
     if (rc == QUERN_OK && !quern__manifest_find(m, "config.json"))
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no config.json in it: not a model folder",
                          path);
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK && !(s->opt.graph && s->opt.check))
         rc = quern__stage_check(staged, err);
     return rc;
 }

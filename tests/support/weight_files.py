@@ -270,14 +270,15 @@ class Graph:
         return self.node("Constant", value=onnx_tensor("", np.asarray(value)))
 
     def model(self, inputs, outputs):
-        value = lambda name: proto((1, name))
+        """Inputs are whole numbers, outputs floats (or a name and a type), of any shape."""
+        value = lambda name, kind: value(*name) if isinstance(name, tuple) else proto((1, name), (2, proto((1, proto((1, kind))))))
         graph = proto(*[(1, n) for n in self.nodes], (2, "graph"), *[(5, t) for t in self.stored],
-                      *[(11, value(i)) for i in inputs], *[(12, value(o)) for o in outputs])
+                      *[(11, value(i, 7)) for i in inputs], *[(12, value(o, 1)) for o in outputs])
         return proto((1, 8), (2, "test"), (7, graph), (8, proto((1, ""), (2, 17))))
 
 
 def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None):
-    """An encoder as exporters write it. style: "fused" (LayerNormalization, Gelu), "spelt" (of single operations),
+    """An encoder as exporters write it, which ONNX Runtime runs ("spelt"). style: "fused" (LayerNormalization, Gelu), "spelt" (of single operations),
     "gemm" (Gemm over matrices as published), "turned" (Transpose of them). types: "input", "constant" as where there
     is no such input, or "folded" into the positions. names: stored under the published names where the graph keeps them. end: "state", or
     "pooled". change(graph, where, value) may put something else in a value's place."""
@@ -285,6 +286,8 @@ def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, e
     changed = lambda where, value: change(g, where, value) or value if change else value
     keep = lambda name, value: g.keep(name if names else "t%d" % len(g.stored), np.ascontiguousarray(value))
     one, two, half = (g.constant(np.array(v, "<f4")) for v in (1, 2, 0.5))
+    root = g.constant(np.array((len(tensors["embeddings.LayerNorm.bias"]) // heads) ** 0.5, "<f4"))
+    first, across = (g.constant(np.array([v], "<i8")) for v in (0, 1))
     length = g.node("Slice", g.node("Shape", "input_ids"), g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8")))
 
     def norm(x, where):
@@ -293,8 +296,8 @@ def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, e
             return g.node("LayerNormalization", x, gamma, beta, axis=-1, epsilon=1e-12)
         off = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1]))
         variance = g.node("ReduceMean", g.node("Pow", off, two), axes=[-1])
-        root = g.node("Sqrt", g.node("Add", variance, g.constant(np.array(1e-12, "<f4"))))
-        return g.node("Add", g.node("Mul", g.node("Div", off, root), gamma), beta)
+        spread = g.node("Sqrt", g.node("Add", variance, g.constant(np.array(1e-12, "<f4"))))
+        return g.node("Add", g.node("Mul", g.node("Div", off, spread), gamma), beta)
 
     def linear(x, where):
         matrix, bias = tensors[where + ".weight"], keep("m.%s.bias" % where, tensors[where + ".bias"])
@@ -311,21 +314,23 @@ def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, e
         return g.node("Transpose", g.node("Reshape", x, g.constant(np.array([0, 0, heads, -1], "<i8"))), perm=perm)
 
     table = lambda what, index: g.node("Gather", keep("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what]), index)
-    places = g.node("Slice", g.keep("ids", np.arange(24, dtype="<i8")[None]), g.constant(np.array([0], "<i8")), length)
+    places = np.arange(len(tensors["embeddings.position_embeddings.weight"]), dtype="<i8")[None]
+    places = g.node("Slice", g.keep("ids", places), first, length, across)
     kinds = "token_type_ids" if types == "input" else g.node("Expand", g.constant(np.zeros((1, 1), "<i8")), length)
     x = table("word_embeddings", "input_ids")
     if types == "folded":  # the one type added to the positions
         both = tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][:1]
-        x = g.node("Add", x, g.node("Slice", g.keep("places", both), g.constant(np.array([0], "<i8")), length))
+        x = g.node("Add", x, g.node("Slice", g.keep("places", both), first, length))
     else:
         x = g.node("Add", g.node("Add", x, table("token_type_embeddings", kinds)), table("position_embeddings", places))
     x = norm(changed("embeddings", x), "embeddings.")
     mask = g.node("Mul", g.node("Sub", one, g.node("Cast", "attention_mask", to=1)), g.constant(np.array(-1e9, "<f4")))
+    mask = g.node("Unsqueeze", mask, g.constant(np.array([1, 2], "<i8")))
     for i in range(layers):
         layer = "encoder.layer.%d." % i
         q, k, v = (linear(x, layer + "attention.self." + part) for part in ("query", "key", "value"))
         scores = g.node("MatMul", split(q, [0, 2, 1, 3]), split(k, [0, 2, 3, 1]))
-        scores = g.node("Add", changed(layer + "scores", g.node("Div", scores, two)), mask)
+        scores = g.node("Add", changed(layer + "scores", g.node("Div", scores, root)), mask)
         context = g.node("MatMul", g.node("Softmax", scores, axis=-1), split(v, [0, 2, 1, 3]))
         context = g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([0, 0, -1], "<i8")))
         x = norm(g.node("Add", linear(context, layer + "attention.output.dense"), x), layer + "attention.output.")
