@@ -185,6 +185,11 @@ void fill_options(cli *c, quern_fill_options *opt)
     opt->force = quern_config_flag(c->config, "force");
     opt->full = quern_config_flag(c->config, "full");
     opt->allow_empty = quern_config_flag(c->config, "allow-empty");
+    const char *batching = quern_config_text(c->config, "batching");
+    opt->batching = strcmp(batching, "fixed") == 0      ? QUERN_BATCHING_FIXED
+                    : strcmp(batching, "adaptive") == 0 ? QUERN_BATCHING_ADAPTIVE
+                                                        : QUERN_BATCHING_DYNAMIC;
+    opt->batch = (uint32_t)quern_config_count(c->config, "batch");
     opt->max_chunks = (uint32_t)quern_config_count(c->config, "max-chunks");
     if (quern_config_is_set(c->config,
                             "overlap")) /* else less than the default where windows are short */

@@ -121,6 +121,13 @@ enum quern_on_error {
     QUERN_ON_ERROR_ABORT /* it stays pending, and the run ends with that error once the rest of the batch is saved */
 };
 
+/* Which texts of a fill go together in one call of the embedder; no vector depends on it. */
+enum quern_batching {
+    QUERN_BATCHING_DYNAMIC, /* texts up to a number of tokens */
+    QUERN_BATCHING_FIXED,   /* so many texts (batch) */
+    QUERN_BATCHING_ADAPTIVE /* as DYNAMIC, fewer tokens where a token takes long: about half a second a call */
+};
+
 typedef struct quern_fill_options {
     size_t struct_size;
     const char *source; /* NULL: every source, by name */
@@ -151,6 +158,8 @@ typedef struct quern_fill_options {
         *builder; /* NULL: the template's text; else `source` must be named */
     double
         price; /* of 1,000 tokens, for the log of runs and the usage of a day; 0: none is known */
+    int batching;   /* enum quern_batching */
+    uint32_t batch; /* texts of a call with FIXED, 0: 32; never more than 256 */
 } quern_fill_options;
 
 /* Brings one source, or all, up to date. Under other settings than the active generation's it builds a new one and lets

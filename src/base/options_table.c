@@ -207,6 +207,11 @@ static const quern_option options[] = {
      0, "Operations of one text that --backend ort runs at once."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
+    {"batching", "QUERN_BATCHING", QUERN_OPTION_CHOICE, "HOW", "dynamic", "fixed|dynamic|adaptive",
+     0, 0, "fill work generation-build", 0,
+     "Texts of one call of the model or provider: so many (--batch, at most 256), up to 16,384 "
+     "tokens, or fewer tokens where they take long, for about half a second a call. Never changes "
+     "a vector."},
     {"cache", "QUERN_CACHE", QUERN_OPTION_CHOICE, "WHEN", "auto", "auto|yes|no", 0, 0, FILLS, 0,
      "Keep vectors of texts, so that none is paid for twice: auto is yes for hosted models and "
      "with --cache-file or --cache-redis."},

@@ -229,6 +229,9 @@ static int settle_options(fill_run *r, quern_error *err)
         return quern__fail(err, QUERN_EINVAL, 0,
                            "source %s has no revision column, so `since` cannot be used",
                            r->recipe->spec.name);
+    if (o->batching < QUERN_BATCHING_DYNAMIC || o->batching > QUERN_BATCHING_ADAPTIVE)
+        return quern__fail(err, QUERN_EINVAL, o->batching, "batching %d: there is no such way",
+                           o->batching);
     int rc = quern__fill_index_check(r, err);
     if (rc == QUERN_OK)
         rc = quern__chunking_settle(&r->settings.chunking, r->e, o->max_chunks, o->overlap, err);

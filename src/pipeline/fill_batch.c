@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "embedder/embedder.h"
+#include "pipeline/batches.h"
 #include "pipeline/fill_run.h"
 #include "text/words.h"
 #include "quern/vector.h"
@@ -331,18 +332,21 @@ static int grow_vectors(fill_batch *b, quern_error *err)
 /* The texts of the next call, from *at on, into which (room for FILL_PIECES); gives how many. */
 static size_t next_call(const fill_batch *b, size_t *at, size_t *which)
 {
-    size_t n = 0;
-    uint64_t tokens = 0;
-    while (*at < b->n_pieces && n < FILL_PIECES && (n == 0 || tokens < FILL_TOKENS)) {
-        uint32_t t = b->pieces[*at].at.tokens;
-        if (b->pieces[*at].asset.len) {
-            ++*at;
+    const quern_fill_options *o = b->run->opt;
+    quern__batching how =
+        quern__batching_of(o->batching, o->batch, b->token_ns, FILL_PIECES, FILL_TOKENS);
+    uint32_t tokens[FILL_PIECES];
+    size_t n = 0, next = *at;
+    for (; next < b->n_pieces && n < FILL_PIECES; next++) {
+        const fill_piece *p = &b->pieces[next];
+        if (p->asset.len)
             continue;
-        }
-        tokens += t ? t : MAP_TOKENS;
-        which[n++] = (*at)++;
+        tokens[n] = p->at.tokens ? p->at.tokens : MAP_TOKENS;
+        which[n++] = next;
     }
-    return n;
+    size_t end = n ? quern__batching_end(&how, tokens, n, 0, next < b->n_pieces) : 0;
+    *at = end < n ? which[end] : next;
+    return end;
 }
 
 int quern__fill_embed(fill_batch *b, quern_error *err)
@@ -352,7 +356,7 @@ int quern__fill_embed(fill_batch *b, quern_error *err)
     for (size_t at = 0; rc == QUERN_OK && at < b->n_pieces;) {
         size_t n = next_call(b, &at, which);
         rc = quern__check_cancel(b->cancel, err);
-        if (rc == QUERN_OK)
+        if (rc == QUERN_OK && n)
             rc = embed_pieces(b, which, n, err);
     }
     for (size_t i = 0; rc == QUERN_OK && i < b->n_docs; i++) {

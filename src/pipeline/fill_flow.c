@@ -42,6 +42,8 @@ static int take_off(fill_batch *b, quern_error *err)
     b->finished = false;
     b->tokens = b->chunks = b->calls = b->encode_ns = b->cached = b->cached_tokens = 0;
     b->rc = QUERN_OK;
+    uint64_t paid = b->run->report->tokens - b->run->report->cached_tokens;
+    b->token_ns = paid ? (double)b->run->encode_ns / (double)paid : 0;
     int rc = quern__cancel_new_child(&b->cancel, b->run->opt->cancel, err);
     if (rc == QUERN_OK)
         rc = quern__thread_start(&b->thread, embed, b, err);

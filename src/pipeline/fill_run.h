@@ -9,6 +9,7 @@
  *   fill_keys.c   documents that tasks name -> a batch, in place of a scan
  *   fill_scan.c   pages of rows -> a batch of documents that lack a current stamp
  *   fill_build.c  the program's texts in place of the template's
+ *   batches.c     which texts are one call
  *   fill_batch.c  a batch: documents -> chunks -> vectors -> saved
  *   fill_sweep.c  what has gone: stamps and vectors without rows, stamps without vectors
  *   fill_pass.c   a walk that saves something beside vectors: fill_text.c words and texts, fill_columns.c stamp columns
@@ -112,6 +113,7 @@ typedef struct fill_batch {
     quern_cancel *cancel; /* child of the caller's */
     bool finished;        /* under the run's lock */
     uint64_t tokens, chunks, calls, encode_ns, cached, cached_tokens;
+    double token_ns; /* what a token has taken in the batches before it; 0: not measured */
     int rc;
     quern_error err;
 } fill_batch;

@@ -346,7 +346,7 @@ class EveryFlag(TableTest):
         "base-url": "http://127.0.0.1:9", "dimensions": "24", "dimension": "80", "pooling": "mean", "concurrency": "2", "max-inputs": "3", "requests-per-minute": "0",
         "tokens-per-minute": "0", "limit-shared": "redis://127.0.0.1:9", "limit-name": "ours", "attempts": "1", "pause-after": "3", "fallback-url": "http://127.0.0.1:9", "max-tokens": "1000000", "max-price": "9", "proxy": "http://127.0.0.1:9", "ca-file": "empty.ini",
         "mode": "vector", "text-search": "yes", "kind": "exact",
-        "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "enabled": "yes", "as": "document", "invalid-utf8": "replace",
+        "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "batching": "adaptive", "enabled": "yes", "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
         "precision": "fp32", "backend": "native", "ort-library": "libonnxruntime.so.1", "device": "auto", "ort-optimization": "basic",
         "intra-threads": "2", "inter-threads": "2", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",

@@ -404,6 +404,36 @@ static void stopped_runs_end_where_a_whole_one_does(void **state)
     free(pieces);
 }
 
+/* Other calls, the same vectors. */
+static void batching_changes_calls_and_nothing_else(void **state)
+{
+    world *w = *state;
+    static const int ways[] = {QUERN_BATCHING_DYNAMIC, QUERN_BATCHING_FIXED,
+                               QUERN_BATCHING_ADAPTIVE};
+    char *first = NULL;
+    uint64_t calls[3];
+    put_rows(w, 0, 700);
+    sql(w, "UPDATE items SET body = replace(hex(zeroblob(400)), '00', 'word ') WHERE id % 9 = 0");
+    w->opt.batch = 7;
+    for (size_t i = 0; i < QUERN__COUNT(ways); i++) {
+        declare(w, "items", NULL, NULL);
+        w->opt.batching = ways[i];
+        check(w, fill(w));
+        calls[i] = w->fake.calls;
+        assert_int_equal(w->report.calls, calls[i]);
+        char *got = state_of(w);
+        if (first)
+            assert_string_equal(got, first);
+        first = first ? (free(got), first) : got;
+        check(w, quern_source_remove(w->s, "items", &w->err));
+    }
+    free(first);
+    assert_true(calls[1] > 3 * calls[0]);
+    declare(w, "items", NULL, NULL);
+    w->opt.batching = 3;
+    assert_int_equal(fill(w), QUERN_EINVAL);
+}
+
 /* ---- watermarks: where a run begins that comes after one that was cut off ---- */
 
 typedef struct outage {
@@ -949,6 +979,7 @@ int main(void)
         WORLD_TEST(a_changed_model_never_mixes),
         WORLD_TEST(changed_settings_make_a_generation),
         WORLD_TEST(stopped_runs_end_where_a_whole_one_does),
+        WORLD_TEST(batching_changes_calls_and_nothing_else),
         WORLD_TEST(a_run_goes_on_where_the_last_was_cut_off),
         WORLD_TEST(all_is_counted_again_when_its_mark_has_gone),
         WORLD_TEST(a_bad_watermark_is_harmless),
