@@ -17,6 +17,9 @@ const quern__tokenizer *quern__model_tokenizer(const quern_model *m);
 const quern__model_config *quern__model_settings(const quern_model *m);
 /* Gives an encoder that was opened for this model its Dense modules, where there are any. */
 int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error *err);
+/* A text's tokens as the model reads them, cut to `most` (0: all); UTF-8 has been looked at. */
+int quern__model_tokens(const quern_model *m, quern_str text, uint32_t most, quern__tokens *out,
+                        quern_error *err);
 const char *quern__model_name(const quern_model *m);
 quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
 

@@ -25,7 +25,6 @@ enum { DEFAULT_BATCH = 32, MAX_BATCH = 4096 };
 typedef struct local {
     /* immutable */
     quern_model *model;
-    const quern__tokenizer *tokenizer;
     const quern__encoder *encoder; /* NULL: ort computes */
     const quern__ort *ort;
     uint32_t max_length, dimensions, step_texts;
@@ -116,7 +115,7 @@ static int tokenize_text(step *s, size_t slot, quern_error *err)
     uint64_t start = quern__now_ns();
     int rc = prepare_text(s->texts[i], s->prompt, s->opt, i, &ready, &owned, err);
     if (rc == QUERN_OK)
-        rc = quern__tokenize(s->l->tokenizer, ready, s->l->max_length, t, err);
+        rc = quern__model_tokens(s->l->model, ready, s->l->max_length, t, err);
     quern__free(owned);
     if (rc == QUERN_OK) {
         r->tokens = t->n;
@@ -293,7 +292,6 @@ int quern_embedder_from_model(quern_embedder **out, quern_model *m,
     if (!l)
         return quern__fail_memory(err, sizeof *l);
     l->model = quern__model_hold(m);
-    l->tokenizer = quern__model_tokenizer(m);
     l->encoder = quern__model_encoder(m);
     l->ort = quern__model_ort(m);
     l->dimensions = quern_model_dimensions(m);

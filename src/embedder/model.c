@@ -28,6 +28,7 @@
 #include "encoder/ort.h"
 #include "encoder/quantised_file.h"
 #include "format/manifest.h"
+#include "format/static_table.h"
 #include "text/utf8.h"
 
 enum { LENGTH_OF_GRAPH = 512 /* where nothing around an exported graph says more */ };
@@ -163,10 +164,12 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
 {
     int rc = quern__model_config_read(&m->config, m->path, err);
     if (rc == QUERN_OK)
+        rc = quern__weights_open(&m->weights, m->path, err);
+    if (rc == QUERN_OK && m->config.table)
+        rc = quern__static_table_measure(&m->config, m->weights, err);
+    if (rc == QUERN_OK)
         rc = quern__model_config_cut(&m->config, opt->dimensions, opt->force_dimensions, m->name,
                                      err);
-    if (rc == QUERN_OK)
-        rc = quern__weights_open(&m->weights, m->path, err);
     if (rc == QUERN_OK)
         rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
     if (rc != QUERN_OK)
@@ -859,6 +862,27 @@ int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_er
 
 /* ---- tokens ---- */
 
+/* A static table has rows for what is in the text: neither for special tokens nor for the unknown one. */
+int quern__model_tokens(const quern_model *m, quern_str text, uint32_t most, quern__tokens *out,
+                        quern_error *err)
+{
+    if (!m->config.table)
+        return quern__tokenize(m->tokenizer, text, most, out, err);
+    const int32_t unknown = quern__tokenizer_unknown(m->tokenizer);
+    uint32_t n = 0;
+    int rc = quern__tokenize_plain(m->tokenizer, text, out, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < out->n; i++)
+        if (out->ids[i] != unknown) {
+            out->ids[n] = out->ids[i];
+            out->start[n] = out->start[i];
+            out->end[n] = out->end[i];
+            out->special[n++] = out->special[i];
+        }
+    out->full = rc ? 0 : n;
+    out->n = rc ? 0 : most && n > most ? most : n;
+    return rc;
+}
+
 int quern_model_tokenize(const quern_model *m, quern_str text, quern_tokens **out, quern_error *err)
 {
     QUERN__REQUIRE(out, err);
@@ -869,7 +893,7 @@ int quern_model_tokenize(const quern_model *m, quern_str text, quern_tokens **ou
         return quern__fail(err, QUERN_EFORMAT, (int64_t)bad, "text is not UTF-8 at byte %zu", bad);
     quern__tokens t;
     quern__tokens_init(&t);
-    int rc = quern__tokenize(m->tokenizer, text, 0, &t, err);
+    int rc = quern__model_tokens(m, text, 0, &t, err);
     if (rc == QUERN_OK) {
         /* One block: the struct, then its arrays. */
         size_t per_token = sizeof(int32_t) + 2 * sizeof(uint32_t) + 1;

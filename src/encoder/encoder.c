@@ -21,6 +21,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/lookup.h"
 #include "format/family.h"
 #include "encoder/pack_int8.h"
 #include "encoder/turns.h"
@@ -848,11 +849,34 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     return rc;
 }
 
+static int open_table(quern__encoder **out, const quern__model_config *config,
+                      const quern__weights *weights, const quern__kernels *kernels,
+                      uint32_t max_tokens, quern_error *err)
+{
+    quern__encoder *e = quern__calloc(1, sizeof *e);
+    *out = NULL;
+    if (!e)
+        return quern__fail_memory(err, sizeof *e);
+    e->kernels = kernels;
+    e->hidden = config->hidden;
+    e->vocab = config->vocab;
+    e->max_tokens = max_tokens;
+    e->width = config->dimensions ? config->dimensions : config->hidden;
+    int rc = quern__lookup_open(&e->lookup, config, weights, kernels, err);
+    if (rc)
+        quern__encoder_free(e);
+    else
+        *out = e;
+    return rc;
+}
+
 int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
                         const quern__weights *weights, const quern__kernels *kernels,
                         uint32_t max_tokens, quern_error *err)
 {
     QUERN__REQUIRE(out && config && weights && kernels, err);
+    if (config->table)
+        return open_table(out, config, weights, kernels, max_tokens, err);
     return open_class(out, config, weights, NULL, kernels, NULL, max_tokens, err);
 }
 
@@ -861,7 +885,7 @@ int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *co
                              const quern__kernels *kernels, const quern__int8_kernels *int8,
                              uint32_t max_tokens, quern_error *err)
 {
-    QUERN__REQUIRE(out && config && weights && quantised && kernels && int8, err);
+    QUERN__REQUIRE(out && config && weights && quantised && kernels && int8 && !config->table, err);
     return open_class(out, config, weights, quantised, kernels, int8, max_tokens, err);
 }
 
@@ -882,6 +906,7 @@ void quern__encoder_free(quern__encoder *e)
     if (!e)
         return;
     quern__head_free(e->head);
+    quern__lookup_free(e->lookup);
     quern__free_pages(e->packed, e->packed_size);
     quern__free_pages(e->small, e->small_size);
     quern__free_pages(e->widened, e->widened_size);
@@ -895,5 +920,6 @@ void quern__encoder_free(quern__encoder *e)
 uint64_t quern__encoder_bytes(const quern__encoder *e)
 {
     return (uint64_t)e->packed_size + e->small_size + e->widened_size + e->turns_size +
-           (e->head ? quern__head_bytes(e->head) : 0);
+           (e->head ? quern__head_bytes(e->head) : 0) +
+           (e->lookup ? quern__lookup_bytes(e->lookup) : 0);
 }

@@ -72,9 +72,10 @@ struct quern__encoder {
     uint32_t sharing;                     /* heads that read the same keys and values */
     uint32_t group_heads, group_count;    /* of keys; the last group may have fewer heads */
     float eps, scale;
-    quern__head *head; /* NULL: its Dense modules are still to come */
-    uint32_t width;    /* of a vector */
-    int32_t padding;   /* the token that has a position of its own, row max_tokens; -1: none has */
+    struct quern__lookup *lookup; /* a static table: it has no layers, and nothing below is of it */
+    quern__head *head;            /* NULL: its Dense modules are still to come */
+    uint32_t width;               /* of a vector */
+    int32_t padding; /* the token that has a position of its own, row max_tokens; -1: none has */
     uint32_t bias_stride; /* floats of a head's row of biases */
     const float *bias;    /* [heads][bias_stride], by query - key + max_tokens - 1; NULL: none */
     const float *words;   /* [vocab][hidden]: the mapping, or `widened` */

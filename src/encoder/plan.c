@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "encoder/encoder_impl.h"
+#include "encoder/lookup.h"
 #include "format/family.h"
 
 enum {
@@ -91,7 +92,7 @@ static void lay_out(quern__encoder_scratch *s)
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,
                                uint32_t threads, quern_error *err)
 {
-    QUERN__REQUIRE(out && e && e->head && threads, err);
+    QUERN__REQUIRE(out && e && (e->head || e->lookup) && threads, err);
     *out = NULL;
     quern__encoder_scratch *s = quern__calloc(1, sizeof *s);
     if (!s)
@@ -99,6 +100,18 @@ int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encode
     s->encoder = e;
     s->threads = threads;
     s->rows = rows_of(e);
+    if (e->lookup) {
+        s->memory_size =
+            (quern__lookup_scratch(e->lookup) + QUERN__LANES) * threads * sizeof(float);
+        s->rows = 0;
+        if (!(s->memory = quern__alloc_pages(s->memory_size))) {
+            const int rc = quern__fail_memory(err, s->memory_size);
+            quern__encoder_scratch_free(s);
+            return rc;
+        }
+        *out = s;
+        return QUERN_OK;
+    }
     const size_t piece = (size_t)s->rows * QUERN__STRIDE, each = workspace_floats(e, s->rows),
                  common = threads > 1 ? piece * QUERN__MAX(inner_pieces(e),
                                                            e->group_count * e->group_pieces) +
@@ -152,6 +165,13 @@ static int check_input(const quern__encoder *e, const int32_t *ids, const uint32
 {
     size_t at = 0;
     for (uint32_t t = 0; t < n; t++) {
+        if (!lengths[t] && e->lookup)
+            return quern__blame(err,
+                                quern__fail(err, QUERN_EFORMAT, 0,
+                                            "text %u has no token that the model has a row for: "
+                                            "there is nothing to make a vector of",
+                                            t),
+                                t);
         if (!lengths[t] || lengths[t] > e->max_tokens)
             return quern__blame(err,
                                 quern__fail(err, QUERN_EINVAL, lengths[t],
@@ -242,12 +262,53 @@ static int run(job *j, quern__pool *pool, uint32_t threads, const int32_t *ids,
     return rc ? rc : check_output(e, out, n, j->normalize, err);
 }
 
+/* ---- a static table ---- */
+
+enum { LOOKED_UP = 64 /* texts a thread takes at a time */ };
+
+typedef struct looking {
+    const quern__encoder *e;
+    const quern__encoder_scratch *s;
+    const int32_t *ids;
+    const uint32_t *lengths;
+    uint32_t n;
+    bool normalize;
+    float *out;
+    const quern_cancel *cancel;
+} looking;
+
+static void look_up(void *ud, uint32_t part, uint32_t worker)
+{
+    const looking *l = ud;
+    const quern__lookup *table = l->e->lookup;
+    const uint32_t first = part * LOOKED_UP, end = QUERN__MIN(l->n, first + LOOKED_UP);
+    float *scratch = l->s->memory + worker * (quern__lookup_scratch(table) + QUERN__LANES);
+    const int32_t *ids = l->ids;
+    for (uint32_t t = 0; t < first; t++)
+        ids += l->lengths[t];
+    for (uint32_t t = first; t < end && !quern_cancel_raised(l->cancel); ids += l->lengths[t++])
+        quern__lookup_text(table, scratch, ids, l->lengths[t], l->normalize,
+                           l->out + (size_t)t * l->e->width);
+}
+
+static int look_up_all(looking *l, quern__pool *pool, quern_error *err)
+{
+    const uint32_t parts = (l->n + LOOKED_UP - 1) / LOOKED_UP;
+    if (pool && parts > 1)
+        quern__pool_run(pool, parts, look_up, l);
+    else
+        for (uint32_t p = 0; p < parts; p++)
+            look_up(l, p, 0);
+    const int rc = quern__check_cancel(l->cancel, err);
+    return rc ? rc : check_output(l->e, l->out, l->n, l->normalize, err);
+}
+
 int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__pool *pool,
                   const int32_t *ids, const uint32_t *lengths, uint32_t n, bool normalize,
                   float *out, const quern_cancel *cancel, quern_error *err)
 {
     QUERN__REQUIRE(e && s && s->encoder == e, err);
-    QUERN__REQUIRE(!n || (ids && lengths && out), err);
+    QUERN__REQUIRE(!n || ((ids || e->lookup) && lengths && out), err); /* no tokens, no ids */
     const uint32_t threads = pool ? quern__pool_threads(pool) : 1;
     QUERN__REQUIRE(threads <= s->threads, err);
     size_t total = 0;
@@ -255,8 +316,10 @@ int quern__encode(const quern__encoder *e, quern__encoder_scratch *s, quern__poo
     if (rc || !n)
         return rc;
     const quern__fpenv env = quern__fpenv_enter();
+    looking l = {e, s, ids, lengths, n, normalize, out, cancel};
     job j = {e, s, NULL, normalize, cancel};
-    rc = run(&j, pool, threads, ids, lengths, n, total, out, err);
+    rc = e->lookup ? look_up_all(&l, pool, err)
+                   : run(&j, pool, threads, ids, lengths, n, total, out, err);
     quern__fpenv_leave(env);
     return rc;
 }

@@ -365,6 +365,9 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
 {
     QUERN__REQUIRE(out && fp32 && !fp32->int8 && weights && ids && lengths && n, err);
     *out = NULL;
+    if (fp32->lookup)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "a static table has no products: there is nothing to quantise");
     int rc = quern__refuse_int8(fp32->family, err);
     if (rc)
         return rc;

@@ -224,6 +224,7 @@ static const quern__family families[] = {
      .rotary = true,
      .heads_normed = true,
      .causal = true},
+    {.name = "model2vec", .table = true},
 };
 
 const quern__family *quern__family_find(const char *name)
@@ -236,7 +237,8 @@ const quern__family *quern__family_find(const char *name)
 
 const char *quern__family_known(void)
 {
-    return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3";
+    return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, "
+           "model2vec";
 }
 
 const char *quern__family_key(const quern__family *f, const char *bert)

@@ -36,6 +36,7 @@ enum quern__feed { QUERN__FEED_GELU, QUERN__FEED_GATED_GELU, QUERN__FEED_GATED_S
 
 typedef struct quern__family {
     const char *name;   /* model_type of config.json */
+    bool table;         /* no layers: a static table (static_table.h); nothing below is of it */
     const char *prefix; /* in front of every tensor, where there is one: "bert." */
     uint32_t
         types; /* rows of token types where config.json does not say; 0: the family adds none */

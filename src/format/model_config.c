@@ -23,11 +23,17 @@
 #include "base/os.h"
 #include "format/family.h"
 
-enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, MAX_MODULES = 16, MAX_WIDTH = 16384 };
+enum {
+    MAX_FILE = 1 << 20,
+    MAX_PATH_BYTES = 4096,
+    MAX_MODULES = 16,
+    MAX_WIDTH = 16384,
+    TABLE_LENGTH = 1 << 20
+};
 
 /* A value in a message: strings of a hostile file are cut. */
 #define CUT(s)        (int)QUERN__MIN((s).len, 80), (s).ptr
-#define KNOWN_MODULES "Transformer, Pooling, Dense and Normalize"
+#define KNOWN_MODULES "Transformer, StaticEmbedding, Pooling, Dense and Normalize"
 
 static int twice(quern__json *j, const char *key, quern_error *err)
 {
@@ -66,6 +72,8 @@ typedef struct settings {
     uint64_t padding;
     uint64_t buckets;
     uint64_t seen; /* of the family's rules, by their number */
+    bool
+        embeds; /* there is an "embedding_dtype", which model2vec writes where it has no model_type */
 } settings;
 
 static uint32_t *size_field(quern__model_config *c, const struct size_key *key)
@@ -136,6 +144,7 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     char name[sizeof s->c->family];
     quern_str value;
 
+    s->embeds |= quern__str_is(key, "embedding_dtype");
     if (!quern__str_is(key, "model_type"))
         return quern__json_skip(j, err);
     int rc = quern__json_string(j, &value, err);
@@ -376,6 +385,30 @@ static int check_config(settings *s, const char *name, quern_error *err)
     return QUERN_OK;
 }
 
+/* Of a static table's config.json only this decides a vector; its sizes are those of the weights. */
+static int read_table_key(quern__json *j, settings *s, quern_str key, quern_error *err)
+{
+    quern__model_config *c = s->c;
+    bool is_one;
+    uint64_t n;
+
+    if (quern__str_is(key, "normalize"))
+        return quern__json_bool(j, &c->normalize, err);
+    if (quern__str_is(key, "max_length")) {
+        c->max_seq_length = 0;
+        if (quern__json_peek(j) == QUERN__JSON_NULL)
+            return quern__json_null(j, err);
+        int rc = quern__json_u64(j, &n, err);
+        if (!rc && (n < 1 || n > TABLE_LENGTH))
+            rc = quern__json_fail(j, err, "max_length is %llu; 1 to %d wanted",
+                                  (unsigned long long)n, TABLE_LENGTH);
+        c->max_seq_length = rc ? 0 : (uint32_t)n;
+        return rc;
+    }
+    int rc = read_matryoshka(j, c, key, &is_one, err);
+    return rc || is_one ? rc : quern__json_skip(j, err);
+}
+
 typedef int (*key_reader)(quern__json *j, settings *s, quern_str key, quern_error *err);
 
 static int read_keys(settings *s, key_reader reader, const char *text, size_t len, const char *name,
@@ -403,6 +436,17 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
     out->pooling = QUERN__POOL_MEAN;
     out->normalize = true;
     int rc = read_keys(&s, read_family_key, text, len, name, err);
+    if (!rc && !s.family && s.embeds)
+        s.family = quern__family_find("model2vec");
+    if (!rc && s.family && s.family->table) {
+        snprintf(out->family, sizeof out->family, "%s", s.family->name);
+        out->table = out->pooling_stated = true;
+        out->normalize = false;
+        out->positions = TABLE_LENGTH;
+        out->max_seq_length = 512;
+        out->padding = -1;
+        return read_keys(&s, read_table_key, text, len, name, err);
+    }
     if (!rc && !s.family)
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
     if (!rc)
@@ -450,7 +494,8 @@ static int copy_string(quern__json *j, const char *key, char *out, size_t size, 
 static int read_type(quern__json *j, module *m, quern_error *err)
 {
     static const char prefix[] = "sentence_transformers.models.";
-    static const char *const known[] = {"Transformer", "Pooling", "Dense", "Normalize"};
+    static const char *const known[] = {"Transformer", "StaticEmbedding", "Pooling", "Dense",
+                                        "Normalize"};
     const size_t skip = sizeof prefix - 1;
     quern_str s;
     int rc = quern__json_string(j, &s, err);
@@ -510,7 +555,8 @@ static int accept_module(quern__json *j, reading *r, const module *m, quern_erro
     if (!is_inside(m->path))
         return quern__json_fail(j, err, "module path \"%.80s\" leads out of the model's folder",
                                 m->path);
-    const bool transformer = m->kind[0] == 'T', pooling = m->kind[0] == 'P';
+    const bool table = m->kind[0] == 'S', transformer = m->kind[0] == 'T' || table,
+               pooling = m->kind[0] == 'P';
     const bool again = transformer ? r->has_transformer
                        : pooling   ? r->has_pooling
                                    : m->kind[0] == 'N' && r->has_normalize;
@@ -520,11 +566,16 @@ static int accept_module(quern__json *j, reading *r, const module *m, quern_erro
         return quern__json_fail(j, err, "module %s stands before Transformer", m->kind);
     if (!transformer && !pooling && !r->has_pooling)
         return quern__json_fail(j, err, "module %s stands before Pooling", m->kind);
-    if (transformer && m->path[0])
+    if (transformer && m->path[0] && strcmp(m->path, ".") != 0)
         return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: the Transformer module lies in \"%.80s\"; only the model's own "
+                           "%s: the %s module lies in \"%.80s\"; only the model's own "
                            "folder (\"\") is supported",
-                           j->name, m->path);
+                           j->name, m->kind, m->path);
+    if ((transformer && table != r->config->table) || (r->config->table && m->kind[0] == 'D'))
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: a module %s in a model of type %s is not supported (byte %zu)",
+                           j->name, m->kind, r->config->family, j->at);
+    r->has_pooling |= table; /* it gives one row */
     if (m->kind[0] == 'D')
         return accept_dense(j, r, m, err);
     r->has_transformer |= transformer;
@@ -911,9 +962,10 @@ static int read_around(reading *r, const char *folder, quern_error *err)
         goto done;
     if (found) {
         r->config->normalize = r->has_normalize;
-        if ((rc = join(&path, folder, r->pooling_path, "config.json", err)) != QUERN_OK ||
-            (rc = read_file(path.data, read_pooling, r, NULL, err)) != QUERN_OK ||
-            (rc = read_denses(r, folder, &path, err)) != QUERN_OK)
+        if (!r->config->table &&
+            ((rc = join(&path, folder, r->pooling_path, "config.json", err)) != QUERN_OK ||
+             (rc = read_file(path.data, read_pooling, r, NULL, err)) != QUERN_OK ||
+             (rc = read_denses(r, folder, &path, err)) != QUERN_OK))
             goto done;
     }
     if ((rc = join(&path, folder, "", "sentence_bert_config.json", err)) != QUERN_OK ||

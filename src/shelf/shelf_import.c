@@ -693,7 +693,9 @@ static int hold_to(const quern__shelf *s, const char *path, const char *staged, 
     if (!name && !s->opt.dimension)
         return QUERN_OK;
     quern__model_config *c = quern__calloc(1, sizeof *c);
-    int rc = c ? quern__model_config_read(c, staged, err) : quern__fail_memory(err, sizeof *c);
+    quern__weights *weights = NULL;
+    int rc =
+        c ? quern__stage_settings(c, &weights, staged, err) : quern__fail_memory(err, sizeof *c);
     if (rc == QUERN_OK && s->opt.dimension && quern__model_config_width(c) != s->opt.dimension)
         rc = quern__fail(err, QUERN_EMISMATCH, s->opt.dimension,
                          "%s: its weights give vectors of %lu dimensions, not the %lu that were "
@@ -709,6 +711,7 @@ static int hold_to(const quern__shelf *s, const char *path, const char *staged, 
     }
     if (rc == QUERN_OK && pooling && !c->pooling_stated)
         rc = state_pooling(s, staged, c, pooling, m, err);
+    quern__weights_free(weights);
     quern__free(c);
     return rc;
 }

@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "format/family.h"
 #include "format/model_config.h"
+#include "format/static_table.h"
 #include "tokenizer/tokenizer.h"
 
 enum { PATH_BYTES = 4096, LOCK_SLICE_MS = 200, HASH_CHUNK = 1 << 20, MAX_NAME = 100 };
@@ -176,45 +177,55 @@ int quern__shelf_hash(const quern__shelf *s, const char *path, const char *what,
 /* ---- checking ---- */
 
 static int check_weights(const char *folder, const quern__model_config *c,
-                         const quern__tokenizer *tokenizer, quern_error *err)
+                         const quern__weights *weights, const quern__tokenizer *tokenizer,
+                         quern_error *err)
 {
-    static const char *const plain = "embeddings.word_embeddings.weight";
     const quern__family *family = quern__family_find(c->family);
-    char prefixed[64] = "";
-    quern__weights *weights = NULL;
     const quern__tensor *t = NULL;
-    int rc = quern__weights_open(&weights, folder, err);
-    if (rc)
-        return rc;
-    if (family)
-        snprintf(prefixed, sizeof prefixed, "%s%s", family->prefix, plain);
-    t = quern__weights_find(weights, plain);
-    if (!t)
-        t = quern__weights_find(weights, prefixed);
-    if (!t)
-        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", folder, plain);
-    else if (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden)
-        rc = quern__fail(err, QUERN_EFORMAT, (int64_t)t->offset,
-                         "%s: %s is not [%u, %u] as config.json says", folder, t->name,
-                         (unsigned)c->vocab, (unsigned)c->hidden);
-    else if (quern__tokenizer_vocab_size(tokenizer) > c->vocab)
-        rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: the tokenizer has %u ids, the weights %u rows",
-                         folder, (unsigned)quern__tokenizer_vocab_size(tokenizer),
-                         (unsigned)c->vocab);
-    quern__weights_free(weights);
-    return rc;
+    char name[128] = "";
+    if (family && !c->table) {
+        const size_t front = (size_t)snprintf(name, sizeof name, "%s", family->prefix);
+        quern__family_tensor(family, "embeddings.word_embeddings.weight", name + front,
+                             sizeof name - front);
+        t = quern__weights_find(weights, name + front);
+        if (!t)
+            t = quern__weights_find(weights, name);
+    }
+    if (!t && !c->table)
+        return quern__fail(err, QUERN_EFORMAT, 0, "%s: no tensor %s", folder, name);
+    if (!c->table && (t->rank != 2 || t->shape[0] != c->vocab || t->shape[1] != c->hidden))
+        return quern__fail(err, QUERN_EFORMAT, (int64_t)t->offset,
+                           "%s: %s is not [%u, %u] as config.json says", folder, t->name,
+                           (unsigned)c->vocab, (unsigned)c->hidden);
+    if (quern__tokenizer_vocab_size(tokenizer) > c->vocab)
+        return quern__fail(err, QUERN_EFORMAT, 0,
+                           "%s: the tokenizer has %u ids, the weights %u rows", folder,
+                           (unsigned)quern__tokenizer_vocab_size(tokenizer), (unsigned)c->vocab);
+    return QUERN_OK;
+}
+
+int quern__stage_settings(quern__model_config *out, quern__weights **weights, const char *folder,
+                          quern_error *err)
+{
+    *weights = NULL;
+    int rc = quern__model_config_read(out, folder, err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_open(weights, folder, err);
+    return rc == QUERN_OK && out->table ? quern__static_table_measure(out, *weights, err) : rc;
 }
 
 int quern__stage_check(const char *folder, quern_error *err)
 {
     quern__model_config config;
+    quern__weights *weights;
     quern__tokenizer *tokenizer = NULL;
-    int rc = quern__model_config_read(&config, folder, err);
+    int rc = quern__stage_settings(&config, &weights, folder, err);
     if (rc == QUERN_OK)
         rc = quern__tokenizer_open(&tokenizer, folder, err);
     if (rc == QUERN_OK)
-        rc = check_weights(folder, &config, tokenizer, err);
+        rc = check_weights(folder, &config, weights, tokenizer, err);
     quern__tokenizer_free(tokenizer);
+    quern__weights_free(weights);
     return rc;
 }
 

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/os.h"
 #include "format/manifest.h"
+#include "format/model_config.h"
 #include "format/weights.h"
 #include "quern/shelf.h"
 #include "shelf/catalogue.h"
@@ -54,6 +55,9 @@ int quern__shelf_hash(const quern__shelf *s, const char *path, const char *what,
 /* Adds folder/name to the manifest with what is on disk now; hex: its hash, known already. */
 int quern__stage_record(quern__manifest *m, const char *folder, const char *name, const char *hex,
                         quern_error *err);
+/* A folder's settings and weights (the caller's, also on failure), as far as they say each other's sizes. */
+int quern__stage_settings(quern__model_config *out, quern__weights **weights, const char *folder,
+                          quern_error *err);
 /* Reads a staged folder's files as opening it would, as far as this floor reaches: settings, every
  * tensor's place, tokenizer, and that vocabulary and embedding table agree. */
 int quern__stage_check(const char *folder, quern_error *err);

@@ -260,6 +260,13 @@ uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t)
     return t->vocab.size;
 }
 
+int32_t quern__tokenizer_unknown(const quern__tokenizer *t)
+{
+    return t->kind == QUERN__TOKENIZER_WORDPIECE ? t->wordpiece.unk
+           : t->kind == QUERN__TOKENIZER_UNIGRAM ? t->unigram.unk
+                                                 : -1;
+}
+
 uint32_t quern__tokenizer_specials(const quern__tokenizer *t)
 {
     return t->n_before + t->n_after;
