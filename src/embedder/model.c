@@ -413,7 +413,7 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
                                     .probe = probe->ids,
                                     .probe_tokens = probe->n};
     quern__stat st = {0};
-    char *path = join_path(m->path, m->graph->name[0]);
+    char *path = join_path(m->path, m->graph->name[m->graph->graph]);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
         rc = quern__ort_open(&m->ort, path, &how, err);
@@ -427,7 +427,7 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
     if (quern__ort_pools(m->ort) && m->config.hidden && m->config.hidden != wide)
         return quern__fail(err, QUERN_EFORMAT, wide,
                            "%s: %s gives %u dimensions, the files beside it say %u", m->name,
-                           m->graph->name[0], wide, m->config.hidden);
+                           m->graph->name[m->graph->graph], wide, m->config.hidden);
     m->config.hidden = wide;
     return open_head(m, opt, err);
 }
@@ -663,7 +663,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.normalize = m->config.normalize;
     const quern__weights_files *files = files_of(m);
     full.weights_format = quern__weights_format_name(files->format);
-    full.weights_file = files->index[0] ? files->index : files->name[0];
+    full.weights_file = files->index[0] ? files->index : files->name[files->graph];
     full.calibration = m->calibration;
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);

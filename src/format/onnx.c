@@ -122,6 +122,122 @@ static bool has_rank(const walk *k, tag t, uint32_t rank)
     return x && x->rank == rank && x->dtype != QUERN__OTHER_DTYPE;
 }
 
+/* ---- quantised weights: what is made of stored codes is a tensor of its own ---- */
+
+static bool is_codes(const quern__onnx_tensor *t)
+{
+    return t && (t->type == QUERN__ONNX_INT8 || t->type == QUERN__ONNX_UINT8);
+}
+
+/* Codes that were only cast. */
+static bool is_bare(const quern__onnx_tensor *t)
+{
+    return is_codes(t) && t->derived && t->scale < 0;
+}
+
+/* Does `part` hold one number for each row or column of `t`, or one for all? */
+static bool spreads(const quern__onnx_tensor *t, const quern__onnx_tensor *part, bool *by_row)
+{
+    *by_row = t->rank == 1;
+    if (part->count == 1)
+        return true;
+    if (t->rank == 1)
+        return part->rank == 1 && part->count == t->count;
+    *by_row = part->rank == 2 && part->shape[1] == 1;
+    const uint64_t wanted = t->shape[*by_row ? 0 : 1];
+    return t->rank == 2 && part->count == wanted &&
+           (*by_row || part->rank == 1 || (part->rank == 2 && part->shape[0] == 1));
+}
+
+/* The node's result as a derived tensor; its name is the result's. */
+static int derive(walk *k, const quern__onnx_node *node, const quern__onnx_tensor *from, tag *out)
+{
+    quern__onnx_tensor made = *from;
+    made.derived = true;
+    made.name = node->output_n ? k->f.names[node->outputs] : made.name;
+    if (made.scale >= 0) {
+        made.dtype = QUERN__CODES;
+        made.trouble = NULL;
+    }
+    *out = (tag){.kind = CONST, .a = k->now, .tensor = -1};
+    return quern__onnx_derive(&k->f, &made, &out->tensor, k->err);
+}
+
+static bool is_scale(const quern__onnx_tensor *t)
+{
+    return t && t->dtype == QUERN__F32 && !t->derived && !t->trouble;
+}
+
+/* codes - codes, and (codes) * scale: how exporters that know no better write it. *made: it was one of these. */
+static int unquantise_spelt(walk *k, const quern__onnx_node *node, const tag *in, bool *made,
+                            tag *out)
+{
+    const quern__onnx_tensor *x = tensor_of(k, in[0]), *y = tensor_of(k, in[1]);
+    bool by_row;
+    *made = false;
+    if (is(node->op, "Mul") && is_scale(x) && is_bare(y)) {
+        const quern__onnx_tensor *swap = x;
+        x = y;
+        y = swap;
+    }
+    if (!is_bare(x) || !y || in[0].turned || in[1].turned || !spreads(x, y, &by_row))
+        return QUERN_OK;
+    quern__onnx_tensor next = *x;
+    if (is(node->op, "Sub") && is_bare(y) && y->zero < 0 && x->zero < 0 && y->type == x->type)
+        next.zero = y - k->f.tensors;
+    else if (is(node->op, "Mul") && is_scale(y) &&
+             (x->zero < 0 ||
+              (k->f.tensors[x->zero].count == y->count && (y->count == 1 || x->by_row == by_row))))
+        next.scale = y - k->f.tensors;
+    else
+        return QUERN_OK;
+    next.by_row = by_row;
+    *made = true;
+    return derive(k, node, &next, out);
+}
+
+/* DequantizeLinear of stored codes: scales for all of it or along the axis, and codes that are zero as many. */
+static int unquantise(walk *k, const quern__onnx_node *node, const tag *in, uint32_t n, tag *out)
+{
+    const quern__onnx_tensor *x = tensor_of(k, in[0]), *scale = tensor_of(k, in[1]),
+                             *zero = n == 3 ? tensor_of(k, in[2]) : NULL;
+    quern__onnx_attribute a;
+    bool has, blocks;
+    int rc = quern__onnx_attribute_of(&k->f, node, "block_size", &blocks, &a, k->err);
+    if (rc == QUERN_OK)
+        rc = quern__onnx_attribute_of(&k->f, node, "axis", &has, &a, k->err);
+    if (rc)
+        return rc;
+    *out = (tag){.kind = CONST, .a = k->now, .tensor = -1};
+    const int64_t axis = !has ? 1 : a.i < 0 ? a.i + (x ? (int64_t)x->rank : 0) : a.i;
+    if ((blocks && a.i) || !is_codes(x) || x->derived || in[0].turned || !is_scale(scale) ||
+        !x->rank || x->rank > 2 || (in[2].kind == CONST && n == 3 && !zero) ||
+        (zero && (zero->type != x->type || zero->derived || zero->count != scale->count)) ||
+        (scale->count != 1 && (scale->rank != 1 || axis < 0 || axis >= (int64_t)x->rank ||
+                               scale->count != x->shape[axis])))
+        return QUERN_OK;
+    quern__onnx_tensor next = *x;
+    next.by_row = axis == 0;
+    next.scale = scale - k->f.tensors;
+    next.zero = zero ? zero - k->f.tensors : -1;
+    return derive(k, node, &next, out);
+}
+
+static int cast_codes(walk *k, const quern__onnx_node *node, const tag *in, bool *made, tag *out)
+{
+    const quern__onnx_tensor *x = tensor_of(k, in[0]);
+    quern__onnx_attribute a;
+    bool has;
+    *made = false;
+    if (!is_codes(x) || x->derived || in[0].turned)
+        return QUERN_OK;
+    int rc = quern__onnx_attribute_of(&k->f, node, "to", &has, &a, k->err);
+    if (rc || !has || a.i != QUERN__ONNX_FLOAT)
+        return rc;
+    *made = true;
+    return derive(k, node, x, out);
+}
+
 /* ---- what an operation makes of its inputs ---- */
 
 static tag add_product(walk *k, tag x, tag matrix, bool turned)
@@ -334,9 +450,18 @@ static int step_around(walk *k, const quern__onnx_node *node, const tag *in, uin
 {
     static const char *const same[] = {"Cast",     "Reshape", "Unsqueeze", "Squeeze",
                                        "Identity", "Flatten", NULL};
-    bool constant = true;
+    bool constant = true, made = false;
+    int rc = QUERN_OK;
     for (uint32_t i = 0; i < n; i++)
         constant = constant && in[i].kind == CONST;
+    if (is(node->op, "DequantizeLinear") && constant && (n == 2 || n == 3))
+        return unquantise(k, node, in, n, out);
+    if (is(node->op, "Cast") && n == 1)
+        rc = cast_codes(k, node, in, &made, out);
+    else if ((is(node->op, "Mul") || is(node->op, "Sub")) && n == 2)
+        rc = unquantise_spelt(k, node, in, &made, out);
+    if (rc || made)
+        return rc;
     *out = meta;
     if (is(node->op, "Constant"))
         *out = (tag){.kind = CONST, .a = k->now, .tensor = node->tensor};
@@ -481,12 +606,52 @@ static const char *published(quern_str name, size_t *n)
     return NULL;
 }
 
+/* Where a stored tensor's bytes are: in this file, or in one beside it. Trouble, or NULL. */
+static const char *place_of(const walk *k, const quern__onnx_tensor *from, size_t width,
+                            const void **data, uint32_t *part)
+{
+    const quern__weights_part *p = k->p;
+    if (from->location.ptr) {
+        const uint32_t last = k->w->part_count - 1;
+        const char *leaf = NULL;
+        uint32_t i = 0;
+        for (; i < last; i++) {
+            p = &k->w->parts[i];
+            leaf = strrchr(p->name, '/');
+            if (is(from->location, leaf ? leaf + 1 : p->name))
+                break;
+        }
+        if (i == last)
+            return "has its data in another file, which is not at hand";
+    }
+    if (from->offset > p->size || from->count > (p->size - from->offset) / width)
+        return "lies behind the end of its file";
+    *data = p->data + from->offset;
+    *part = (uint32_t)(p - k->w->parts);
+    return NULL;
+}
+
+/* What a tensor of codes is less and times. */
+static const char *place_codes(const walk *k, const quern__onnx_tensor *from, quern__tensor *t)
+{
+    const quern__onnx_tensor *scale = &k->f.tensors[from->scale];
+    uint32_t part;
+    const char *trouble = place_of(k, scale, sizeof(float), &t->scales, &part);
+    if (!trouble && from->zero >= 0)
+        trouble = place_of(k, &k->f.tensors[from->zero], 1, &t->zeros, &part);
+    t->scale_count = (uint32_t)scale->count;
+    t->by_row = from->by_row;
+    t->is_unsigned = from->type == QUERN__ONNX_UINT8;
+    return trouble;
+}
+
 static int emit(walk *k, const char *name, int64_t index, bool transposed)
 {
     const quern__onnx_tensor *from = &k->f.tensors[index];
+    const size_t width = from->dtype == QUERN__F32 ? 4 : from->dtype == QUERN__CODES ? 1 : 2;
     const char *trouble = from->trouble;
     char room[QUERN__TENSOR_NAME + 8];
-    quern__tensor *t;
+    quern__tensor *t, made = {0};
     size_t n = 0;
     const char *called = published(from->name, &n);
     if (called) {
@@ -494,6 +659,10 @@ static int emit(walk *k, const char *name, int64_t index, bool transposed)
         if (!is(now, name))
             trouble = "stands where the graph wants another";
     }
+    if (!trouble)
+        trouble = place_of(k, from, width, &made.data, &made.part);
+    if (!trouble && from->dtype == QUERN__CODES)
+        trouble = place_codes(k, from, &made);
     if (trouble)
         return quern__fail(k->err, QUERN_EUNSUPPORTED, (int64_t)from->at,
                            "%s: tensor %.*s (%s) %s, at byte %zu", k->p->name,
@@ -502,6 +671,8 @@ static int emit(walk *k, const char *name, int64_t index, bool transposed)
     int rc = quern__weights_add(k->w, (quern_str){name, strlen(name)}, from->at, &t, k->err);
     if (rc)
         return rc;
+    made.name = t->name;
+    *t = made;
     t->dtype = from->dtype;
     t->rank = from->rank;
     memcpy(t->shape, from->shape, sizeof t->shape);
@@ -513,7 +684,6 @@ static int emit(walk *k, const char *name, int64_t index, bool transposed)
     t->offset = from->offset;
     t->bytes = from->bytes;
     t->count = (size_t)from->count;
-    t->data = k->p->data + t->offset;
     return QUERN_OK;
 }
 

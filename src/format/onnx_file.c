@@ -13,24 +13,18 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/compiler.h"
+#include "base/json.h"
 
 enum { MAX_RECORDS = 1 << 18 };
 
-enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-
-/* One message: the rest of it. */
-typedef struct message {
-    const quern__onnx_file *f;
-    size_t at, end;
-    quern_error *err;
-} message;
-
-typedef struct field {
-    uint32_t number;
-    int wire;
-    uint64_t value;     /* of a number; bits of a float */
-    size_t begin, size; /* of bytes */
-} field;
+enum {
+    VARINT = QUERN__VARINT,
+    FIXED64 = QUERN__FIXED64,
+    BYTES = QUERN__BYTES,
+    FIXED32 = QUERN__FIXED32
+};
+typedef quern__message message;
+typedef quern__field field;
 
 static int fail(const message *m, size_t at, const char *what)
 {
@@ -54,8 +48,7 @@ static int varint(message *m, uint64_t *out)
     return fail(m, m->at, "a number of more than 64 bits");
 }
 
-/* 1: *out is the next field; 0: the message's end. */
-static int next_field(message *m, field *out)
+int quern__next_field(message *m, field *out)
 {
     uint64_t tag = 0;
     *out = (field){0};
@@ -165,9 +158,60 @@ static int read_dimensions(const message *m, const field *f, quern__onnx_tensor 
     return rc;
 }
 
+static bool read_number(quern_str s, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        const unsigned digit = (unsigned)(unsigned char)s.ptr[i] - '0';
+        if (digit > 9 || *out > (UINT64_MAX - digit) / 10)
+            return false;
+        *out = *out * 10 + digit;
+    }
+    return s.len > 0;
+}
+
+int quern__read_external(const message *parent, const field *from, quern__external *out)
+{
+    message m = inside(parent, from);
+    field x;
+    quern_str key = {"", 0}, value = {"", 0};
+    int more = 0, rc = want(parent, from, BYTES);
+    while (rc == QUERN_OK && (more = quern__next_field(&m, &x)) == 1)
+        if (x.number == 1 || x.number == 2)
+            rc = text(&m, &x, x.number == 1 ? &key : &value);
+    if (rc || more)
+        return rc ? rc : more;
+    const bool offset = quern__str_is(key, "offset"), length = quern__str_is(key, "length");
+    if (quern__str_is(key, "location"))
+        out->location = value;
+    if ((offset || length) && !read_number(value, offset ? &out->offset : &out->length))
+        return fail(parent, from->begin, "a place in another file that is no number");
+    out->has_length |= length;
+    return QUERN_OK;
+}
+
+/* Whether the place is in the file is seen when there is that file. */
+static int settle_external(const message *m, quern__onnx_tensor *t, const quern__external *e,
+                           uint64_t bytes)
+{
+    if (!e->location.len)
+        return fail(m, t->at, "a tensor in another file that is not named");
+    t->location = e->location;
+    if (e->offset > SIZE_MAX || bytes > SIZE_MAX)
+        return fail(m, t->at, "a tensor whose sizes overflow");
+    t->offset = (size_t)e->offset;
+    t->bytes = (size_t)bytes;
+    if (e->has_length && e->length != bytes) {
+        t->trouble = "has more or fewer bytes than its sizes need";
+        t->type = 0;
+    }
+    return QUERN_OK;
+}
+
 /* Type, sizes and data against each other: what cannot be a weight is noted, not refused (a shape, a
  * constant, somebody's text). */
-static int settle_tensor(const message *m, quern__onnx_tensor *t, uint64_t type, bool external)
+static int settle_tensor(const message *m, quern__onnx_tensor *t, uint64_t type,
+                         const quern__external *external)
 {
     const size_t width = type == FLOAT ? 4 : 2;
     uint64_t bytes;
@@ -179,12 +223,19 @@ static int settle_tensor(const message *m, quern__onnx_tensor *t, uint64_t type,
     for (uint32_t i = 0; i < t->rank; i++)
         if (!quern__mul_u64(t->count, t->shape[i], &t->count))
             return fail(m, t->at, "a tensor whose sizes overflow");
-    if (external)
-        t->trouble = "has its data in another file, which is not read";
-    else if (t->dtype == QUERN__OTHER_DTYPE)
+    t->type = (int)QUERN__MIN(type, (uint64_t)INT32_MAX);
+    t->scale = t->zero = -1;
+    if (t->dtype == QUERN__OTHER_DTYPE)
         t->trouble = "is not of type FLOAT, FLOAT16 or BFLOAT16";
-    else if (!quern__mul_u64(t->count, width, &bytes) || bytes != t->bytes)
+    const bool codes = type == QUERN__ONNX_INT8 || type == QUERN__ONNX_UINT8;
+    if (!quern__mul_u64(t->count, codes ? 1 : width, &bytes))
+        return fail(m, t->at, "a tensor whose sizes overflow");
+    if (external)
+        return settle_external(m, t, external, bytes);
+    if ((t->dtype != QUERN__OTHER_DTYPE || codes) && bytes != t->bytes) {
         t->trouble = "has more or fewer bytes than its sizes need";
+        t->type = 0;
+    }
     return QUERN_OK;
 }
 
@@ -193,21 +244,24 @@ static int read_tensor(const message *parent, const field *from, quern__onnx_fil
     message m = inside(parent, from);
     field x;
     uint64_t type = 0;
+    quern__external place = {.location = {"", 0}};
     bool external = false, data = false;
     int rc = GROW(&m, f, tensors, tensor_n, tensor_cap), more = 0;
     if (rc)
         return rc;
     quern__onnx_tensor *t = &f->tensors[f->tensor_n];
     *t = (quern__onnx_tensor){.at = m.at};
-    while (rc == QUERN_OK && (more = next_field(&m, &x)) == 1) {
+    while (rc == QUERN_OK && (more = quern__next_field(&m, &x)) == 1) {
         if (x.number == 1)
             rc = read_dimensions(&m, &x, t);
         else if (x.number == 2)
             type = x.value;
         else if (x.number == 8)
             rc = text(&m, &x, &t->name);
-        else if (x.number == 13 || (x.number == 14 && x.value))
-            external = true;
+        else if (x.number == 13)
+            rc = quern__read_external(&m, &x, &place);
+        else if (x.number == 14)
+            external = x.value != 0;
         else if (x.number == 9 || (x.number == 4 && x.wire == BYTES)) {
             if (data)
                 rc = fail(&m, x.begin, "a tensor with data in two pieces");
@@ -217,10 +271,29 @@ static int read_tensor(const message *parent, const field *from, quern__onnx_fil
         }
     }
     if (rc == QUERN_OK)
-        rc = more ? more : settle_tensor(&m, t, type, external);
+        rc = more ? more : settle_tensor(&m, t, type, external ? &place : NULL);
+    if (rc == QUERN_OK && external && data)
+        rc = fail(&m, t->at, "a tensor with data here and in another file");
+    if (rc == QUERN_OK && !external && place.location.len) {
+        t->trouble = "has its data here and names another file";
+        t->type = 0;
+    }
     if (rc == QUERN_OK)
         f->tensor_n++;
     return rc;
+}
+
+int quern__onnx_derive(quern__onnx_file *f, const quern__onnx_tensor *t, int64_t *out,
+                       quern_error *err)
+{
+    const message m = {f, t->at, t->at, err};
+    const quern__onnx_tensor copy = *t; /* t may be in the table that grows */
+    int rc = GROW(&m, f, tensors, tensor_n, tensor_cap);
+    if (rc)
+        return rc;
+    *out = (int64_t)f->tensor_n;
+    f->tensors[f->tensor_n++] = copy;
+    return QUERN_OK;
 }
 
 /* ---- nodes ---- */
@@ -230,13 +303,13 @@ static int next_attribute(message *m, quern_str *name, field *from)
 {
     field x;
     int more;
-    while ((more = next_field(m, from)) == 1) {
+    while ((more = quern__next_field(m, from)) == 1) {
         if (from->number != 5)
             continue;
         int rc = want(m, from, BYTES), inner = 0;
         message a = inside(m, from);
         *name = (quern_str){"", 0};
-        while (rc == QUERN_OK && (inner = next_field(&a, &x)) == 1)
+        while (rc == QUERN_OK && (inner = quern__next_field(&a, &x)) == 1)
             if (x.number == 1)
                 rc = text(&a, &x, name);
         if (rc || inner < 0)
@@ -263,7 +336,7 @@ static int read_constant(const message *parent, quern__onnx_file *f, quern__onnx
         if (!is(name, "value"))
             continue;
         int inner = 0;
-        while (rc == QUERN_OK && (inner = next_field(&a, &x)) == 1)
+        while (rc == QUERN_OK && (inner = quern__next_field(&a, &x)) == 1)
             if (x.number == 5 && (rc = want(&a, &x, BYTES)) == QUERN_OK) {
                 rc = read_tensor(&a, &x, f);
                 node->tensor = (int64_t)f->tensor_n - 1;
@@ -283,7 +356,7 @@ static int read_names(const message *parent, const quern__onnx_node *node, uint3
     int more;
     *first = (uint32_t)f->name_n;
     *n = 0;
-    while ((more = next_field(&m, &x)) == 1) {
+    while ((more = quern__next_field(&m, &x)) == 1) {
         if (x.number != number)
             continue;
         int rc = GROW(&m, f, names, name_n, name_cap);
@@ -304,7 +377,7 @@ static int read_node(const message *parent, const field *from, quern__onnx_file 
     int rc = GROW(&m, f, nodes, node_n, node_cap), more = 0;
     quern__onnx_node node = {
         .op = {"", 0}, .name = {"", 0}, .domain = {"", 0}, .at = m.at, .end = m.end, .tensor = -1};
-    while (rc == QUERN_OK && (more = next_field(&m, &x)) == 1) {
+    while (rc == QUERN_OK && (more = quern__next_field(&m, &x)) == 1) {
         if (x.number == 3)
             rc = text(&m, &x, &node.name);
         else if (x.number == 4)
@@ -339,7 +412,7 @@ static int read_value_name(const message *parent, const field *from, quern_str *
     *out = (quern_str){"", 0};
     if (rc)
         return rc;
-    while ((more = next_field(&m, &x)) == 1)
+    while ((more = quern__next_field(&m, &x)) == 1)
         if (x.number == 1 && (rc = text(&m, &x, out)) != QUERN_OK)
             return rc;
     return more;
@@ -421,7 +494,7 @@ int quern__onnx_file_read(quern__onnx_file *f, const uint8_t *data, size_t size,
     message m = {f, 0, size, err};
     field x, graph = {0};
     int more;
-    while ((more = next_field(&m, &x)) == 1) {
+    while ((more = quern__next_field(&m, &x)) == 1) {
         if (x.number == 25)
             return fail(&m, x.begin, "functions of the model's own, which are not read");
         if (x.number != 7)
@@ -435,7 +508,7 @@ int quern__onnx_file_read(quern__onnx_file *f, const uint8_t *data, size_t size,
     if (!graph.number)
         return fail(&m, 0, "no graph: torn, or no ONNX model");
     message g = inside(&m, &graph);
-    while ((more = next_field(&g, &x)) == 1) {
+    while ((more = quern__next_field(&g, &x)) == 1) {
         int rc = read_graph_field(&g, &x, f);
         if (rc)
             return rc;
@@ -504,7 +577,7 @@ int quern__onnx_attribute_of(const quern__onnx_file *f, const quern__onnx_node *
         message a = inside(&m, &from);
         int inner = 0;
         *has = true;
-        while (rc == QUERN_OK && (inner = next_field(&a, &x)) == 1) {
+        while (rc == QUERN_OK && (inner = quern__next_field(&a, &x)) == 1) {
             const uint32_t bits = (uint32_t)x.value;
             if (x.number == 2)
                 memcpy(&out->f, &bits, sizeof bits);

@@ -17,10 +17,17 @@ typedef struct quern__onnx_tensor {
     uint32_t rank;
     uint64_t shape[QUERN__MAX_RANK], count;
     int dtype;           /* enum quern__dtype */
+    int type;            /* ONNX's own number of it */
     const char *trouble; /* why it cannot be used as a weight; NULL: it can */
     size_t at;           /* byte where it is described */
     size_t offset, bytes;
+    quern_str location; /* the file that offset is in; NULL: this one */
+    /* Not stored but made of stored ones (quern__onnx_derive): codes[i] of `type`, less zero, times scale. */
+    bool derived;
+    int64_t scale, zero; /* in `tensors`; -1: none */
+    bool by_row;
 } quern__onnx_tensor;
+enum { QUERN__ONNX_FLOAT = 1, QUERN__ONNX_UINT8 = 2, QUERN__ONNX_INT8 = 3 };
 
 typedef struct quern__onnx_node {
     quern_str op, name, domain;
@@ -58,6 +65,9 @@ typedef struct quern__onnx_file {
 int quern__onnx_file_read(quern__onnx_file *f, const uint8_t *data, size_t size, const char *name,
                           quern_error *err);
 void quern__onnx_file_dispose(quern__onnx_file *f);
+/* One more, that is not stored; *out: its place. */
+int quern__onnx_derive(quern__onnx_file *f, const quern__onnx_tensor *t, int64_t *out,
+                       quern_error *err);
 /* The value's place in `values`, -1: nobody makes it. */
 int64_t quern__onnx_find(const quern__onnx_file *f, quern_str name);
 
@@ -72,5 +82,34 @@ typedef struct quern__onnx_attribute {
 int quern__onnx_attribute_of(const quern__onnx_file *f, const quern__onnx_node *node,
                              const char *name, bool *has, quern__onnx_attribute *out,
                              quern_error *err);
+
+/* ---- protobuf, for onnx_file.c and onnx_files.c ---- */
+
+enum quern__wire { QUERN__VARINT = 0, QUERN__FIXED64 = 1, QUERN__BYTES = 2, QUERN__FIXED32 = 5 };
+
+/* One message: the rest of it. */
+typedef struct quern__message {
+    const quern__onnx_file *f;
+    size_t at, end;
+    quern_error *err;
+} quern__message;
+
+typedef struct quern__field {
+    uint32_t number;
+    int wire;
+    uint64_t value;     /* of a number; bits of a float */
+    size_t begin, size; /* of bytes */
+} quern__field;
+
+/* 1: *out is the next field; 0: the message's end. */
+int quern__next_field(quern__message *m, quern__field *out);
+
+/* What an entry of a tensor's external_data says: "location", "offset", "length"; other keys are passed over. */
+typedef struct quern__external {
+    quern_str location;
+    uint64_t offset, length;
+    bool has_length;
+} quern__external;
+int quern__read_external(const quern__message *m, const quern__field *from, quern__external *out);
 
 #endif

@@ -127,7 +127,12 @@ static int add_part(quern__weights *w, quern__map map, const void *data, size_t 
     }
     quern__weights_part *p = &parts[w->part_count++];
     *p = (quern__weights_part){map, data, size, copy};
-    return readers[w->files.format](w, p, err);
+    return QUERN_OK;
+}
+
+static int read_part(quern__weights *w, quern_error *err)
+{
+    return readers[w->files.format](w, &w->parts[w->part_count - 1], err);
 }
 
 static int add_file(quern__weights *w, const char *path, quern_error *err)
@@ -135,6 +140,43 @@ static int add_file(quern__weights *w, const char *path, quern_error *err)
     quern__map map = {0};
     int rc = quern__map_open(&map, path, err);
     return rc ? rc : add_part(w, map, map.data, map.size, path, err);
+}
+
+static int add_file_of(quern__weights *w, const char *folder, uint32_t i, quern_error *err)
+{
+    quern__buf path;
+    quern__buf_init(&path, 4096);
+    quern__buf_printf(&path, "%s/%s", folder, w->files.name[i]);
+    int rc = quern__buf_ok(&path, "a path", err);
+    if (rc == QUERN_OK)
+        rc = add_file(w, path.data, err);
+    quern__buf_dispose(&path);
+    return rc;
+}
+
+/* A graph comes behind the files that it points into. */
+static int add_graph(quern__weights *w, const char *folder, quern_error *err)
+{
+    int rc = QUERN_OK;
+    for (uint32_t i = 0; rc == QUERN_OK && i < w->files.n; i++)
+        if (i != w->files.graph)
+            rc = add_file_of(w, folder, i, err);
+    if (rc == QUERN_OK)
+        rc = add_file_of(w, folder, w->files.graph, err);
+    return rc ? rc : read_part(w, err);
+}
+
+static int add_files(quern__weights *w, const char *folder, quern_error *err)
+{
+    int rc = QUERN_OK;
+    if (w->files.format == QUERN__ONNX)
+        return add_graph(w, folder, err);
+    for (uint32_t i = 0; rc == QUERN_OK && i < w->files.n; i++) {
+        rc = add_file_of(w, folder, i, err);
+        if (rc == QUERN_OK)
+            rc = read_part(w, err);
+    }
+    return rc;
 }
 
 static int begin(quern__weights **out, int format, quern_error *err)
@@ -167,6 +209,8 @@ int quern__weights_open_file(quern__weights **out, int format, const char *path,
     int rc = begin(&w, format, err);
     if (rc == QUERN_OK)
         rc = add_file(w, path, err);
+    if (rc == QUERN_OK)
+        rc = read_part(w, err);
     return settle(out, w, rc, err);
 }
 
@@ -177,6 +221,8 @@ int quern__weights_parse(quern__weights **out, int format, const void *data, siz
     int rc = begin(&w, format, err);
     if (rc == QUERN_OK)
         rc = add_part(w, (quern__map){0}, data, size, name, err);
+    if (rc == QUERN_OK)
+        rc = read_part(w, err);
     return settle(out, w, rc, err);
 }
 
@@ -202,13 +248,8 @@ int quern__weights_open(quern__weights **out, const char *folder, quern_error *e
         return rc;
     quern__buf_init(&path, 4096);
     rc = quern__weights_list(&w->files, folder, err);
-    for (uint32_t i = 0; rc == QUERN_OK && i < w->files.n; i++) {
-        quern__buf_clear(&path);
-        quern__buf_printf(&path, "%s/%s", folder, w->files.name[i]);
-        rc = quern__buf_ok(&path, "a path", err);
-        if (rc == QUERN_OK)
-            rc = add_file(w, path.data, err);
-    }
+    if (rc == QUERN_OK)
+        rc = add_files(w, folder, err);
     rc = settle(&w, w, rc, err);
     if (rc == QUERN_OK && w->files.index[0]) {
         quern__buf_clear(&path);
@@ -313,6 +354,19 @@ static float scaled_element(const uint8_t *data, size_t i)
     return scale * (float)code;
 }
 
+/* Element i of CODES. The difference has 9 bits, so it is exact; the product is rounded once. */
+static float coded_element(const quern__tensor *t, size_t i)
+{
+    const uint8_t *codes = t->data, *scales = t->scales, *zeros = t->zeros;
+    const size_t columns = t->rank < 2 ? 1 : (size_t)t->shape[t->transposed ? 0 : 1];
+    const size_t at = t->scale_count == 1 ? 0 : t->by_row ? i / columns : i % columns;
+    float scale;
+    memcpy(&scale, scales + 4 * at, sizeof scale);
+    const int code = t->is_unsigned ? codes[i] : (int8_t)codes[i];
+    const int zero = !zeros ? 0 : t->is_unsigned ? zeros[at] : (int8_t)zeros[at];
+    return (float)(code - zero) * scale;
+}
+
 /* Stored element i; the file's data need not be aligned. */
 static float element(const quern__tensor *t, size_t i)
 {
@@ -326,6 +380,8 @@ static float element(const quern__tensor *t, size_t i)
     }
     if (t->dtype == QUERN__Q8_0)
         return scaled_element(data, i);
+    if (t->dtype == QUERN__CODES)
+        return coded_element(t, i);
     memcpy(&narrow, data + 2 * i, sizeof narrow);
     bits = t->dtype == QUERN__BF16 ? (uint32_t)narrow << 16 : half_bits(narrow);
     memcpy(&out, &bits, sizeof out);

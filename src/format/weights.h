@@ -18,6 +18,7 @@ enum quern__dtype {
     QUERN__F16,
     QUERN__BF16,
     QUERN__Q8_0,       /* 32 int8 behind the fp16 that they are multiples of */
+    QUERN__CODES,      /* (code - zero) * scale: below */
     QUERN__OTHER_DTYPE /* int tensors such as position_ids: no weights */
 };
 enum { QUERN__MAX_RANK = 8 };
@@ -32,6 +33,10 @@ typedef struct quern__tensor {
     const void *data; /* into the mapping, little-endian; read it through the two calls below */
     size_t offset;    /* of data in its file, for messages */
     size_t bytes, count;
+    /* CODES: int8 (or uint8), and for each row (by_row) or column of the file, or for all, an fp32 and perhaps a code that is zero */
+    const void *scales, *zeros; /* zeros: NULL: 0 */
+    uint32_t scale_count;
+    bool by_row, is_unsigned;
 } quern__tensor;
 
 typedef struct quern__weights quern__weights;
@@ -54,6 +59,7 @@ typedef struct quern__weights_files {
     int format;
     char index[QUERN__WEIGHTS_NAME]; /* the file that names them; "" where there is one only */
     uint32_t n;
+    uint32_t graph; /* ONNX: which of them it is; the others hold data of its tensors */
     char name[QUERN__WEIGHTS_FILES][QUERN__WEIGHTS_NAME];
 } quern__weights_files;
 

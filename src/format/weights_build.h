@@ -50,6 +50,12 @@ int quern__safetensors_read(quern__weights *w, const quern__weights_part *p, que
 int quern__torch_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 /* gguf.c */
 int quern__gguf_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
+/* onnx_files.c: files->name[0] is a graph, whose bytes these are; adds the files beside it that its tensors' data lies in
+ * and sorts. EUNSUPPORTED: one that is not beside it. */
+int quern__onnx_files(quern__weights_files *files, const uint8_t *data, size_t size,
+                      const char *name, quern_error *err);
+/* weights_index.c: a name that leads nowhere else */
+bool quern__weights_is_leaf(quern_str s);
 /* onnx.c */
 int quern__onnx_read(quern__weights *w, const quern__weights_part *p, quern_error *err);
 

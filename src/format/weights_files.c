@@ -131,6 +131,23 @@ static int read_index(quern__weights_files *out, const char *folder, quern_error
     return rc;
 }
 
+/* The names of the files that hold data of the graph's tensors, beside it. */
+static int add_external(quern__weights_files *out, const char *folder, quern_error *err)
+{
+    quern__buf path;
+    quern__map map = {0};
+    quern__buf_init(&path, 4096);
+    quern__buf_printf(&path, "%s/%s", folder, out->name[0]);
+    int rc = quern__buf_ok(&path, "a path", err);
+    if (rc == QUERN_OK)
+        rc = quern__map_open(&map, path.data, err);
+    if (rc == QUERN_OK)
+        rc = quern__onnx_files(out, map.data, map.size, path.data, err);
+    quern__map_close(&map);
+    quern__buf_dispose(&path);
+    return rc;
+}
+
 int quern__weights_list(quern__weights_files *out, const char *folder, quern_error *err)
 {
     quern__weights_choice c = {0};
@@ -145,6 +162,8 @@ int quern__weights_list(quern__weights_files *out, const char *folder, quern_err
     out->format = kind->format;
     memcpy(kind->index ? out->index : out->name[0], c.name, sizeof c.name);
     out->n = kind->index ? 0 : 1;
+    if (kind->format == QUERN__ONNX)
+        return add_external(out, folder, err);
     return kind->index ? read_index(out, folder, err) : QUERN_OK;
 }
 
@@ -174,7 +193,7 @@ int quern__weights_list_graph(quern__weights_files *out, const char *folder, que
         rc = quern__fail(
             err, QUERN_ENOTFOUND, 0,
             "%s: no exported graph in it: no model.onnx, no " ONNX_FOLDER "/model.onnx", folder);
-    return rc;
+    return rc ? rc : add_external(out, folder, err);
 }
 
 int quern__weights_hash(const quern__weights_files *files, const char (*hex)[65], char out[65],

@@ -71,7 +71,7 @@ static int read_index(const char *text, size_t len, const char *name, on_line fn
 }
 
 /* A shard lies beside its index, under a plain name. */
-static bool is_leaf(quern_str s)
+bool quern__weights_is_leaf(quern_str s)
 {
     if (s.len == 0 || s.len >= QUERN__WEIGHTS_NAME || s.ptr[0] == '.')
         return false;
@@ -88,7 +88,7 @@ static int add_file(void *ud, quern__json *j, quern_str name, quern_str file, qu
     for (uint32_t i = 0; i < files->n; i++)
         if (quern__str_is(file, files->name[i]))
             return QUERN_OK;
-    if (!is_leaf(file))
+    if (!quern__weights_is_leaf(file))
         return quern__json_fail(j, err,
                                 "tensor %.*s: \"%.*s\" is no name of a file beside this one",
                                 CUT(name), CUT(file));

@@ -135,6 +135,47 @@ class Vectors(Graphs):
         self.assertNotEqual(one["fingerprint"], self.ok("model", "info", folder, "--json").json["fingerprint"])
         self.assertEqual(one["weights_sha256"], self.ok("model", "info", folder, "--json").json["weights_sha256"])
 
+    def test_data_beside_the_graph(self):
+        """It is in the hash of the weights, and lies in the folder."""
+        blob = bytearray()
+        files.Graph.outside = (blob, "model.onnx_data")
+        try:
+            folder = self.exported(self.encoder())
+        finally:
+            files.Graph.outside = None
+        with open(os.path.join(folder, "model.onnx_data"), "wb") as f:
+            f.write(blob)
+        self.near(self.vectors(folder, *ORT), self.vectors(self.model))
+        hashes = [self.ok("model", "info", folder, *how, "--json").json["weights_sha256"] for how in (ORT, ())]
+        self.assertEqual(*hashes)
+        with open(os.path.join(folder, "model.onnx_data"), "r+b") as f:
+            f.write(b"\1")
+        self.assertNotEqual(self.ok("model", "info", folder, *ORT, "--json").json["weights_sha256"], hashes[0])
+        self.ok("model", "import", folder, "--name", "beside", *ORT)
+        self.vectors("beside", *ORT)
+        self.ok("model", "remove", "beside", "--yes")
+        os.remove(os.path.join(folder, "model.onnx_data"))
+        self.assertNotEqual(self.quern("embed", "x", "--model", folder, *ORT).code, 0)
+        files.Graph.outside = (bytearray(), "../model.onnx_data")
+        try:
+            folder = self.exported(self.encoder())
+        finally:
+            files.Graph.outside = None
+        self.refused(1, "beside the graph", "embed", "x", "--model", folder, *ORT)
+
+    def test_codes(self):
+        """Quantised weights: the same vectors natively and by ONNX Runtime."""
+        for how in ("cast", "zero", "linear"):
+            files.Graph.codes = how
+            try:
+                folder = self.exported(self.encoder())
+            finally:
+                files.Graph.codes = None
+            with self.subTest(how):
+                exact = self.vectors(folder, *ORT, "--ort-optimization", "disabled")
+                self.near(exact, self.vectors(folder))
+                self.near(self.vectors(folder, *ORT), exact, 0.999)  # it may quantise what codes are multiplied with
+
     def test_a_store(self):
         """Filled and searched; the native engine's vectors are others."""
         folder = self.exported(self.encoder())
@@ -238,7 +279,7 @@ class Asked(Graphs):
         """ONNX Runtime's own words, in one line."""
         good = self.encoder()
         for bad in (b"", b"hello", good[:len(good) // 2], good[:-9] + b"\xff" * 9, good.replace(b"Gather", b"Father")):
-            self.told("ONNX Runtime", bad)
+            self.told("model.onnx: ", bad)
         folder = self.exported(good)
         os.remove(os.path.join(folder, "model.onnx"))
         self.refused(4, "no exported graph", "embed", "x", "--model", folder, *ORT)

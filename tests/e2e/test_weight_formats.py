@@ -376,10 +376,11 @@ class Onnx(Formats):
         where = "m.%s.weight" % name
         self.put(folder, self.NAME, keep_as(where, where, float_data=True))
         self.same(folder)
-        for extra, word in (((13, files.proto((1, "location"), (2, "x.data"))), "another file"), ((14, 1), "another file"),
-                            ((1, 7), "sizes")):
+        for extra, word in (((13, files.proto((1, "location"), (2, "x.data"))), "another file"), ((1, 7), "sizes")):
             self.put(folder, self.NAME, keep_as(where, where, extra=[extra]))
             self.refused(folder, "EUNSUPPORTED", *([name, word] if extra[0] != 1 else []))
+        self.put(folder, self.NAME, keep_as(where, where, extra=[(14, 1)]))
+        self.refused(folder, "EUNSUPPORTED", "beside the graph")
         self.put(folder, self.NAME, keep_as(where, where, extra=[(9, b"more")]))
         self.refused(folder, "EFORMAT", "two pieces")
         del swapped[name + ".bias"]
@@ -387,7 +388,62 @@ class Onnx(Formats):
         self.put(folder, self.NAME, files.onnx(swapped))
         self.refused(folder, "EFORMAT", name, "81")
         self.put(folder, self.NAME, files.onnx(self.tensors, layers=2))
-        self.refused(folder, "EFORMAT", "encoder.layer.2.output.dense.weight", "missing")
+        self.refused(folder, "EFORMAT", "encoder.layer.2.", "missing")
+
+    def outside(self, location="model.onnx_data", **how):
+        """A graph whose tensors lie in a file beside it, and that file."""
+        blob = bytearray()
+        files.Graph.outside = (blob, location)
+        try:
+            return files.onnx(self.tensors, **how), bytes(blob)
+        finally:
+            files.Graph.outside = None
+
+    def test_data_beside_the_graph(self):
+        for front in ("", "onnx/"):
+            graph, data = self.outside()
+            folder = self.folder({front + "model.onnx": graph, front + "model.onnx_data": data})
+            self.same(folder)
+            info = self.info(folder)
+            self.assertEqual(info["weights_file"], front + "model.onnx")
+            lines = "".join("%s  %s\n" % (hashlib.sha256(b).hexdigest(), front + n)
+                            for n, b in (("model.onnx", graph), ("model.onnx_data", data)))
+            self.assertEqual(info["weights_sha256"], hashlib.sha256(lines.encode()).hexdigest())
+            self.put(folder, front + "model.onnx_data", data[:-3])
+            self.refused(folder, "EUNSUPPORTED", "behind the end of its file")
+            os.remove(os.path.join(folder, front + "model.onnx_data"))
+            self.refused(folder, "model.onnx_data")
+        for location in ("../model.onnx_data", "/etc/passwd", "a/b", "..", "x\\y", "x" * 200, "\x01", "c:x"):
+            folder = self.folder({"model.onnx": self.outside(location)[0]})
+            self.refused(folder, "EUNSUPPORTED", "beside the graph")
+        self.refused(self.folder({"model.onnx": self.outside("model.onnx")[0]}), "in the graph itself")
+        graph, data = self.outside()
+        for old, new in ((b"\x12\x010", b"\x12\x01-"), (b"\x12\x010", b"\x12\x01x")):
+            self.assertIn(old, graph)
+            self.refused(self.folder({"model.onnx": graph.replace(old, new, 1), "model.onnx_data": data}), "EFORMAT", "no number")
+
+    def test_codes(self):
+        """Quantised weights are those of the numbers that they stand for, to the bit."""
+        folder, plain = self.folder(), self.folder()
+        for how in ("cast", "zero", "linear"):
+            self.put(plain, SINGLE, files.safetensors({n: files.unquantised(t, how) if t.ndim == 2 else t for n, t in self.tensors.items()}))
+            wanted = embed(plain, TEXTS)[0]
+            for style in ("spelt", "gemm", "turned"):
+                files.Graph.codes = how
+                try:
+                    self.put(folder, self.NAME, files.onnx(self.tensors, style=style))
+                finally:
+                    files.Graph.codes = None
+                with self.subTest(how=how, style=style):
+                    vectors, message = embed(folder, TEXTS)
+                    self.assertIsNotNone(vectors, message)
+                    self.assertEqual(vectors.tobytes(), wanted.tobytes())
+            self.assertNotEqual(wanted.tobytes(), self.vectors.tobytes())
+        with open(os.path.join(folder, self.NAME), "rb") as file:
+            graph = file.read()
+        self.put(folder, self.NAME, graph.replace(b"DequantizeLinear", b"EequantizeLinear"))
+        self.refused(folder, "EUNSUPPORTED", "EequantizeLinear")
+        self.damaged(folder, self.NAME, graph, 12)
 
     def test_no_model(self):
         folder = self.folder()

@@ -56,6 +56,12 @@ def onnx_seeds():
     for style in ("fused", "spelt", "gemm", "turned"):
         put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types={"gemm": "input", "turned": "folded"}.get(style, "constant"),
                                                 names=style != "spelt", end="pooled" if style == "turned" else "state"))
+    for how in ("cast", "zero", "linear"):
+        files.Graph.codes = how
+        put("onnx", how + ".onnx", files.onnx(tensors, 1, 2, "gemm"))
+    files.Graph.codes, files.Graph.outside = None, (bytearray(), "model.onnx_data")
+    put("onnx", "outside.onnx", files.onnx(tensors, 1, 2))
+    files.Graph.outside = None
     put("onnx", "halves.onnx", files.onnx({k: v.astype("<f2") for k, v in tensors.items()}, 1, 2))
 
 

@@ -239,9 +239,29 @@ def proto(*fields):
 
 
 def onnx_tensor(name, value, **more):
-    kind = {"<f4": 1, "<f2": 10, "<i8": 7, "|i1": 3}[value.dtype.newbyteorder("<").str]
+    kind = {"<f4": 1, "<f2": 10, "<i8": 7, "|i1": 3, "|u1": 2}[value.dtype.newbyteorder("<").str]
     data = [(4, value.tobytes())] if more.get("float_data") else [(9, value.tobytes())]
+    if "outside" in more:  # (a list of bytes so far, the name of the file)
+        blob, location = more["outside"]
+        entries = (("location", location), ("offset", str(len(blob))), ("length", str(value.nbytes)))
+        data = [(13, proto((1, k), (2, v))) for k, v in entries] + [(14, 1)]
+        blob += value.tobytes()
     return proto((1, list(value.shape)), (2, kind), (8, name), *data, *more.get("extra", ()))
+
+
+def quantised(rows, how):
+    """Codes, a scale and a zero for each row."""
+    scale = (np.abs(rows).max(1) / 127).astype("<f4")
+    scale[scale == 0] = 1
+    codes = np.round(rows / scale[:, None]).clip(-127, 127).astype("|i1")
+    if how == "cast":
+        return codes, scale, np.zeros(len(rows), "|i1")
+    return (codes.astype("<i8") + 128).astype("|u1"), scale, np.full(len(rows), 128, "|u1")
+
+
+def unquantised(rows, how):
+    codes, scale, zero = quantised(rows, how)
+    return (codes.astype("<i8") - zero[:, None].astype("<i8")).astype("<f4") * scale[:, None]
 
 
 class Graph:
@@ -250,7 +270,32 @@ class Graph:
     def __init__(self):
         self.nodes, self.stored, self.n = [], [], 0
 
+    outside = None  # (bytearray, file name): where tensors' data goes from now on
+
+    codes = None  # how matrices and tables are stored: "cast", "zero", "linear"
+
+    def coded(self, name, value):
+        """8-bit codes with a scale for each output of a matrix and each row of a table, and the nodes that undo it."""
+        axis = 1 if name.startswith("onnx::") else 0
+        codes, scale, zero = quantised(value if axis == 0 else value.T, Graph.codes)
+        put = lambda what, v: self.plain(name + what, v)
+        if Graph.codes == "linear":
+            return self.node("DequantizeLinear", put("_q", codes if axis == 0 else np.ascontiguousarray(codes.T)), put("_s", scale), put("_z", zero),
+                             axis=axis, out=name)
+        wide = lambda v: v[:, None] if axis == 0 else v[None]
+        x = self.node("Cast", put("_q", codes if axis == 0 else np.ascontiguousarray(codes.T)), to=1)
+        if Graph.codes == "zero":
+            x = self.node("Sub", x, self.node("Cast", put("_z", wide(zero)), to=1))
+        return self.node("Mul", x, put("_s", wide(scale)), out=name)
+
     def keep(self, name, value, **more):
+        if Graph.codes and value.ndim == 2 and value.dtype == np.dtype("<f4"):
+            return self.coded(name, value)
+        return self.plain(name, value, **more)
+
+    def plain(self, name, value, **more):
+        if Graph.outside and value.nbytes > 64:
+            more["outside"] = Graph.outside
         self.stored.append(onnx_tensor(name, value, **more))
         return name
 
