@@ -47,8 +47,13 @@ class Arm64(CommandTest):
 
     @unittest.skipIf(NO_WEIGHTS, "QUERN_SKIP_MODEL_TESTS is set")
     def test_published_weights(self):
-        embed = ("embed", "--model", WEIGHTS, "--precision", "fp32", "--format", "f32", *TEXTS[:3])
-        self.assertEqual(self.arm64(*embed), self.native(*embed))
+        self.native("model", "import", WEIGHTS, "--name", "published")
+        self.native("model", "quantize", "published")
+        for precision, cpus in (("fp32", ["max"]), ("int8", PROCESSORS)):
+            embed = ("embed", "--model", "published", "--precision", precision, "--format", "f32", *TEXTS[:3])
+            want = self.native(*embed)
+            for cpu in cpus:
+                self.assertEqual(self.arm64(*embed, cpu=cpu), want, (precision, cpu))
 
     def test_one_store(self):
         for name, text in (("a.txt", TEXTS[0]), ("b.txt", TEXTS[1])):

@@ -137,35 +137,61 @@ static void test_right(void **state)
 
 /* ---- one bit pattern ---- */
 
+/* The control register, without the flags of exceptions; FLUSH: no denormals. */
+#if defined(__x86_64__)
+enum { FLUSH = 0x8040 };
+
+static uint32_t environment(void)
+{
+    return _mm_getcsr() & ~0x3fu;
+}
+
+static void set_environment(uint32_t to)
+{
+    _mm_setcsr(to);
+}
+#elif defined(__aarch64__)
+enum { FLUSH = 1 << 24 };
+
+static uint32_t environment(void)
+{
+    uint64_t now;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(now));
+    return (uint32_t)now;
+}
+
+static void set_environment(uint32_t to)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)to) : "memory");
+}
+#else
+enum { FLUSH = 0 };
+
+static uint32_t environment(void)
+{
+    return (uint32_t)fegetround();
+}
+
+static void set_environment(uint32_t to)
+{
+    fesetround((int)to);
+}
+#endif
+
 /* A caller's floating-point environment as it should not be; returns what to compare afterwards. */
 static uint32_t poison(void)
 {
     static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     fesetround(modes[quern__rng_below(&rng, 4)]);
-#if defined(__x86_64__)
     if (quern__rng_below(&rng, 2))
-        _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ and DAZ */
-    return _mm_getcsr() & ~0x3fu;
-#else
-    return (uint32_t)fegetround();
-#endif
-}
-
-static uint32_t environment(void)
-{
-#if defined(__x86_64__)
-    return _mm_getcsr() & ~0x3fu;
-#else
-    return (uint32_t)fegetround();
-#endif
+        set_environment(environment() | FLUSH);
+    return environment();
 }
 
 static void cure(void)
 {
     fesetround(FE_TONEAREST);
-#if defined(__x86_64__)
-    _mm_setcsr(_mm_getcsr() & ~0x8040u);
-#endif
+    set_environment(environment() & ~(uint32_t)FLUSH);
 }
 
 static void assert_same_row(const float *a, const float *b, uint32_t n, const char *what)
