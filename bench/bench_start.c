@@ -4,11 +4,12 @@
  *
  *     for i in $(seq 20); do bench_start MODEL-FOLDER; done
  *
- * prints: milliseconds to open, to make the embedder, to the first vector, together; resident bytes
+ * (none, map, read: what is done with packed images.) Prints: milliseconds to open, to make the embedder, to the first vector, together; resident bytes
  * gained, and their ratio to the weights file.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/os.h"
 #include "quern/embedder.h"
@@ -23,18 +24,22 @@ int main(int argc, char **argv)
     quern_model *model = NULL;
     quern_embedder *embedder = NULL;
     quern_embedder_options options;
+    quern_model_options how;
     quern_model_info info;
     quern_error err;
     quern_str text = quern_str_of("What does a cold start cost?");
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_start MODEL-FOLDER [THREADS]\n");
+        fprintf(stderr, "usage: bench_start MODEL-FOLDER [THREADS [none|map|read]]\n");
         return 2;
     }
     QUERN_INIT(&options);
     QUERN_INIT(&info);
+    QUERN_INIT(&how);
+    how.packed = argc > 3 && strcmp(argv[3], "none") != 0 ? "" : NULL;
+    how.no_mmap = argc > 3 && strcmp(argv[3], "read") == 0;
     options.threads = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     uint64_t empty = quern__os_resident(), t0 = quern__now_ns();
-    int rc = quern_model_open(&model, argv[1], NULL, &err);
+    int rc = quern_model_open(&model, argv[1], &how, &err);
     uint64_t t1 = quern__now_ns();
     if (rc == QUERN_OK)
         rc = quern_embedder_from_model(&embedder, model, &options, &err);
@@ -49,10 +54,11 @@ int main(int argc, char **argv)
     }
     uint64_t gained = quern__os_resident() - empty;
     quern_model_describe(model, &info, NULL);
-    printf("open %.1f ms, embedder %.1f ms, first vector %.1f ms, together %.1f ms; resident +%.1f "
+    printf("%s%s: open %.1f ms, embedder %.1f ms, first vector %.1f ms, together %.1f ms; resident "
+           "+%.1f "
            "MB = %.2f x weights\n",
-           ms(t0, t1), ms(t1, t2), ms(t2, t3), ms(t0, t3), (double)gained / 1e6,
-           (double)gained / (double)info.bytes);
+           info.precision, info.kept ? ", kept" : "", ms(t0, t1), ms(t1, t2), ms(t2, t3),
+           ms(t0, t3), (double)gained / 1e6, (double)gained / (double)info.bytes);
     free(v);
     quern_embedder_free(embedder);
     quern_model_free(model);

@@ -158,7 +158,9 @@ int have_model(const cli *c, quern_error *err)
     quern_runtime_options runtime;
     runtime_options(c, &runtime);
     int how, rc = precision(c, &how, err);
-    (void)quern_config_count(c->config, "max-length"); /* whoever opens it reads that */
+    (void)quern_config_count(c->config, "max-length"); /* whoever opens it reads these */
+    (void)quern_config_count(c->config, "packed-limit");
+    (void)quern_config_flag(c->config, "mmap");
     if (rc == QUERN_OK)
         rc = find_model(c, &path, err);
     quern_free(path);
@@ -201,6 +203,9 @@ static int open_model_for(const cli *c, asking *a, quern_model **out, quern_erro
     quern_model_options opt;
     quern_runtime_options runtime;
     QUERN_INIT(&opt);
+    opt.packed = quern_config_count(c->config, "packed-limit") ? "" : NULL;
+    opt.packed_limit = quern_config_count(c->config, "packed-limit");
+    opt.no_mmap = !quern_config_flag(c->config, "mmap");
     opt.choose = a && a->store ? choose_by_store : NULL;
     opt.choose_ud = a;
     runtime_options(c, &runtime);

@@ -60,6 +60,12 @@ typedef struct quern_model_options {
         dimensions; /* only the first so many (Matryoshka), scaled to unit length again; 0: all */
     int force_dimensions; /* 1: though the model does not declare that they are a vector of their own */
     const quern_runtime_options *runtime; /* NULL: native */
+    /* A folder where packed int8 weights are kept between processes (docs/formats.md, "Packed images"), and taken from; "":
+     * $XDG_CACHE_HOME/quern/packed; NULL: nothing is kept. Safe to delete at any time. */
+    const char *packed;
+    uint64_t
+        packed_limit; /* bytes of all that is kept there, 0: 2 GiB; those used longest ago go */
+    int no_mmap;      /* 1: what was kept is read into memory instead of mapped */
 } quern_model_options;
 
 typedef struct quern_model_info {
@@ -78,6 +84,8 @@ typedef struct quern_model_info {
     uint32_t full_dimensions; /* of what the last module gives; dimensions is what is left of it */
     const char *backend, *device; /* "native", or "onnxruntime 1.31.1"; "cpu", "cuda" */
     const char *device_note;      /* why it is not the device that was asked for; "" */
+    uint64_t held;                /* bytes of packed weights, in memory or mapped */
+    int kept;                     /* 1: they came from where packed weights are kept */
 } quern_model_info;
 
 /* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and

@@ -205,6 +205,13 @@ static const quern_option options[] = {
      0, "Threads of --backend ort within one operation of one text; --threads texts run at once."},
     {"inter-threads", "QUERN_INTER_THREADS", QUERN_OPTION_COUNT, "N", "1", NULL, 1, 1024, RUNTIME,
      0, "Operations of one text that --backend ort runs at once."},
+    {"packed-limit", "QUERN_PACKED_LIMIT", QUERN_OPTION_BYTES, "BYTES", "2G", NULL, 0, COUNT_MAX,
+     MODELS, 0,
+     "Keep int8 weights as they are packed for this processor in $XDG_CACHE_HOME/quern/packed, so "
+     "that the next start is a mapping; so many bytes of them at most, 0: none."},
+    {"mmap", "QUERN_MMAP", QUERN_OPTION_YESNO, "yes|no", "yes", NULL, 0, 0, MODELS, 0,
+     "Map packed weights, so that processes share them; no: read them into memory of their own, in "
+     "huge pages."},
     {"batch", "QUERN_BATCH", QUERN_OPTION_COUNT, "N", "32", NULL, 1, 4096, FILLS, 0,
      "Texts encoded in one step; bounds memory, never changes a vector."},
     {"batching", "QUERN_BATCHING", QUERN_OPTION_CHOICE, "HOW", "dynamic", "fixed|dynamic|adaptive",

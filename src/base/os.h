@@ -50,6 +50,9 @@ typedef struct quern__map {
 } quern__map;
 /* Maps a regular file read-only. Refuses devices and directories. */
 int quern__map_open(quern__map *m, const char *path, quern_error *err);
+/* The same of a file of a cache: refused (EIO) unless it is this user's own, no link, and nobody else may write it. All of
+ * it will be read, and huge pages are asked for. */
+int quern__map_open_own(quern__map *m, const char *path, quern_error *err);
 void quern__map_close(quern__map *m); /* a zeroed map is fine */
 /* Tells the kernel that these bytes will not be read again soon: their pages leave the resident set. */
 void quern__map_forget(const quern__map *m, size_t offset, size_t length);
@@ -59,6 +62,11 @@ void quern__map_forget(const quern__map *m, size_t offset, size_t length);
 int quern__read_file(const char *path, size_t max, char **data, size_t *size, quern_error *err);
 /* Writes beside the target, syncs, renames over it, syncs the directory: all of it or nothing. */
 int quern__write_file_atomic(const char *path, const void *data, size_t size, quern_error *err);
+
+/* For caches, which are checked when they are read: the two parts one after the other, readable by this user only, there
+ * whole or not at all as long as the machine runs; not synced. */
+int quern__write_file_private(const char *path, const void *head, size_t head_size,
+                              const void *data, size_t size, quern_error *err);
 
 /* ---- open files ---- */
 typedef struct quern__file quern__file;
@@ -84,6 +92,9 @@ typedef struct quern__stat {
 int quern__stat_path(const char *path, quern__stat *out,
                      quern_error *err);                   /* absent: OK, exists=false */
 int quern__make_dirs(const char *path, quern_error *err); /* as mkdir -p, mode 0777 & ~umask */
+int quern__make_private_dir(const char *path,
+                            quern_error *err); /* the last one for this user only */
+void quern__touch(const char *path);           /* modified now; what fails does not matter */
 int quern__remove_tree(const char *path,
                        quern_error *err); /* absent is fine; never follows links */
 int quern__remove_file(const char *path, quern_error *err); /* absent is fine */

@@ -234,6 +234,44 @@ done:
     return rc;
 }
 
+static int write_parts(int fd, const char *path, const void *const part[2], const size_t size[2],
+                       quern_error *err)
+{
+    for (int i = 0; i < 2; i++)
+        for (size_t at = 0; at < size[i];) {
+            const ssize_t n = write(fd, (const char *)part[i] + at, size[i] - at);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n <= 0)
+                return quern__fail_errno(err, n < 0 ? errno : EIO, "%s: cannot write", path);
+            at += (size_t)n;
+        }
+    return QUERN_OK;
+}
+
+int quern__write_file_private(const char *path, const void *head, size_t head_size,
+                              const void *data, size_t size, quern_error *err)
+{
+    const void *const part[2] = {head, data};
+    const size_t sizes[2] = {head_size, size};
+    quern__buf temp;
+    quern__buf_init(&temp, PATH_MAX);
+    int fd = -1, rc = temporary_name(&temp, path, err);
+    if (rc == QUERN_OK) {
+        fd = open(temp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        rc = fd < 0 ? quern__fail_errno(err, errno, "%s: cannot create", path)
+                    : write_parts(fd, path, part, sizes, err);
+    }
+    if (fd >= 0 && close(fd) != 0 && errno != EINTR && rc == QUERN_OK)
+        rc = quern__fail_errno(err, errno, "%s: cannot write", path);
+    if (rc == QUERN_OK && rename(temp.data, path) != 0)
+        rc = quern__fail_errno(err, errno, "%s: cannot put in place", path);
+    if (rc != QUERN_OK && fd >= 0)
+        unlink(temp.data);
+    quern__buf_dispose(&temp);
+    return rc;
+}
+
 /* ---- locks ---- */
 
 struct quern__lock {

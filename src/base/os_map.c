@@ -43,6 +43,33 @@ int quern__map_open(quern__map *m, const char *path, quern_error *err)
     return rc;
 }
 
+int quern__map_open_own(quern__map *m, const char *path, quern_error *err)
+{
+    struct stat st;
+    *m = (quern__map){NULL, 0, NULL};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW), rc = QUERN_OK;
+    if (fd < 0)
+        return quern__fail_errno(err, errno, "%s: cannot open", path);
+    if (fstat(fd, &st) != 0)
+        rc = quern__fail_errno(err, errno, "%s: cannot read its size", path);
+    else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+        rc = quern__fail(err, QUERN_EIO, 0, "%s: not a file of this user's alone", path);
+    if (rc == QUERN_OK && st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+        if (p == MAP_FAILED) {
+            rc = quern__fail_errno(err, errno, "%s: cannot map %lld bytes", path,
+                                   (long long)st.st_size);
+        } else {
+            madvise(p, (size_t)st.st_size, MADV_HUGEPAGE); /* advice, where files have them */
+            m->handle = p;
+            m->data = p;
+            m->size = (size_t)st.st_size;
+        }
+    }
+    close(fd);
+    return rc;
+}
+
 void quern__map_close(quern__map *m)
 {
     if (m->handle)

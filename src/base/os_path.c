@@ -206,6 +206,25 @@ int quern__list_dir(const char *path, int (*fn)(void *ud, const char *name), voi
     return rc;
 }
 
+int quern__make_private_dir(const char *path, quern_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash && slash != path ? quern__strndup(path, (size_t)(slash - path)) : NULL;
+    if (slash && slash != path && !parent)
+        return quern__fail_memory(err, 0);
+    int rc = parent ? quern__make_dirs(parent, err) : QUERN_OK;
+    quern__free(parent);
+    if (rc == QUERN_OK && mkdir(path, 0700) != 0 && errno != EEXIST)
+        rc = quern__fail_errno(err, errno, "%s: cannot make the folder", path);
+    return rc;
+}
+
+void quern__touch(const char *path)
+{
+    if (utimensat(AT_FDCWD, path, NULL, 0) != 0)
+        errno = 0;
+}
+
 int quern__real_path(const char *path, char **out, quern_error *err)
 {
     char resolved[PATH_MAX];

@@ -295,11 +295,89 @@ static int choose_class(quern_model *m, const quern_model_options *opt, int *pre
     return rc;
 }
 
-static int open_int8(quern_model *m, const char *calibration, quern_error *err)
+/* The file is as it was made, by its size and time in the manifest: then its own word for its checksum will do. */
+static bool is_known(const quern_model *m, const char *path)
 {
-    quern__quantised_file file;
+    quern__stat st;
+    quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
+    const quern__manifest_file *f =
+        manifest && quern__manifest_read(manifest, m->path, NULL) == QUERN_OK
+            ? quern__manifest_find(manifest, QUERN__QUANTISED_NAME)
+            : NULL;
+    const bool known =
+        f && quern__stat_path(path, &st, NULL) == QUERN_OK && quern__manifest_agrees(f, &st);
+    quern__free(manifest);
+    return known;
+}
+
+/* Where packed weights are kept, if they are to be: place->folder is then *folder, the caller's to free. */
+static int find_place(const quern_model_options *opt, quern__image_place *place, char **folder,
+                      quern_error *err)
+{
+    memset(place, 0, sizeof *place);
+    *folder = NULL;
+    if (!opt || !opt->packed)
+        return QUERN_OK;
+    int rc = QUERN_OK;
+    if (!opt->packed[0]) {
+        if (quern__image_default_folder(folder, err) == QUERN_ENOMEM)
+            return QUERN_ENOMEM; /* no place at all: nothing is kept */
+    } else if (!(*folder = quern__strdup(opt->packed))) {
+        rc = quern__fail_memory(err, strlen(opt->packed));
+    }
+    place->folder = *folder;
+    place->limit = opt->packed_limit ? opt->packed_limit : (uint64_t)2 << 30;
+    place->map = !opt->no_mmap;
+    return rc;
+}
+
+/* From an image, when there is one of a file that is known: the only way on which its numbers are not read. *done: it was. */
+static int open_image(quern_model *m, const char *calibration, quern__image_place *place,
+                      bool *done, quern_error *err)
+{
+    quern__quantised_file file = {0};
+    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    *done = false;
+    int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK && is_known(m, path) &&
+        quern__quantised_open_known(&file, path, &m->config, NULL) == QUERN_OK &&
+        strcmp(file.source, weights) == 0 &&
+        (!calibration[0] || strcmp(calibration, file.checksum) == 0))
+        rc = quern__image_key(place, weights, file.checksum, m->kernels, m->int8, err);
+    if (rc == QUERN_OK && place->key[0] && quern__image_is_there(place)) {
+        rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
+                                      m->int8, m->max_length, place, err);
+        *done = rc == QUERN_OK && quern__encoder_has_image(m->encoder);
+        if (rc == QUERN_OK &&
+            !*done) { /* it was none: packed from numbers that nobody has looked at */
+            quern__encoder_free(m->encoder);
+            m->encoder = NULL;
+        }
+    }
+    if (*done)
+        memcpy(m->calibration, file.checksum, sizeof m->calibration);
+    quern__quantised_close(&file);
+    quern__free(path);
+    return rc;
+}
+
+static int open_int8(quern_model *m, const char *calibration, const quern_model_options *opt,
+                     quern_error *err)
+{
+    quern__quantised_file file = {0};
+    quern__image_place place;
+    char *folder = NULL, weights[65];
     uint64_t bytes;
-    int rc = open_quantised(m, &file, &bytes, err);
+    bool done = false;
+    m->int8 = quern__int8_pick(quern__cpu_allowed());
+    int rc = find_place(opt, &place, &folder, err);
+    if (rc == QUERN_OK && folder)
+        rc = open_image(m, calibration, &place, &done, err);
+    if (rc != QUERN_OK || done) {
+        quern__free(folder);
+        return rc;
+    }
+    rc = open_quantised(m, &file, &bytes, err);
     if (rc == QUERN_OK && calibration[0] && strcmp(calibration, file.checksum) != 0)
         rc = quern__code(
             err,
@@ -308,13 +386,17 @@ static int open_int8(quern_model *m, const char *calibration, quern_error *err)
                         "than the model's now (%.12s…); --precision int8 makes all anew",
                         m->name, calibration, file.checksum),
             "index_stale");
+    if (rc == QUERN_OK && folder)
+        rc = quern_model_weights_sha256(m, weights, err);
+    if (rc == QUERN_OK && folder)
+        rc = quern__image_key(&place, weights, file.checksum, m->kernels, m->int8, err);
     if (rc == QUERN_OK) {
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
-        m->int8 = quern__int8_pick(quern__cpu_allowed());
-        rc = quern__encoder_open_int8(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
-                                      m->int8, m->max_length, err);
+        rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
+                                      m->int8, m->max_length, folder ? &place : NULL, err);
     }
     quern__quantised_close(&file);
+    quern__free(folder);
     return rc;
 }
 
@@ -324,7 +406,7 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
     int precision = QUERN_PRECISION_FP32;
     int rc = choose_class(m, opt, &precision, calibration, err);
     if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
-        rc = open_int8(m, calibration, err);
+        rc = open_int8(m, calibration, opt, err);
     else if (rc == QUERN_OK)
         rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
                                  err);
@@ -665,6 +747,8 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.weights_format = quern__weights_format_name(files->format);
     full.weights_file = files->index[0] ? files->index : files->name[files->graph];
     full.calibration = m->calibration;
+    full.held = m->encoder ? quern__encoder_bytes(m->encoder) : full.bytes;
+    full.kept = m->encoder && quern__encoder_has_image(m->encoder);
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);
     memcpy(info, &full, n);

@@ -43,8 +43,11 @@ typedef struct loader {
     const quern__model_config *config;
     const quern__weights *file;
     const quern__quantised *quantised; /* NULL: the class is fp32 */
-    float *packed_at, *small_at;
+    const quern__image_place *place;   /* NULL: no image is looked for */
+    float *packed_at, *small_at, *numbers8_at;
     int8_t *packed8_at;
+    bool filled;         /* packed is an image's: everything is in it already */
+    uint64_t trace;      /* of which matrix lies where, in it */
     float *row_copies;   /* panel rows of one piece, for weights that are not plain fp32 */
     const int8_t **row8; /* int8: of the widest matrix, for one matrix in the making */
     const float **scale8;
@@ -164,6 +167,10 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
 {
     const uint32_t panel = l->e->kernels->panel, start = piece * QUERN__PIECE,
                    k = QUERN__MIN(s->k - start, (uint32_t)QUERN__PIECE);
+    if (l->filled) {
+        l->packed_at += (size_t)k * panel;
+        return QUERN_OK;
+    }
     const float *rows[QUERN__PANEL_MAX] = {NULL};
     const quern__tensor *of[QUERN__PANEL_MAX] = {NULL};
     for (uint32_t j = 0; j < panel; j++) {
@@ -207,13 +214,41 @@ static int pack_matrix8(loader *l, const source *s, const float *bias, quern__li
     }
     const size_t stride = s->matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
     const quern__columns columns = {s->k, s->columns, l->row8, l->scale8, stride};
-    quern__pack_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->small_at, &m->int8);
+    if (l->filled)
+        quern__place_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->numbers8_at, &m->int8);
+    else
+        quern__pack_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->numbers8_at, &m->int8);
     m->panels = m->int8.panels;
     return QUERN_OK;
 }
 
+/* Where a matrix lies and of what it is: an image of another order is another image. */
+static void leave_trace(loader *l, const source *s)
+{
+    const char *base = l->e->packed;
+    const uint64_t where[] = {s->first,
+                              s->from,
+                              s->k,
+                              s->columns,
+                              s->first_head,
+                              s->key_heads,
+                              s->row[0],
+                              s->row[1],
+                              s->row[2],
+                              s->layer,
+                              s->matrix,
+                              (uint64_t)((const char *)l->packed_at - base),
+                              (uint64_t)((const char *)l->packed8_at - base),
+                              l->quantised ? (uint64_t)((const char *)l->numbers8_at - base) : 0};
+    for (int i = 0; i < 3; i++)
+        if (s->t[i])
+            l->trace = quern__image_hash(l->trace, s->t[i]->name, strlen(s->t[i]->name));
+    l->trace = quern__image_hash(l->trace, where, sizeof where);
+}
+
 static int pack_matrix(loader *l, const source *s, const float *bias, quern__linear *m)
 {
+    leave_trace(l, s);
     if (l->quantised)
         return pack_matrix8(l, s, bias, m);
     const uint32_t panel = l->e->kernels->panel;
@@ -691,9 +726,9 @@ static size_t groups_width(const quern__encoder *e)
     return width;
 }
 
-/* Bytes of the packed matrices, and floats of everything one-dimensional. Cannot overflow within the
+/* Bytes of the packed matrices, those before their scales and sums (int8), and floats of everything one-dimensional. Cannot overflow within the
  * limits above: under 2^48. */
-static void measure(const quern__encoder *e, size_t *packed, size_t *small)
+static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size_t *small)
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
                  context = (size_t)e->heads * e->depth,
@@ -713,7 +748,7 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *small)
              4 * wide + (e->family->rotary ? 1 : (size_t)e->max_tokens + 1) * h +
              (size_t)e->heads * e->bias_stride;
     if (!e->int8) {
-        *packed =
+        *codes = *packed =
             (e->layer_count * (h * qkv + context * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
         return;
     }
@@ -723,9 +758,10 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *small)
         numbers8 += quern__pack_int8_floats(width, e->hidden);
     }
     bytes8 += quern__pack_int8_bytes(e->hidden, e->hidden);
-    numbers8 += quern__pack_int8_floats(e->hidden, e->hidden) + 2 * wide;
-    *packed = e->layer_count * bytes8 + AHEAD_FLOATS;
-    *small += e->layer_count * numbers8;
+    numbers8 += quern__pack_int8_floats(e->hidden, e->hidden);
+    *codes = (e->layer_count * bytes8 + AHEAD_FLOATS + 63) / 64 * 64;
+    *packed = *codes + e->layer_count * numbers8 * sizeof(float);
+    *small += (size_t)e->layer_count * 2 * wide; /* smoothing */
 }
 
 /* Before memory is asked for: the tensors that bound every number of config.json are in the file. */
@@ -746,14 +782,35 @@ static int check_bounds(const loader *l)
     return rc ? rc : find(l, name, 2, e->hidden, e->intermediate, &t);
 }
 
+/* An image's, or memory of our own to pack into. codes: bytes in front of the scales and sums. */
+static int get_packed(loader *l, size_t codes)
+{
+    quern__encoder *e = l->e;
+    const int rc =
+        l->place ? quern__image_open(&e->image, l->place, e->packed_size, l->err) : QUERN_ENOTFOUND;
+    if (rc && rc != QUERN_ENOTFOUND)
+        return rc;
+    l->filled = !rc;
+    if (!l->filled)
+        e->packed = e->packed_own = quern__alloc_pages(e->packed_size);
+    else
+        e->packed = e->image.data;
+    if (!e->packed)
+        return quern__fail_memory(l->err, e->packed_size);
+    l->packed_at = (float *)(uintptr_t)e->packed; /* an image's is not written to */
+    l->packed8_at = (int8_t *)(uintptr_t)e->packed;
+    l->numbers8_at = (float *)(uintptr_t)((const char *)e->packed + codes);
+    return QUERN_OK;
+}
+
 static int load(loader *l)
 {
     quern__encoder *e = l->e;
-    size_t packed, small;
+    size_t packed, codes, small;
     int rc = check_bounds(l);
     if (rc)
         return rc;
-    measure(e, &packed, &small);
+    measure(e, &packed, &codes, &small);
     e->layers = quern__calloc(e->layer_count, sizeof *e->layers);
     e->groups = quern__calloc((size_t)e->layer_count * e->group_count, sizeof *e->groups);
     e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
@@ -767,14 +824,13 @@ static int load(loader *l)
     }
     e->packed_size = packed;
     e->small_size = small * sizeof(float);
-    e->packed = quern__alloc_pages(e->packed_size);
     e->small = quern__alloc_pages(e->small_size);
-    if (!e->layers || !e->groups || !e->chunks || !l->row_copies || !e->packed || !e->small)
-        return quern__fail_memory(l->err, e->packed_size + e->small_size);
-    l->packed_at = e->packed;
-    l->packed8_at = e->packed;
+    if (!e->layers || !e->groups || !e->chunks || !l->row_copies || !e->small)
+        return quern__fail_memory(l->err, e->small_size);
+    rc = get_packed(l, codes);
     l->small_at = e->small;
-    rc = load_words(l);
+    if (!rc)
+        rc = load_words(l);
     if (!rc)
         rc = load_turns(l);
     for (uint32_t i = 0; !rc && i < e->layer_count; i++)
@@ -805,10 +861,12 @@ int quern__refuse_int8(const quern__family *f, quern_error *err)
                     : QUERN_OK;
 }
 
+/* *stale: what came from an image lies otherwise than it would be packed now. */
 static int open_class(quern__encoder **out, const quern__model_config *config,
                       const quern__weights *weights, const quern__quantised *quantised,
                       const quern__kernels *kernels, const quern__int8_kernels *int8,
-                      uint32_t max_tokens, quern_error *err)
+                      uint32_t max_tokens, const quern__image_place *place, bool *stale,
+                      quern_error *err)
 {
     *out = NULL;
     quern__encoder *e = quern__calloc(1, sizeof *e);
@@ -818,7 +876,12 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     e->prefix = "";
     e->kernels = kernels;
     e->int8 = int8;
-    loader l = {.e = e, .config = config, .file = weights, .quantised = quantised, .err = err};
+    loader l = {.e = e,
+                .config = config,
+                .file = weights,
+                .quantised = quantised,
+                .place = *stale ? NULL : place,
+                .err = err};
     if (e->family)
         e->prefix = find_prefix(&l);
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
@@ -839,10 +902,13 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     if (!rc)
         rc = load(&l);
     quern__fpenv_leave(env);
+    *stale = !rc && l.filled && l.trace != e->image.trace;
+    if (!rc && !l.filled && place)
+        quern__image_keep(place, e->packed, e->packed_size, l.trace);
     quern__free(l.row_copies);
     quern__free(l.row8);
     quern__free(l.scale8);
-    if (rc)
+    if (rc || *stale)
         quern__encoder_free(e);
     else
         *out = e;
@@ -870,6 +936,26 @@ static int open_table(quern__encoder **out, const quern__model_config *config,
     return rc;
 }
 
+int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *config,
+                             const quern__weights *weights, const quern__quantised *quantised,
+                             const quern__kernels *kernels, const quern__int8_kernels *int8,
+                             uint32_t max_tokens, const quern__image_place *place, quern_error *err)
+{
+    QUERN__REQUIRE(out && config && weights && kernels && !quantised == !int8 && !config->table,
+                   err);
+    bool stale = false;
+    int rc =
+        open_class(out, config, weights, quantised, kernels, int8, max_tokens, place, &stale, err);
+    return stale ? open_class(out, config, weights, quantised, kernels, int8, max_tokens, place,
+                              &stale, err)
+                 : rc;
+}
+
+bool quern__encoder_has_image(const quern__encoder *e)
+{
+    return e->image.data != NULL;
+}
+
 int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
                         const quern__weights *weights, const quern__kernels *kernels,
                         uint32_t max_tokens, quern_error *err)
@@ -877,7 +963,8 @@ int quern__encoder_open(quern__encoder **out, const quern__model_config *config,
     QUERN__REQUIRE(out && config && weights && kernels, err);
     if (config->table)
         return open_table(out, config, weights, kernels, max_tokens, err);
-    return open_class(out, config, weights, NULL, kernels, NULL, max_tokens, err);
+    return quern__encoder_open_kept(out, config, weights, NULL, kernels, NULL, max_tokens, NULL,
+                                    err);
 }
 
 int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *config,
@@ -885,8 +972,9 @@ int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *co
                              const quern__kernels *kernels, const quern__int8_kernels *int8,
                              uint32_t max_tokens, quern_error *err)
 {
-    QUERN__REQUIRE(out && config && weights && quantised && kernels && int8 && !config->table, err);
-    return open_class(out, config, weights, quantised, kernels, int8, max_tokens, err);
+    QUERN__REQUIRE(quantised && int8, err);
+    return quern__encoder_open_kept(out, config, weights, quantised, kernels, int8, max_tokens,
+                                    NULL, err);
 }
 
 int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *config,
@@ -907,7 +995,8 @@ void quern__encoder_free(quern__encoder *e)
         return;
     quern__head_free(e->head);
     quern__lookup_free(e->lookup);
-    quern__free_pages(e->packed, e->packed_size);
+    quern__free_pages(e->packed_own, e->packed_size);
+    quern__image_close(&e->image);
     quern__free_pages(e->small, e->small_size);
     quern__free_pages(e->widened, e->widened_size);
     quern__free_pages(e->turns, e->turns_size);

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/pool.h"
 #include "format/model_config.h"
+#include "encoder/image.h"
 #include "encoder/quantised.h"
 #include "format/weights.h"
 #include "kernels/int8.h"
@@ -40,6 +41,14 @@ int quern__encoder_open_int8(quern__encoder **out, const quern__model_config *co
 int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *config,
                              const quern__weights *const *dense, quern_error *err);
 uint32_t quern__encoder_width(const quern__encoder *e); /* floats of a vector */
+/* Either class (quantised and int8 NULL: fp32), with the matrices from an image where there is one, and put into one where
+ * there is none. With an image the stored numbers' bytes are not read. */
+int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *config,
+                             const quern__weights *weights, const quern__quantised *quantised,
+                             const quern__kernels *kernels, const quern__int8_kernels *int8,
+                             uint32_t max_tokens, const quern__image_place *place,
+                             quern_error *err);
+bool quern__encoder_has_image(const quern__encoder *e);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 

@@ -87,9 +87,11 @@ struct quern__encoder {
     quern__layer *layers;
     quern__linear *groups;    /* [layers][group_count] */
     quern__ffn_chunk *chunks; /* [layers][chunk_count] */
-    void *packed;             /* matrices in use order */
-    float *small, *widened;   /* everything one-dimensional; words not fp32 */
-    float *turns;             /* rule 13: [1 or 2][max_tokens][depth] */
+    const void *packed;       /* matrices in use order; int8: their scales and sums behind them */
+    void *packed_own;         /* memory of ours, where it is no image's */
+    quern__image image;
+    float *small, *widened; /* everything one-dimensional; words not fp32 */
+    float *turns;           /* rule 13: [1 or 2][max_tokens][depth] */
     size_t packed_size, small_size, widened_size, turns_size;
 };
 

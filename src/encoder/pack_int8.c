@@ -41,14 +41,27 @@ static int32_t sum_of(const int8_t *row, uint32_t k)
     return sum;
 }
 
+void quern__place_int8(const quern__int8_kernels *kernels, const quern__columns *c,
+                       const float *bias, int8_t **data, float **numbers, quern__matrix8 *out)
+{
+    const uint32_t panels = (c->columns + kernels->panel - 1) / kernels->panel;
+    const size_t width = (size_t)panels * kernels->panel;
+    float *scale = *numbers, *sum = scale + pieces_of(c->k) * width;
+    *out = (quern__matrix8){c->k, c->columns, panels, *data, scale, sum, bias};
+    for (uint32_t start = 0; start < c->k; start += QUERN__PIECE)
+        *data += (size_t)rounded(QUERN__MIN(c->k - start, (uint32_t)QUERN__PIECE)) * width;
+    *numbers += quern__pack_int8_floats(c->columns, c->k);
+}
+
 void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *c,
                       const float *bias, int8_t **data, float **numbers, quern__matrix8 *out)
 {
-    const uint32_t pieces = pieces_of(c->k),
-                   panels = (c->columns + kernels->panel - 1) / kernels->panel;
+    int8_t *at = *data;
+    float *const scale = *numbers;
+    quern__place_int8(kernels, c, bias, data, numbers, out);
+    const uint32_t pieces = pieces_of(c->k), panels = out->panels;
     const size_t width = (size_t)panels * kernels->panel;
-    float *scale = *numbers, *sum = scale + pieces * width;
-    *out = (quern__matrix8){c->k, c->columns, panels, *data, scale, sum, bias};
+    float *const sum = scale + pieces * width;
     for (uint32_t p = 0; p < panels; p++)
         for (uint32_t piece = 0; piece < pieces; piece++) {
             const uint32_t start = piece * QUERN__PIECE,
@@ -63,10 +76,9 @@ void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *
                 scale[piece * width + column] = s;
                 sum[piece * width + column] = s * (float)sum_of(rows[j], k);
             }
-            kernels->pack(rows, k, *data);
-            *data += (size_t)rounded(k) * kernels->panel;
+            kernels->pack(rows, k, at);
+            at += (size_t)rounded(k) * kernels->panel;
         }
-    *numbers += quern__pack_int8_floats(c->columns, c->k);
 }
 
 void quern__fold_offset(const quern__matrix8 *m, uint32_t n, float *bias)

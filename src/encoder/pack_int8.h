@@ -24,6 +24,9 @@ size_t quern__pack_int8_floats(uint32_t columns, uint32_t k);
 /* Packs to *data and *numbers, and moves them on; the regions are zeroed before. */
 void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *c,
                       const float *bias, int8_t **data, float **numbers, quern__matrix8 *out);
+/* The same, where the regions hold it all already and may not be written. */
+void quern__place_int8(const quern__int8_kernels *kernels, const quern__columns *c,
+                       const float *bias, int8_t **data, float **numbers, quern__matrix8 *out);
 /* Rule 24: bias[n] less the offset of what `m`, a feed-forward block's second product over one piece, reads. */
 void quern__fold_offset(const quern__matrix8 *m, uint32_t n, float *bias);
 

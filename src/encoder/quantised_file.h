@@ -37,6 +37,9 @@ typedef struct quern__quantised_file {
  * finite and above 0. Whether `source` is the model's is the caller's to compare. */
 int quern__quantised_open(quern__quantised_file *out, const char *path,
                           const quern__model_config *config, quern_error *err);
+/* The same where the file is known to be as it was made: nothing but its header is read, no number is looked at. */
+int quern__quantised_open_known(quern__quantised_file *out, const char *path,
+                                const quern__model_config *config, quern_error *err);
 /* What the file says of itself, without `numbers` and with nothing but its header read: `file` is NULL. A yes that is
  * acted upon is followed by open, which checks it all. */
 int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err);

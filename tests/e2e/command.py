@@ -55,7 +55,7 @@ class CommandTest(unittest.TestCase):
 
     def environment(self, **env):
         keep = {k: v for k, v in os.environ.items() if not k.startswith("QUERN_") and k != "HF_TOKEN"}
-        keep.update(XDG_DATA_HOME=os.path.join(self.folder, "data"), LC_ALL="C.UTF-8", **env)
+        keep.update(XDG_DATA_HOME=os.path.join(self.folder, "data"), XDG_CACHE_HOME=os.path.join(self.folder, "cache"), LC_ALL="C.UTF-8", **env)
         return keep
 
     def quern(self, *args, stdin=b"", model=True, env=None, timeout=120):

@@ -348,7 +348,7 @@ class EveryFlag(TableTest):
         "mode": "vector", "text-search": "yes", "kind": "exact",
         "db": "quern.db", "store": "vectors.db", "shard-timeout": "9s", "schema": "public", "direct-url": "postgres://127.0.0.1/other", "source": "books", "model": None, "batching": "adaptive", "enabled": "yes", "as": "document", "invalid-utf8": "replace",
         "name": "other", "model-url": "http://127.0.0.1:9", "auto-pull": "no", "timeout": "1s", "max-length": "68",
-        "precision": "fp32", "backend": "native", "ort-library": "libonnxruntime.so.1", "device": "auto", "ort-optimization": "basic",
+        "precision": "fp32", "packed-limit": "1M", "mmap": "no", "backend": "native", "ort-library": "libonnxruntime.so.1", "device": "auto", "ort-optimization": "basic",
         "intra-threads": "2", "inter-threads": "2", "batch": "4", "threads": "1", "id-field": "id", "text": "{title}", "table": "books",
         "query": "select * from books", "key": "id", "revision": "rev", "where": "id > 1", "meta": "rev", "prepare": "html", "limit": "3",
         "min-similarity": "0.1", "since": "0", "max-chunks": "9", "overlap": "8", "vector-type": "f32", "max-document": "1M",
