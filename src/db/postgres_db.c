@@ -791,9 +791,14 @@ void quern__pg_rollback(quern__pg *db)
     bool lost = db->lost;
     char state[sizeof db->sqlstate];
     memcpy(state, db->sqlstate, sizeof state);
-    if (PQtransactionStatus(db->conn) != PQTRANS_IDLE && PQstatus(db->conn) == CONNECTION_OK)
-        quern__pg_script(db, db->joined ? "ROLLBACK TO quern_save; RELEASE quern_save" : "ROLLBACK",
-                         NULL);
+    int rc = QUERN_EBUSY;
+    /* once more where it failed itself: the server first ends the statement before it, and may not be able to (a scan on
+     * a shard that has just gone) */
+    for (int i = 0; i < 2 && rc && PQtransactionStatus(db->conn) != PQTRANS_IDLE &&
+                    PQstatus(db->conn) == CONNECTION_OK;
+         i++)
+        rc = quern__pg_script(
+            db, db->joined ? "ROLLBACK TO quern_save; RELEASE quern_save" : "ROLLBACK", NULL);
     db->begun = false;
     db->joined = false;
     db->lost = lost; /* of the statement that failed before */
