@@ -6,6 +6,7 @@
  */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/compiler.h"
@@ -964,6 +965,76 @@ static quern_document document(const char *id, const char *fields, const char *o
         .id = quern_str_of(id), .fields = quern_str_of(fields), .origin = quern_str_of(origin)};
 }
 
+/* Revisions and chunks of what is left once a server of the store's forgot the last saves; *lost: documents. */
+static int see_what_is_left(suite *s, int64_t g, size_t edited, size_t *lost)
+{
+    enum { ROWS = 24, GONE = 20, CHUNKS = 2 };
+    seen rows = {0}, all = {0};
+    quern_tally tally = {0};
+    *lost = 0;
+    MUST(CALL(scan, &s->read, quern_str_of(NULL), MOST, see_row, &rows) == QUERN_OK);
+    MUST(rows.n == ROWS - 1);
+    for (size_t i = 0; i < rows.n; i++) {
+        bool none = rows.outcome[i] == QUERN_OUTCOME_NONE;
+        MUST(none || (rows.outcome[i] == QUERN_OUTCOME_OK && rows.chunks[i] == CHUNKS));
+        MUST(!none || (size_t)strtol(rows.key[i], NULL, 10) <= edited);
+        *lost += none;
+    }
+    MUST(CALL(vectors, g, see_vectors, &all) == QUERN_OK);
+    MUST(all.n == (rows.n - *lost) * CHUNKS);
+    for (size_t i = 0; i < all.n; i++) {
+        size_t id = (size_t)all.first[i] / 100;
+        bool new = (size_t)all.first[i] % 100 >= 50;
+        MUST(id != GONE && new == (id <= edited)); /* never one of before */
+    }
+    MUST(CALL(tally, g, &tally) == QUERN_OK && tally.vectors == all.n);
+    MUST(tally.chunks == rows.n * CHUNKS);
+    return QUERN_OK;
+}
+
+static int a_server_that_goes_back(suite *s)
+{
+    enum { ROWS = 24, GONE = 20, EDITED = 16, CHUNKS = 2 };
+    static const quern_str gone[] = {{"20", 2}};
+    int64_t g;
+    uint8_t stored[MOST];
+    uint64_t removed = 0;
+    size_t lost = 0;
+    seen stamps = {0};
+    intent first = {.answer = 1}, second = {.answer = 1}, third = {.answer = 1};
+    if (!s->c->back)
+        return QUERN_OK;
+    BEGIN(ROWS, &g);
+    MUST(save(s, g, ROWS, CHUNKS, 0, &first, stored) == QUERN_OK);
+    MUST(s->c->back(s->self, 0, s->c->ud, &s->inner) == QUERN_OK);
+    for (size_t i = 0; i < EDITED; i++) {
+        MUST(put(s, (int64_t)i + 1, "title", "q") == QUERN_OK);
+        second.revision[i] = third.revision[i] = "q";
+    }
+    MUST(save(s, g, EDITED, CHUNKS, 50, &second, stored) == QUERN_OK);
+    MUST(s->c->remove(s->self, GONE, s->c->ud, &s->inner) == QUERN_OK);
+    MUST(CALL(erase, &s->read, gone, 1, &removed) == QUERN_OK && removed == 1);
+    int rc = see_what_is_left(s, g, EDITED, &lost);
+    MUST(rc || lost == 0);
+    if (rc)
+        return rc;
+    MUST(s->c->back(s->self, 1, s->c->ud, &s->inner) == QUERN_OK);
+    if ((rc = see_what_is_left(s, g, EDITED, &lost)) != QUERN_OK)
+        return rc;
+    MUST(lost > 0 && lost < EDITED);
+    MUST(save(s, g, EDITED, CHUNKS, 50, &third, stored) == QUERN_OK);
+    if ((rc = see_what_is_left(s, g, EDITED, &lost)) != QUERN_OK)
+        return rc;
+    MUST(lost == 0);
+    MUST(CALL(stamps, g, quern_str_of(NULL), MOST, see_stamp, &stamps) == QUERN_OK);
+    MUST(stamps.n == ROWS - 1);
+    for (size_t i = 0; i < stamps.n; i++)
+        MUST(!stamps.redo[i] && stamps.revision[i][0]);
+    if (s->t->sweep)
+        MUST(CALL(sweep, g, &removed) == QUERN_OK && removed <= CHUNKS);
+    return QUERN_OK;
+}
+
 static int staged_documents_show_when_published(suite *s)
 {
     quern_source_spec docs;
@@ -1085,6 +1156,7 @@ static const suite_rule rules[] = {
     RULE(stamps_come_in_pages),
     RULE(erase_takes_only_what_is_gone),
     RULE(erase_ends_it_in_retired_ones),
+    RULE(a_server_that_goes_back),
     RULE(staged_documents_show_when_published),
     RULE(given_ids_are_given_once),
     RULE(a_lock_has_one_holder),

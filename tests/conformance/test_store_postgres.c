@@ -166,6 +166,24 @@ static int remove_item(void *self, int64_t id, void *ud, quern_error *err)
     return run_for_item(ud, "DELETE FROM items WHERE id = $1", 1, id, NULL, NULL, NULL);
 }
 
+/* Shard 1 as it is now is kept, or comes back. */
+static int take_back(void *self, int again, void *ud, quern_error *err)
+{
+    char command[600];
+    PGconn *shard = again ? NULL : postgres_connect(&shards[0], "postgres");
+    (void)self, (void)ud, (void)err;
+    if (shard)
+        assert_int_equal(postgres_exec(shard, "CHECKPOINT"), 0);
+    PQfinish(shard);
+    assert_int_equal(postgres_tool(&shards[0], "stop", NULL, 0), 0);
+    snprintf(command, sizeof command,
+             again ? "cd '%.199s' && rm -r data && mv kept data" : "cd '%.199s' && cp -a data kept",
+             shards[0].folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(postgres_tool(&shards[0], "restart", NULL, 0), 0);
+    return QUERN_OK;
+}
+
 static void note(const char *rule, void *ud)
 {
     (void)ud;
@@ -205,6 +223,7 @@ static void run(enum how how)
     c.remove = remove_item;
     c.ud = &w;
     c.note = note;
+    c.back = how == SHARDED ? take_back : NULL;
     /* the table is the same for every instance; one is opened to have it */
     void *self;
     int rc = open_fresh(&self, &w, &err);

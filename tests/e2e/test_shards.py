@@ -326,6 +326,161 @@ class Leftovers(ShardTest):
         self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 59)
 
 
+class Stamps(ShardTest):
+    """Stamps lie beside the vectors: what a shard forgets, it forgets both of."""
+
+    def setUp(self):
+        super().setUp()
+        for url in urls:  # what was committed is there after a kill
+            psql(url + "postgres", "ALTER SYSTEM SET synchronous_commit = on")
+            psql(url + "postgres", "SELECT pg_reload_conf()")
+
+    def stamps(self, columns="key"):
+        return sorted(tuple(row) for rows in self.on_shards("SELECT %s FROM quern_shard.stamps_1" % columns) for row in rows)
+
+    def current(self):
+        """Every vector and every stamp there is one of the store's, on the same shard."""
+        self.assertEqual(self.stamps("key, save"), sorted(tuple(r) for r in psql(self.db, "SELECT key, save FROM quern.stamps")))
+        stray = "SELECT key FROM quern_shard.vectors_1 v WHERE NOT EXISTS (SELECT 1 FROM quern_shard.stamps_1 s WHERE s.key = v.key AND s.save = v.save)"
+        self.assertEqual(self.on_shards(stray), [[]] * SHARDS)
+        said = self.ok("verify", "--all", "--json").json
+        self.assertEqual((said["different"], said["orphans"], said["missing_vectors"], said["stale"]), (0, 0, 0, 0))
+
+    def keep_copy(self, victim):
+        psql(self.shards[victim], "CHECKPOINT")
+        subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
+        subprocess.run(["cp", "-a", "data", "kept"], check=True, cwd=folders[1 + victim])
+        subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
+
+    def put_back(self, victim):
+        subprocess.run([TOOL, "stop", folders[1 + victim]], check=True)
+        shutil.rmtree(os.path.join(folders[1 + victim], "data"))
+        subprocess.run(["mv", "kept", "data"], check=True, cwd=folders[1 + victim])
+        subprocess.run([TOOL, "restart", folders[1 + victim]], check=True, stderr=subprocess.DEVNULL)
+
+    def test_a_shard_of_yesterday(self):
+        """It comes back with the vectors and the stamps of then: found by the next scan, nothing stale meanwhile."""
+        self.apply()
+        self.ok("source", "add", "documents", "--text-search", "yes")
+        self.ok("add", self.documents("in.jsonl", texts(240)))
+        self.ok("fill", "--index", "pgvector")
+        victim = random.randrange(SHARDS)
+        print("restoring shard %d" % (victim + 1))
+        self.keep_copy(victim)
+        self.ok("add", self.documents("edit.jsonl", ["gut gut edited %d" % i for i in range(50)]))
+        psql(self.db, "DELETE FROM quern.documents WHERE id IN (SELECT n::text FROM generate_series(50, 79) n)")
+        self.ok("add", self.documents("new.jsonl", texts(60, 5), 240))
+        self.ok("fill")
+        self.current()
+        n, ways = 270, ("exact", "pgvector", "auto")
+        after = self.hits("gut gut edited", "--limit", "400")
+        self.assertEqual(len(after), n)
+        there = {json.loads(row[0]) for row in psql(self.shards[victim], "SELECT key FROM quern_shard.vectors_1")}
+        lost = {key for key in there if int(key) < 50 or int(key) >= 240}
+        self.assertTrue(10 < len(lost) < 100)
+        self.put_back(victim)
+        for way in ways:
+            found = self.hits("gut gut edited", "--limit", "400", "--index", way)
+            self.assertEqual(found, [hit for hit in after if hit["key"] not in lost], way)
+        status = self.ok("status", "--json").json
+        self.assertEqual((status["total"], status["done"], status["stale"], status["pending"]), (n, n - len(lost), 0, len(lost)))
+        listed = self.ok("status", "--list", "pending", "--limit", "400", "--json").json
+        self.assertEqual({d["key"] for d in listed["documents"]}, lost)
+        verify = self.quern("verify", "--all", "--json")
+        self.assertEqual((verify.code, verify.json["different"], verify.json["missing_vectors"]), (1, 0, len(lost)))
+        report = self.ok("fill", "--json").json
+        self.assertEqual((report["processed"], report["deleted"]), (len(lost), 0))
+        for way in ways:
+            self.assertEqual(self.hits("gut gut edited", "--limit", "400", "--index", way), after, way)
+        self.current()
+
+    def test_each_order_of_a_crash(self):
+        """The shard has the save and the store not; the store and not the shard; neither is a stamp, nor a hit."""
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(60)))
+        self.ok("fill")
+        before = self.hits("ban kolor", "--limit", "60")
+        line = psql(self.db, "SELECT save, updated_ms FROM quern.stamps WHERE key = '\"9\"'")[0]
+        self.ok("requeue", "--source", "documents", "--key", "9")
+        self.ok("fill")
+        psql(self.db, "UPDATE quern.stamps SET save = %s, updated_ms = %s, redo = false WHERE key = '\"9\"'" % tuple(line))  # its commit is gone
+        self.assertEqual([h for h in before if h["key"] != "9"], self.hits("ban kolor", "--limit", "60"))
+        self.assertEqual(self.ok("status", "--json").json["pending"], 1)
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
+        self.assertEqual(self.hits("ban kolor", "--limit", "60"), before)
+        self.current()
+        # of a document that is new to the store: vectors and stamp that nobody knows
+        psql(self.db, "DELETE FROM quern.stamps WHERE key = '\"9\"'")
+        psql(self.db, "DELETE FROM quern.documents WHERE id = '9'")
+        self.ok("fill")
+        self.assertEqual(len(self.stamps()), 59)
+        self.assertEqual(sum(int(r[0][0]) for r in self.on_shards("SELECT count(*) FROM quern_shard.vectors_1")), 59)
+        self.current()
+        # the shard's commit is gone: an older stamp, an older vector
+        at = self.holder("8")
+        for table in ("vectors", "stamps"):
+            psql(at, "UPDATE quern_shard.%s_1 SET save = 12345 WHERE key = '\"8\"'" % table)
+        self.assertNotIn("8", [h["key"] for h in self.hits("ban kolor", "--limit", "60")])
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
+        self.current()
+
+    def test_those_of_before(self):
+        """Down a version the stamps are the store's; up again they stay there till an apply moves them, and says so."""
+        self.apply()
+        self.documents("in.jsonl", texts(90))
+        self.ok("add", "in.jsonl")
+        self.write("empty.jsonl", json.dumps({"id": "blank", "text": " "}) + "\n")
+        self.ok("add", "empty.jsonl")
+        self.ok("fill")
+        before, stamped = self.hits("ban kolor", "--limit", "90"), self.stamps("key, save, outcome, revision, reason, chunks, dropped_bytes, created_ms, updated_ms")
+        self.assertEqual(psql(self.db, "SELECT count(*) FROM quern.stamps WHERE revision <> ''"), [["0"]])
+        self.assertTrue(all(row[3] for row in stamped))
+        beside = int(os.path.basename(glob.glob(os.path.join(ROOT, "src/store/postgres/migrations/*_beside.up.sql"))[0])[:4])
+        at = self.holder("7")
+        psql(at, "DELETE FROM quern_shard.stamps_1 WHERE key = '\"7\"'")  # lost: not to come back as one
+        self.ok("migrate", "--down", str(beside - 1), "--yes")
+        self.assertEqual(self.on_shards("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'stamps%'"), [[["0"]]] * SHARDS)
+        old = sorted(tuple(r) for r in psql(self.db, "SELECT key, save, outcome, revision, reason, chunks, dropped_bytes, created_ms, updated_ms FROM quern.stamps"))
+        self.assertEqual(old, [row for row in stamped if row[0] != '"7"'])
+        self.ok("migrate")
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
+        self.assertEqual(self.hits("ban kolor", "--limit", "90"), before)
+        self.ok("add", self.documents("edit.jsonl", ["gut gut edited"], 3))
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 1)  # as ever
+        self.assertEqual(self.on_shards("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'stamps%'"), [[["0"]]] * SHARDS)
+        before = self.hits("ban kolor", "--limit", "90")
+        some = self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards[:2])).json["steps"]  # not all of its servers
+        self.assertFalse([s for s in some if "stamps" in s["sql"]])
+        plan = self.ok("shard", "plan", "--shards", ",".join(self.shards)).out.decode()
+        self.assertIn("the stamps of generation 1 go beside its vectors", plan)
+        self.assertEqual(self.apply().out.decode(), plan)
+        self.assertEqual(self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"], [])
+        self.assertEqual(psql(self.db, "SELECT count(*) FROM quern.stamps WHERE revision <> ''"), [["0"]])
+        self.assertEqual(self.ok("fill", "--json").json["processed"], 0)
+        self.assertEqual(self.hits("ban kolor", "--limit", "90"), before)
+        self.current()
+
+    def test_what_a_scan_asks(self):
+        """A page of rows is one statement a shard, whatever the page has."""
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(600)))
+        self.ok("fill")
+        for url in urls[1:]:
+            psql(url + "postgres", "ALTER SYSTEM SET log_statement = 'all'")
+            psql(url + "postgres", "SELECT pg_reload_conf()")
+        at = [os.path.getsize(os.path.join(folder, "log")) for folder in folders[1:]]
+        self.assertEqual(self.ok("fill", "--json").json["skipped"], 600)
+        for folder, before in zip(folders[1:], at):
+            with open(os.path.join(folder, "log")) as log:
+                log.seek(before)
+                asked = [line for line in log if "quern_shard.stamps_1" in line and "DECLARE" in line]
+            self.assertLess(len(asked), 12, "".join(asked)[:3000])
+            self.assertTrue(all("WHERE" in line or "count(*)" in line for line in asked), "".join(asked)[:3000])
+        for url in urls[1:]:
+            psql(url + "postgres", "ALTER SYSTEM RESET log_statement")
+            psql(url + "postgres", "SELECT pg_reload_conf()")
+
+
 class Partial(ShardTest):
     def test_without_a_server(self):
         """Exactly what lies on the others, in the order it has with all; and only where it is asked for."""

@@ -471,6 +471,9 @@ typedef struct quern_conformance {
     const quern_store_table *table;
     void *ud;
     void (*note)(const char *rule, void *ud); /* each rule as it starts; NULL */
+    /* Of a store that lies on several servers: notes the state of one that has vectors (again 0), and takes it back to
+     * that (1). May be NULL. */
+    int (*back)(void *self, int again, void *ud, quern_error *err);
 } quern_conformance;
 QUERN_API int quern_store_conformance(const quern_conformance *c, quern_error *err);
 

@@ -116,9 +116,9 @@ int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
     quern__pg_int(&p, id);
     int rc = quern__postgres_query(
         s,
-        keep ? "SELECT state, storage, vector_type, dimensions, shards FROM @generations"
+        keep ? "SELECT state, storage, vector_type, dimensions, shards, beside FROM @generations"
                " WHERE id = $1 FOR KEY SHARE"
-             : "SELECT state, storage, vector_type, dimensions, shards FROM @generations"
+             : "SELECT state, storage, vector_type, dimensions, shards, beside FROM @generations"
                " WHERE id = $1",
         &p, QUERN__PG_AS_TEXT, &r, err);
     if (rc)
@@ -134,6 +134,7 @@ int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
         size_t element = strcmp(quern__pg_get_text(r, 0, 2).ptr, "f16") == 0 ? 2 : 4;
         out->width = (size_t)out->dimensions * element;
         out->shards = (int)quern__pg_get_int(r, 0, 4);
+        out->beside = quern__pg_get_int(r, 0, 5) != 0;
     } else
         rc = quern__fail(err, QUERN_ENOTFOUND, id, "there is no generation %" PRId64, id);
     quern__pg_clear(r);

@@ -21,6 +21,7 @@
 enum {
     PAGE_BYTES = 4 << 20,
     FIRST_PAGE_ROWS = 64,
+    FIRST_FAR_ROWS = 1024, /* where each page asks shards for its stamps */
     PAGE_ROWS = 4096,
     SURE_DIGITS = 15, /* of a decimal number that a double holds */
     LONGEST_NUMERIC = 1000
@@ -450,7 +451,7 @@ static int scan_page(scanning *w, size_t want, size_t *n, bool *end, quern_error
 static int scan_pages(scanning *w, size_t limit, quern_row_fn fn, void *ud, quern_error *err)
 {
     /* callers often stop early: pages begin small and grow */
-    size_t want = QUERN__MIN(limit, (size_t)FIRST_PAGE_ROWS);
+    size_t want = QUERN__MIN(limit, (size_t)(w->s->sharded ? FIRST_FAR_ROWS : FIRST_PAGE_ROWS));
     int rc = QUERN_OK;
     while (!rc && limit) {
         size_t n = 0;
@@ -495,7 +496,7 @@ int quern__postgres_scan(void *self, const quern_read *read, quern_str after, si
     quern__arena_dispose(&w.arena);
     quern__arena_dispose(&w.keep);
     quern__postgres_plan_dispose(&w.plan);
-    return rc;
+    return rc && w.s->sharded ? quern__shard_blame(w.s, rc, err) : rc;
 }
 
 /* ---- by key ---- */
@@ -688,7 +689,7 @@ int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *k
     }
     quern__arena_dispose(&arena);
     quern__postgres_plan_dispose(&plan);
-    return rc;
+    return rc && s->sharded ? quern__shard_blame(s, rc, err) : rc;
 }
 
 int quern__postgres_count(void *self, const quern_read *read, uint64_t *rows, quern_error *err)

@@ -1,7 +1,7 @@
 /*
  * postgres_shard.c — generations whose vectors lie on several servers: their tables, and how they are read.
  *
- * Rows stay where they are and stamps too; vectors_<id>_all is partitioned by a hash of the key, its partitions are
+ * Rows stay where they are; stamps lie beside the vectors (postgres_shard_stamps.c). vectors_<id>_all is partitioned by a hash of the key, its partitions are
  * foreign tables (postgres_fdw). Ids come from one sequence here, so those of rows that count cannot meet between
  * shards. (A store that forgets its last commits forgets numbers too, which leftovers on the shards still have: the
  * sequence steps over them once one is met.) What has to
@@ -133,8 +133,9 @@ static void put_leaf(quern__buf *out, int64_t id, const char *columns, const cha
                       "; CREATE TABLE quern_shard.vectors_%" PRId64
                       " (id bigint PRIMARY KEY, %s, save bigint NOT NULL,"
                       " UNIQUE (key, chunk, save)); ALTER TABLE quern_shard.vectors_%" PRId64
-                      " ALTER embedding SET STORAGE %s",
+                      " ALTER embedding SET STORAGE %s; ",
                       id, id, columns, id, storage);
+    quern__shard_put_stamps_leaf(out, id);
 }
 
 static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, const char *columns,
@@ -168,8 +169,9 @@ static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, con
         out,
         "CREATE VIEW %svectors_%" PRId64 " AS SELECT v.* FROM %svectors_%" PRId64
         "_all AS v JOIN LATERAL (SELECT 1 FROM %sstamps AS s WHERE s.generation = %" PRId64
-        " AND s.key = v.key AND s.save = v.save LIMIT 1) AS its ON true",
+        " AND s.key = v.key AND s.save = v.save LIMIT 1) AS its ON true; ",
         p, id, p, id, p, id);
+    quern__shard_put_stamps_trunk(out, s, id, servers, n);
 }
 
 static int set_shards(quern__postgres *s, int64_t id, size_t n, quern_error *err)
@@ -179,7 +181,7 @@ static int set_shards(quern__postgres *s, int64_t id, size_t n, quern_error *err
     quern__pg_int(&p, id);
     quern__pg_int(&p, (int64_t)n);
     return quern__postgres_run(
-        s, "UPDATE @generations SET shards = $2::bigint WHERE id = $1 AND shards <> $2", &p, NULL,
+        s, "UPDATE @generations SET shards = $2::bigint, beside = $2 > 0 WHERE id = $1", &p, NULL,
         err);
 }
 
@@ -218,13 +220,16 @@ int quern__shard_drop(quern__postgres *s, int64_t id, quern_error *err)
     int rc = quern__shard_servers(s, id, servers, &n, err);
     if (rc || n == 0)
         return rc;
-    snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS quern_shard.vectors_%" PRId64, id);
+    snprintf(sql, sizeof sql,
+             "DROP TABLE IF EXISTS quern_shard.vectors_%" PRId64 ", quern_shard.stamps_%" PRId64,
+             id, id);
     for (size_t i = 0; i < n && !rc; i++)
         rc = quern__shard_order(s, servers[i], sql, err);
     snprintf(sql, sizeof sql, "DROP VIEW IF EXISTS @vectors_%" PRId64, id);
     if (!rc)
         rc = quern__postgres_run(s, sql, NULL, NULL, err);
-    snprintf(sql, sizeof sql, "DROP TABLE IF EXISTS @vectors_%" PRId64 "_all", id);
+    snprintf(sql, sizeof sql,
+             "DROP TABLE IF EXISTS @vectors_%" PRId64 "_all, @stamps_%" PRId64 "_all", id, id);
     return rc ? rc : quern__postgres_run(s, sql, NULL, NULL, err);
 }
 
@@ -723,6 +728,9 @@ int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *remov
     int rc = quern__postgres_generation_get(w.s, generation, false, &w.g, err);
     if (rc || !w.g.shards)
         return rc;
+    uint64_t stamps = 0;
+    if (w.g.beside && (rc = quern__shard_stamps_sweep(w.s, &w.g, &stamps, err)) != QUERN_OK)
+        return quern__shard_blame(w.s, rc, err);
     rc = any_leftovers(&w, err);
     if (rc <= 0)
         return quern__shard_blame(w.s, rc, err);

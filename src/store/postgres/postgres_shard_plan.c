@@ -458,6 +458,53 @@ static int plan_store(quern__shard_plan *p, quern_error *err)
     return rc;
 }
 
+/* Of one generation of before, all of whose servers are named: its stamps go beside its vectors. What an apply that was
+ * cut off left on the shards is made anew; nobody saves meanwhile. */
+static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
+{
+    int64_t servers[QUERN__PG_SHARDS];
+    size_t n = 0, named = 0;
+    quern__buf leaf, sql;
+    int rc = quern__shard_servers(p->s, id, servers, &n, err);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < p->n; k++)
+            named += p->servers[k].id == servers[i];
+    if (rc || n == 0 || named < n)
+        return rc;
+    quern__buf_init(&leaf, STATEMENT);
+    quern__buf_init(&sql, STATEMENT);
+    quern__shard_put_stamps_leaf(&leaf, id);
+    rc = quern__buf_ok(&leaf, "a table", err);
+    if (!rc)
+        rc = act(p, -1, err,
+                 "-- the stamps of generation %" PRId64 " go beside its vectors\n"
+                 "SELECT 1 FROM %sgenerations WHERE id = %" PRId64 " FOR UPDATE",
+                 id, p->s->prefix, id);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = act(p, -1, err, "INSERT INTO %sshard_%" PRId64 "_orders (statement) VALUES ('%s')",
+                 p->s->prefix, servers[i], leaf.data);
+    quern__shard_put_stamps_trunk(&sql, p->s, id, servers, n);
+    quern__shard_put_stamps_move(&sql, p->s, id);
+    if (!rc)
+        rc = add_act(p, -1, &sql, &sql, err);
+    quern__buf_dispose(&leaf);
+    quern__buf_dispose(&sql);
+    return rc;
+}
+
+static int plan_stamps(quern__shard_plan *p, quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    int rc = quern__postgres_query(p->s,
+                                   "SELECT id FROM @generations WHERE shards > 0 AND NOT beside"
+                                   " AND state <> 'retired' ORDER BY id",
+                                   NULL, QUERN__PG_AS_TEXT, &r, err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++)
+        rc = plan_stamps_of(p, quern__pg_get_int(r, i, 0), err);
+    quern__pg_clear(r);
+    return rc;
+}
+
 int quern__shard_plan_make(quern__shard_plan *p, quern__postgres *s, const quern_shard_options *opt,
                            quern_error *err)
 {
@@ -488,6 +535,8 @@ int quern__shard_plan_make(quern__shard_plan *p, quern__postgres *s, const quern
                      tables_sql, p->token, p->servers[i].id);
     if (!rc)
         rc = plan_store(p, err);
+    if (!rc)
+        rc = plan_stamps(p, err);
     for (size_t i = 0; i < records && !rc; i++) { /* to the end: the last of the store's steps */
         quern__shard_act first = p->acts[before];
         memmove(&p->acts[before], &p->acts[before + 1], (p->n_acts - before - 1) * sizeof *p->acts);

@@ -91,7 +91,8 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
                          " JOIN pg_catalog.pg_foreign_server f ON f.oid = t.ftserver"
                          " JOIN pg_catalog.pg_class c ON c.oid = t.ftrelid"
                          " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                         " WHERE n.nspname = $1 AND f.srvname = $2 AND c.relispartition",
+                         " WHERE n.nspname = $1 AND f.srvname = $2 AND c.relispartition"
+                         " AND c.relname ~ '^(quern_)?vectors_'",
                          &p, QUERN__PG_AS_TEXT, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
         const char *name = quern__pg_get_text(r, i, 0).ptr + strlen(s->base);

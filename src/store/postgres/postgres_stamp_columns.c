@@ -314,6 +314,8 @@ static int move_stamps(writing *w, int64_t generation, quern_error *err)
     quern__pg_bind_array(&params, &w->new);
     for (size_t i = 0; i < QUERN__COUNT(statements) && !rc && w->key.n; i++)
         rc = quern__postgres_run(w->s, statements[i], &params, NULL, err);
+    if (!rc && w->key.n)
+        rc = quern__shard_stamps_move(w->s, generation, &w->key, &w->old, &w->new, err);
     return rc;
 }
 

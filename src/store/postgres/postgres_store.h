@@ -264,6 +264,7 @@ typedef struct quern__pg_generation {
     uint32_t dimensions;
     size_t width;     /* bytes of a vector at the store's face */
     int shards;       /* servers that its vectors lie on; 0: its table is an ordinary one */
+    bool beside;      /* its stamps lie there too: postgres_shard_stamps.c */
     uint64_t missing; /* bit i: partition i is left out of what is read */
 } quern__pg_generation;
 /* ENOTFOUND when there is none. keep: inside a transaction, nobody purges or retires it until that ends. */
@@ -377,6 +378,33 @@ int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *remov
                                  quern_error *err);
 /* Gives rc back. EIO: err then names the shards that do not answer, if some do not. Outside transactions. */
 int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
+/* postgres_shard_stamps.c: stamps beside the vectors of such a generation (migrations/0015) */
+/* What the store has of a stamp, in order of the keys: its number (0: nothing of it is on shards), and the stamp, to be
+ * filled in. whole: it is one, on the shard that has its vectors too. */
+typedef struct quern__pg_stamp_line {
+    quern_str key;
+    int64_t save;
+    quern_stamp *stamp;
+    bool whole;
+} quern__pg_stamp_line;
+int quern__shard_stamps_read(quern__postgres *s, int64_t generation, quern__pg_stamp_line *lines,
+                             size_t n, quern__arena *arena, quern_error *err);
+/* In a transaction that saves, behind their lines in @stamps; older ones of the keys have gone. */
+int quern__shard_stamps_put(quern__postgres *s, const quern__pg_generation *g, int64_t number,
+                            int64_t now_ms, const quern_save *const *docs, size_t n,
+                            quern_error *err);
+/* In a transaction: revisions of these keys in all generations in use of that one's source. */
+int quern__shard_stamps_move(quern__postgres *s, int64_t generation, quern__pg_array *key,
+                             quern__pg_array *old, quern__pg_array *new, quern_error *err);
+/* Are those there others than the store's? 1, 0 */
+int quern__shard_stamps_differ(quern__postgres *s, const quern__pg_generation *g, quern_error *err);
+int quern__shard_stamps_sweep(quern__postgres *s, const quern__pg_generation *g, uint64_t *removed,
+                              quern_error *err);
+/* Statements: on a shard; on the store's server; and what moves stamps that are there. */
+void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id);
+void quern__shard_put_stamps_trunk(quern__buf *out, const quern__postgres *s, int64_t id,
+                                   const int64_t *servers, size_t n);
+void quern__shard_put_stamps_move(quern__buf *out, const quern__postgres *s, int64_t id);
 /* postgres_shard_partial.c */
 int quern__postgres_partial(void *self, int on, uint32_t *missed, quern_error *err);
 bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why);

@@ -76,41 +76,43 @@ static int measure(const stripping *w, const quern_str *keys, size_t n, size_t *
     return rc;
 }
 
-/* Clears stripped[i] of those that some generation in use has not embedded as they are. */
-static int need_stamps(const stripping *w, quern_error *err)
+/* Clears stripped[i] of those that this generation has not embedded as they are. */
+static int need_stamps_of(const stripping *w, int64_t generation, quern__arena *arena,
+                          quern_error *err)
 {
-    quern__pg_array at, keys, revisions;
+    quern_row rows[SLICE_DOCS];
+    memset(rows, 0, sizeof rows);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->stripped[i])
+            rows[i].key = w->keys[i];
+    int rc = quern__postgres_stamps_of(w->s, generation, rows, w->n, sizeof *rows, arena, err);
+    for (size_t i = 0; i < w->n && !rc; i++) {
+        const quern_stamp *t = &rows[i].stamp;
+        bool embedded = t->outcome == QUERN_OUTCOME_OK || t->outcome == QUERN_OUTCOME_EMPTY;
+        w->stripped[i] &= embedded && !t->redo && t->revision.len == w->revisions[i].len &&
+                          (t->revision.len == 0 ||
+                           memcmp(t->revision.ptr, w->revisions[i].ptr, t->revision.len) == 0);
+    }
+    return rc;
+}
+
+/* Of all generations in use; without one, none is. */
+static int need_stamps(const stripping *w, quern__arena *arena, quern_error *err)
+{
     quern__pg_params params;
     quern__pg_result *r = NULL;
-    quern__pg_array_init(&at, QUERN__PG_INT8, 0);
-    quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
-    quern__pg_array_init(&revisions, QUERN__PG_TEXT, 0);
-    for (size_t i = 0; i < w->n; i++)
-        if (w->stripped[i]) {
-            quern__pg_array_int(&at, (int64_t)i);
-            quern__pg_array_bytes(&keys, w->keys[i].ptr, w->keys[i].len);
-            quern__pg_array_bytes(&revisions, w->revisions[i].ptr, w->revisions[i].len);
-        }
     quern__pg_params_init(&params);
     quern__pg_int(&params, w->source);
-    quern__pg_bind_array(&params, &at);
-    quern__pg_bind_array(&params, &keys);
-    quern__pg_bind_array(&params, &revisions);
-    int rc = quern__postgres_query(
-        w->s,
-        "WITH g AS MATERIALIZED (SELECT id FROM @generations"
-        "   WHERE source = $1 AND state IN ('building', 'active'))"
-        " SELECT d.at FROM unnest($2, $3, $4) AS d(at, key, revision)"
-        " WHERE NOT EXISTS (SELECT 1 FROM g) OR EXISTS (SELECT 1 FROM g WHERE NOT EXISTS"
-        "   (SELECT 1 FROM @stamps AS t WHERE t.generation = g.id AND t.key = d.key"
-        "     AND t.revision = d.revision AND t.outcome IN (1, 2) AND NOT t.redo))",
-        &params, QUERN__PG_AS_TEXT, &r, err);
-    for (size_t i = 0; r && !rc && i < quern__pg_rows(r); i++)
-        w->stripped[quern__pg_get_int(r, i, 0)] = 0;
+    int rc = quern__postgres_query(w->s,
+                                   "SELECT id FROM @generations WHERE source = $1 AND state IN"
+                                   " ('building', 'active')",
+                                   &params, QUERN__PG_AS_TEXT, &r, err);
+    size_t n = rc ? 0 : quern__pg_rows(r);
+    if (!rc && n == 0)
+        memset(w->stripped, 0, w->n);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = need_stamps_of(w, quern__pg_get_int(r, i, 0), arena, err);
     quern__pg_clear(r);
-    quern__pg_array_dispose(&at);
-    quern__pg_array_dispose(&keys);
-    quern__pg_array_dispose(&revisions);
     return rc;
 }
 
@@ -194,7 +196,7 @@ static int strip_slice(void *ud, quern_error *err)
         w->stripped[i] = go == 1;
     }
     if (!rc)
-        rc = need_stamps(w, err);
+        rc = need_stamps(w, &arena, err);
     for (size_t i = 0; i < w->n && !rc; i++)
         if (w->stripped[i])
             rc = write_one(w, r, i, &fields, err);
@@ -231,5 +233,5 @@ int quern__postgres_strip(void *self, const quern_read *read, const quern_str *k
             memset(w.stripped, 0, QUERN__MIN(w.n, n - w.from));
         w.from += w.n;
     }
-    return rc;
+    return rc && w.s->sharded ? quern__shard_blame(w.s, rc, err) : rc;
 }

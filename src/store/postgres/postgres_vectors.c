@@ -75,7 +75,9 @@ int quern__pg_read_vector(const quern__pg_generation *g, const quern__pg_result 
 /* ---- stamps by key ---- */
 
 /* STAMP from `at` on. */
-#define STAMP "outcome, revision, reason, chunks, dropped_bytes, redo::int, created_ms, updated_ms"
+#define STAMP                                                                                      \
+    "outcome, revision, reason, chunks, dropped_bytes, redo::int, created_ms, updated_ms, save"
+enum { SAVE = 9 }; /* its column, behind the key */
 static int read_stamp(const quern__pg_result *r, size_t row, int at, quern__arena *arena,
                       quern_stamp *out, quern_error *err)
 {
@@ -129,6 +131,27 @@ static quern_row *row_at(quern_row *rows, size_t i, size_t stride)
     return (quern_row *)(void *)((char *)rows + i * stride);
 }
 
+/* Those of the keys whose stamps lie on shards too: what is not there as well becomes NONE. */
+static int complete(quern__postgres *s, int64_t generation, const keyed *sorted,
+                    const int64_t *saves, size_t n, quern_row *rows, size_t stride,
+                    quern__arena *arena, quern_error *err)
+{
+    size_t some = 0;
+    quern__pg_stamp_line *lines = quern__alloc_array(n + 1, sizeof *lines);
+    if (!lines)
+        return quern__fail_memory(err, n * sizeof *lines);
+    for (size_t i = 0; i < n; i++)
+        if (saves[i])
+            lines[some++] = (quern__pg_stamp_line){
+                sorted[i].key, saves[i], &row_at(rows, sorted[i].at, stride)->stamp, false};
+    int rc = quern__shard_stamps_read(s, generation, lines, some, arena, err);
+    for (size_t i = 0; i < some && !rc; i++)
+        if (!lines[i].whole)
+            memset(lines[i].stamp, 0, sizeof *lines[i].stamp);
+    quern__free(lines);
+    return rc;
+}
+
 int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row *rows, size_t n,
                               size_t stride, quern__arena *arena, quern_error *err)
 {
@@ -136,9 +159,15 @@ int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row 
     quern__pg_array keys;
     quern__pg_result *r = NULL;
     size_t asked = 0;
+    bool numbered = false;
     keyed *sorted = quern__alloc_array(n + 1, sizeof *sorted);
-    if (!sorted)
+    int64_t *saves = quern__alloc_array(n + 1, sizeof *saves);
+    if (!sorted || !saves) {
+        quern__free(sorted);
+        quern__free(saves);
         return quern__fail_memory(err, n * sizeof *sorted);
+    }
+    memset(saves, 0, (n + 1) * sizeof *saves);
     quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
     for (size_t i = 0; i < n; i++) {
         quern_row *row = row_at(rows, i, stride);
@@ -160,12 +189,18 @@ int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row 
     for (size_t i = 0; r && i < quern__pg_rows(r) && !rc; i++) {
         quern_str key = quern__pg_get_text(r, i, 0);
         size_t at = find_key(sorted, asked, key);
-        for (; at < asked && !rc && compare_keys(sorted[at].key, key) == 0; at++)
+        for (; at < asked && !rc && compare_keys(sorted[at].key, key) == 0; at++) {
             rc = read_stamp(r, i, 1, arena, &row_at(rows, sorted[at].at, stride)->stamp, err);
+            saves[at] = quern__pg_get_int(r, i, SAVE);
+            numbered |= saves[at] != 0;
+        }
     }
     quern__pg_clear(r);
+    if (!rc && numbered)
+        rc = complete(s, generation, sorted, saves, asked, rows, stride, arena, err);
     quern__pg_array_dispose(&keys);
     quern__free(sorted);
+    quern__free(saves);
     return rc;
 }
 
@@ -324,10 +359,14 @@ static int put_stamps(saving *w, quern__pg_array *there, quern_error *err)
         asked++;
         quern__pg_array_bytes(&a[KEY], d->key.ptr, d->key.len);
         quern__pg_array_int(&a[OUTCOME], d->stamp.outcome);
-        quern__pg_array_bytes(&a[REVISION], d->stamp.revision.ptr, d->stamp.revision.len);
-        quern__pg_array_bytes(&a[REASON], d->stamp.reason.ptr, d->stamp.reason.len);
+        /* where its stamp lies on a shard, that has these */
+        bool here = !w->g.beside;
+        quern__pg_array_bytes(&a[REVISION], here ? d->stamp.revision.ptr : "",
+                              here ? d->stamp.revision.len : 0);
+        quern__pg_array_bytes(&a[REASON], here ? d->stamp.reason.ptr : "",
+                              here ? d->stamp.reason.len : 0);
         quern__pg_array_int(&a[CHUNKS], d->stamp.chunks);
-        quern__pg_array_int(&a[DROPPED], (int64_t)d->stamp.dropped_bytes);
+        quern__pg_array_int(&a[DROPPED], here ? (int64_t)d->stamp.dropped_bytes : 0);
     }
     quern__pg_params_init(&params);
     quern__pg_int(&params, w->g.id);
@@ -370,9 +409,13 @@ static int drop_chunks(quern__postgres *s, const quern__pg_generation *g, quern_
     quern__buf_printf(&sql,
                       "WITH words AS (DELETE FROM @texts WHERE generation = $2 AND key = ANY ($1)),"
                       " kept AS (DELETE FROM @kept WHERE generation = $2 AND key = ANY ($1)),"
-                      " seen AS (DELETE FROM @assets WHERE generation = $2 AND document = ANY ($1))"
-                      " DELETE FROM @vectors_%" PRId64 "%s WHERE key = ANY ($1)",
-                      g->id, g->shards ? "_all" : "");
+                      " seen AS (DELETE FROM @assets WHERE generation = $2 AND document = ANY "
+                      "($1))");
+    if (g->beside)
+        quern__buf_printf(
+            &sql, ", stamped AS (DELETE FROM @stamps_%" PRId64 "_all WHERE key = ANY ($1))", g->id);
+    quern__buf_printf(&sql, " DELETE FROM @vectors_%" PRId64 "%s WHERE key = ANY ($1)", g->id,
+                      g->shards ? "_all" : "");
     int rc = quern__buf_ok(&sql, "a statement", err);
     if (!rc) /* on shards leftovers go with them, which the caller's count has never known */
         rc = quern__postgres_run(s, sql.data, &params, g->shards ? NULL : gone, err);
@@ -496,6 +539,20 @@ static int replace_chunks(saving *w, quern_error *err)
     return rc;
 }
 
+static int put_beside(saving *w, quern_error *err)
+{
+    const quern_save **docs = quern__alloc_array(w->n + 1, sizeof *docs);
+    size_t n = 0;
+    if (!docs)
+        return quern__fail_memory(err, w->n * sizeof *docs);
+    for (size_t k = 0; k < w->n; k++)
+        if (is_written(w, k))
+            docs[n++] = &w->docs[w->sorted[k].at];
+    int rc = quern__shard_stamps_put(w->s, &w->g, w->number, w->now_ms, docs, n, err);
+    quern__free(docs);
+    return rc;
+}
+
 static int save_all(void *ud, quern_error *err)
 {
     saving *w = ud;
@@ -536,6 +593,8 @@ static int save_all(void *ud, quern_error *err)
         rc = put_stamps(w, &there, err);
     if (!rc && !words_only)
         rc = replace_chunks(w, err);
+    if (!rc && !words_only && w->g.beside)
+        rc = put_beside(w, err);
     if (!rc)
         rc = quern__postgres_text_put(w->s, w->g.id, w->docs, w->stored, w->n, err);
     if (!rc)
@@ -684,21 +743,49 @@ int quern__postgres_erase(void *self, const quern_read *read, const quern_str *k
 
 /* ---- reading ---- */
 
+/* A page of stamps; one that its shard has lost is as the store knows it, without a revision and to be made again. */
+static int give_stamps(quern__postgres *s, int64_t generation, const quern__pg_result *r,
+                       int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud,
+                       quern_error *err)
+{
+    size_t n = quern__pg_rows(r);
+    int rc = QUERN_OK;
+    quern__arena arena;
+    quern_stamp *stamps = quern__alloc_array(n + 1, sizeof *stamps);
+    quern__pg_stamp_line *lines = quern__alloc_array(n + 1, sizeof *lines);
+    quern__arena_init(&arena, 0);
+    if (!stamps || !lines)
+        rc = quern__fail_memory(err, n * sizeof *lines);
+    for (size_t i = 0; !rc && i < n; i++) {
+        memset(&stamps[i], 0, sizeof stamps[i]);
+        rc = read_stamp(r, i, 1, &arena, &stamps[i], err);
+        lines[i] = (quern__pg_stamp_line){quern__pg_get_text(r, i, 0),
+                                          quern__pg_get_int(r, i, SAVE), &stamps[i], false};
+    }
+    if (!rc)
+        rc = quern__shard_stamps_read(s, generation, lines, n, &arena, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        stamps[i].redo |= !lines[i].whole;
+        rc = fn(lines[i].key, &stamps[i], ud);
+    }
+    quern__arena_dispose(&arena);
+    quern__free(stamps);
+    quern__free(lines);
+    return rc;
+}
+
 int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size_t limit,
                            int (*fn)(quern_str key, const quern_stamp *stamp, void *ud), void *ud,
                            quern_error *err)
 {
     enum { PAGE = 1024 };
     quern__postgres *s = self;
-    quern__arena arena;
-    quern__arena_init(&arena, 0);
     char *last = NULL;
     int rc = QUERN_OK;
     while (!rc && limit) {
-        size_t want = QUERN__MIN(limit, (size_t)PAGE), n = 0;
+        size_t want = QUERN__MIN(limit, (size_t)PAGE);
         quern__pg_params params;
         quern__pg_result *r = NULL;
-        quern_stamp stamp;
         quern__pg_params_init(&params);
         quern__pg_int(&params, generation);
         quern__pg_text(&params, (quern_str){after.ptr ? after.ptr : "", after.len});
@@ -708,12 +795,9 @@ int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size
             "SELECT key, " STAMP
             " FROM @stamps WHERE generation = $1 AND key > $2 ORDER BY key LIMIT $3",
             &params, QUERN__PG_AS_TEXT, &r, err);
-        for (n = 0; !rc && n < quern__pg_rows(r); n++) {
-            memset(&stamp, 0, sizeof stamp);
-            rc = read_stamp(r, n, 1, &arena, &stamp, err);
-            if (!rc)
-                rc = fn(quern__pg_get_text(r, n, 0), &stamp, ud);
-        }
+        size_t n = rc ? 0 : quern__pg_rows(r);
+        if (!rc)
+            rc = give_stamps(s, generation, r, fn, ud, err);
         if (!rc && n == want) {
             quern_str key = quern__pg_get_text(r, n - 1, 0);
             quern__free(last);
@@ -723,14 +807,12 @@ int quern__postgres_stamps(void *self, int64_t generation, quern_str after, size
                 rc = quern__fail_memory(err, key.len);
         }
         quern__pg_clear(r);
-        quern__arena_dispose(&arena);
         if (n < want)
             break;
         limit -= n;
     }
     quern__free(last);
-    quern__arena_dispose(&arena);
-    return rc;
+    return rc && s->sharded ? quern__shard_blame(s, rc, err) : rc;
 }
 
 /* The generation's table, or what of it is on servers that answer. */
