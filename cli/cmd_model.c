@@ -406,10 +406,10 @@ int cmd_model_info(cli *c, quern_error *err)
     rc = quern_shelf_find(c->args[0], &opt, &path, err);
     if (rc == QUERN_OK)
         rc = quern_model_open(&m, path, &how, err);
-    if (rc == QUERN_OK)
+    if (rc == QUERN_OK) {
         tell_device(m);
-    if (rc == QUERN_OK)
         rc = quern_model_describe(m, &info, err);
+    }
     if (rc == QUERN_OK)
         rc = sound_int8(m, &int8, err);
     if (rc == QUERN_OK)

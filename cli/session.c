@@ -497,12 +497,12 @@ static uint32_t setting(const json_t *root, const char *key)
 static void model_of(const char *settings, quern_model_options *opt, quern_runtime_options *runtime)
 {
     json_t *root = json_loads(settings, 0, NULL);
-    const char *precision = json_string_value(json_object_get(root, "precision"));
+    const char *name = json_string_value(json_object_get(root, "precision"));
     opt->max_length = setting(root, "max_length");
     opt->dimensions = setting(root, "dimension");
     opt->force_dimensions = 1; /* whoever made it had a reason */
     opt->precision =
-        precision && strcmp(precision, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
+        name && strcmp(name, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
     runtime->backend = QUERN_BACKEND_NATIVE;
     if (json_object_get(root, "backend")) {
         runtime->backend = QUERN_BACKEND_ORT;
