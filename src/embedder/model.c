@@ -370,7 +370,9 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     uint64_t bytes;
     bool done = false;
     m->int8 = quern__int8_pick(quern__cpu_allowed());
-    int rc = find_place(opt, &place, &folder, err);
+    int rc = quern__refuse_int8(m->config.family, err);
+    if (rc == QUERN_OK)
+        rc = find_place(opt, &place, &folder, err);
     if (rc == QUERN_OK && folder)
         rc = open_image(m, calibration, &place, &done, err);
     if (rc != QUERN_OK || done) {

@@ -852,13 +852,14 @@ static const char *find_prefix(const loader *l)
                : "";
 }
 
-int quern__refuse_int8(const quern__family *f, quern_error *err)
+int quern__refuse_int8(const char *family, quern_error *err)
 {
-    return f->rules ? quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                                  "the class int8 is not made for models of the family %s; use "
-                                  "--precision fp32",
-                                  f->name)
-                    : QUERN_OK;
+    const quern__family *f = quern__family_find(family);
+    return f && f->rules ? quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                                       "the class int8 is not made for models of the family %s; "
+                                       "use --precision fp32",
+                                       family)
+                         : QUERN_OK;
 }
 
 /* *stale: what came from an image lies otherwise than it would be packed now. */
@@ -887,7 +888,7 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
     if (!rc && quantised)
-        rc = quern__refuse_int8(e->family, err);
+        rc = quern__refuse_int8(config->family, err);
     if (!rc && quantised &&
         (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
          quantised->intermediate != e->intermediate))

@@ -49,6 +49,8 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
                              uint32_t max_tokens, const quern__image_place *place,
                              quern_error *err);
 bool quern__encoder_has_image(const quern__encoder *e);
+/* EUNSUPPORTED by name where a family's products have no class int8. */
+int quern__refuse_int8(const char *family, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 

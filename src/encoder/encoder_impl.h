@@ -137,10 +137,6 @@ static inline uint32_t quern__group_columns(const quern__encoder *e, uint32_t ke
     return (e->sharing + 2) * keys * e->slot;
 }
 
-struct quern__family;
-/* EUNSUPPORTED by name where the class int8 has no numbers for a family's products. */
-int quern__refuse_int8(const struct quern__family *f, quern_error *err);
-
 /* A block of whole texts. */
 typedef struct quern__block {
     const int32_t *ids;

@@ -368,7 +368,7 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
     if (fp32->lookup)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "a static table has no products: there is nothing to quantise");
-    int rc = quern__refuse_int8(fp32->family, err);
+    int rc = quern__refuse_int8(fp32->family->name, err);
     if (rc)
         return rc;
     maker m = {.e = fp32, .weights = weights, .err = err};

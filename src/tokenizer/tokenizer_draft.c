@@ -135,16 +135,18 @@ static int resolve(const quern__draft *d, const char *what, const quern__draft_n
     return QUERN_OK;
 }
 
-/* Why a name cannot be searched for in a text byte by byte as the reference finds it, or NULL. */
-static const char *unsearchable(quern_str s)
+/* Why a name cannot be searched for in a text byte by byte as the reference finds it, or NULL. Byte-level models
+ * keep every blank of a text, so that runs of them may be names. */
+static const char *unsearchable(const quern__draft *d, quern_str s)
 {
+    const bool blanks = d->t->kind == QUERN__TOKENIZER_BPE;
     uint32_t cp = 0;
     bool bad = false;
     if (s.len == 0)
         return "is empty,";
     for (size_t at = 0; at < s.len;) {
         size_t n = quern__utf8_next(s.ptr + at, s.len - at, &cp, &bad);
-        if ((at == 0 || at + n == s.len) && quern__bert_class(cp) & QUERN__BERT_SPACE)
+        if (!blanks && (at == 0 || at + n == s.len) && quern__bert_class(cp) & QUERN__BERT_SPACE)
             return "has white space at its edge,";
         if (cp == 0xFFFD) /* would match ill-formed bytes, which are not these */
             return "holds U+FFFD,";
@@ -180,7 +182,7 @@ static int identify_added(quern__draft *d, quern_error *err)
     for (uint32_t i = 0; i < d->n_added; i++) {
         struct quern__draft_added *a = &d->added[i];
         quern_str name = a->name.name;
-        const char *why = unsearchable(name);
+        const char *why = unsearchable(d, name);
         if (!why && d->t->kind == QUERN__TOKENIZER_WORDPIECE)
             why = unfit_for_words(a);
         if (why)
@@ -224,7 +226,7 @@ static int normal_content(quern__draft *d, struct quern__draft_added *a, quern_s
     }
     quern__normal_init(&work);
     int rc = quern__normal_run(&s->normalizer, &work, name.ptr, 0, (uint32_t)name.len, err);
-    if (rc == QUERN_OK && (work.len == 0 || unsearchable((quern_str){work.text, work.len})))
+    if (rc == QUERN_OK && (work.len == 0 || unsearchable(d, (quern_str){work.text, work.len})))
         rc = quern__draft_refuse(&a->name, "the added token",
                                  "is nothing to search for once normalised,", err);
     if (rc == QUERN_OK) {

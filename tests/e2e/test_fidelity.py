@@ -7,11 +7,12 @@ import json
 import math
 import os
 import struct
+import subprocess
 import tempfile
 import unittest
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from folders import embed, make_tiny, tiny
 
@@ -205,6 +206,35 @@ def byte_level(folder):
     return t.get_vocab_size()
 
 
+def trained(folder, t, specials, spaces=()):
+    trainer = trainers.BpeTrainer(vocab_size=420, special_tokens=specials, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    t.train_from_iterator(TEXTS * 3, trainer)
+    t.add_tokens([AddedToken(blank, normalized=True) for blank in spaces])
+    t.save(os.path.join(folder, "tokenizer.json"))
+    return t.get_vocab_size()
+
+
+def qwens(folder):
+    """A Qwen3-Embedding's: its own words, and the end token behind every text, which is pooled."""
+    t = Tokenizer(models.BPE())
+    t.normalizer = normalizers.NFC()
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(words), "isolated"),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False),
+                                            processors.TemplateProcessing("$A <|endoftext|>", special_tokens=[("<|endoftext|>", 0)])])
+    return trained(folder, t, ["<|endoftext|>", "<|im_start|>"])
+
+
+def moderns(folder):
+    """A ModernBERT's: runs of blanks are tokens."""
+    t = Tokenizer(models.BPE())
+    t.normalizer = normalizers.NFC()
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    return trained(folder, t, ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"], ["    ", "  "])
+
+
 def subwords(folder):
     """An XLM-R's, without the map of its normaliser."""
     t = Tokenizer(models.Unigram())
@@ -286,7 +316,11 @@ class Fidelity(unittest.TestCase):
     def test_modernbert(self):
         self.compare("--family", "modernbert", "--seed", 11)
         self.compare("--family", "modernbert", "--seed", 12, "--biases", "--prefix", "model.", "--pooling", "cls", "--layers", 4, "--every", 3,
-                     "--window", 130, "--length", 200, "--intermediate", 390)
+                     "--window", 70, "--length", 110, "--intermediate", 390, "--hidden", 40, "--heads", 2)
+
+    def test_whole_rotary_families(self):
+        self.compare("--family", "modernbert", "--seed", 17, "--length", 40, tokenizer=moderns)
+        self.compare("--family", "qwen3", "--seed", 18, "--pooling", "lasttoken", "--length", 40, tokenizer=qwens)
 
     def test_nomic(self):
         self.compare("--family", "nomic_bert", "--seed", 13)
@@ -295,7 +329,7 @@ class Fidelity(unittest.TestCase):
     def test_qwen3(self):
         self.compare("--family", "qwen3", "--seed", 15, "--pooling", "lasttoken")
         self.compare("--family", "qwen3", "--seed", 16, "--pooling", "lasttoken", "--dtype", "bf16", "--prefix", "model.", "--heads", 6, "--key-heads",
-                     3, "--head-dim", 70, "--hidden", 90, "--length", 150, "--biases", "--intermediate", 390)
+                     3, "--head-dim", 70, "--hidden", 30, "--layers", 2, "--biases", "--intermediate", 390)
 
     def test_prime_widths(self):
         self.compare("--hidden", 33, "--heads", 3, "--intermediate", 7, "--layers", 2, "--length", 9, "--vocab", 211)
@@ -305,6 +339,58 @@ class Fidelity(unittest.TestCase):
 
     def test_wide_heads(self):
         self.compare("--hidden", 260, "--heads", 2, "--intermediate", 531, "--layers", 2, "--length", 300)
+
+
+class Rotaries(unittest.TestCase):
+    """What test_encoder.c asks of BERT: the same bits for any threads and batch; and prompts, and class int8, by the command."""
+
+    FOLDERS = (("modernbert", "--layers", 3, "--window", 60, "--length", 200, "--intermediate", 390, "--hidden", 400, "--heads", 4),
+               ("nomic_bert", "--hidden", 72, "--heads", 4),
+               ("qwen3", "--pooling", "lasttoken", "--heads", 6, "--key-heads", 3, "--head-dim", 130, "--hidden", 90, "--intermediate", 390))
+
+    def run_quern(self, *arguments, texts=(), status=0):
+        done = subprocess.run([os.environ["QUERN_BIN"], *map(str, arguments)], input="".join(t + "\n" for t in texts).encode(), capture_output=True)
+        self.assertEqual(done.returncode, status, done.stderr.decode())
+        return done.stdout if status == 0 else done.stderr.decode()
+
+    def test_bits(self):
+        for family in self.FOLDERS:
+            with tempfile.TemporaryDirectory() as folder:
+                tiny(folder, "--family", *family)
+                embedded = lambda threads, batch, texts: self.run_quern("embed", "--model", folder, "--format", "f32", "--truncate", "--threads",
+                                                                        threads, "--batch", batch, texts=texts)
+                alone = embedded(1, 1, TEXTS)
+                for threads, batch in ((1, 32), (2, 3), (3, 1), (5, 32)):
+                    self.assertEqual(embedded(threads, batch, TEXTS), alone, (family, threads, batch))
+                width = len(alone) // len(TEXTS)
+                for threads in (2, 5):  # one text, shared out
+                    self.assertEqual(embedded(threads, 1, TEXTS[8:9]), alone[8 * width:9 * width], family)
+
+    def test_prompts_and_classes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tiny(folder, "--family", "nomic_bert", "--layers", 1)
+            plain = [self.run_quern("embed", "--model", folder, "--format", "f32", *more, text)
+                     for more, text in (((), "lan"), (("--as", "query"), "lan"), ((), "search_query: lan"), ((), "search_document: lan"))]
+            self.assertEqual(plain[0], plain[1])  # none is made up
+            with open(os.path.join(folder, "config_sentence_transformers.json"), "w") as file:
+                json.dump({"prompts": {"query": "search_query: ", "document": "search_document: "}}, file)
+            self.assertEqual(self.run_quern("embed", "--model", folder, "--format", "f32", "--as", "query", "lan"), plain[2])
+            self.assertEqual(self.run_quern("embed", "--model", folder, "--format", "f32", "lan"), plain[3])
+            for command in (("model", "quantize", folder), ("embed", "--model", folder, "--precision", "int8", "lan")):
+                self.assertIn("not made for models of the family nomic_bert", self.run_quern(*command, status=1))
+            self.assertEqual(self.run_quern("embed", "--model", folder, "--format", "f32", "--precision", "auto", "lan"), plain[3])
+
+    def test_transformers(self):
+        """tests/golden/rotary.json: what transformers gives in float64, by tools/make-golden-rotary."""
+        with open(os.path.join(os.environ["QUERN_ROOT"], "tests", "golden", "rotary.json")) as file:
+            golden = json.load(file)
+        for arguments, rows in zip(golden["models"], golden["vectors"]):
+            with tempfile.TemporaryDirectory() as folder:
+                tiny(folder, *arguments)
+                got, message = embed(folder, golden["texts"])
+                self.assertIsNotNone(got, message)
+                for text, v, want in zip(golden["texts"], got.astype(np.float64), np.array(rows)):
+                    self.assertGreaterEqual(v @ want / np.linalg.norm(v) / np.linalg.norm(want), 0.9999999, (arguments, text))
 
 
 if __name__ == "__main__":

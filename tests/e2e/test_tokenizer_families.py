@@ -92,6 +92,20 @@ def qwen(expression=QWEN, size=4000):
     return t
 
 
+def modernbert():
+    """RoBERTa's words, BERT's marks; runs of blanks are tokens, found in the normalised text."""
+    t = Tokenizer.from_str(trained_roberta())
+    t.normalizer = normalizers.NFC()
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
+    t.add_tokens([AddedToken(name, normalized=True) for name in ("|||IP_ADDRESS|||", "\n\n ", "\u00a0")])
+    t.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in ("[UNK]", "[CLS]", "[SEP]", "[PAD]")])
+    t.add_special_tokens([AddedToken("[MASK]", lstrip=True, normalized=False, special=True)])
+    t.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[
+        (n, t.token_to_id(n)) for n in ("[CLS]", "[SEP]")])
+    return t
+
+
 SPACED = ["<mask>", " <mask> ", "<s>", "</s>x", "<|endoftext|>", " <tool_call>\n", "<|im_start|>user\n", "'s", "'S", "'ſ", "'ll", "'LL",
           "I'm", "we'RE", "12345", " 12 345", "  x", "\n\n x", " \n ", "\r\n", "\t\tfoo", "\u00a0\u00a0y", "x\u3000", "a  ", "...\n\n",
           "e\u0301", "\u1100\u1161\u11a8", "\u0958", "\u212b", "\ufb1d", "q\u0323\u0307", "\u0344", "\uac00\u11a8", "\u09c7\u09be",
@@ -374,6 +388,13 @@ class Bpe(Family):
             long.append("".join(rng.choice("theinganدесть漢字") for _ in range(rng.randrange(20, 120))).encode())
         for reference in (roberta(), qwen()):
             self.check(reference, long)
+
+    def test_modernbert(self):
+        rng = random.Random(SEED + 4)
+        parts = [" ", "  ", "   ", " " * 23, " " * 50, "\n", "\n\n  ", "\u00a0", "\u3000", "[MASK]", " [MASK]", "x", "  x", "|||IP_ADDRESS|||", "e\u0301", "\u212b",
+                 "[SEP]", "def f():", "\t"]
+        made = ["".join(rng.choice(parts) for _ in range(rng.randrange(12))).encode() for _ in range(STRINGS)]
+        self.check(modernbert(), texts(STRINGS, 13) + made + [b"\xff  \xff", b"  \xe2\x82  ", b" " * 4000])
 
     def test_added_tokens(self):
         t = qwen(size=1000)
