@@ -382,8 +382,7 @@ typedef struct inner {
 static int find_inner(loader *l, uint32_t index, inner *in)
 {
     const quern__encoder *e = l->e;
-    const bool gated = e->family->feed != QUERN__FEED_GELU,
-               biased = has_bias(l, l->config->bias_feed);
+    const bool gated = quern__family_gated(e->family), biased = has_bias(l, l->config->bias_feed);
     const char *const gate = e->family->fused_gate ? "both" : "gate";
     char name[NAME_SIZE];
     int rc = QUERN_OK;
@@ -566,16 +565,16 @@ static uint32_t rows_before(const loader *l)
     return l->e->family->padding ? (uint32_t)l->config->padding + 1 : 0;
 }
 
-/* Of a rotary family there is one row, for all: token type 0, or zeros. */
+/* Where positions have no rows there is one, for all: token type 0, or zeros. */
 static int load_positions(loader *l)
 {
     quern__encoder *e = l->e;
-    const bool rotary = e->family->rotary;
+    const bool placed = quern__family_placed(e->family);
     const quern__tensor *positions = NULL, *types = NULL;
     float type[QUERN__PIECE];
-    const uint32_t before = rows_before(l), rows = rotary ? 1 : e->max_tokens + (before > 0);
+    const uint32_t before = rows_before(l), rows = placed ? e->max_tokens + (before > 0) : 1;
     int rc = QUERN_OK;
-    if (!rotary)
+    if (placed)
         rc = find(l, "embeddings.position_embeddings.weight", 2, l->config->positions + before,
                   e->hidden, &positions);
     if (!rc && e->family->types)
@@ -709,7 +708,7 @@ static int read_shape(quern__encoder *e, const quern__model_config *c, uint32_t 
     e->outlook = family->causal ? (quern__outlook){UINT32_MAX, 0}
                                 : (quern__outlook){c->window / 2, c->window / 2};
     e->eps = c->layer_norm_eps;
-    e->scale = (float)(1.4426950408889634 / sqrt((double)e->depth));
+    e->scale = (float)(1.4426950408889634 / (family->unplaced ? 1 : sqrt((double)e->depth)));
     e->width = c->dimensions ? c->dimensions : quern__model_config_width(c);
     e->padding = family->padding ? (int32_t)c->padding : -1;
     /* a strip of queries is read whole, so there is room behind the last distance */
@@ -732,7 +731,7 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
                  context = (size_t)e->heads * e->depth,
-                 ups = e->family->feed == QUERN__FEED_GELU ? 1 : 2;
+                 ups = quern__family_gated(e->family) ? 2 : 1;
     size_t ffn = 0, bytes8 = 0, numbers8 = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
@@ -745,7 +744,7 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size
     }
     *small = e->layer_count *
                  (qkv + ups * padded(e->intermediate) + 6 * wide + 2 * (size_t)padded(e->depth)) +
-             4 * wide + (e->family->rotary ? 1 : (size_t)e->max_tokens + 1) * h +
+             4 * wide + (quern__family_placed(e->family) ? (size_t)e->max_tokens + 1 : 1) * h +
              (size_t)e->heads * e->bias_stride;
     if (!e->int8) {
         *codes = *packed =
@@ -771,7 +770,7 @@ static int check_bounds(const loader *l)
     const quern__tensor *t;
     char name[NAME_SIZE];
     int rc = find(l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &t);
-    if (!rc && !e->family->rotary)
+    if (!rc && quern__family_placed(e->family))
         rc = find(l, "embeddings.position_embeddings.weight", 2,
                   l->config->positions + rows_before(l), e->hidden, &t);
     snprintf(name, sizeof name, "encoder.layer.%u.attention.output.dense.weight",

@@ -110,17 +110,17 @@ static void quantize_inner(const quern__encoder *e, input h, uint32_t chunk, uin
         e->int8->quantize_gelu(h.rows, rows, chunk_width(e, chunk), h.codes);
 }
 
-/* Word and position rows of tokens first..end, normalised. A rotary family has one position row for all. */
+/* Word and position rows of tokens first..end, normalised. Where positions have no rows there is one for all. */
 static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                   uint32_t first, uint32_t end)
 {
     const quern__rows to = sums_of(e, w);
-    const bool rotary = e->family->rotary;
+    const bool placed = quern__family_placed(e->family);
     uint32_t at = 0;
     for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
         for (uint32_t p = 0, position = 0; p < b->lengths[t]; p++) {
             const bool counts = b->ids[at + p] != e->padding;
-            const uint32_t row = rotary ? 0 : counts ? position : e->max_tokens;
+            const uint32_t row = !placed ? 0 : counts ? position : e->max_tokens;
             position += counts;
             if (at + p >= first && at + p < end)
                 e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
@@ -218,6 +218,16 @@ static void lap(stopwatch *watch, int stage)
     watch->last = now;
 }
 
+/* Rule 33 on columns from..end of a chunk. Not a maximum: NaN stays. */
+static void relu(quern__rows x, uint32_t rows, uint32_t from, uint32_t end)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        float *row = x.at + (size_t)r * QUERN__STRIDE;
+        for (uint32_t c = from; c < end; c++)
+            row[c] = row[c] < 0 ? 0 : row[c];
+    }
+}
+
 /* Panels first..end of the products to a chunk's inner columns, h; the gate's go to `gate`. */
 static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, uint32_t first,
                         uint32_t end, input x, quern__rows h, quern__rows gate, uint32_t rows)
@@ -225,6 +235,12 @@ static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, 
     const int feed = e->family->feed;
     if (feed == QUERN__FEED_GELU) {
         multiply(e, &chunk->up, first, end, QUERN__EP_GELU, x, h, none, rows);
+        return;
+    }
+    if (feed == QUERN__FEED_RELU) {
+        multiply(e, &chunk->up, first, end, QUERN__EP_BIAS, x, h, none, rows);
+        relu(h, rows, first * e->kernels->panel,
+             QUERN__MIN(end * e->kernels->panel, chunk->up.f32.n));
         return;
     }
     const uint32_t panel = e->kernels->panel, from = first * panel,

@@ -64,7 +64,7 @@ static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 /* Inner columns of all chunks, and as many of their gate's. */
 static uint32_t inner_pieces(const quern__encoder *e)
 {
-    return e->chunk_count * (e->family->feed == QUERN__FEED_GELU ? 1 : 2);
+    return e->chunk_count * (quern__family_gated(e->family) ? 2 : 1);
 }
 
 static void lay_out(quern__encoder_scratch *s)

@@ -74,6 +74,30 @@ static const char *const qwen3[][2] = {{"embeddings.word_embeddings", "embed_tok
                                        {"output.dense", "mlp.down_proj"},
                                        {NULL, NULL}};
 
+static const char *const t5[][2] = {
+    {"embeddings.word_embeddings", "shared"},
+    {"encoder.relative_attention_bias",
+     "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"},
+    {"final.LayerNorm", "encoder.final_layer_norm"},
+    {"attention.input.LayerNorm", "layer.0.layer_norm"},
+    {"attention.self.query", "layer.0.SelfAttention.q"},
+    {"attention.self.key", "layer.0.SelfAttention.k"},
+    {"attention.self.value", "layer.0.SelfAttention.v"},
+    {"attention.output.dense", "layer.0.SelfAttention.o"},
+    {"attention.output.LayerNorm", "layer.1.layer_norm"},
+    {"intermediate.dense", "layer.1.DenseReluDense.wi"},
+    {"output.dense", "layer.1.DenseReluDense.wo"},
+    {NULL, NULL}};
+
+static const char *const t5_keys[][2] = {{"hidden_size", "d_model"},
+                                         {"num_hidden_layers", "num_layers"},
+                                         {"num_attention_heads", "num_heads"},
+                                         {"intermediate_size", "d_ff"},
+                                         {"max_position_embeddings", "n_positions"},
+                                         {"layer_norm_eps", "layer_norm_epsilon"},
+                                         {"hidden_act", "feed_forward_proj"},
+                                         {NULL, NULL}};
+
 static const char *const modernbert_keys[][2] = {
     {"layer_norm_eps", "norm_eps"}, {"hidden_act", "hidden_activation"}, {NULL, NULL}};
 
@@ -156,6 +180,14 @@ static const quern__rule qwen3_rules[] = {
     {.key = "layer_types", .kind = QUERN__RULE_ALL, .only = "full_attention"},
     {.key = NULL}};
 
+static const quern__rule t5_rules[] = {COUNT("d_kv", depth, 16384),
+                                       {.key = "relative_attention_max_distance",
+                                        .kind = QUERN__RULE_COUNT,
+                                        .field = FIELD(far),
+                                        .most = 1e9},
+                                       OFF("is_gated_act"),
+                                       {.key = NULL}};
+
 static const quern__family families[] = {
     {.name = "bert", .prefix = "bert.", .types = 2, .eps = 1e-12f, .layer = LAYER},
     {.name = "roberta",
@@ -224,6 +256,20 @@ static const quern__family families[] = {
      .rotary = true,
      .heads_normed = true,
      .causal = true},
+    {.name = "t5",
+     .prefix = "",
+     .distances = true,
+     .eps = 1e-6f,
+     .layer = "encoder.block.",
+     .names = t5,
+     .keys = t5_keys,
+     .rules = t5_rules,
+     .activation = "relu",
+     .feed = QUERN__FEED_RELU,
+     .norms_first = true,
+     .rms = true,
+     .unplaced = true,
+     .positions = 512},
     {.name = "model2vec", .table = true},
 };
 
@@ -237,7 +283,7 @@ const quern__family *quern__family_find(const char *name)
 
 const char *quern__family_known(void)
 {
-    return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, "
+    return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, t5, "
            "model2vec";
 }
 

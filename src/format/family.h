@@ -32,7 +32,12 @@ typedef struct quern__rule {
 } quern__rule;
 
 /* The activation of a feed-forward part; gated: of one half, the other is multiplied with it. */
-enum quern__feed { QUERN__FEED_GELU, QUERN__FEED_GATED_GELU, QUERN__FEED_GATED_SILU };
+enum quern__feed {
+    QUERN__FEED_GELU,
+    QUERN__FEED_RELU,
+    QUERN__FEED_GATED_GELU,
+    QUERN__FEED_GATED_SILU
+};
 
 typedef struct quern__family {
     const char *name;   /* model_type of config.json */
@@ -57,16 +62,30 @@ typedef struct quern__family {
     bool rms;          /* by RMSNorm */
     bool words_normed; /* words are, before the first layer, where norms_first */
     bool first_plain;  /* the first layer's attention reads them as they are */
-    bool rotary;       /* queries and keys are turned by their positions */
-    bool heads_normed; /* each is normalised before that */
-    bool causal;       /* a query sees what is before it and itself */
-    bool fused;        /* query, key and value are one tensor */
-    bool fused_gate;   /* the activated half and the other are one tensor, in this order */
+    bool
+        unplaced; /* positions have no rows: the bias by distance says them; scores are not scaled */
+    uint32_t positions; /* where config.json does not say; 0: it must */
+    bool rotary;        /* queries and keys are turned by their positions */
+    bool heads_normed;  /* each is normalised before that */
+    bool causal;        /* a query sees what is before it and itself */
+    bool fused;         /* query, key and value are one tensor */
+    bool fused_gate;    /* the activated half and the other are one tensor, in this order */
 } quern__family;
 
 /* BERT has no such tensors, but this is what family_tensor is asked for: "attention.input.LayerNorm" (before attention),
  * "attention.self.qkv" (fused), "attention.self.query_norm", "attention.self.key_norm", "intermediate.gate" (the activated
  * half), "intermediate.both" (fused), in a layer; "final.LayerNorm". */
+
+static inline bool quern__family_gated(const quern__family *f)
+{
+    return f->feed >= QUERN__FEED_GATED_GELU;
+}
+
+/* Positions have rows of their own. */
+static inline bool quern__family_placed(const quern__family *f)
+{
+    return !f->rotary && !f->unplaced;
+}
 
 /* NULL: not known here. */
 const quern__family *quern__family_find(const char *name);

@@ -344,6 +344,12 @@ static int apply_family(settings *s, const char *name, quern_error *err)
         return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)s->buckets,
                            "%s: relative_attention_num_buckets is %llu; only 32 is supported", name,
                            (unsigned long long)s->buckets);
+    if (f->distances && c->far && c->far != 128)
+        return quern__fail(err, QUERN_EUNSUPPORTED, c->far,
+                           "%s: relative_attention_max_distance is %lu; only 128 is supported",
+                           name, (unsigned long)c->far);
+    if (!c->positions)
+        c->positions = f->positions;
     c->padding = -1;
     if (f->padding && c->positions) {
         if (s->padding + 1 >= c->positions || s->padding >= c->vocab)

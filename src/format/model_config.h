@@ -38,6 +38,7 @@ typedef struct quern__model_config {
     /* Where positions are counted from behind the padding token's (RoBERTa and its kin): its id; the rows of positions are
      * `positions` and this many and one more. -1: from the first row on. */
     int64_t padding;
+    uint32_t far; /* relative_attention_max_distance; 0: not said */
     float layer_norm_eps;
     /* Of families that have them; 0 where they do not. */
     uint32_t depth;     /* columns of a head; 0: hidden / heads */

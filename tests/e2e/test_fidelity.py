@@ -117,6 +117,33 @@ class Oracle:
         return v if self.o.no_normalize else v / np.linalg.norm(v)
 
 
+class T5(Oracle):
+    """The encoder of T5: norms in front and without a mean, no biases, no scale, and the first layer's bias by distance in all."""
+
+    @staticmethod
+    def in_berts_words(values, o):
+        return values
+
+    def norm(self, x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * self.w[name + ".weight"]
+
+    def embed(self, text):
+        ids = self.tokenizer.encode(text).ids
+        self.w["encoder.relative_attention_bias.weight"] = self.w["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+        x = self.w["shared.weight"][ids]
+        for i in range(self.o.layers):
+            attention, feed = ("encoder.block.%d.layer.%d." % (i, k) for k in (0, 1))
+            y = self.norm(x, attention + "layer_norm")
+            q, k, v = ((y @ self.w[attention + "SelfAttention.%s.weight" % p].T).reshape(len(x), self.o.heads, -1) for p in "qkv")
+            scores = np.einsum("ihd,jhd->hij", q, k) + self.biases(len(x))
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            scores /= scores.sum(-1, keepdims=True)
+            x = x + np.einsum("hij,jhd->ihd", scores, v).reshape(len(x), -1) @ self.w[attention + "SelfAttention.o.weight"].T
+            h = np.maximum(self.norm(x, feed + "layer_norm") @ self.w[feed + "DenseReluDense.wi.weight"].T, 0)
+            x = x + h @ self.w[feed + "DenseReluDense.wo.weight"].T
+        return self.head(self.norm(x, "encoder.final_layer_norm"))
+
+
 class Rotary(Oracle):
     """ModernBERT, NomicBERT and Qwen3 as published: what tests/golden/families.json, of transformers, is compared with too."""
 
@@ -246,6 +273,17 @@ def subwords(folder):
     return t.get_vocab_size()
 
 
+def closed(folder):
+    """A T5's: </s> behind a text."""
+    t = Tokenizer(models.Unigram())
+    t.pre_tokenizer = pre_tokenizers.Metaspace()
+    t.train_from_iterator(TEXTS * 3, trainers.UnigramTrainer(vocab_size=300, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
+                                                             show_progress=False))
+    t.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    t.save(os.path.join(folder, "tokenizer.json"))
+    return t.get_vocab_size()
+
+
 class Fidelity(unittest.TestCase):
     def compare(self, *arguments, tokenizer=None):
         with tempfile.TemporaryDirectory() as folder:
@@ -253,7 +291,7 @@ class Fidelity(unittest.TestCase):
             options = tiny(folder, *arguments, *size)
             if tokenizer:
                 tokenizer(folder)
-            oracle = (Rotary if options.family in make_tiny().ROTARY else Oracle)(folder, options)
+            oracle = (Rotary if options.family in make_tiny().ROTARY else T5 if options.family == "t5" else Oracle)(folder, options)
             got, message = embed(folder, TEXTS)
             self.assertIsNotNone(got, message)
             want = (make_tiny().denses(options) or [(0, 0, options.hidden * len(options.pooling.split("+")))])[-1][2]
@@ -308,6 +346,12 @@ class Fidelity(unittest.TestCase):
     def test_distilbert(self):
         self.compare("--family", "distilbert", "--seed", 7, "--dtype", "f16")
         self.compare("--family", "distilbert", "--prefix", "distilbert.", "--pooling", "cls")
+
+    def test_t5(self):
+        self.compare("--family", "t5", "--seed", 40)
+        self.compare("--family", "t5", "--seed", 41, "--hidden", 72, "--heads", 3, "--head-dim", 40, "--intermediate", 500, "--length", 300,
+                     "--dense", "33:identity", "--dtype", "bf16", tokenizer=closed)
+        self.compare("--family", "t5", "--seed", 42, "--hidden", 33, "--heads", 1, "--head-dim", 7, "--layers", 1, "--intermediate", 5)
 
     def test_mpnet(self):
         self.compare("--family", "mpnet", "--seed", 8)

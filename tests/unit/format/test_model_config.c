@@ -121,7 +121,20 @@ static void test_families(void **state)
     assert_int_equal(quern__model_config_parse(&c, distil, strlen(distil), "x", &err), QUERN_OK);
     assert_true(c.padding == -1 && c.hidden == 8 && c.heads == 2 && c.intermediate == 16 &&
                 c.positions == 14 && c.types == 0);
-    config_refused("{\"model_type\":\"t5\"}", QUERN_EUNSUPPORTED, "distilbert");
+    config_refused("{\"model_type\":\"gptj\"}", QUERN_EUNSUPPORTED, "distilbert");
+#define T5                                                                                         \
+    "{\"model_type\":\"t5\",\"d_model\":8,\"num_layers\":1,\"num_heads\":2,\"d_ff\":16,"           \
+    "\"vocab_size\":30,\"relative_attention_num_buckets\":32,\"is_encoder_decoder\":true"
+    const char *t5 = T5 ",\"d_kv\":5,\"feed_forward_proj\":\"relu\"}";
+    assert_int_equal(quern__model_config_parse(&c, t5, strlen(t5), "x", &err), QUERN_OK);
+    assert_true(c.hidden == 8 && c.depth == 5 && c.positions == 512 && c.types == 0 &&
+                c.layer_norm_eps == 1e-6f);
+    config_refused(T5 "}", QUERN_EFORMAT, "d_kv");
+    config_refused(T5 ",\"d_kv\":5,\"feed_forward_proj\":\"gated-gelu\"}", QUERN_EUNSUPPORTED,
+                   "feed_forward_proj \"gated-gelu\"");
+    config_refused(T5 ",\"d_kv\":5,\"is_gated_act\":true}", QUERN_EUNSUPPORTED, "is_gated_act");
+    config_refused(T5 ",\"d_kv\":5,\"relative_attention_max_distance\":64}", QUERN_EUNSUPPORTED,
+                   "max_distance is 64");
     config_refused("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":13}", QUERN_EFORMAT,
                    "pad_token_id 13");
     config_refused("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":18446744073709551615}",
