@@ -26,6 +26,7 @@
 #include "quern/options.h"
 #include "quern/pipeline.h"
 #include "quern/provider.h"
+#include "quern/registry.h"
 #include "quern/search.h"
 #include "quern/shard.h"
 #include "quern/shelf.h"

@@ -176,6 +176,29 @@ class Streams(CommandTest):
         self.assertLessEqual(many - few, 2 << 20)
 
     @unittest.skipIf(SANITIZED, "a sanitizer needs memory of its own")
+    @unittest.skipIf(SANITIZED, "a sanitizer's memory is its own")
+    def test_peak_of_10000_texts(self):
+        """Weights and 64 MiB a thread at the most, and never more than the limit."""
+        for model in [self.model] + ([WEIGHTS] if LONG and not NO_WEIGHTS else []):
+            limit = 512 << 20
+            p = subprocess.Popen([BIN, "embed", "--model", model, "--threads", "2", "--memory-limit", str(limit), "--format", "f32"], cwd=self.cwd,
+                                 env=self.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            reader = threading.Thread(target=p.stdout.read)
+            reader.start()
+            for i in range(10000):
+                p.stdin.write(b"ban kolor gut %d\n" % i)
+            p.stdin.flush()
+            time.sleep(0.2)
+            with open("/proc/%d/status" % p.pid) as f:
+                peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
+            p.stdin.close()
+            reader.join()
+            p.stdout.close()
+            self.assertEqual(p.wait(), 0)
+            weights = os.path.getsize(os.path.join(model, "model.safetensors"))
+            self.assertLess(peak, weights + 2 * (64 << 20))
+            self.assertLess(peak, limit)
+
     def test_memory_limit(self):
         self.ok("embed", "--memory-limit", "256M", "x")
         answer = self.refused(1, "out of memory", "embed", "--memory-limit", "1M", "x")

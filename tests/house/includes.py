@@ -21,7 +21,7 @@ FLOOR = {
 PUBLIC = {
     "status.h": 0, "options.h": 0, "text.h": 0, "vector.h": 1,
     "shelf.h": 3, "store.h": 3, "sys/store.h": 3, "shard.h": 3, "tasks.h": 3,
-    "model.h": 4, "embedder.h": 4, "sys/embedder.h": 4, "provider.h": 4, "cache.h": 2,
+    "model.h": 4, "embedder.h": 4, "sys/embedder.h": 4, "provider.h": 4, "registry.h": 4, "cache.h": 2,
     "chunk.h": 5, "pipeline.h": 5, "work.h": 5, "generation.h": 5, "carry.h": 5, "search.h": 6, "eval.h": 7,
 }
 PUBLIC_ONLY = ("cli", "examples", "server")

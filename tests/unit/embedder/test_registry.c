@@ -1,0 +1,246 @@
+/*
+ * test_registry.c — several models at once: loaded, exchanged and let go while threads embed with them; each vector is one
+ * of the model that its call began with, and what is held stays under the bound.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "quern/registry.h"
+
+enum { DIM = 80, THREADS = 4 };
+
+static const char *folders[3]; /* three models that differ in their weights */
+static float wanted[3][DIM];
+static uint64_t bytes_of_one;
+
+static void fine(int rc, const quern_error *err)
+{
+    if (rc != QUERN_OK)
+        fail_msg("%d: %s", rc, err->msg);
+}
+
+static quern_registry *new_registry(uint64_t limit)
+{
+    quern_registry_options opt;
+    quern_registry *r;
+    quern_error err;
+    QUERN_INIT(&opt);
+    opt.memory_limit = limit;
+    opt.threads = 1;
+    fine(quern_registry_new(&r, &opt, &err), &err);
+    return r;
+}
+
+static void load(quern_registry *r, const char *id, int model)
+{
+    quern_error err;
+    fine(quern_registry_load(r, id, folders[model], NULL, &err), &err);
+}
+
+static int embed(quern_embedder *e, float out[DIM], quern_error *err)
+{
+    const quern_str text = quern_str_of("ban");
+    return quern_embed(e, &text, 1, NULL, out, DIM, NULL, err);
+}
+
+/* Which model it is; -1: none of them. */
+static int which(const float v[DIM])
+{
+    for (int i = 0; i < 3; i++)
+        if (memcmp(v, wanted[i], sizeof wanted[i]) == 0)
+            return i;
+    return -1;
+}
+
+static int ask(quern_registry *r, const char *id)
+{
+    quern_embedder *e;
+    quern_error err;
+    float v[DIM];
+    fine(quern_registry_use(r, id, &e, &err), &err);
+    fine(embed(e, v, &err), &err);
+    quern_registry_done(r, e);
+    return which(v);
+}
+
+static uint64_t held(quern_registry *r, size_t *loaded)
+{
+    quern_registry_entries *l;
+    quern_error err;
+    uint64_t sum = 0;
+    *loaded = 0;
+    fine(quern_registry_list(r, &l, &err), &err);
+    for (size_t i = 0; i < quern_registry_count(l); i++) {
+        const quern_registry_entry *e = quern_registry_at(l, i);
+        if (e->loaded && !e->alias_of) {
+            sum += e->bytes;
+            ++*loaded;
+        }
+    }
+    quern_registry_entries_free(l);
+    return sum;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    static char names[3][512];
+    quern_error err;
+    const char *python = getenv("QUERN_TEST_PYTHON"), *root = getenv("QUERN_ROOT");
+    if (!python || !root)
+        return -1;
+    quern_registry *r = new_registry(0);
+    for (int i = 0; i < 3; i++) {
+        quern_embedder *e;
+        size_t n;
+        char command[1024];
+        snprintf(names[i], sizeof names[i], "./test_registry.%d.d", i);
+        snprintf(command, sizeof command, "'%s' '%s/tools/make-tiny-model' --seed %d %s", python,
+                 root, i, names[i]);
+        assert_int_equal(system(command), 0);
+        folders[i] = names[i];
+        load(r, "one", i);
+        fine(quern_registry_use(r, "one", &e, &err), &err);
+        fine(embed(e, wanted[i], &err), &err);
+        quern_registry_done(r, e);
+        bytes_of_one = held(r, &n);
+    }
+    quern_registry_free(r);
+    return 0;
+}
+
+static void names_and_aliases(void **state)
+{
+    (void)state;
+    quern_registry *r = new_registry(0);
+    quern_embedder *e;
+    quern_error err;
+    load(r, "a", 0);
+    load(r, "b", 1);
+    fine(quern_registry_alias(r, "now", "a", &err), &err);
+    assert_int_equal(ask(r, "now"), 0);
+    fine(quern_registry_alias(r, "now", "b", &err), &err);
+    assert_int_equal(ask(r, "now"), 1);
+    fine(quern_registry_alias(r, "then", "now", &err), &err);
+    load(r, "b", 2); /* exchanged: the alias follows */
+    assert_int_equal(ask(r, "then"), 2);
+    assert_int_equal(quern_registry_alias(r, "a", "b", &err), QUERN_EEXISTS);
+    assert_int_equal(quern_registry_load(r, "now", folders[0], NULL, &err), QUERN_EEXISTS);
+    assert_int_equal(quern_registry_alias(r, "x", "nobody", &err), QUERN_ENOTFOUND);
+    assert_int_equal(quern_registry_alias(r, "x", NULL, &err), QUERN_ENOTFOUND);
+    assert_int_equal(quern_registry_load(r, "a b", folders[0], NULL, &err), QUERN_EINVAL);
+    assert_int_equal(quern_registry_load(r, "", folders[0], NULL, &err), QUERN_EINVAL);
+    assert_int_equal(quern_registry_load(r, "a", "/no/such/folder", NULL, &err), QUERN_ENOTFOUND);
+    assert_int_equal(ask(r, "a"), 0); /* what failed exchanged nothing */
+    fine(quern_registry_unload(r, "b", NULL, &err), &err);
+    assert_int_equal(quern_registry_use(r, "then", &e, &err), QUERN_ENOTFOUND);
+    assert_non_null(strstr(err.msg, "there are: a"));
+    assert_int_equal(quern_registry_unload(r, "b", NULL, &err), QUERN_ENOTFOUND);
+    quern_registry_free(r);
+}
+
+static void the_idle_one_goes_for_room(void **state)
+{
+    (void)state;
+    quern_registry *r = new_registry(bytes_of_one * 2 + bytes_of_one / 2);
+    quern_embedder *a, *b, *c;
+    quern_error err;
+    size_t n;
+    load(r, "a", 0);
+    load(r, "b", 1);
+    assert_int_equal(ask(r, "a"), 0);
+    load(r, "c", 2); /* b is the one longest unused */
+    assert_true(held(r, &n) <= bytes_of_one * 2 + bytes_of_one / 2);
+    assert_int_equal(n, 2);
+    fine(quern_registry_use(r, "a", &a, &err), &err);
+    fine(quern_registry_use(r, "c", &c, &err), &err);
+    assert_int_equal(quern_registry_use(r, "b", &b, &err), QUERN_ENOMEM); /* both are in use */
+    assert_non_null(strstr(err.msg, "bytes"));
+    quern_registry_done(r, c);
+    fine(quern_registry_use(r, "b", &b, &err), &err); /* c goes */
+    quern_registry_done(r, a);
+    quern_registry_done(r, b);
+    assert_int_equal(ask(r, "c"), 2);
+    assert_int_equal(ask(r, "b"), 1);
+    quern_registry_free(r);
+    r = new_registry(bytes_of_one / 2);
+    assert_int_equal(quern_registry_load(r, "a", folders[0], NULL, &err), QUERN_ENOMEM);
+    assert_int_equal(held(r, &n), 0);
+    quern_registry_free(r);
+}
+
+static struct {
+    quern_registry *r;
+    atomic_bool stop;
+    atomic_uint calls, wrong;
+} run;
+
+static void work(void *ud)
+{
+    const char *id = ud;
+    quern_embedder *e;
+    float v[DIM];
+    while (!atomic_load(&run.stop)) {
+        if (quern_registry_use(run.r, id, &e, NULL) != QUERN_OK) {
+            quern__sleep_ms(1); /* unloaded just now, or no room */
+            continue;
+        }
+        if (embed(e, v, NULL) != QUERN_OK || which(v) < 0)
+            atomic_fetch_add(&run.wrong, 1);
+        quern_registry_done(run.r, e);
+        atomic_fetch_add(&run.calls, 1);
+    }
+}
+
+static void exchanged_while_calls_run(void **state)
+{
+    (void)state;
+    static char ids[THREADS][4] = {"a", "b", "c", "now"};
+    quern__thread *t[THREADS];
+    quern_error err;
+    size_t n;
+    const uint64_t limit = bytes_of_one * 3 + bytes_of_one / 2;
+    const int rounds = getenv("QUERN_LONG") ? 300 : 12;
+    run.r = new_registry(limit);
+    load(run.r, "a", 0);
+    load(run.r, "b", 1);
+    fine(quern_registry_alias(run.r, "now", "a", &err), &err);
+    for (int i = 0; i < THREADS; i++)
+        fine(quern__thread_start(&t[i], work, ids[i], &err), &err);
+    for (int i = 0; i < rounds; i++) {
+        const int rc = quern_registry_load(run.r, i % 2 ? "c" : "a", folders[i % 3], NULL, &err);
+        assert_true(rc == QUERN_OK || rc == QUERN_ENOMEM);
+        assert_true(held(run.r, &n) <= limit);
+        if (i % 4 == 3)
+            assert_int_equal(quern_registry_unload(run.r, "b", NULL, &err) == QUERN_OK || 1, 1);
+        if (i % 4 == 0)
+            (void)quern_registry_load(run.r, "b", folders[1], NULL, &err);
+        (void)quern_registry_alias(run.r, "now", i % 2 ? "a" : "b", &err);
+    }
+    atomic_store(&run.stop, true);
+    for (int i = 0; i < THREADS; i++)
+        quern__thread_join(t[i]);
+    assert_int_equal(atomic_load(&run.wrong), 0);
+    assert_true(atomic_load(&run.calls) > 0);
+    quern_registry_free(run.r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_and_aliases),
+        cmocka_unit_test(the_idle_one_goes_for_room),
+        cmocka_unit_test(exchanged_while_calls_run),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
