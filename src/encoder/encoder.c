@@ -175,8 +175,8 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     const quern__tensor *of[QUERN__PANEL_MAX] = {NULL};
     for (uint32_t j = 0; j < panel; j++) {
         uint32_t part, row;
-        if (!locate(l->e, s, column + j, &part, &row))
-            continue;
+        if (!locate(l->e, s, column + j, &part, &row) || !s->t[part])
+            continue; /* a padded column; what is none has been refused before */
         const quern__tensor *t = of[j] = s->t[part];
         const size_t at = (size_t)row * (size_t)t->shape[1] + s->from + start;
         const float *floats = quern__tensor_floats(t);
@@ -595,8 +595,9 @@ static int load_positions(loader *l)
             for (uint32_t i = 0; i < n; i++)
                 l->small_at[(size_t)p * e->hidden + c + i] += type[i];
     }
-    if (!all_finite(l->small_at, (size_t)rows * e->hidden))
-        return not_finite(l, positions ? positions : types);
+    const quern__tensor *const blamed = positions ? positions : types;
+    if (blamed && !all_finite(l->small_at, (size_t)rows * e->hidden))
+        return not_finite(l, blamed);
     if (positions)
         forget(l, positions);
     e->positions = l->small_at;
