@@ -4,7 +4,7 @@
  * interleaved rounds, the figure is the sum over batches of each one's best time; the sum of medians
  * stands beside it. Threads and instruction set can be chosen; --stages shows where one thread's time goes.
  *
- *   bench_encoder [--model DIR] [--precision fp32|int8] [--threads N] [--cpu LEVELS] [--rounds N]
+ *   bench_encoder [--model DIR] [--precision fp32|int8|bf16] [--threads N] [--cpu LEVELS] [--rounds N]
  *                 [--batch N] [--stages] FILE…
  *   bench_encoder --dump FILE   prints nothing but each vector as hex words: for comparing bits by hand
  */
@@ -18,6 +18,7 @@
 #include "base/os.h"
 #include "encoder/encoder_impl.h"
 #include "encoder/quantised_file.h"
+#include "kernels/classes.h"
 
 typedef struct texts {
     int32_t *ids;
@@ -29,6 +30,8 @@ typedef struct setup {
     quern__model_config config;
     quern__weights *weights;
     const quern__kernels *kernels;
+    quern__kernels room;
+    int precision; /* of classes.h */
     quern__encoder *encoder;
     quern__encoder_scratch *scratch;
     quern__pool *pool;
@@ -185,7 +188,7 @@ static void open_model(setup *s, const char *folder)
     quern_error err;
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     const uint64_t start = quern__now_ns();
-    s->kernels = quern__kernels_pick(s->cpu);
+    s->kernels = quern__kernels_of(s->precision, s->cpu, &s->room);
     if (quern__model_config_read(&s->config, folder, &err) ||
         quern__weights_open_file(&s->weights, QUERN__SAFETENSORS, path, &err))
         die(&err);
@@ -220,9 +223,10 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--model"))
             folder = value;
         else if (!strcmp(argv[i], "--precision") &&
-                 (!strcmp(value, "int8") || !strcmp(value, "fp32")))
+                 (!strcmp(value, "int8") || !strcmp(value, "fp32") || !strcmp(value, "bf16"))) {
             s.int8 = !strcmp(value, "int8");
-        else if (!strcmp(argv[i], "--threads"))
+            s.precision = !strcmp(value, "bf16") ? QUERN__CLASS_BF16 : QUERN__CLASS_FP32;
+        } else if (!strcmp(argv[i], "--threads"))
             s.threads = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(argv[i], "--rounds"))
             s.rounds = (uint32_t)strtoul(value, NULL, 10);
@@ -233,16 +237,18 @@ int main(int argc, char **argv)
         i++;
     }
     if (i >= argc || argv[i][0] == '-' || !folder || !s.threads || !s.rounds || !s.batch) {
-        fprintf(stderr, "usage: bench_encoder --model DIR [--precision fp32|int8] [--threads N] "
-                        "[--cpu LEVELS] [--rounds "
-                        "N] [--batch N] "
-                        "[--stages] [--dump] FILE…\n");
+        fprintf(stderr,
+                "usage: bench_encoder --model DIR [--precision fp32|int8|bf16] [--threads N] "
+                "[--cpu LEVELS] [--rounds "
+                "N] [--batch N] "
+                "[--stages] [--dump] FILE…\n");
         return 2;
     }
     open_model(&s, folder);
     if (!s.dump)
-        printf("%s, %u threads, %u rounds, open %.1f ms\n", quern__kernels_name(s.kernels),
-               s.threads, s.rounds, s.open_ms);
+        printf("%s, %u threads, %u rounds, open %.1f ms, %.1f MiB packed\n",
+               quern__kernels_name(s.kernels), s.threads, s.rounds, s.open_ms,
+               (double)quern__encoder_bytes(s.encoder) / 1048576);
     for (; i < argc; i++)
         measure(&s, argv[i]);
     quern__encoder_scratch_free(s.scratch);

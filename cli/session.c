@@ -80,13 +80,11 @@ static int find_model(const cli *c, char **path, quern_error *err)
 static int precision(const cli *c, int *out, quern_error *err)
 {
     const char *p = quern_config_text(c->config, "precision");
-    *out = strcmp(p, "int8") == 0   ? QUERN_PRECISION_INT8
-           : strcmp(p, "fp32") == 0 ? QUERN_PRECISION_FP32
-                                    : QUERN_PRECISION_AUTO;
-    if (*out != QUERN_PRECISION_AUTO || strcmp(p, "auto") == 0)
+    *out = quern_precision_named(p);
+    if (*out >= 0)
         return QUERN_OK;
     return fail(err, QUERN_EUNSUPPORTED,
-                "--precision %s is not built in this version; there are fp32 and int8", p);
+                "--precision %s is not built in this version; there are fp32, int8 and bf16", p);
 }
 
 /* --dimensions is of FILLS, but a model may be opened by commands that make no vectors. */
@@ -501,8 +499,9 @@ static void model_of(const char *settings, quern_model_options *opt, quern_runti
     opt->max_length = setting(root, "max_length");
     opt->dimensions = setting(root, "dimension");
     opt->force_dimensions = 1; /* whoever made it had a reason */
-    opt->precision =
-        name && strcmp(name, "int8") == 0 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
+    opt->precision = quern_precision_named(name);
+    if (opt->precision <= QUERN_PRECISION_AUTO)
+        opt->precision = QUERN_PRECISION_FP32;
     runtime->backend = QUERN_BACKEND_NATIVE;
     if (json_object_get(root, "backend")) {
         runtime->backend = QUERN_BACKEND_ORT;

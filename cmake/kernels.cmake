@@ -9,6 +9,7 @@ if(QUERN_SANITIZE)
 endif()
 set_source_files_properties(${QUERN_KERNELS}/kernels_scalar.c ${QUERN_KERNELS}/int8_scalar.c
   ${QUERN_KERNELS}/int8_amx_plain.c
+  ${QUERN_KERNELS}/bf16_scalar.c ${QUERN_KERNELS}/bf16_amx_plain.c
   PROPERTIES COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   set_source_files_properties(${QUERN_KERNELS}/x86/kernels_avx2.c ${QUERN_KERNELS}/x86/int8_avx2.c PROPERTIES
@@ -19,6 +20,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     COMPILE_OPTIONS "${QUERN_AVX512};-mavx512vnni")
   set_source_files_properties(${QUERN_KERNELS}/x86/int8_amx.c PROPERTIES
     COMPILE_OPTIONS "${QUERN_AVX512};-mamx-tile;-mamx-int8")
+  set_source_files_properties(${QUERN_KERNELS}/x86/bf16_avx512.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_AVX512};-mavx512bf16")
+  set_source_files_properties(${QUERN_KERNELS}/x86/bf16_amx.c PROPERTIES
+    COMPILE_OPTIONS "${QUERN_AVX512};-mavx512bf16;-mamx-tile;-mamx-bf16")
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set_source_files_properties(${QUERN_KERNELS}/arm64/kernels_neon.c ${QUERN_KERNELS}/arm64/int8_neon.c PROPERTIES
     COMPILE_OPTIONS "${QUERN_KERNEL_O};-fno-math-errno")

@@ -17,7 +17,15 @@ typedef struct quern_model quern_model;
 /* INT8 needs a model that has been quantised (quern_model_quantize). AUTO is INT8 where that passed the gate with
  * these very weights, else FP32, whatever the machine; for vectors that are to stand beside others the class is
  * theirs: see `choose`. */
-enum quern_precision { QUERN_PRECISION_AUTO, QUERN_PRECISION_FP32, QUERN_PRECISION_INT8 };
+enum quern_precision {
+    QUERN_PRECISION_AUTO,
+    QUERN_PRECISION_FP32,
+    QUERN_PRECISION_INT8,
+    QUERN_PRECISION_BF16, /* matrices in bf16: the same bits on one kind of machine only, never what AUTO is of itself */
+};
+/* "fp32" and so on; NULL: no such class. And back, -1: a name of none. */
+QUERN_API const char *quern_precision_name(int precision);
+QUERN_API int quern_precision_named(const char *name);
 
 /* What computes. NATIVE: quern itself, on the processor. ORT: ONNX Runtime, a library that the user has, runs the folder's
  * model.onnx (or onnx/model.onnx): any exported encoder with an input input_ids. It promises vectors near the native ones
@@ -51,8 +59,8 @@ typedef struct quern_model_options {
     int precision;       /* enum quern_precision */
     const char *name;    /* what to call it in errors and results; NULL: the folder's name */
     /* AUTO only, NULL: no store is concerned. Says the class: *precision FP32, INT8, or AUTO for `anew`, which is what AUTO
-     * is for this model where nothing has been embedded yet. calibration: "" or, in INT8, the one that the quantised weights
-     * must have (EMISMATCH). A negative return (and err) ends the open. quern_store_precision knows the answer. */
+     * is for this model where nothing has been embedded yet. calibration: "" or what must hold (EMISMATCH): in
+     * INT8 the quantised weights' checksum, in BF16 the order of summation. A negative return (and err) ends the open. quern_store_precision knows the answer. */
     int (*choose)(const char *weights_sha256, int anew, void *ud, int *precision,
                   char calibration[65], quern_error *err);
     void *choose_ud;
@@ -73,7 +81,7 @@ typedef struct quern_model_info {
     const char *name, *path, *family,
         *pooling; /* borrowed from the model; pooling "mean", "cls", …, several as "cls+mean" */
     const char *pooling_origin;      /* "modules.json", or "assumed" */
-    const char *precision, *kernels; /* "fp32", "int8"; "avx512", in int8 its own: "avx512vnni" */
+    const char *precision, *kernels; /* "fp32", "int8"…; "avx512", or the class's own */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
     uint32_t dimensions, max_sequence_length, layers, heads, vocabulary;
     uint64_t parameters, bytes; /* bytes: size of the weights' files */
@@ -110,7 +118,7 @@ QUERN_API int quern_model_weights_sha256(quern_model *m, char out[65], quern_err
 QUERN_API void quern_model_tokenizer_sha256(const quern_model *m, char out[65]);
 /* The model's part of a fingerprint: canonical JSON (keys sorted, no spaces) of weights hash, tokenizer
  * hash, pooling, prompts, maximum length, dimension, normalisation, precision class and specification
- * number; "modules" where there are Dense modules; in int8 also "calibration", the checksum of the quantised weights. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
+ * number; "modules" where there are Dense modules; in int8 also "calibration", the checksum of the quantised weights, in bf16 "order", that of its sums. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
 QUERN_API int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err);
 
 /* ---- quantising ---- */

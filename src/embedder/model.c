@@ -27,6 +27,7 @@
 #include "encoder/head.h"
 #include "encoder/ort.h"
 #include "encoder/quantised_file.h"
+#include "kernels/classes.h"
 #include "format/manifest.h"
 #include "format/static_table.h"
 #include "text/utf8.h"
@@ -40,7 +41,9 @@ struct quern_model {
     quern__weights *weights;
     quern__tokenizer *tokenizer;
     const quern__kernels *kernels;
-    const quern__int8_kernels *int8; /* NULL: the class is fp32 */
+    quern__kernels room;             /* where `kernels` are made, for a class that has its own */
+    const quern__int8_kernels *int8; /* NULL: the class is another */
+    int precision;
     quern__encoder *encoder;
     quern__ort *ort; /* with head in place of weights and encoder */
     quern__head *head;
@@ -113,13 +116,33 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
     return QUERN_OK;
 }
 
+static const char *const class_names[] = {
+    [QUERN_PRECISION_AUTO] = "auto",
+    [QUERN_PRECISION_FP32] = "fp32",
+    [QUERN_PRECISION_INT8] = "int8",
+    [QUERN_PRECISION_BF16] = "bf16",
+};
+
+const char *quern_precision_name(int precision)
+{
+    return precision >= 0 && (size_t)precision < QUERN__COUNT(class_names) ? class_names[precision]
+                                                                           : NULL;
+}
+
+int quern_precision_named(const char *name)
+{
+    for (size_t i = 0; name && i < QUERN__COUNT(class_names); i++)
+        if (strcmp(name, class_names[i]) == 0)
+            return (int)i;
+    return -1;
+}
+
 static int check_precision(int precision, quern_error *err)
 {
-    if (precision == QUERN_PRECISION_AUTO || precision == QUERN_PRECISION_FP32 ||
-        precision == QUERN_PRECISION_INT8)
+    if (quern_precision_name(precision))
         return QUERN_OK;
     return quern__fail(err, QUERN_EUNSUPPORTED, precision,
-                       "precision %d: this version computes fp32 and int8", precision);
+                       "precision %d: this version computes fp32, int8 and bf16", precision);
 }
 
 static void count_parameters(quern_model *m, const quern__weights *w)
@@ -402,11 +425,37 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     return rc;
 }
 
+/* bf16: the vectors that these must stand beside may be of the other kind of machine. */
+static int check_order(const quern_model *m, const char *order, quern_error *err)
+{
+    if (!order[0] || !m->kernels->order || strcmp(order, m->kernels->order) == 0)
+        return QUERN_OK;
+    return quern__code(
+        err,
+        quern__fail(
+            err, QUERN_EMISMATCH, 0,
+            "%s: the vectors were made in bf16 on another kind of machine (sums by %s, here "
+            "by %s): use such a one, or --cpu; --precision bf16 makes all anew",
+            m->name, order, m->kernels->order),
+        "index_stale");
+}
+
 static int open_encoder(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     char calibration[65];
     int precision = QUERN_PRECISION_FP32;
     int rc = choose_class(m, opt, &precision, calibration, err);
+    m->precision = precision;
+    m->kernels =
+        quern__kernels_of(precision == QUERN_PRECISION_BF16 ? QUERN__CLASS_BF16 : QUERN__CLASS_FP32,
+                          quern__cpu_allowed(), &m->room);
+    if (rc == QUERN_OK && precision == QUERN_PRECISION_BF16 && m->config.table)
+        rc = quern__fail(
+            err, QUERN_EUNSUPPORTED, 0,
+            "%s: a static table has no matrices that bf16 could be for; its class is fp32",
+            m->name);
+    if (rc == QUERN_OK)
+        rc = check_order(m, calibration, err);
     if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
         rc = open_int8(m, calibration, opt, err);
     else if (rc == QUERN_OK)
@@ -625,6 +674,7 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
         return quern__fail_memory(err, sizeof *m);
     atomic_init(&m->holders, 1);
     m->kernels = quern__kernels_pick(quern__cpu_allowed());
+    m->precision = QUERN_PRECISION_FP32;
     m->path = quern__strdup(folder);
     m->name = how.name ? quern__strdup(how.name) : last_component(folder);
     quern__fpenv env = quern__fpenv_enter();
@@ -711,7 +761,7 @@ uint32_t quern_model_max_length(const quern_model *m)
 /* The numbers of a graph are its own. */
 static const char *precision_name(const quern_model *m)
 {
-    return m->ort ? "graph" : m->int8 ? "int8" : "fp32";
+    return m->ort ? "graph" : quern_precision_name(m->precision);
 }
 
 int quern_model_describe(const quern_model *m, quern_model_info *info, quern_error *err)
@@ -891,6 +941,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
         put_modules(m, dense, &w);
     quern__jsonw_key(&w, "normalize");
     quern__jsonw_bool(&w, true);
+    if (m->kernels->order) {
+        quern__jsonw_key(&w, "order");
+        quern__jsonw_cstr(&w, m->kernels->order);
+    }
     if (m->ort) {
         quern__jsonw_key(&w, "output");
         quern__jsonw_cstr(&w, quern__ort_output(m->ort));
@@ -908,7 +962,9 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__jsonw_end_object(&w);
     if (!m->ort) {
         quern__jsonw_key(&w, "spec");
-        quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : QUERN__SPEC);
+        quern__jsonw_u64(&w, m->int8                                ? QUERN__SPEC_INT8
+                             : m->precision == QUERN_PRECISION_BF16 ? QUERN__SPEC_BF16
+                                                                    : QUERN__SPEC);
     }
     quern__jsonw_key(&w, "tokenizer");
     quern__jsonw_cstr(&w, tokenizer);

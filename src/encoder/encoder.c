@@ -162,13 +162,22 @@ static bool locate(const quern__encoder *e, const source *s, uint32_t c, uint32_
     return inside < e->depth;
 }
 
+/* True when every weight is one that the class can hold: `most` at most, and no NaN. */
+static bool fits(const float *row, uint32_t k, float most)
+{
+    bool fit = true;
+    for (uint32_t i = 0; i < k; i++)
+        fit &= fabsf(row[i]) <= most;
+    return fit;
+}
+
 /* One piece of one panel: gathers row pointers (widening into copies where need be), packs, checks. */
 static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piece)
 {
     const uint32_t panel = l->e->kernels->panel, start = piece * QUERN__PIECE,
                    k = QUERN__MIN(s->k - start, (uint32_t)QUERN__PIECE);
     if (l->filled) {
-        l->packed_at += (size_t)k * panel;
+        l->packed_at += quern__packed_floats(l->e->kernels, k);
         return QUERN_OK;
     }
     const float *rows[QUERN__PANEL_MAX] = {NULL};
@@ -188,12 +197,14 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
             rows[j] = copy;
         }
     }
-    l->e->kernels->pack(rows, k, l->packed_at);
-    if (!all_finite(l->packed_at, (size_t)k * panel))
+    const quern__kernels *t = l->e->kernels;
+    t->pack(rows, k, l->packed_at);
+    if (t->kind != QUERN__MATRIX_F32 || !all_finite(l->packed_at, (size_t)k * panel))
         for (uint32_t j = 0; j < panel; j++)
-            if (of[j] && rows[j] && !all_finite(rows[j], k))
+            if (of[j] && rows[j] &&
+                !(t->most > 0 ? fits(rows[j], k, t->most) : all_finite(rows[j], k)))
                 return not_finite(l, of[j]);
-    l->packed_at += (size_t)k * panel;
+    l->packed_at += quern__packed_floats(t, k);
     return QUERN_OK;
 }
 
@@ -253,7 +264,7 @@ static int pack_matrix(loader *l, const source *s, const float *bias, quern__lin
         return pack_matrix8(l, s, bias, m);
     const uint32_t panel = l->e->kernels->panel;
     m->panels = (s->columns + panel - 1) / panel;
-    m->f32 = (quern__matrix){QUERN__MATRIX_F32, s->k, s->columns, m->panels, l->packed_at, bias};
+    m->f32 = (quern__matrix){l->e->kernels->kind, s->k, s->columns, m->panels, l->packed_at, bias};
     for (uint32_t p = 0; p < m->panels; p++)
         for (uint32_t piece = 0; piece < pieces_of(s->k); piece++) {
             int rc = pack_piece(l, s, p * panel, piece);
@@ -726,18 +737,26 @@ static size_t groups_width(const quern__encoder *e)
     return width;
 }
 
+/* Floats that a packed matrix of k inputs and `columns` padded outputs takes, in classes other than int8. */
+static size_t matrix_floats(const quern__encoder *e, uint32_t k, size_t columns)
+{
+    const quern__kernels *t = e->kernels;
+    const uint32_t whole = k / QUERN__PIECE, rest = k % QUERN__PIECE;
+    return (whole * quern__packed_floats(t, QUERN__PIECE) + quern__packed_floats(t, rest)) *
+           (columns / t->panel);
+}
+
 /* Bytes of the packed matrices, those before their scales and sums (int8), and floats of everything one-dimensional. Cannot overflow within the
  * limits above: under 2^48. */
 static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size_t *small)
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
-                 context = (size_t)e->heads * e->depth,
                  ups = quern__family_gated(e->family) ? 2 : 1;
     size_t ffn = 0, bytes8 = 0, numbers8 = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
-        ffn += ups * h * padded(width) + (size_t)width * wide;
+        ffn += ups * matrix_floats(e, e->hidden, padded(width)) + matrix_floats(e, width, wide);
         bytes8 +=
             quern__pack_int8_bytes(width, e->hidden) + quern__pack_int8_bytes(e->hidden, width);
         numbers8 +=
@@ -748,8 +767,10 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size
              4 * wide + (quern__family_placed(e->family) ? (size_t)e->max_tokens + 1 : 1) * h +
              (size_t)e->heads * e->bias_stride;
     if (!e->int8) {
-        *codes = *packed =
-            (e->layer_count * (h * qkv + context * wide + ffn) + AHEAD_FLOATS) * sizeof(float);
+        *codes = *packed = (e->layer_count * (matrix_floats(e, e->hidden, qkv) +
+                                              matrix_floats(e, e->heads * e->depth, wide) + ffn) +
+                            AHEAD_FLOATS) *
+                           sizeof(float);
         return;
     }
     for (uint32_t g = 0; g < e->group_count; g++) {
@@ -982,7 +1003,8 @@ int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *confi
                              const quern__weights *const *dense, quern_error *err)
 {
     QUERN__REQUIRE(e && config && !e->head, err);
-    return quern__head_open(&e->head, config, dense, e->kernels, err);
+    return quern__head_open(&e->head, config, dense,
+                            e->kernels->base ? e->kernels->base : e->kernels, err);
 }
 
 uint32_t quern__encoder_width(const quern__encoder *e)

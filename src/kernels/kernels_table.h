@@ -31,7 +31,10 @@ enum {
     QUERN__PANEL_MAX = 32,
 };
 
-enum quern__matrix_kind { QUERN__MATRIX_F32 = 1 };
+enum quern__matrix_kind {
+    QUERN__MATRIX_F32,
+    QUERN__MATRIX_BF16, /* [panel][piece][pair of k][column][2] of bf16 */
+};
 
 /* A packed right side: k inputs, n outputs. `data` and `bias` belong to whoever packed them. */
 typedef struct quern__matrix {
@@ -88,9 +91,13 @@ static inline size_t quern__attention_scratch(uint32_t longest)
 
 struct quern__kernels {
     const char *name;
-    uint32_t need;      /* bits of cpu.h */
-    uint32_t panel;     /* columns of a packed panel; divides 384 */
-    uint32_t tile_rows; /* rows one inner loop takes */
+    uint32_t need;              /* bits of cpu.h */
+    uint32_t panel;             /* columns of a packed panel; divides 384 */
+    uint32_t tile_rows;         /* rows one inner loop takes */
+    int kind;                   /* of its packed matrices */
+    const quern__kernels *base; /* NULL, or the fp32 table that it was made from (classes.h) */
+    float most;                 /* the greatest weight that they can hold; 0: any finite one */
+    const char *order; /* NULL, or what the bits of this class depend on beside its specification */
 
     /* Transposes `panel` rows of weights (NULL: zeros) of k elements into dst[k][panel]. */
     void (*pack)(const float *const *rows, uint32_t k, float *dst);
@@ -123,6 +130,12 @@ struct quern__kernels {
     void (*silu)(const float *in, float *out, size_t n);
     void (*fma)(const float *a, const float *b, const float *c, float *out, size_t n);
 };
+
+/* Floats that `pack` writes for k of a piece. */
+static inline size_t quern__packed_floats(const quern__kernels *t, uint32_t k)
+{
+    return (size_t)(t->kind == QUERN__MATRIX_BF16 ? (k + 1) / 2 : k) * t->panel;
+}
 
 extern const quern__kernels quern__kernels_scalar;
 #if defined(__x86_64__)

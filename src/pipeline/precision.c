@@ -21,11 +21,6 @@ typedef struct question {
     quern_error *err;
 } question;
 
-static const char *class_name(int precision)
-{
-    return precision == QUERN_PRECISION_INT8 ? "int8" : "fp32";
-}
-
 /* The class of a generation that was made from these weights; *bound: it was. Another class, that this quern does not know,
  * binds nothing: what is made now is of another fingerprint. */
 static int class_of(const char *json, const char *weights, bool *bound, int *precision,
@@ -37,14 +32,17 @@ static int class_of(const char *json, const char *weights, bool *bound, int *pre
         return rc;
     const char *made_from = json_string_value(json_object_get(root, "weights"));
     const char *name = json_string_value(json_object_get(root, "precision"));
-    const char *sum = json_string_value(json_object_get(root, "calibration"));
-    const bool int8 = name && strcmp(name, "int8") == 0;
-    *bound = made_from && strcmp(made_from, weights) == 0 && name &&
-             (int8 ? sum && strlen(sum) == 64 : strcmp(name, "fp32") == 0);
-    *precision = int8 ? QUERN_PRECISION_INT8 : QUERN_PRECISION_FP32;
+    const int found = quern_precision_named(name);
+    const bool int8 = found == QUERN_PRECISION_INT8, bf16 = found == QUERN_PRECISION_BF16;
+    const char *must = int8   ? json_string_value(json_object_get(root, "calibration"))
+                       : bf16 ? json_string_value(json_object_get(root, "order"))
+                              : "";
+    *bound = made_from && strcmp(made_from, weights) == 0 && found > QUERN_PRECISION_AUTO && must &&
+             (int8 ? strlen(must) == 64 : strlen(must) <= 64);
+    *precision = found;
     calibration[0] = 0;
-    if (*bound && int8)
-        memcpy(calibration, sum, 65);
+    if (*bound)
+        snprintf(calibration, 65, "%s", must);
     json_decref(root);
     return QUERN_OK;
 }
@@ -55,7 +53,8 @@ static int differs(question *q, const char *source, int precision)
         quern__fail(q->err, QUERN_EMISMATCH, 0,
                     "sources %s (%s) and %s (%s) were not filled in one class of precision, so "
                     "auto is neither: take one with --source, or give --precision",
-                    q->found.source, class_name(q->found.precision), source, class_name(precision));
+                    q->found.source, quern_precision_name(q->found.precision), source,
+                    quern_precision_name(precision));
     return quern__code(q->err, rc, "precision_mixed");
 }
 
