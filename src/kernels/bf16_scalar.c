@@ -29,7 +29,7 @@ QUERN__INLINE float widened(uint16_t half)
 }
 
 /* Rule 41: a result that is denormal is a zero of its sign. */
-QUERN__INLINE float step(float x, float w, float sum)
+QUERN__INLINE float add_product(float x, float w, float sum)
 {
     const float y = fmaf(x, w, sum);
     return fabsf(y) < 0x1p-126f ? copysignf(0.0f, y) : y;
@@ -45,8 +45,9 @@ static void block_product(const block *b, uint32_t first, uint32_t end)
                 uint16_t w[2 * PANEL];
                 memcpy(w, b->w + p * b->panel + (size_t)g * PANEL, sizeof w);
                 for (uint32_t j = 0; j < PANEL; j++)
-                    sums[j] = step(widened(x[0]), widened(w[2 * j]),
-                                   step(widened(x[1]), widened(w[2 * j + 1]), sums[j]));
+                    sums[j] =
+                        add_product(widened(x[0]), widened(w[2 * j]),
+                                    add_product(widened(x[1]), widened(w[2 * j + 1]), sums[j]));
             }
             finish_rows(b, p, r, 1, sums);
         }
