@@ -98,8 +98,9 @@ static void write_object(const work *w, size_t i)
     put_whole(w->results[i].tokens);
     put_key("truncated");
     put_bool(w->results[i].truncated);
-    put_key("inference_ms"); /* to the microsecond */
-    put_real((double)((w->results[i].tokenize_ns + w->results[i].encode_ns) / 1000) / 1000);
+    const uint64_t microseconds = (w->results[i].tokenize_ns + w->results[i].encode_ns) / 1000;
+    put_key("inference_ms");
+    put_real((double)microseconds / 1000);
     if (w->items[i].assets)
         write_seen(&w->seen[i]);
     put_key("model");

@@ -171,7 +171,7 @@ typedef struct asking {
     quern_store *store;
 } asking;
 
-static int choose_by_store(const char *weights, int anew, void *ud, int *precision,
+static int choose_by_store(const char *weights, int anew, void *ud, int *chosen,
                            char calibration[65], quern_error *err)
 {
     const asking *a = ud;
@@ -189,7 +189,7 @@ static int choose_by_store(const char *weights, int anew, void *ud, int *precisi
     free(sources);
     if (rc != QUERN_OK)
         return rc;
-    *precision = is.precision;
+    *chosen = is.precision;
     memcpy(calibration, is.calibration, sizeof is.calibration);
     a->c->int8_waits = anew == QUERN_PRECISION_INT8 && is.precision == QUERN_PRECISION_FP32;
     return QUERN_OK;

@@ -319,7 +319,8 @@ static int write_json(quern_embedder *e, const float *v, const quern_embed_resul
     quern__jsonw_key(&w, "truncated");
     quern__jsonw_bool(&w, r->truncated);
     quern__jsonw_key(&w, "inference_ms");
-    quern__jsonw_double(&w, (double)((r->tokenize_ns + r->encode_ns) / 1000) / 1000);
+    const uint64_t microseconds = (r->tokenize_ns + r->encode_ns) / 1000;
+    quern__jsonw_double(&w, (double)microseconds / 1000);
     quern__jsonw_key(&w, "model");
     quern__jsonw_cstr(&w, e->table.name);
     quern__jsonw_key(&w, "fingerprint");

@@ -455,10 +455,10 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
     }
     if (!rc && !s.family)
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no model_type", name);
-    if (!rc)
+    if (!rc) {
         out->bias_attention = out->bias_feed = out->bias_down = out->bias_norm = s.family->biases;
-    if (!rc)
         rc = read_keys(&s, read_config_key, text, len, name, err);
+    }
     return rc ? rc : check_config(&s, name, err);
 }
 
