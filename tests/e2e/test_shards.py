@@ -424,6 +424,54 @@ class Stamps(ShardTest):
         self.assertEqual(self.ok("fill", "--json").json["processed"], 1)
         self.current()
 
+    def test_a_revision_that_moves_on(self):
+        """Stamp columns under a trigger that counts: a shard that commits, and a store that does not, move nothing."""
+        def fill(**expected):
+            said = self.ok("fill", "--json", *model).json
+            self.assertEqual({k: said[k] for k in expected}, expected, said)
+
+        model = ("--source", "items")
+        psql(self.db, "CREATE TABLE items (id integer PRIMARY KEY, body text, rev integer DEFAULT 1, at text);"
+                      " INSERT INTO items (id, body) SELECT n, 'ban ' || n FROM generate_series(0, 19) n;"
+                      "CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.rev := OLD.rev + 1; RETURN NEW; END $$;"
+                      "CREATE TRIGGER bump BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION bump()")
+        self.apply()
+        self.ok("source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}", "--revision", "rev")
+        fill(processed=20)
+        there = self.stamps("key, save, revision")
+        self.ok("source", "set", "items", "--stamp-columns", "generated_at=at")
+        was = psql(self.db, "SELECT key, revision FROM quern.stamps ORDER BY key")
+        fill(processed=0)
+        self.assertEqual(psql(self.db, "SELECT DISTINCT rev FROM items"), [["2"]])
+        self.assertEqual(psql(self.db, "SELECT DISTINCT revision FROM quern.stamps"), [["2"]])
+        self.assertEqual(self.stamps("key, save, revision"), there)  # nothing is said anew under an old number
+        self.assertEqual(len(self.hits("ban", "--limit", "50")), 20)
+        # the store's commit is gone, its row's too; then the row is edited and comes to the same revision
+        psql(self.db, "ALTER TABLE items DISABLE TRIGGER bump; UPDATE items SET rev = 1, at = NULL; ALTER TABLE items ENABLE TRIGGER bump")
+        for key, revision in was:
+            psql(self.db, "UPDATE quern.stamps SET revision = '%s' WHERE key = '%s'" % (revision, key))
+        self.assertEqual(len(self.hits("ban", "--limit", "50")), 20)
+        psql(self.db, "UPDATE items SET body = 'gut kolor' WHERE id = 7")
+        self.assertEqual(psql(self.db, "SELECT rev FROM items WHERE id = 7"), [["2"]])
+        self.assertNotIn(7, [h["key"] for h in self.hits("ban", "--limit", "50")])
+        fill(processed=1)
+        self.assertEqual(self.hits("gut kolor")[0]["key"], 7)
+        # it moves a second and a third time, in both of the source's generations
+        self.ok("generation", "build", "--source", "items", "--max-chunks", "3")
+        for _ in range(2):
+            psql(self.db, "ALTER TABLE items DISABLE TRIGGER bump; UPDATE items SET at = NULL; ALTER TABLE items ENABLE TRIGGER bump")
+            fill(processed=0)
+            fill(processed=0)
+            for g in self.ok("generation", "list", "--json").json["generations"]:
+                self.assertEqual((g["done"], g["pending"], g["total"]), (20, 0, 20), g)
+        self.assertEqual(self.ok("verify", "--all", "--source", "items", "--json").json["equal"], 20)
+        revision = dict(psql(self.db, "SELECT id, rev FROM items"))
+        self.ok("migrate", "--down", "14", "--yes")  # what has moved on is what comes back
+        for key, stamped in psql(self.db, "SELECT key, revision FROM quern.stamps"):
+            self.assertEqual(stamped, revision[key])
+        self.ok("migrate")
+        fill(processed=0)
+
     def test_those_of_before(self):
         """Down a version the stamps are the store's; up again they stay there till an apply moves them, and says so."""
         self.apply()

@@ -3,10 +3,13 @@
  * transaction there. stamps_<id>_all is partitioned by the same hash of the key as vectors_<id>_all.
  *
  * Two servers say what a stamp is. The shard has what was embedded and became of it: revision, outcome, reason, chunks. The
- * store has a line in @stamps: which save counts (its random number), whether the document is asked for again, and how
- * many chunks were promised. A stamp is one only where both have the same number. So a shard that was restored
+ * store has a line in @stamps: which save counts (its random number), whether the document is asked for again, how many
+ * chunks were promised, and the revision where it has moved on since. A stamp is one only where both have the same number. So a shard that was restored
  * to an older state brings its older stamps back, and none of them is one: the next scan finds these documents without
  * a stamp. The same for a commit that one of the two servers made and the other did not, whichever it was.
+ * What is said under a number on a shard therefore never changes: a revision that stamp columns move on (the row is
+ * written, its text is not) goes into the line, which commits with the row. On the shard it would be there without the
+ * row, under the same number, and be true of the next edit that comes to that revision.
  *
  * Why the line stays: it is what savers lock, before they ask a shard anything. postgres_fdw's sessions read by
  * the snapshot of their first statement, so whoever has the lock sees on the shard all that was saved before; savers who locked
@@ -132,7 +135,8 @@ static int take(const quern__pg_result *r, size_t row, quern__pg_stamp_line *lin
         out->outcome = (int)quern__pg_get_int(r, row, 2);
         out->chunks = (uint32_t)quern__pg_get_int(r, row, 5);
         out->dropped_bytes = (uint64_t)quern__pg_get_int(r, row, 6);
-        rc = quern__copy_str(arena, quern__pg_get_text(r, row, 3), &out->revision, err);
+        if (out->revision.len == 0) /* else it has moved on, see move_one */
+            rc = quern__copy_str(arena, quern__pg_get_text(r, row, 3), &out->revision, err);
         if (!rc)
             rc = quern__copy_str(arena, quern__pg_get_text(r, row, 4), &out->reason, err);
     }
@@ -254,12 +258,14 @@ int quern__shard_stamps_put(quern__postgres *s, const quern__pg_generation *g, i
     return rc;
 }
 
-/* Of one generation: the lines first, which is where writers wait for each other. */
+/* Of one generation: the lines first, which is where writers wait for each other. The shard keeps the revision it has, and the line
+ * gets the new one: it commits with the row, and a shard's commit alone moves nothing. A line that has one is moved by
+ * the caller. */
 static int move_one(quern__postgres *s, int64_t id, quern__pg_array *key, quern__pg_array *old,
                     quern__pg_array *new, quern_error *err)
 {
     quern__pg_params p;
-    char sql[400];
+    char sql[560];
     quern__pg_params_init(&p);
     quern__pg_int(&p, id);
     quern__pg_bind_array(&p, key);
@@ -267,14 +273,15 @@ static int move_one(quern__postgres *s, int64_t id, quern__pg_array *key, quern_
                                  "SELECT 1 FROM @stamps WHERE generation = $1 AND key = ANY ($2)"
                                  " ORDER BY key FOR UPDATE",
                                  &p, NULL, err);
-    quern__pg_params_init(&p);
-    quern__pg_bind_array(&p, key);
     quern__pg_bind_array(&p, old);
     quern__pg_bind_array(&p, new);
-    /* in this form it runs on the shards; joined with the arrays, it would be a statement a row */
+    /* in this form one question goes to each shard; joined with the arrays, it would be one a row */
     snprintf(sql, sizeof sql,
-             "UPDATE @stamps_%" PRId64 "_all SET revision = ($3)[array_position($1, key)] WHERE"
-             " key = ANY ($1) AND revision = ($2)[array_position($1, key)]",
+             "WITH there AS MATERIALIZED (SELECT key, save FROM @stamps_%" PRId64
+             "_all WHERE key = ANY ($2) AND revision = ($3)[array_position($2, key)])"
+             " UPDATE @stamps AS m SET revision = ($4)[array_position($2, m.key)] FROM there"
+             " WHERE m.generation = $1 AND m.key = ANY ($2) AND m.key = there.key"
+             " AND m.save = there.save AND m.revision = ''",
              id);
     return rc ? rc : quern__postgres_run(s, sql, &p, NULL, err);
 }

@@ -293,10 +293,11 @@ static int settle(writing *w, const quern_row *after,
 static int move_stamps(writing *w, int64_t generation, quern_error *err)
 {
     static const char *const statements[] = {
+        /* where stamps lie on shards too, none in the line says: the one that is there */
         "UPDATE @stamps AS t SET revision = d.new FROM unnest($2, $3, $4) AS d(key, old, new)"
         " WHERE t.key = d.key AND t.revision = d.old AND t.generation IN (SELECT b.id FROM"
         " @generations AS a JOIN @generations AS b ON b.source = a.source"
-        " WHERE a.id = $1 AND b.state <> 'retired')",
+        " WHERE a.id = $1 AND b.state <> 'retired' AND (t.revision <> '' OR NOT b.beside))",
         "UPDATE @texts AS t SET revision = d.new FROM unnest($2, $3, $4) AS d(key, old, new)"
         " WHERE t.key = d.key AND t.revision = d.old AND t.generation IN (SELECT b.id FROM"
         " @generations AS a JOIN @generations AS b ON b.source = a.source"

@@ -11,7 +11,7 @@ BEGIN
         EXECUTE 'ANALYZE back';
         EXECUTE format('DELETE FROM @stamps AS m WHERE m.generation = %s AND NOT EXISTS (SELECT 1 FROM'
             ' pg_temp.back AS b WHERE b.key = m.key AND b.save = m.save)', one.id);
-        EXECUTE format('UPDATE @stamps AS m SET revision = b.revision, reason = b.reason, dropped_bytes ='
+        EXECUTE format('UPDATE @stamps AS m SET revision = coalesce(nullif(m.revision, ''''), b.revision), reason = b.reason, dropped_bytes ='
             ' b.dropped_bytes FROM pg_temp.back AS b WHERE m.generation = %s AND b.key = m.key'
             ' AND b.save = m.save', one.id);
         EXECUTE 'DROP TABLE pg_temp.back';
