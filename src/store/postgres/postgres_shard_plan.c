@@ -459,7 +459,8 @@ static int plan_store(quern__shard_plan *p, quern_error *err)
 }
 
 /* Of one generation of before, all of whose servers are named: its stamps go beside its vectors. What an apply that was
- * cut off left on the shards is made anew; nobody saves meanwhile. */
+ * cut off left on the shards is made anew; nobody saves meanwhile. Another apply may have done it since this was
+ * planned: again, it would fill them from lines that are empty now. */
 static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
 {
     int64_t servers[QUERN__PG_SHARDS];
@@ -478,8 +479,11 @@ static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
     if (!rc)
         rc = act(p, -1, err,
                  "-- the stamps of generation %" PRId64 " go beside its vectors\n"
-                 "SELECT 1 FROM %sgenerations WHERE id = %" PRId64 " FOR UPDATE",
-                 id, p->s->prefix, id);
+                 "DO $body$ BEGIN PERFORM 1 FROM %sgenerations WHERE id = %" PRId64
+                 " AND shards > 0 AND NOT beside AND state <> 'retired' FOR UPDATE;"
+                 " IF NOT FOUND THEN RAISE EXCEPTION 'generation %" PRId64
+                 " has been moved or has gone meanwhile; run apply again'; END IF; END $body$",
+                 id, p->s->prefix, id, id);
     for (size_t i = 0; i < n && !rc; i++)
         rc = act(p, -1, err, "INSERT INTO %sshard_%" PRId64 "_orders (statement) VALUES ('%s')",
                  p->s->prefix, servers[i], leaf.data);

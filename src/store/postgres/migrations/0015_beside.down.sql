@@ -1,8 +1,8 @@
 -- Stamps come back from the shards, all of which have to answer. One that its shard has lost is none.
+-- Their tables there stay, until the next apply or purge: a shard would commit that before the store does.
 DO $body$
 DECLARE
     one record;
-    part record;
 BEGIN
     FOR one IN SELECT id FROM @generations WHERE beside ORDER BY id FOR UPDATE LOOP
         EXECUTE format('CREATE TEMPORARY TABLE back ON COMMIT DROP AS SELECT key, save, revision, reason,'
@@ -15,13 +15,6 @@ BEGIN
             ' b.dropped_bytes FROM pg_temp.back AS b WHERE m.generation = %s AND b.key = m.key'
             ' AND b.save = m.save', one.id);
         EXECUTE 'DROP TABLE pg_temp.back';
-        FOR part IN SELECT substring(f.srvname FROM '[0-9]+$') AS server FROM pg_catalog.pg_foreign_table AS t
-            JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = t.ftrelid
-            JOIN pg_catalog.pg_foreign_server AS f ON f.oid = t.ftserver
-            WHERE i.inhparent = CAST(format('@stamps_%s_all', one.id) AS regclass) LOOP
-            EXECUTE format('INSERT INTO @shard_%s_orders (statement) VALUES (%L)', part.server,
-                format('DROP TABLE IF EXISTS quern_shard.stamps_%s', one.id));
-        END LOOP;
         EXECUTE format('DROP TABLE @stamps_%s_all', one.id);
     END LOOP;
 END
