@@ -18,6 +18,7 @@
 #include "base/fpenv.h"
 #include "base/json.h"
 #include "base/os.h"
+#include "embedder/error_body.h"
 #include "embedder/profile.h"
 #include "embedder/retrying.h"
 #include "http/client.h"
@@ -46,6 +47,8 @@ typedef struct remote {
     bool asks_dimensions, describe_only;
     int (*authorize)(quern_provider_request *r, void *ud, quern_error *err);
     void *authorize_ud;
+    void (*refused)(int status, quern_str body, void *ud);
+    void *refused_ud;
     quern__answered answered;
 } remote;
 
@@ -201,6 +204,15 @@ static const char *advice(int status)
     }
 }
 
+static void tell_refused(const remote *p, const quern__http_call *call)
+{
+    char body[QUERN__ERROR_BODY + 1];
+    if (p->refused) {
+        size_t n = quern__error_body((quern_str){call->answer.data, call->answer.len}, body);
+        p->refused(call->status, (quern_str){body, n}, p->refused_ud);
+    }
+}
+
 static int refuse_status(const remote *p, const quern__http_call *call, size_t n, quern_error *err)
 {
     char says[300];
@@ -294,6 +306,7 @@ static int call_provider(remote *p, const quern__provider_question *ask, const q
         if (!rc && call.status != 200) {
             hide_headers(&request, call.answer.data, call.answer.len);
             hide_signatures(ask, call.answer.data, call.answer.len);
+            tell_refused(p, &call);
             rc = refuse_status(p, &call, n, err);
         } else {
             if (!rc) {
@@ -650,6 +663,8 @@ static int set_up(remote *p, quern_provider_options *o, quern_error *err)
     p->timeout_ms = o->timeout_ms;
     p->authorize = o->authorize;
     p->authorize_ud = o->authorize_ud;
+    p->refused = o->refused;
+    p->refused_ud = o->refused_ud;
     p->max_inputs = o->max_inputs ? o->max_inputs : p->profile->known.max_inputs;
     int rc = set_texts(p, o, err);
     if (!rc)

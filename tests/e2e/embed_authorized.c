@@ -5,7 +5,8 @@
  *
  * MODE is what the callback does: headers (a token of its own and the number of the call), refuse (from the second call on),
  * silent (a code and no word), odd (a code that is none), later (refuses twice, and may be asked again), newline, name, many, blab (its word
- * holds the token). Prints a line for each time it was asked, "URL TEXTS", and "right" for each vector that came; a failure is
+ * holds the token). Prints a line for each time it was asked, "URL TEXTS", "STATUS BODY" for each answer that was an error,
+ * and "right" for each vector that came; a failure is
  * "NAME: message" on stderr, and exit 1.
  */
 #include <stdio.h>
@@ -62,6 +63,12 @@ static int authorize(quern_provider_request *r, void *ud, quern_error *err)
     return rc ? rc : quern_provider_request_header(r, "X-Call", number, err);
 }
 
+static void refused(int status, quern_str body, void *ud)
+{
+    (void)ud;
+    printf("%d %.*s\n", status, (int)body.len, body.ptr);
+}
+
 int main(int argc, char **argv)
 {
     quern_provider_options o;
@@ -83,6 +90,7 @@ int main(int argc, char **argv)
     o.dimensions = 24;
     o.authorize = authorize;
     o.authorize_ud = &p;
+    o.refused = refused;
     retry.base_ms = 1;
     texts[0] = quern_str_of("ban");
     texts[1] = quern_str_of("lan");

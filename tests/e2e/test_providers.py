@@ -356,6 +356,19 @@ class Authorized(ProviderTest):
         self.plan([401, {}, {"error": {"message": "two keys: key-of-the-options-1 and " + self.SECRET}}])
         self.ask("headers", 1, "key-of-the-options-1")
 
+    def test_bodies_of_errors(self):
+        """Whole up to 4,096 bytes, in one line, valid, without what was sent in headers; each try's."""
+        page = {"error": {"message": "too wide", "param": "d\u00e9j\u00e0", "sent": self.SECRET}}
+        self.plan([503, {}, page], [400, {}, page])
+        said = [line.split(" ", 1) for line in self.ask("headers").stdout.splitlines() if line[:3].isdigit()]
+        self.assertEqual([status for status, _ in said], ["503", "400"])
+        for _, body in said:
+            self.assertEqual(json.loads(body)["error"]["param"], "d\u00e9j\u00e0")
+            self.assertEqual(json.loads(body)["error"]["sent"], "*" * len(self.SECRET))
+        self.plan([400, {}, {"error": "\u00e4" * 5000}])
+        body, = [line[4:] for line in self.ask("headers").stdout.splitlines() if line.startswith("400 ")]
+        self.assertIn(len(body.encode()), (4095, 4096))
+
 
 class Strangers(ProviderTest):
     """Servers that speak no HTTP that the stand-in would: bytes on a socket, by a function of the connection and its place."""
