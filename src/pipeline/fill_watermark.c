@@ -161,6 +161,10 @@ static int begin(fill_run *r, quern_error *err)
         quern__buf_append(&r->after, key, strlen(key));
         rc = quern__buf_ok(&r->after, "a key", err);
         w->behind = true;
+        /* Used up: the next run begins at the first row unless this one saves something. Else a batch that ends every run
+         * would keep them all from the edits in front of it. */
+        put(r, (quern_str){NULL, 0});
+        w->noted_ns = 0; /* the first save is noted at once */
     }
     quern_free(key);
     return rc;
