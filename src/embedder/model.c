@@ -12,6 +12,7 @@
  */
 #include "embedder/embedder.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 #include "encoder/ort.h"
 #include "encoder/quantised_file.h"
 #include "kernels/classes.h"
+#include "format/family.h"
 #include "format/manifest.h"
 #include "format/static_table.h"
 #include "text/utf8.h"
@@ -915,6 +917,51 @@ static void put_modules(const quern_model *m, const char (*dense)[65], quern__js
     quern__jsonw_end_array(w);
 }
 
+/* A number by its bits: no other says the same. */
+static void put_number(quern__jsonw *w, const char *key, double value)
+{
+    uint64_t bits;
+    char text[17];
+    memcpy(&bits, &value, sizeof bits);
+    snprintf(text, sizeof text, "%016" PRIx64, bits);
+    quern__jsonw_key(w, key);
+    quern__jsonw_cstr(w, text);
+}
+
+/* What config.json alone decides, of families whose config decides more than tensors' shapes can show: another base of
+ * rotary positions or another window under the same weights is another model. Resolved: a default that is spelled out is the same. */
+static void put_architecture(const quern_model *m, quern__jsonw *w)
+{
+    const quern__model_config *c = &m->config;
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counts[] = {{"biases", (uint64_t)c->bias_attention | (uint64_t)c->bias_feed << 1 |
+                                 (uint64_t)c->bias_down << 2 | (uint64_t)c->bias_norm << 3},
+                  {"depth", c->depth ? c->depth : c->hidden / c->heads}};
+    quern__jsonw_key(w, "architecture");
+    quern__jsonw_object(w);
+    for (size_t i = 0; i < QUERN__COUNT(counts); i++) {
+        quern__jsonw_key(w, counts[i].key);
+        quern__jsonw_u64(w, counts[i].value);
+    }
+    put_number(w, "eps", (double)c->layer_norm_eps);
+    quern__jsonw_key(w, "family");
+    quern__jsonw_cstr(w, c->family);
+    quern__jsonw_key(w, "global_every");
+    quern__jsonw_u64(w, c->global_every);
+    quern__jsonw_key(w, "heads");
+    quern__jsonw_u64(w, c->heads);
+    quern__jsonw_key(w, "key_heads");
+    quern__jsonw_u64(w, c->key_heads ? c->key_heads : c->heads);
+    put_number(w, "rope", c->rope);
+    put_number(w, "rope_local", c->rope_local > 0 ? c->rope_local : c->rope);
+    put_number(w, "rope_part", c->rope_part);
+    quern__jsonw_key(w, "window");
+    quern__jsonw_u64(w, c->window);
+    quern__jsonw_end_object(w);
+}
+
 static int fingerprint_json(const quern_model *m, const char *weights, const char (*dense)[65],
                             char **json, quern_error *err)
 {
@@ -925,6 +972,9 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__buf_init(&b, 16384);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
+    const quern__family *family = quern__family_find(m->config.family);
+    if (!m->ort && family && !family->table && family->rules)
+        put_architecture(m, &w);
     if (m->ort) {
         quern__jsonw_key(&w, "backend");
         quern__jsonw_cstr(&w, m->backend);

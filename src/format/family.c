@@ -177,6 +177,8 @@ static const quern__rule qwen3_rules[] = {
     OFF("rope_scaling"),
     OFF("rope_parameters"),
     OFF("use_sliding_window"),
+    OFF("use_bidirectional_attention"),
+    ON("is_causal"),
     {.key = "layer_types", .kind = QUERN__RULE_ALL, .only = "full_attention"},
     {.key = NULL}};
 

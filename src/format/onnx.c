@@ -390,9 +390,13 @@ static tag gather(walk *k, tag table, tag index)
     }
     tag t = {.kind = TABLES, .tensor = -1};
     if (index.kind == IDS) {
+        if (k->words >= 0 && k->words != table.tensor)
+            return lost(k); /* two tables of words: which one is the encoder's? */
         k->words = table.tensor;
         t.a = WORDS;
     } else if (index.kind == TYPES) {
+        if (k->by_types >= 0 && k->by_types != table.tensor)
+            return lost(k);
         k->by_types = table.tensor;
         t.a = BY_TYPES;
     } else {

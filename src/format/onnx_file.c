@@ -254,6 +254,8 @@ static int read_tensor(const message *parent, const field *from, quern__onnx_fil
     while (rc == QUERN_OK && (more = quern__next_field(&m, &x)) == 1) {
         if (x.number == 1)
             rc = read_dimensions(&m, &x, t);
+        else if ((x.number == 2 || x.number == 14) && x.wire != VARINT)
+            rc = fail(&m, x.begin, "a number in another form than a number's");
         else if (x.number == 2)
             type = x.value;
         else if (x.number == 8)

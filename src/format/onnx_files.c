@@ -22,11 +22,12 @@ static const struct {
     uint32_t field;
     int inside;
 } ways[] = {
-    {MODEL, 7, GRAPH},      {MODEL, 25, FUNCTION},   {GRAPH, 1, NODE},
-    {GRAPH, 5, TENSOR},     {GRAPH, 15, SPARSE},     {NODE, 5, ATTRIBUTE},
-    {ATTRIBUTE, 5, TENSOR}, {ATTRIBUTE, 6, GRAPH},   {ATTRIBUTE, 10, TENSOR},
-    {ATTRIBUTE, 11, GRAPH}, {ATTRIBUTE, 22, SPARSE}, {ATTRIBUTE, 23, SPARSE},
-    {SPARSE, 1, TENSOR},    {SPARSE, 2, TENSOR},     {FUNCTION, 7, NODE},
+    {MODEL, 7, GRAPH},         {MODEL, 25, FUNCTION},   {GRAPH, 1, NODE},
+    {GRAPH, 5, TENSOR},        {GRAPH, 15, SPARSE},     {NODE, 5, ATTRIBUTE},
+    {ATTRIBUTE, 5, TENSOR},    {ATTRIBUTE, 6, GRAPH},   {ATTRIBUTE, 10, TENSOR},
+    {ATTRIBUTE, 11, GRAPH},    {ATTRIBUTE, 22, SPARSE}, {ATTRIBUTE, 23, SPARSE},
+    {SPARSE, 1, TENSOR},       {SPARSE, 2, TENSOR},     {FUNCTION, 7, NODE},
+    {FUNCTION, 11, ATTRIBUTE},
 };
 
 static int inside_of(int kind, uint32_t number)
@@ -84,6 +85,11 @@ static int look(quern__message *m, int kind, int depth, quern__weights_files *fi
             rc = look(&part, inner, depth + 1, files);
         else if (kind == TENSOR && x.number == 13)
             rc = quern__read_external(m, &x, &place);
+        else if (kind == TENSOR && x.number == 14 && x.wire != QUERN__VARINT)
+            rc = quern__fail(m->err, QUERN_EFORMAT, (int64_t)x.begin,
+                             "%s: where a tensor's data is, said in another form than a number, "
+                             "at byte %zu",
+                             m->f->name, x.begin);
         else if (kind == TENSOR && x.number == 14)
             external = x.value != 0;
     }

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 import tempfile
 import unittest
 
@@ -160,13 +161,35 @@ class Hostile(unittest.TestCase):
                     self.refused(folder, name, "NaN")
             self.put(folder, header, data)
 
+    def test_settings_of_rotary_models(self):
+        """What config.json alone decides is in the fingerprint; what is not computed here is refused."""
+        for family, changes in (("modernbert", {"global_rope_theta": 99.0, "local_attention": 6, "norm_eps": 0.0625}),
+                                ("qwen3", {"rope_theta": 99.0, "rms_norm_eps": 0.0625})):
+            folder = os.path.join(self.scratch.name, family + "-settings")
+            tiny(folder, "--family", family, "--hidden", 12, "--heads", 2, "--head-dim", 8, "--layers", 2, "--intermediate", 10)
+            path = os.path.join(folder, "config.json")
+            with open(path, encoding="utf-8") as file:
+                config = json.load(file)
+            seen = set()
+            for change in [{}] + [{k: v} for k, v in changes.items()]:
+                with open(path, "w", encoding="utf-8") as file:
+                    json.dump({**config, **change}, file)
+                done = subprocess.run([os.environ["QUERN_BIN"], "embed", "--model", folder, "ban gut kolor"], capture_output=True, text=True, check=True)
+                seen.add(json.loads(done.stdout)["fingerprint"])
+            self.assertEqual(len(seen), 1 + len(changes), family)
+            if family == "qwen3":
+                for change in ({"is_causal": False}, {"use_bidirectional_attention": True}):
+                    with open(path, "w", encoding="utf-8") as file:
+                        json.dump({**config, **change}, file)
+                    self.refused(folder, "config.json", *change)
+
     def test_numbers(self):
         cases = {"hidden_size": [0, -1, 79, 81, 160, 2**31, 2**64, 1e300, "80", None, [80], True],
                  "num_attention_heads": [0, 3, 80 * 2, 2**32 + 5], "num_hidden_layers": [0, 2**32 + 3, 4, 255],
                  "intermediate_size": [0, 199, 2**63], "vocab_size": [0, 5, 1004, 2**40],
                  "max_position_embeddings": [0, 1, 25, 2**33], "type_vocab_size": [0, 3, -2],
                  "layer_norm_eps": [0, -1e-12, "1e-12", 1e9], "hidden_act": ["relu", "gelu_new", 5],
-                 "model_type": ["t5", "llama", "", 7], "position_embedding_type": ["relative_key"],
+                 "model_type": ["gpt2", "llama", "", 7], "position_embedding_type": ["relative_key"],
                  "is_decoder": [True]}
         with open(os.path.join(self.good, "config.json"), encoding="utf-8") as file:
             config = json.load(file)

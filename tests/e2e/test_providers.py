@@ -751,9 +751,9 @@ class Cache(ProviderTest):
     def test_local_models_when_asked(self):
         tiny = ["--model", self.model]
         env = {"QUERN_DIMENSIONS": "", "QUERN_BASE_URL": ""}
-        first = self.ok("embed", "ban gut", *tiny, env=env).out
+        first = self.ok("embed", "--format", "f32", "ban gut", *tiny, env=env).out
         for _ in range(2):
-            self.assertEqual(self.ok("embed", "ban gut", "--cache-file", "t.cache", *tiny, env=env).out, first)
+            self.assertEqual(self.ok("embed", "--format", "f32", "ban gut", "--cache-file", "t.cache", *tiny, env=env).out, first)
         self.assertEqual(self.ok("cache", "stats", "--cache-file", "t.cache", "--json", env=env).json["entries"], 1)
 
 
