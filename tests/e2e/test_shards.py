@@ -510,6 +510,21 @@ class Stamps(ShardTest):
         self.assertEqual(self.hits("ban kolor", "--limit", "90"), before)
         self.current()
 
+    def test_a_shard_from_before_its_stamps(self):
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(60)))
+        self.ok("fill")
+        before = self.hits("ban kolor", "--limit", "60")
+        lost = int(psql(self.shards[1], "SELECT count(*) FROM quern_shard.stamps_1; DROP TABLE quern_shard.stamps_1")[0][0])
+        self.assertTrue(0 < lost < 60)
+        self.refused(2, "stamps_1", "fill")
+        steps = self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"]
+        self.assertEqual([s["sql"].split(" (")[0] for s in steps], ["CREATE TABLE IF NOT EXISTS quern_shard.stamps_1"])
+        self.assertEqual(self.ok("fill", "--json").json["processed"], lost)
+        self.assertEqual(self.hits("ban kolor", "--limit", "60"), before)
+        self.current()
+        self.assertEqual(self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"], [])
+
     def test_two_who_apply(self):
         """Both have planned to move the stamps; the second does not fill the shards from lines that are empty by then."""
         self.apply()

@@ -448,10 +448,22 @@ static int scan_page(scanning *w, size_t want, size_t *n, bool *end, quern_error
     return rc;
 }
 
+/* Callers often stop early: pages begin small and grow. Where each asks shards, a large one is cheaper, if it is known
+ * to fit. */
+static size_t first_want(scanning *w)
+{
+    quern__postgres *s = w->s;
+    quern__pg_generation g;
+    if (!s->sharded || !w->read->generation || s->sized != w->read->generation ||
+        quern__postgres_generation_get(s, w->read->generation, false, &g, NULL) != 0 || !g.beside)
+        return FIRST_PAGE_ROWS;
+    size_t fit = PAGE_BYTES / (s->row_bytes + 1);
+    return QUERN__MIN(QUERN__MAX(fit, (size_t)8), (size_t)FIRST_FAR_ROWS);
+}
+
 static int scan_pages(scanning *w, size_t limit, quern_row_fn fn, void *ud, quern_error *err)
 {
-    /* callers often stop early: pages begin small and grow */
-    size_t want = QUERN__MIN(limit, (size_t)(w->s->sharded ? FIRST_FAR_ROWS : FIRST_PAGE_ROWS));
+    size_t want = QUERN__MIN(limit, first_want(w));
     int rc = QUERN_OK;
     while (!rc && limit) {
         size_t n = 0;
@@ -464,6 +476,10 @@ static int scan_pages(scanning *w, size_t limit, quern_row_fn fn, void *ud, quer
         if (!rc && n)
             rc = advance(&w->plan, &w->rows[n - 1], &w->keep, &w->c, err);
         want = next_want(want, n, w->arena.used);
+        if (n) {
+            w->s->sized = w->read->generation;
+            w->s->row_bytes = w->arena.used / n;
+        }
         quern__arena_dispose(&w->arena);
         if (rc || !end)
             continue;

@@ -496,15 +496,45 @@ static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
     return rc;
 }
 
+/* A server that was restored from before the stamps came to it lacks their table, and everything that reads them fails.
+ * Empty, it says what is true: its documents have none, and the next fill makes them. */
+static int plan_lost(quern__shard_plan *p, int64_t id, quern_error *err)
+{
+    int64_t servers[QUERN__PG_SHARDS];
+    size_t n = 0;
+    quern__buf leaf;
+    char sql[120];
+    quern__buf_init(&leaf, STATEMENT);
+    quern__shard_put_stamps_again(&leaf, id);
+    snprintf(sql, sizeof sql,
+             "SELECT 1 WHERE pg_catalog.to_regclass('quern_shard.stamps_%" PRId64 "') IS NULL", id);
+    int rc = quern__buf_ok(&leaf, "a table", err);
+    if (!rc)
+        rc = quern__shard_servers(p->s, id, servers, &n, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        for (size_t k = 0; k < p->n && !rc; k++) {
+            int64_t lost = 0;
+            if (p->servers[k].id != servers[i] || !p->servers[k].ours)
+                continue;
+            rc = quern__pg_scalar(p->servers[k].db, sql, NULL, &lost, err);
+            if (rc > 0)
+                rc = act(p, (int)k, err, "%s", leaf.data);
+        }
+    quern__buf_dispose(&leaf);
+    return rc;
+}
+
 static int plan_stamps(quern__shard_plan *p, quern_error *err)
 {
     quern__pg_result *r = NULL;
     int rc = quern__postgres_query(p->s,
-                                   "SELECT id FROM @generations WHERE shards > 0 AND NOT beside"
-                                   " AND state <> 'retired' ORDER BY id",
+                                   "SELECT id, beside::int::bigint FROM @generations WHERE"
+                                   " shards > 0 AND (beside OR state <> 'retired') ORDER BY id",
                                    NULL, QUERN__PG_AS_TEXT, &r, err);
-    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++)
-        rc = plan_stamps_of(p, quern__pg_get_int(r, i, 0), err);
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
+        int64_t id = quern__pg_get_int(r, i, 0);
+        rc = quern__pg_get_int(r, i, 1) ? plan_lost(p, id, err) : plan_stamps_of(p, id, err);
+    }
     quern__pg_clear(r);
     return rc;
 }

@@ -50,6 +50,14 @@ void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id)
                       id, id);
 }
 
+void quern__shard_put_stamps_again(quern__buf *out, int64_t id)
+{
+    quern__buf_printf(out,
+                      "CREATE TABLE IF NOT EXISTS quern_shard.stamps_%" PRId64 " (" BODY
+                      ", PRIMARY KEY (key, save))",
+                      id);
+}
+
 void quern__shard_put_stamps_trunk(quern__buf *out, const quern__postgres *s, int64_t id,
                                    const int64_t *servers, size_t n)
 {

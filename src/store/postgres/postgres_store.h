@@ -58,6 +58,8 @@ typedef struct quern__postgres {
     char *direct;               /* URL past the pooler that `own` may go through; NULL: none */
     uint32_t busy_ms, shard_ms; /* how long for a lock, for an answer of shards */
     bool sharded;               /* a generation was seen that lies on them */
+    int64_t sized;              /* the generation that rows were last read for, */
+    size_t row_bytes;           /* and how large one was */
     quern__pg *listener;        /* of task_wait; NULL: not yet, or none to be had */
     quern__pg_down down[QUERN__PG_SHARDS];
     size_t n_down; /* 0 but within a search that may be partial */
@@ -402,6 +404,7 @@ int quern__shard_stamps_sweep(quern__postgres *s, const quern__pg_generation *g,
                               quern_error *err);
 /* Statements: on a shard; on the store's server; and what moves stamps that are there. */
 void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id);
+void quern__shard_put_stamps_again(quern__buf *out, int64_t id); /* where it was lost: empty */
 void quern__shard_put_stamps_trunk(quern__buf *out, const quern__postgres *s, int64_t id,
                                    const int64_t *servers, size_t n);
 void quern__shard_put_stamps_move(quern__buf *out, const quern__postgres *s, int64_t id);
