@@ -368,16 +368,15 @@ static int open_image(quern_model *m, const char *calibration, quern__image_plac
         quern__quantised_open_known(&file, path, &m->config, NULL) == QUERN_OK &&
         strcmp(file.source, weights) == 0 &&
         (!calibration[0] || strcmp(calibration, file.checksum) == 0))
-        rc = quern__image_key(place, weights, file.checksum, m->kernels, m->int8, err);
+        rc = quern__image_key(place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
+                              err);
     if (rc == QUERN_OK && place->key[0] && quern__image_is_there(place)) {
+        place->only = true; /* nobody has looked at the numbers: nothing is packed from them */
         rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
                                       m->int8, m->max_length, place, err);
-        *done = rc == QUERN_OK && quern__encoder_has_image(m->encoder);
-        if (rc == QUERN_OK &&
-            !*done) { /* it was none: packed from numbers that nobody has looked at */
-            quern__encoder_free(m->encoder);
-            m->encoder = NULL;
-        }
+        place->only = false;
+        *done = rc == QUERN_OK;
+        rc = rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
     }
     if (*done)
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
@@ -416,7 +415,8 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     if (rc == QUERN_OK && folder)
         rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK && folder)
-        rc = quern__image_key(&place, weights, file.checksum, m->kernels, m->int8, err);
+        rc = quern__image_key(&place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
+                              err);
     if (rc == QUERN_OK) {
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
         rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,

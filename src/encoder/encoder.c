@@ -517,11 +517,14 @@ static void set_sight(const loader *l, uint32_t index, quern__layer *layer)
         layer->outlook = &e->outlook;
 }
 
-/* int8: the two rows of smoothing, copied, for the stored numbers need not outlive the open. */
+/* int8: the two rows of smoothing, copied, for the stored numbers need not outlive the open. They are the only numbers that
+ * are read beside an image: the trace says that they are those of its making. */
 static void load_smoothing(loader *l, uint32_t index, quern__layer *layer)
 {
     for (uint32_t i = 0; l->quantised && i < 2; i++) {
-        memcpy(l->small_at, l->quantised->layer[index].smooth[i], l->e->hidden * sizeof(float));
+        const size_t bytes = l->e->hidden * sizeof(float);
+        memcpy(l->small_at, l->quantised->layer[index].smooth[i], bytes);
+        l->trace = quern__image_hash(l->trace, l->small_at, bytes);
         layer->smooth[i] = l->small_at;
         l->small_at += padded(l->e->hidden);
     }
@@ -809,7 +812,7 @@ static int get_packed(loader *l, size_t codes)
     quern__encoder *e = l->e;
     const int rc =
         l->place ? quern__image_open(&e->image, l->place, e->packed_size, l->err) : QUERN_ENOTFOUND;
-    if (rc && rc != QUERN_ENOTFOUND)
+    if (rc && (rc != QUERN_ENOTFOUND || (l->place && l->place->only)))
         return rc;
     l->filled = !rc;
     if (!l->filled)
@@ -925,7 +928,7 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
         rc = load(&l);
     quern__fpenv_leave(env);
     *stale = !rc && l.filled && l.trace != e->image.trace;
-    if (!rc && !l.filled && place)
+    if (!rc && !l.filled && place && !place->only)
         quern__image_keep(place, e->packed, e->packed_size, l.trace);
     quern__free(l.row_copies);
     quern__free(l.row8);
@@ -968,6 +971,8 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
     bool stale = false;
     int rc =
         open_class(out, config, weights, quantised, kernels, int8, max_tokens, place, &stale, err);
+    if (stale && place->only)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "packed weights of another layout");
     return stale ? open_class(out, config, weights, quantised, kernels, int8, max_tokens, place,
                               &stale, err)
                  : rc;

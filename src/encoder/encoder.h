@@ -42,7 +42,7 @@ int quern__encoder_add_dense(quern__encoder *e, const quern__model_config *confi
                              const quern__weights *const *dense, quern_error *err);
 uint32_t quern__encoder_width(const quern__encoder *e); /* floats of a vector */
 /* Either class (quantised and int8 NULL: fp32), with the matrices from an image where there is one, and put into one where
- * there is none. With an image the stored numbers' bytes are not read. */
+ * there is none; ENOTFOUND: place->only, and there is none. With an image the matrices' stored numbers are not read. */
 int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *config,
                              const quern__weights *weights, const quern__quantised *quantised,
                              const quern__kernels *kernels, const quern__int8_kernels *int8,

@@ -106,15 +106,16 @@ static uint64_t probe(const quern__kernels *kernels, const quern__int8_kernels *
 }
 
 int quern__image_key(quern__image_place *place, const char *weights_sha256, const char *calibration,
-                     const quern__kernels *kernels, const quern__int8_kernels *int8,
-                     quern_error *err)
+                     const quern__fidelity *fidelity, const quern__kernels *kernels,
+                     const quern__int8_kernels *int8, quern_error *err)
 {
     char text[512];
     uint8_t digest[32];
-    const int n = snprintf(text, sizeof text, "quern packed %d\n%s\n%s\n%s\n%s\n%016llx\n",
-                           QUERN__IMAGE_VERSION, quern_version_string(), weights_sha256,
-                           calibration, int8 ? int8->name : quern__kernels_name(kernels),
-                           (unsigned long long)probe(kernels, int8));
+    const int n = snprintf(
+        text, sizeof text, "quern packed %d\n%s\n%s\n%s\n%a %a %a\n%s\n%016llx\n",
+        QUERN__IMAGE_VERSION, quern_version_string(), weights_sha256, calibration,
+        (double)fidelity->mean, (double)fidelity->worst, (double)fidelity->ranking,
+        int8 ? int8->name : quern__kernels_name(kernels), (unsigned long long)probe(kernels, int8));
     if (n < 0 || (size_t)n >= sizeof text)
         return quern__fail(err, QUERN_EINTERNAL, n, "the key of an image is too long");
     const int rc = quern__sha256_of(text, (size_t)n, digest, err);

@@ -12,12 +12,13 @@
 
 #include "base/error.h"
 #include "base/os.h"
+#include "encoder/quantised_file.h"
 #include "kernels/int8.h"
 #include "kernels/kernels.h"
 
 /* Raised when the bytes of packed matrices change for the same kernels' names: their packing, their order, the numbers
  * beside them. (A change of a packing or of the order is seen without it: `probe` and `trace`.) */
-enum { QUERN__IMAGE_VERSION = 1 };
+enum { QUERN__IMAGE_VERSION = 2 };
 
 /* Where one is looked for and put. */
 typedef struct quern__image_place {
@@ -25,6 +26,7 @@ typedef struct quern__image_place {
     char key[65];       /* SHA-256 of all that decides what is in it, in hex */
     uint64_t limit;     /* bytes of all images in the folder; those used longest ago go */
     bool map;           /* else it is read into memory of its own, in huge pages */
+    bool only;          /* the numbers are not verified: an image, or ENOTFOUND; none is made */
 } quern__image_place;
 
 typedef struct quern__image {
@@ -41,11 +43,11 @@ int quern__image_open(quern__image *out, const quern__image_place *place, size_t
 void quern__image_close(quern__image *i); /* a zeroed one is fine */
 /* A file of this key is there, whatever is in it. */
 bool quern__image_is_there(const quern__image_place *place);
-/* The key: what the numbers are of (hashes, in hex; calibration "" in fp32), this version of quern, the kernels by name and
- * by how they pack. */
+/* The key: what the numbers are of (hashes, in hex; calibration "" in fp32) and what is said of them, this version of quern,
+ * the kernels by name and by how they pack. */
 int quern__image_key(quern__image_place *place, const char *weights_sha256, const char *calibration,
-                     const quern__kernels *kernels, const quern__int8_kernels *int8,
-                     quern_error *err);
+                     const quern__fidelity *fidelity, const quern__kernels *kernels,
+                     const quern__int8_kernels *int8, quern_error *err);
 /* Puts one there, all or nothing, and lets others go where that makes too many bytes. What cannot be written is logged
  * once in a process (warn), and is no fault. */
 void quern__image_keep(const quern__image_place *place, const void *data, size_t size,

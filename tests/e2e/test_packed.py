@@ -1,6 +1,8 @@
 """Packed images: int8 weights kept as they are packed. Whatever is wrong with one, the vectors are the same."""
+import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 import unittest
@@ -126,6 +128,45 @@ class Packed(CommandTest):
         self.ok("embed", "--model", "other", "--precision", "int8", "x")
         (other,) = [n for n in self.images() if n != name]
         shutil.copy(os.path.join(self.packed, other), os.path.join(self.packed, name))
+        self.same()
+
+    def spoil(self, path, tensor):
+        """Turns bits of a tensor, behind the back of the manifest. Returns what was there."""
+        st = os.stat(path)
+        with open(path, "rb") as f:
+            whole = f.read()
+        (header,) = struct.unpack("<Q", whole[:8])
+        at = 8 + header + next(t["data_offsets"][0] for name, t in sorted(json.loads(whole[8:8 + header]).items()) if tensor in name)
+        with open(path, "r+b") as f:
+            f.seek(at + 2)
+            f.write(bytes([whole[at + 2] ^ 8]))
+        os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+        return whole, st
+
+    def restore(self, path, whole, st):
+        with open(path, "r+b") as f:
+            f.write(whole)
+        os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+    def test_numbers_that_nobody_verified(self):
+        self.same()
+        (name,) = self.images()
+        image = os.path.join(self.packed, name)
+        numbers = os.path.join(self.folder, "data/quern/models/tiny/model.int8.safetensors")
+        args = ["embed", "--model", "tiny", "--precision", "int8", "--format", "f32", *TEXTS]
+        for tensor, usable in (("weight", False), ("smooth", True), ("smooth", False), ("fidelity", True)):
+            with self.subTest(tensor=tensor, usable=usable):
+                self.same()
+                if not usable:
+                    with open(image, "r+b") as f:
+                        f.seek(5000)
+                        f.write(b"no image")
+                was = self.spoil(numbers, tensor)
+                try:
+                    self.refused(1, "checksum", *args)
+                finally:
+                    self.restore(numbers, *was)
+                self.assertEqual(self.images(), [name])  # and nothing was kept
         self.same()
 
     def test_nowhere_to_keep_it(self):
