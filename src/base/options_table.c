@@ -535,7 +535,8 @@ static const quern_option options[] = {
      "*", 0, "text for people, json for one object a line."},
     {"cpu", "QUERN_CPU", QUERN_OPTION_TEXT, "LEVELS", NULL, NULL, 0, 0, "*", 0,
      "Instruction sets that may be used, as scalar,avx2,avx512 (default: all that this machine "
-     "has). Vectors are the same bits with any. amxplain, taken only by name, is AMX's kernels "
+     "has). Vectors are the same bits with any, but those of bf16. amxplain, taken only by name, "
+     "is AMX's kernels "
      "without "
      "its instructions: for tests, and slow."},
     {"memory-limit", "QUERN_MEMORY_LIMIT", QUERN_OPTION_BYTES, "BYTES", NULL, NULL, 1048576,
