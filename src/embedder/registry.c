@@ -34,6 +34,8 @@ typedef struct slot {
     uint64_t bytes, serial; /* serial: no other has had it */
     uint32_t users;
     bool out; /* no longer behind an entry */
+    int precision;
+    char made[65]; /* hash of its fingerprint */
 } slot;
 
 typedef struct entry {
@@ -42,6 +44,7 @@ typedef struct entry {
     char *model, *packed;
     quern_model_options how;
     slot *open;     /* NULL: let go */
+    char made[65];  /* hash of the fingerprint that it was loaded with; "" before */
     uint64_t bytes; /* it held when it was open last; 0: it never was */
     double load_ms;
     int64_t last_used_ms;
@@ -233,6 +236,15 @@ static bool let_one_go(quern_registry *r)
     return true;
 }
 
+/* Of what cannot go. */
+static uint64_t in_use(const quern_registry *r)
+{
+    uint64_t sum = 0;
+    for (const slot *s = r->open; s; s = s->next)
+        sum += s->users ? s->bytes : 0;
+    return sum;
+}
+
 static bool fits(const quern_registry *r, uint64_t bytes)
 {
     return !r->opt.memory_limit ||
@@ -241,28 +253,42 @@ static bool fits(const quern_registry *r, uint64_t bytes)
 
 /* ---- opening ---- */
 
-/* About what a model that was never open will hold: int8 the numbers' file, else its matrices by what config.json says. 0: it
- * does not say. */
+/* About what a model that was never open will hold: int8 (and what may be int8) the numbers' file, else its matrices by what
+ * config.json says. 0: it does not say. */
 static uint64_t guess(const char *folder, int precision)
 {
     char path[4096];
     quern__stat st;
     snprintf(path, sizeof path, "%s/" QUERN__QUANTISED_NAME, folder);
-    if (precision != QUERN_PRECISION_FP32 && quern__stat_path(path, &st, NULL) == QUERN_OK &&
-        st.is_file)
+    if ((precision == QUERN_PRECISION_INT8 || precision == QUERN_PRECISION_AUTO) &&
+        quern__stat_path(path, &st, NULL) == QUERN_OK && st.is_file)
         return st.size;
     quern__model_config *c = quern__calloc(1, sizeof *c);
     uint64_t bytes = 0;
     if (c && quern__model_config_read(c, folder, NULL) == QUERN_OK && c->layers < 1024 &&
         c->hidden < 1 << 16 && c->intermediate < 1 << 18)
-        bytes = 4 * (uint64_t)c->layers * c->hidden *
+        bytes = (precision == QUERN_PRECISION_BF16 ? 2 : 4) * (uint64_t)c->layers * c->hidden *
                 (4 * (uint64_t)c->hidden + 2 * (uint64_t)c->intermediate);
     quern__free(c);
     return bytes;
 }
 
+/* Under the same name vectors of another kind would come, if what was let go came back from other files. */
+static int check_made(quern_model *m, const char *id, const char *made, slot *s, quern_error *err)
+{
+    char *json = NULL;
+    int rc = quern_model_fingerprint(m, &json, s->made, err);
+    quern_free(json);
+    if (rc == QUERN_OK && made[0] && strcmp(made, s->made) != 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: its files changed on disk since it was loaded; load it again", id);
+    return rc;
+}
+
+/* made: hash of the fingerprint that it must have; "": any. */
 static int open_embedder(const quern_registry *r, const char *folder, const char *id,
-                         const quern_model_options *opt, slot *s, quern_error *err)
+                         const char *made, const quern_model_options *opt, slot *s,
+                         quern_error *err)
 {
     quern_model *m = NULL;
     quern_model_info info;
@@ -277,8 +303,11 @@ static int open_embedder(const quern_registry *r, const char *folder, const char
     if (rc == QUERN_OK)
         rc = quern_model_describe(m, &info, err);
     if (rc == QUERN_OK)
+        rc = check_made(m, id, made, s, err);
+    if (rc == QUERN_OK)
         rc = quern_embedder_from_model(&s->e, m, &eo, err);
     s->bytes = info.held;
+    s->precision = rc == QUERN_OK ? quern_precision_named(info.precision) : opt->precision;
     quern_model_free(m);
     return rc;
 }
@@ -289,28 +318,36 @@ static int no_room(const quern_registry *r, const char *id, uint64_t bytes, quer
                        "%s needs %llu bytes, of %llu are %llu in use: unload a model, or raise the "
                        "limit",
                        id, (unsigned long long)bytes, (unsigned long long)r->opt.memory_limit,
-                       (unsigned long long)r->held);
+                       (unsigned long long)in_use(r));
+}
+
+/* Nothing goes for a model that does not fit beside those that are in use. Called and left with the mutex. */
+static int make_room(quern_registry *r, const char *id, uint64_t bytes, quern_error *err)
+{
+    const uint64_t limit = r->opt.memory_limit, used = in_use(r);
+    int rc =
+        limit && (bytes > limit || used > limit - bytes) ? no_room(r, id, bytes, err) : QUERN_OK;
+    while (rc == QUERN_OK && !fits(r, bytes))
+        if (!let_one_go(r))
+            rc = no_room(r, id, bytes, err);
+    return rc;
 }
 
 /* Opens under the bound. Called and left with the mutex, which is not held meanwhile; *out then counts in r->held. */
-static int open_slot(quern_registry *r, const char *folder, const char *id, uint64_t expected,
-                     const quern_model_options *how, slot **out, quern_error *err)
+static int open_slot(quern_registry *r, const entry *e, uint64_t expected, slot **out,
+                     quern_error *err)
 {
     slot *s = quern__calloc(1, sizeof *s);
-    int rc = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
-    while (rc == QUERN_OK && !fits(r, expected))
-        if (!let_one_go(r))
-            rc = no_room(r, id, expected, err);
+    int rc = s ? make_room(r, e->id, expected, err) : quern__fail_memory(err, sizeof *s);
     while (rc == QUERN_OK && !s->e) {
         quern__mutex_unlock(r->mutex);
-        rc = open_embedder(r, folder, id, how, s, err);
+        rc = open_embedder(r, e->model, e->id, e->made, &e->how, s, err);
         quern__mutex_lock(r->mutex);
         if (rc == QUERN_ENOMEM && let_one_go(r))
             rc = QUERN_OK;
     }
-    while (rc == QUERN_OK && !fits(r, s->bytes))
-        if (!let_one_go(r))
-            rc = no_room(r, id, s->bytes, err);
+    if (rc == QUERN_OK)
+        rc = make_room(r, e->id, s->bytes, err);
     if (rc != QUERN_OK) {
         if (s)
             quern_embedder_free(s->e);
@@ -380,10 +417,11 @@ static int load_entry(quern_registry *r, entry *e, quern_embedder **idle, quern_
     if (old && old->alias_of[0])
         return quern__fail(err, QUERN_EEXISTS, 0, "%s is an alias of %s", e->id, old->alias_of);
     const uint64_t began = quern__now_ns();
-    int rc =
-        open_slot(r, e->model, e->id, guess(e->model, e->how.precision), &e->how, &e->open, err);
+    int rc = open_slot(r, e, guess(e->model, e->how.precision), &e->open, err);
     if (rc != QUERN_OK)
         return rc;
+    e->how.precision = e->open->precision; /* what it was chosen to be it stays */
+    memcpy(e->made, e->open->made, sizeof e->made);
     e->bytes = e->open->bytes;
     e->load_ms = (double)(quern__now_ns() - began) / 1e6;
     e->used = ++r->uses;
@@ -516,7 +554,7 @@ static int open_again(quern_registry *r, const char *id, quern_error *err)
     if (e && !e->open) {
         /* the entry stays: unload waits for `opening`, load is another opening */
         const uint64_t began = quern__now_ns();
-        rc = open_slot(r, e->model, e->id, e->bytes, &e->how, &e->open, err);
+        rc = open_slot(r, e, e->bytes, &e->open, err);
         if (rc == QUERN_OK) {
             e->bytes = e->open->bytes;
             e->load_ms = (double)(quern__now_ns() - began) / 1e6;
