@@ -43,10 +43,19 @@ void quern__set_wall_clock(int64_t (*fn)(void *ud), void *ud);
 void quern__rfc3339(int64_t unix_ms, char out[25]); /* "2026-11-21T10:20:30.123Z" */
 
 /* ---- whole files ---- */
+typedef struct quern__stat {
+    uint64_t size, inode, device;
+    int64_t mtime_ns;
+    bool exists, is_file, is_dir, is_link; /* is_link: the name itself; the rest follows it */
+} quern__stat;
+/* The same file, and not written to in between. */
+bool quern__stat_same(const quern__stat *a, const quern__stat *b);
+
 typedef struct quern__map {
     const uint8_t *data; /* NULL for an empty file */
     size_t size;
     void *handle;
+    quern__stat file; /* as it was mapped, by map_open */
 } quern__map;
 /* Maps a regular file read-only. Refuses devices and directories. */
 int quern__map_open(quern__map *m, const char *path, quern_error *err);
@@ -84,11 +93,6 @@ int quern__file_close(quern__file *f,
 int quern__file_stdin(quern__file **out, quern_error *err); /* borrowed descriptor 0 */
 
 /* ---- names ---- */
-typedef struct quern__stat {
-    uint64_t size, inode;
-    int64_t mtime_ns;
-    bool exists, is_file, is_dir, is_link; /* is_link: the name itself; the rest follows it */
-} quern__stat;
 int quern__stat_path(const char *path, quern__stat *out,
                      quern_error *err);                   /* absent: OK, exists=false */
 int quern__make_dirs(const char *path, quern_error *err); /* as mkdir -p, mode 0777 & ~umask */

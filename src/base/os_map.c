@@ -19,7 +19,7 @@ static const size_t huge = (size_t)2 << 20;
 int quern__map_open(quern__map *m, const char *path, quern_error *err)
 {
     struct stat st;
-    *m = (quern__map){NULL, 0, NULL};
+    *m = (quern__map){0};
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = QUERN_OK;
     if (fd < 0)
@@ -29,6 +29,13 @@ int quern__map_open(quern__map *m, const char *path, quern_error *err)
     } else if (!S_ISREG(st.st_mode)) {
         rc = quern__fail(err, QUERN_EIO, 0, "%s: not a regular file", path);
     } else if (st.st_size > 0) {
+        m->file =
+            (quern__stat){.exists = true,
+                          .is_file = true,
+                          .size = (uint64_t)st.st_size,
+                          .inode = (uint64_t)st.st_ino,
+                          .device = (uint64_t)st.st_dev,
+                          .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
             rc = quern__fail_errno(err, errno, "%s: cannot map %lld bytes", path,
@@ -46,7 +53,7 @@ int quern__map_open(quern__map *m, const char *path, quern_error *err)
 int quern__map_open_own(quern__map *m, const char *path, quern_error *err)
 {
     struct stat st;
-    *m = (quern__map){NULL, 0, NULL};
+    *m = (quern__map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW), rc = QUERN_OK;
     if (fd < 0)
         return quern__fail_errno(err, errno, "%s: cannot open", path);
@@ -74,7 +81,7 @@ void quern__map_close(quern__map *m)
 {
     if (m->handle)
         munmap(m->handle, m->size);
-    *m = (quern__map){NULL, 0, NULL};
+    *m = (quern__map){0};
 }
 
 void quern__map_forget(const quern__map *m, size_t offset, size_t length)

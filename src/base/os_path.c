@@ -37,8 +37,15 @@ int quern__stat_path(const char *path, quern__stat *out, quern_error *err)
     out->is_dir = S_ISDIR(st.st_mode);
     out->size = (uint64_t)st.st_size;
     out->inode = (uint64_t)st.st_ino;
+    out->device = (uint64_t)st.st_dev;
     out->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     return QUERN_OK;
+}
+
+bool quern__stat_same(const quern__stat *a, const quern__stat *b)
+{
+    return a->exists && b->exists && a->device == b->device && a->inode == b->inode &&
+           a->size == b->size && a->mtime_ns == b->mtime_ns;
 }
 
 int quern__make_dirs(const char *path, quern_error *err)

@@ -50,6 +50,7 @@ struct quern_model {
     quern__ort *ort; /* with head in place of weights and encoder */
     quern__head *head;
     quern__weights_files *graph; /* of ort */
+    quern__stat *graph_opened;   /* each of its files, before it was */
     const char *device_note;
     char backend[48];
     char calibration[65]; /* int8: checksum of the quantised weights */
@@ -282,13 +283,17 @@ static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err
 }
 
 /* A file that is not taken is looked at whole: a byte of it that has changed shall not choose the class. Made from other
- * weights it is not this model's. */
+ * weights it is not this model's, and may have any shape. */
 static int check_passed_over(quern_model *m, quern_error *err)
 {
     quern__quantised_file file = {0};
-    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
-    const int rc =
-        path ? quern__quantised_open(&file, path, &m->config, err) : quern__fail_memory(err, 0);
+    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK && quern__quantised_peek(&file, path, NULL) == QUERN_OK &&
+        strcmp(weights, file.source) != 0)
+        rc = quern__quantised_verify(&file, path, err);
+    else if (rc == QUERN_OK)
+        rc = quern__quantised_open(&file, path, &m->config, err);
     quern__quantised_close(&file);
     quern__free(path);
     return rc;
@@ -304,7 +309,7 @@ static int choose_class(quern_model *m, const quern_model_options *opt, int *pre
     *precision = opt ? opt->precision : QUERN_PRECISION_AUTO;
     if (*precision != QUERN_PRECISION_AUTO)
         return QUERN_OK;
-    rc = look_at_int8(m, &there, &anew, err);
+    rc = m->config.table ? QUERN_OK : look_at_int8(m, &there, &anew, err);
     if (rc == QUERN_OK && opt && opt->choose) {
         rc = quern_model_weights_sha256(m, weights, err);
         if (rc == QUERN_OK)
@@ -404,6 +409,14 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
         return rc;
     }
     rc = open_quantised(m, &file, &bytes, err);
+    if (rc == QUERN_ENOTFOUND && calibration[0]) /* and no reason to take another engine */
+        rc = quern__code(
+            err,
+            quern__fail(err, QUERN_EMISMATCH, 0,
+                        "%s: the vectors were made with int8 weights (calibration %.12s…) that "
+                        "the model has no longer; quern model quantize makes them",
+                        m->name, calibration),
+            "index_stale");
     if (rc == QUERN_OK && calibration[0] && strcmp(calibration, file.checksum) != 0)
         rc = quern__code(
             err,
@@ -494,6 +507,8 @@ static void close_native(quern_model *m)
     quern__weights_free(m->weights);
     close_denses(m);
     m->int8 = NULL;
+    m->precision = QUERN_PRECISION_FP32;
+    m->kernels = quern__kernels_pick(quern__cpu_allowed());
     m->calibration[0] = 0;
     m->weights_sha256[0] = 0;
     m->encoder = NULL;
@@ -528,6 +543,21 @@ static int open_head(quern_model *m, const quern_model_options *opt, quern_error
     return rc;
 }
 
+/* Its files before the runtime opens them, for their hash. */
+static int look_at_graph(quern_model *m, quern_error *err)
+{
+    int rc = QUERN_OK;
+    m->graph_opened = quern__calloc(m->graph->n + 1, sizeof *m->graph_opened);
+    if (!m->graph_opened)
+        return quern__fail_memory(err, m->graph->n * sizeof *m->graph_opened);
+    for (uint32_t i = 0; rc == QUERN_OK && i < m->graph->n; i++) {
+        char *path = join_path(m->path, m->graph->name[i]);
+        rc = path ? quern__stat_path(path, &m->graph_opened[i], err) : quern__fail_memory(err, 0);
+        quern__free(path);
+    }
+    return rc;
+}
+
 static int open_graph(quern_model *m, const quern_model_options *opt, const quern__tokens *probe,
                       quern_error *err)
 {
@@ -547,15 +577,14 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
                                     .inter_threads = r->inter_threads,
                                     .probe = probe->ids,
                                     .probe_tokens = probe->n};
-    quern__stat st = {0};
     char *path = join_path(m->path, m->graph->name[m->graph->graph]);
-    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    int rc = path ? look_at_graph(m, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
         rc = quern__ort_open(&m->ort, path, &how, err);
     quern__free(path);
     if (rc)
         return rc;
-    m->graph_bytes = st.size;
+    m->graph_bytes = m->graph_opened[m->graph->graph].size;
     m->device_note = quern__ort_device_note(m->ort);
     snprintf(m->backend, sizeof m->backend, "onnxruntime %s", quern__ort_version(m->ort));
     const uint32_t wide = quern__ort_dimensions(m->ort);
@@ -606,7 +635,7 @@ static int open_either(quern_model *m, const quern_model_options *opt, quern_err
     if (rc == QUERN_OK)
         return rc;
     if (rc != QUERN_EUNSUPPORTED && rc != QUERN_ENOTFOUND)
-        return quern__fail(err, rc, native.detail, "%s", native.msg);
+        return quern__code(err, quern__fail(err, rc, native.detail, "%s", native.msg), native.code);
     close_native(m);
     if (open_ort(m, opt, &graph) == QUERN_OK)
         return QUERN_OK;
@@ -706,6 +735,7 @@ void quern_model_free(quern_model *m)
     quern__ort_free(m->ort);
     quern__head_free(m->head);
     quern__free(m->graph);
+    quern__free(m->graph_opened);
     quern__tokenizer_free(m->tokenizer);
     quern__weights_free(m->weights);
     close_denses(m);
@@ -812,9 +842,18 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
 
 /* ---- hashes and fingerprint ---- */
 
+static int check_same(const char *path, const quern__stat *opened, const quern__stat *now,
+                      quern_error *err)
+{
+    return quern__stat_same(opened, now)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_EMISMATCH, 0,
+                             "%s: replaced while the model was open: open the model again", path);
+}
+
 /* Hashes the weights file and, where the manifest has an opinion (not NULL), holds it to that. */
-static int hash_file(const char *path, const quern__manifest_file *recorded, char out[65],
-                     quern_error *err)
+static int hash_file(const char *path, const quern__stat *opened,
+                     const quern__manifest_file *recorded, char out[65], quern_error *err)
 {
     quern__map map;
     uint8_t digest[32];
@@ -822,7 +861,9 @@ static int hash_file(const char *path, const quern__manifest_file *recorded, cha
     int rc = quern__map_open(&map, path, err);
     if (rc != QUERN_OK)
         return rc;
-    rc = quern__sha256_of(map.data, map.size, digest, err);
+    rc = check_same(path, opened, &map.file, err);
+    if (rc == QUERN_OK)
+        rc = quern__sha256_of(map.data, map.size, digest, err);
     quern__map_forget(&map, 0, map.size);
     quern__map_close(&map);
     if (rc != QUERN_OK)
@@ -837,18 +878,26 @@ static int hash_file(const char *path, const quern__manifest_file *recorded, cha
     return QUERN_OK;
 }
 
-/* From the manifest while size and time still are what it recorded, else from the bytes. */
-static int hash_part(const quern_model *m, const char *name, const quern__manifest *manifest,
-                     char out[65], quern_error *err)
+/* From the manifest while size and time still are what it recorded, else from the bytes; before and after by the name it
+ * is the file that was opened, for the hash of another one would stand for numbers that it does not have. */
+static int hash_part(const quern_model *m, const char *name, const quern__stat *opened,
+                     const quern__manifest *manifest, char out[65], quern_error *err)
 {
     quern__stat st;
     const quern__manifest_file *recorded = quern__manifest_find(manifest, name);
     char *path = join_path(m->path, name);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK && recorded && quern__manifest_agrees(recorded, &st))
+    if (rc == QUERN_OK)
+        rc = check_same(path, opened, &st, err);
+    if (rc == QUERN_OK && recorded && quern__manifest_agrees(recorded, &st)) {
         memcpy(out, recorded->sha256, 65);
-    else if (rc == QUERN_OK)
-        rc = hash_file(path, recorded, out, err);
+    } else if (rc == QUERN_OK) {
+        rc = hash_file(path, opened, recorded, out, err);
+        if (rc == QUERN_OK)
+            rc = quern__stat_path(path, &st, err);
+        if (rc == QUERN_OK)
+            rc = check_same(path, opened, &st, err);
+    }
     quern__free(path);
     return rc;
 }
@@ -869,7 +918,8 @@ static int hash_weights(const quern_model *m, const quern__weights *w, const cha
     for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++) {
         char name[QUERN__WEIGHTS_NAME + 260];
         snprintf(name, sizeof name, "%s%s%s", folder, *folder ? "/" : "", files->name[i]);
-        rc = hash_part(m, name, manifest, hex[i], err);
+        rc = hash_part(m, name, w ? quern__weights_mapped(w, i) : &m->graph_opened[i], manifest,
+                       hex[i], err);
     }
     if (rc == QUERN_OK)
         rc = quern__weights_hash(files, (const char(*)[65])hex, out, err);

@@ -262,12 +262,15 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
     probes p = {NULL, NULL, 0};
     work w = {.opt = opt, .err = err};
     const quern_cancel *cancel = opt ? opt->cancel : NULL;
+    char source[65];
     QUERN_INIT(&how);
     QUERN_INIT(&w.report);
     how.precision = QUERN_PRECISION_FP32;
     const quern__fpenv env = quern__fpenv_enter(); /* what is measured is part of the file */
     how.name = opt ? opt->name : NULL;
     int rc = quern_model_open(&w.model, folder, &how, err);
+    if (!rc) /* now, for minutes later it may be another file */
+        rc = quern_model_weights_sha256(w.model, source, err);
     if (!rc)
         rc = probes_make(&p, w.model, calibration, QUERN__COUNT(calibration), err);
     if (!rc)

@@ -248,15 +248,27 @@ int quern__quantised_open_known(quern__quantised_file *out, const char *path,
     return open_path(out, path, config, true, err);
 }
 
-int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err)
+static int look(quern__quantised_file *out, const char *path, bool whole, quern_error *err)
 {
     memset(out, 0, sizeof *out);
     int rc = quern__weights_open_file(&out->file, QUERN__SAFETENSORS, path, err);
     reader r = {out->file, path, err, 0, false};
     if (!rc)
         rc = take_head(&r, out);
+    if (!rc && whole)
+        rc = check_sum(&r, out);
     quern__quantised_close(out);
     return rc;
+}
+
+int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err)
+{
+    return look(out, path, false, err);
+}
+
+int quern__quantised_verify(quern__quantised_file *out, const char *path, quern_error *err)
+{
+    return look(out, path, true, err);
 }
 
 int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,

@@ -43,6 +43,8 @@ int quern__quantised_open_known(quern__quantised_file *out, const char *path,
 /* What the file says of itself, without `numbers` and with nothing but its header read: `file` is NULL. A yes that is
  * acted upon is followed by open, which checks it all. */
 int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err);
+/* peek, and its checksum: whole, of whatever model. */
+int quern__quantised_verify(quern__quantised_file *out, const char *path, quern_error *err);
 /* open, over bytes that the caller keeps; `name` is what errors call it. For tests and fuzzing. */
 int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,
                            const char *name, const quern__model_config *config, quern_error *err);

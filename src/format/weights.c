@@ -313,6 +313,15 @@ const quern__weights_files *quern__weights_list_of(const quern__weights *w)
     return &w->files;
 }
 
+const quern__stat *quern__weights_mapped(const quern__weights *w, uint32_t i)
+{
+    const uint32_t graph = w->files.graph; /* it was added behind the others */
+    assert(i < w->part_count);
+    if (w->files.format == QUERN__ONNX)
+        i = i == graph ? w->part_count - 1 : i - (i > graph);
+    return &w->parts[i].map.file;
+}
+
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t)
 {
     const quern__map *map = &w->parts[t->part].map;

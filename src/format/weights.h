@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/os.h"
 
 enum quern__dtype {
     QUERN__F32 = 1,
@@ -101,6 +102,8 @@ const quern__tensor *quern__weights_find(const quern__weights *w,
 uint64_t quern__weights_bytes(const quern__weights *w);     /* of its files */
 /* Of a set that was opened from a folder. */
 const quern__weights_files *quern__weights_list_of(const quern__weights *w);
+/* That list's file i as it was when it was mapped. */
+const quern__stat *quern__weights_mapped(const quern__weights *w, uint32_t i);
 /* Pages of this tensor were copied (packed) and need not stay resident. */
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t);
 

@@ -179,6 +179,59 @@ static void the_idle_one_goes_for_room(void **state)
     quern_registry_free(r);
 }
 
+static void shell(const char *format, const char *a, const char *b)
+{
+    char command[1024];
+    snprintf(command, sizeof command, format, a, b);
+    assert_int_equal(system(command), 0);
+}
+
+static void what_never_fits_sends_nothing_away(void **state)
+{
+    (void)state;
+    quern_registry *r = new_registry(bytes_of_one + bytes_of_one / 2);
+    quern_error err;
+    size_t n;
+    load(r, "a", 0);
+    shell("'%s' '%s/tools/make-tiny-model' --layers 12 ./test_registry.large.d",
+          getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"));
+    assert_int_equal(quern_registry_load(r, "b", "./test_registry.large.d", NULL, &err),
+                     QUERN_ENOMEM);
+    held(r, &n);
+    assert_int_equal(n, 1);
+    assert_int_equal(ask(r, "a"), 0);
+    quern_registry_free(r);
+}
+
+static const char replaced[] = "./test_registry.replaced.d";
+
+/* The weights' file is replaced by its name: old numbers never get the hash of the new ones. */
+static void weights_replaced_underneath(void **state)
+{
+    (void)state;
+    quern_registry *r = new_registry(bytes_of_one + bytes_of_one / 2);
+    quern_embedder *e;
+    quern_model *m;
+    quern_error err;
+    char sha[65];
+    shell("rm -rf '%s' && cp -r '%s' ./test_registry.replaced.d", replaced, folders[0]);
+    fine(quern_model_open(&m, replaced, NULL, &err), &err);
+    fine(quern_registry_load(r, "a", replaced, NULL, &err), &err);
+    load(r, "b", 1); /* a is let go */
+    assert_int_equal(ask(r, "a"), 0);
+    assert_int_equal(ask(r, "b"), 1);
+    shell("cp '%s/model.safetensors' '%s/new'", folders[2], replaced);
+    shell("mv '%s/new' '%s/model.safetensors'", replaced, replaced);
+    assert_int_equal(quern_model_weights_sha256(m, sha, &err), QUERN_EMISMATCH);
+    assert_non_null(strstr(err.msg, "replaced while the model was open"));
+    quern_model_free(m);
+    assert_int_equal(quern_registry_use(r, "a", &e, &err), QUERN_EMISMATCH);
+    assert_non_null(strstr(err.msg, "load it again"));
+    fine(quern_registry_load(r, "a", replaced, NULL, &err), &err);
+    assert_int_equal(ask(r, "a"), 2);
+    quern_registry_free(r);
+}
+
 static struct {
     quern_registry *r;
     atomic_bool stop;
@@ -240,6 +293,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_aliases),
         cmocka_unit_test(the_idle_one_goes_for_room),
+        cmocka_unit_test(what_never_fits_sends_nothing_away),
+        cmocka_unit_test(weights_replaced_underneath),
         cmocka_unit_test(exchanged_while_calls_run),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
