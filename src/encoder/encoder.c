@@ -971,7 +971,7 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
     bool stale = false;
     int rc =
         open_class(out, config, weights, quantised, kernels, int8, max_tokens, place, &stale, err);
-    if (stale && place->only)
+    if (stale && place && place->only)
         return quern__fail(err, QUERN_ENOTFOUND, 0, "packed weights of another layout");
     return stale ? open_class(out, config, weights, quantised, kernels, int8, max_tokens, place,
                               &stale, err)
