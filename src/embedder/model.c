@@ -23,13 +23,13 @@
 #include "base/cpu.h"
 #include "base/fpenv.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/os.h"
 #include "base/sha256.h"
 #include "encoder/head.h"
 #include "encoder/ort.h"
 #include "encoder/quantised_file.h"
 #include "kernels/classes.h"
-#include "format/family.h"
 #include "format/manifest.h"
 #include "format/static_table.h"
 #include "text/utf8.h"
@@ -53,7 +53,8 @@ struct quern_model {
     quern__stat *graph_opened;   /* each of its files, before it was */
     const char *device_note;
     char backend[48];
-    char calibration[65]; /* int8: checksum of the quantised weights */
+    const char *optimization; /* of ort */
+    char calibration[65];     /* int8: checksum of the quantised weights */
     char pooling[40];
     quern__weights *dense[QUERN__DENSES];
     uint32_t max_length;
@@ -211,26 +212,46 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
 
 /* ---- the class int8, and which class it is ---- */
 
-/* The quantised weights beside the others. They must be of these weights, or the vectors would be of neither. */
-static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t *bytes,
-                          quern_error *err)
+/* Of other weights, or of these under another config.json, its numbers would be of neither. */
+static int check_made_from(quern_model *m, const char *path, const quern__quantised_file *file,
+                           quern_error *err)
 {
-    quern__stat st = {0};
-    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
-    memset(file, 0, sizeof *file);
-    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK && !st.exists)
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         "%s has no int8 weights yet; quern model quantize makes them", m->name);
+    char weights[65], architecture[65] = "";
+    int rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
-        rc = quern__quantised_open(file, path, &m->config, err);
-    if (rc == QUERN_OK)
-        rc = quern_model_weights_sha256(m, weights, err);
+        rc = quern__model_config_architecture_sha256(&m->config, architecture, err);
     if (rc == QUERN_OK && strcmp(weights, file->source) != 0)
         rc = quern__fail(err, QUERN_EMISMATCH, 0,
                          "%s: made from other weights (sha256 %.12s…, the model's %.12s…); quern "
                          "model quantize makes them anew",
                          path, file->source, weights);
+    else if (rc == QUERN_OK && strcmp(architecture, file->architecture) != 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: made under another config.json (its heads, layers or epsilon: "
+                         "architecture %.12s…, now %.12s…); quern model quantize makes them anew",
+                         path, file->architecture, architecture);
+    return rc;
+}
+
+/* The quantised weights beside the others. */
+static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t *bytes,
+                          quern_error *err)
+{
+    quern__stat st = {0};
+    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    memset(file, 0, sizeof *file);
+    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
+    if (rc == QUERN_OK && !st.exists)
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
+                         "%s has no int8 weights yet; quern model quantize makes them", m->name);
+    if (rc == QUERN_OK) /* first whose they are: then what is wrong with their shapes */
+        rc = quern__quantised_peek(file, path, err);
+    if (rc == QUERN_OK)
+        rc = check_made_from(m, path, file, err);
+    if (rc == QUERN_OK)
+        rc = quern__quantised_open(file, path, &m->config, err);
+    if (rc == QUERN_OK)
+        rc = check_made_from(m, path, file, err);
     if (rc != QUERN_OK)
         quern__quantised_close(file);
     *bytes = st.size;
@@ -272,9 +293,10 @@ static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err
     if (*there)
         rc = quern_model_weights_sha256(m, weights, err);
     if (*there && rc == QUERN_OK) {
-        const int read = quern__quantised_peek(&head, path, &why);
-        if (read == QUERN_OK && quern__fidelity_passes(&head.fidelity) &&
-            strcmp(weights, head.source) == 0)
+        int read = quern__quantised_peek(&head, path, &why);
+        if (read == QUERN_OK)
+            read = check_made_from(m, path, &head, &why);
+        if (read == QUERN_OK && quern__fidelity_passes(&head.fidelity))
             *anew = QUERN_PRECISION_INT8;
         rc = read == QUERN_ENOMEM ? quern__fail_memory(err, 0) : QUERN_OK;
     }
@@ -282,19 +304,26 @@ static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err
     return rc;
 }
 
-/* A file that is not taken is looked at whole: a byte of it that has changed shall not choose the class. Made from other
- * weights it is not this model's, and may have any shape. */
+/* A file that is not taken is looked at whole: a byte of it that has changed shall not choose the class. One that is not this
+ * model's, by its weights, its config.json or its version, may have any shape. */
 static int check_passed_over(quern_model *m, quern_error *err)
 {
     quern__quantised_file file = {0};
-    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
-    int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK && quern__quantised_peek(&file, path, NULL) == QUERN_OK &&
-        strcmp(weights, file.source) != 0)
-        rc = quern__quantised_verify(&file, path, err);
-    else if (rc == QUERN_OK)
+    quern_error why;
+    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    if (!path)
+        return quern__fail_memory(err, 0);
+    int rc = quern__quantised_peek(&file, path, &why);
+    if (rc == QUERN_OK)
+        rc = check_made_from(m, path, &file, &why);
+    if (rc == QUERN_EMISMATCH) {
+        rc = quern__quantised_verify(path, err);
+        if (rc == QUERN_OK)
+            quern__log(QUERN_LOG_WARN, "model", "%s; fp32 computes", why.msg);
+    } else {
         rc = quern__quantised_open(&file, path, &m->config, err);
-    quern__quantised_close(&file);
+        quern__quantised_close(&file);
+    }
     quern__free(path);
     return rc;
 }
@@ -371,7 +400,7 @@ static int open_image(quern_model *m, const char *calibration, quern__image_plac
     int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && is_known(m, path) &&
         quern__quantised_open_known(&file, path, &m->config, NULL) == QUERN_OK &&
-        strcmp(file.source, weights) == 0 &&
+        check_made_from(m, path, &file, NULL) == QUERN_OK &&
         (!calibration[0] || strcmp(calibration, file.checksum) == 0))
         rc = quern__image_key(place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
                               err);
@@ -417,6 +446,8 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
                         "the model has no longer; quern model quantize makes them",
                         m->name, calibration),
             "index_stale");
+    else if (rc == QUERN_EMISMATCH && calibration[0])
+        rc = quern__code(err, rc, "index_stale"); /* these made no vector that is there */
     if (rc == QUERN_OK && calibration[0] && strcmp(calibration, file.checksum) != 0)
         rc = quern__code(
             err,
@@ -562,17 +593,20 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
                       quern_error *err)
 {
     const quern_runtime_options *r = opt->runtime;
-    static const int optimization[] = {[QUERN_ORT_ALL] = 99,
-                                       [QUERN_ORT_DISABLED] = 0,
-                                       [QUERN_ORT_BASIC] = 1,
-                                       [QUERN_ORT_EXTENDED] = 2};
+    static const struct {
+        int number; /* ONNX Runtime's */
+        const char *name;
+    } optimization[] = {[QUERN_ORT_ALL] = {99, "all"},
+                        [QUERN_ORT_DISABLED] = {0, "disabled"},
+                        [QUERN_ORT_BASIC] = {1, "basic"},
+                        [QUERN_ORT_EXTENDED] = {2, "extended"}};
     static const int devices[] = {[QUERN_DEVICE_CPU] = QUERN__ORT_CPU,
                                   [QUERN_DEVICE_CUDA] = QUERN__ORT_CUDA,
                                   [QUERN_DEVICE_AUTO] = QUERN__ORT_ANY_DEVICE};
     const quern__ort_options how = {.library = r->ort_library,
                                     .device = devices[r->device],
                                     .strict = r->strict_device != 0,
-                                    .optimization = optimization[r->ort_optimization],
+                                    .optimization = optimization[r->ort_optimization].number,
                                     .intra_threads = r->intra_threads,
                                     .inter_threads = r->inter_threads,
                                     .probe = probe->ids,
@@ -586,6 +620,7 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
         return rc;
     m->graph_bytes = m->graph_opened[m->graph->graph].size;
     m->device_note = quern__ort_device_note(m->ort);
+    m->optimization = optimization[r->ort_optimization].name;
     snprintf(m->backend, sizeof m->backend, "onnxruntime %s", quern__ort_version(m->ort));
     const uint32_t wide = quern__ort_dimensions(m->ort);
     if (quern__ort_pools(m->ort) && m->config.hidden && m->config.hidden != wide)
@@ -967,51 +1002,6 @@ static void put_modules(const quern_model *m, const char (*dense)[65], quern__js
     quern__jsonw_end_array(w);
 }
 
-/* A number by its bits: no other says the same. */
-static void put_number(quern__jsonw *w, const char *key, double value)
-{
-    uint64_t bits;
-    char text[17];
-    memcpy(&bits, &value, sizeof bits);
-    snprintf(text, sizeof text, "%016" PRIx64, bits);
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, text);
-}
-
-/* What config.json alone decides, of families whose config decides more than tensors' shapes can show: another base of
- * rotary positions or another window under the same weights is another model. Resolved: a default that is spelled out is the same. */
-static void put_architecture(const quern_model *m, quern__jsonw *w)
-{
-    const quern__model_config *c = &m->config;
-    const struct {
-        const char *key;
-        uint64_t value;
-    } counts[] = {{"biases", (uint64_t)c->bias_attention | (uint64_t)c->bias_feed << 1 |
-                                 (uint64_t)c->bias_down << 2 | (uint64_t)c->bias_norm << 3},
-                  {"depth", c->depth ? c->depth : c->hidden / c->heads}};
-    quern__jsonw_key(w, "architecture");
-    quern__jsonw_object(w);
-    for (size_t i = 0; i < QUERN__COUNT(counts); i++) {
-        quern__jsonw_key(w, counts[i].key);
-        quern__jsonw_u64(w, counts[i].value);
-    }
-    put_number(w, "eps", (double)c->layer_norm_eps);
-    quern__jsonw_key(w, "family");
-    quern__jsonw_cstr(w, c->family);
-    quern__jsonw_key(w, "global_every");
-    quern__jsonw_u64(w, c->global_every);
-    quern__jsonw_key(w, "heads");
-    quern__jsonw_u64(w, c->heads);
-    quern__jsonw_key(w, "key_heads");
-    quern__jsonw_u64(w, c->key_heads ? c->key_heads : c->heads);
-    put_number(w, "rope", c->rope);
-    put_number(w, "rope_local", c->rope_local > 0 ? c->rope_local : c->rope);
-    put_number(w, "rope_part", c->rope_part);
-    quern__jsonw_key(w, "window");
-    quern__jsonw_u64(w, c->window);
-    quern__jsonw_end_object(w);
-}
-
 static int fingerprint_json(const quern_model *m, const char *weights, const char (*dense)[65],
                             char **json, quern_error *err)
 {
@@ -1022,9 +1012,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__buf_init(&b, 16384);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
-    const quern__family *family = quern__family_find(m->config.family);
-    if (!m->ort && family && !family->table && family->rules)
-        put_architecture(m, &w);
+    if (!m->ort) {           /* a graph says itself what it is */
+        quern__jsonw_key(&w, "architecture");
+        quern__model_config_architecture(&m->config, &w);
+    }
     if (m->ort) {
         quern__jsonw_key(&w, "backend");
         quern__jsonw_cstr(&w, m->backend);
@@ -1032,6 +1023,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     if (m->int8) {
         quern__jsonw_key(&w, "calibration");
         quern__jsonw_cstr(&w, m->calibration);
+    }
+    if (m->ort) {
+        quern__jsonw_key(&w, "device");
+        quern__jsonw_cstr(&w, quern__ort_device_name(m->ort));
     }
     quern__jsonw_key(&w, "dimension");
     quern__jsonw_u64(&w, quern_model_dimensions(m));
@@ -1041,6 +1036,10 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
         put_modules(m, dense, &w);
     quern__jsonw_key(&w, "normalize");
     quern__jsonw_bool(&w, true);
+    if (m->ort) {
+        quern__jsonw_key(&w, "optimization");
+        quern__jsonw_cstr(&w, m->optimization);
+    }
     if (m->kernels->order) {
         quern__jsonw_key(&w, "order");
         quern__jsonw_cstr(&w, m->kernels->order);

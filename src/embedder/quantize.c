@@ -217,13 +217,13 @@ static int note_in_manifest(const char *folder, const char *path, bool recorded,
 
 /* The manifest knows nothing of the file while it changes: whoever dies in between leaves one that is not listed, which is
  * as good, and never one that looks damaged. */
-static int put_beside(const quern__quantised *q, const char *source, const quern__fidelity *f,
-                      const char *folder, const char *path, quern_quantize_report *r,
-                      quern_error *err)
+static int put_beside(const quern__quantised *q, const char *source, const char *architecture,
+                      const quern__fidelity *f, const char *folder, const char *path,
+                      quern_quantize_report *r, quern_error *err)
 {
     int rc = note_in_manifest(folder, path, false, err);
     if (!rc)
-        rc = quern__quantised_write(q, source, f, path, r->checksum, &r->bytes, err);
+        rc = quern__quantised_write(q, source, architecture, f, path, r->checksum, &r->bytes, err);
     return rc ? rc : note_in_manifest(folder, path, true, err);
 }
 
@@ -231,7 +231,7 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
 {
     quern_quantize_report *r = &w->report;
     const quern__fidelity f = fidelity_of(r);
-    char source[65];
+    char source[65], architecture[65];
     if (!r->passed && !(w->opt && w->opt->force))
         return quern__fail(
             w->err, QUERN_EMISMATCH, 0,
@@ -246,7 +246,10 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     snprintf(path, n, "%s/%s", folder, QUERN__QUANTISED_NAME);
     int rc = quern_model_weights_sha256(w->model, source, w->err);
     if (!rc)
-        rc = put_beside(q, source, &f, folder, path, r, w->err);
+        rc = quern__model_config_architecture_sha256(quern__model_settings(w->model), architecture,
+                                                     w->err);
+    if (!rc)
+        rc = put_beside(q, source, architecture, &f, folder, path, r, w->err);
     quern__free(path);
     return rc;
 }

@@ -19,7 +19,7 @@
 #include "base/sha256.h"
 #include "kernels/kernels.h"
 
-enum { VERSION = 1, NAME_SIZE = 64, MAX_HEADER = 1 << 22, FIDELITIES = 3 };
+enum { VERSION = 2, NAME_SIZE = 64, MAX_HEADER = 1 << 22, FIDELITIES = 3 };
 
 static const char *const smooth_names[2] = {"attention", "feed_forward"};
 
@@ -162,14 +162,16 @@ static int take_fidelity(reader *r, quern__fidelity *out)
 
 static int take_head(reader *r, quern__quantised_file *out)
 {
-    const quern__tensor *version, *source, *checksum;
+    const quern__tensor *version, *source, *architecture, *checksum;
     int rc = take(r, "version", 1, 0, 1, &version);
     if (!rc && *(const uint8_t *)version->data != VERSION)
-        rc = quern__fail(r->err, QUERN_EFORMAT, (int64_t)version->offset,
+        rc = quern__fail(r->err, QUERN_EMISMATCH, (int64_t)version->offset,
                          "%s: its version is %u; this quern reads %d (quern model quantize)",
                          r->path, *(const uint8_t *)version->data, VERSION);
     if (!rc)
         rc = take(r, "source", 32, 0, 1, &source);
+    if (!rc)
+        rc = take(r, "architecture", 32, 0, 1, &architecture);
     if (!rc)
         rc = take_fidelity(r, &out->fidelity);
     if (!rc)
@@ -177,6 +179,7 @@ static int take_head(reader *r, quern__quantised_file *out)
     if (rc)
         return rc;
     quern__hex32(source->data, out->source);
+    quern__hex32(architecture->data, out->architecture);
     quern__hex32(checksum->data, out->checksum);
     return QUERN_OK;
 }
@@ -248,27 +251,31 @@ int quern__quantised_open_known(quern__quantised_file *out, const char *path,
     return open_path(out, path, config, true, err);
 }
 
-static int look(quern__quantised_file *out, const char *path, bool whole, quern_error *err)
+int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err)
 {
     memset(out, 0, sizeof *out);
     int rc = quern__weights_open_file(&out->file, QUERN__SAFETENSORS, path, err);
     reader r = {out->file, path, err, 0, false};
     if (!rc)
         rc = take_head(&r, out);
-    if (!rc && whole)
-        rc = check_sum(&r, out);
     quern__quantised_close(out);
     return rc;
 }
 
-int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err)
+int quern__quantised_verify(const char *path, quern_error *err)
 {
-    return look(out, path, false, err);
-}
-
-int quern__quantised_verify(quern__quantised_file *out, const char *path, quern_error *err)
-{
-    return look(out, path, true, err);
+    quern__quantised_file f = {0};
+    const quern__tensor *checksum;
+    int rc = quern__weights_open_file(&f.file, QUERN__SAFETENSORS, path, err);
+    reader r = {f.file, path, err, 0, false};
+    if (!rc)
+        rc = take(&r, "checksum", 32, 0, 1, &checksum);
+    if (!rc) {
+        quern__hex32(checksum->data, f.checksum);
+        rc = check_sum(&r, &f);
+    }
+    quern__quantised_close(&f);
+    return rc;
 }
 
 int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,
@@ -318,7 +325,8 @@ static void give(writer *w, const char *name, const char *dtype, uint32_t d0, ui
 }
 
 static void give_all(writer *w, const quern__quantised *q, const uint8_t source[32],
-                     const quern__fidelity *fidelity, const uint8_t checksum[32])
+                     const uint8_t architecture[32], const quern__fidelity *fidelity,
+                     const uint8_t checksum[32])
 {
     const float numbers[FIDELITIES] = {fidelity->mean, fidelity->worst, fidelity->ranking};
     const uint8_t version = VERSION;
@@ -344,6 +352,7 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
         }
     give(w, "version", "U8", 1, 0, 1, &version);
     give(w, "source", "U8", 32, 0, 1, source);
+    give(w, "architecture", "U8", 32, 0, 1, architecture);
     give(w, "checksum", "U8", 32, 0, 1, checksum);
 }
 
@@ -359,14 +368,15 @@ static void bytes_of(const char hex[65], uint8_t out[32])
 
 /* The file in memory: the checksum is that of what a reader finds, so it is read once without one. */
 static int build(writer *w, const quern__quantised *q, const char source[65],
-                 const quern__fidelity *fidelity, char checksum[65], uint8_t **out, size_t *size,
-                 quern_error *err)
+                 const char architecture[65], const quern__fidelity *fidelity, char checksum[65],
+                 uint8_t **out, size_t *size, quern_error *err)
 {
-    uint8_t of_source[32], sum[32] = {0};
+    uint8_t of_source[32], of_architecture[32], sum[32] = {0};
     quern__weights *file = NULL;
     bytes_of(source, of_source);
+    bytes_of(architecture, of_architecture);
     quern__buf_init(&w->header, MAX_HEADER);
-    give_all(w, q, of_source, fidelity, sum);
+    give_all(w, q, of_source, of_architecture, fidelity, sum);
     quern__buf_puts(&w->header, "}");
     int rc = quern__buf_ok(&w->header, "the header of quantised weights", err);
     while (!rc && w->header.len % 64 != 56) { /* so that the data begins aligned */
@@ -383,26 +393,26 @@ static int build(writer *w, const quern__quantised *q, const char source[65],
         (*out)[i] = (uint8_t)((uint64_t)header >> 8 * i);
     memcpy(*out + 8, w->header.data, header);
     w->data = *out + 8 + header;
-    give_all(w, q, of_source, fidelity, sum);
+    give_all(w, q, of_source, of_architecture, fidelity, sum);
     rc = quern__weights_parse(&file, QUERN__SAFETENSORS, *out, *size, QUERN__QUANTISED_NAME, err);
     if (!rc)
         rc = checksum_of(file, checksum, err);
     quern__weights_free(file);
     if (!rc) {
         bytes_of(checksum, sum);
-        give_all(w, q, of_source, fidelity, sum);
+        give_all(w, q, of_source, of_architecture, fidelity, sum);
     }
     return rc;
 }
 
 int quern__quantised_write(const quern__quantised *q, const char source[65],
-                           const quern__fidelity *fidelity, const char *path, char checksum[65],
-                           uint64_t *bytes, quern_error *err)
+                           const char architecture[65], const quern__fidelity *fidelity,
+                           const char *path, char checksum[65], uint64_t *bytes, quern_error *err)
 {
     writer w = {0};
     uint8_t *file = NULL;
     size_t size = 0;
-    int rc = build(&w, q, source, fidelity, checksum, &file, &size, err);
+    int rc = build(&w, q, source, architecture, fidelity, checksum, &file, &size, err);
     if (!rc)
         rc = quern__write_file_atomic(path, file, size, err);
     *bytes = size;

@@ -28,13 +28,16 @@ typedef struct quern__quantised_file {
     quern__weights *file;
     quern__quantised *numbers;
     quern__fidelity fidelity;
-    char source[65];   /* SHA-256 of the weights that it was made from (quern__weights_hash) */
+    char source[65]; /* SHA-256 of the weights that it was made from (quern__weights_hash) */
+    char architecture
+        [65];          /* and of what config.json said of them (quern__model_config_architecture) */
     char checksum[65]; /* of everything else in it; stands in fingerprints */
 } quern__quantised_file;
 
 /* Opens `path`, for a model of this shape. ENOTFOUND: no such file; EFORMAT: the tensor and what is wrong with
  * it; EMISMATCH: the checksum. Every number in it is checked: bytes within -127..127, scales and smoothing
- * finite and above 0. Whether `source` is the model's is the caller's to compare. */
+ * finite and above 0. Whether `source` and `architecture` are the model's is the caller's to compare. EMISMATCH also:
+ * of another version of this format. */
 int quern__quantised_open(quern__quantised_file *out, const char *path,
                           const quern__model_config *config, quern_error *err);
 /* The same where the file is known to be as it was made: nothing but its header is read, no number is looked at. */
@@ -43,8 +46,8 @@ int quern__quantised_open_known(quern__quantised_file *out, const char *path,
 /* What the file says of itself, without `numbers` and with nothing but its header read: `file` is NULL. A yes that is
  * acted upon is followed by open, which checks it all. */
 int quern__quantised_peek(quern__quantised_file *out, const char *path, quern_error *err);
-/* peek, and its checksum: whole, of whatever model. */
-int quern__quantised_verify(quern__quantised_file *out, const char *path, quern_error *err);
+/* By its checksum it is whole, of whatever model and version. */
+int quern__quantised_verify(const char *path, quern_error *err);
 /* open, over bytes that the caller keeps; `name` is what errors call it. For tests and fuzzing. */
 int quern__quantised_parse(quern__quantised_file *out, const void *data, size_t size,
                            const char *name, const quern__model_config *config, quern_error *err);
@@ -52,7 +55,7 @@ void quern__quantised_close(quern__quantised_file *f); /* a zeroed one is fine *
 
 /* Writes it, all or nothing, and gives its checksum and size. The same numbers give the same bytes. */
 int quern__quantised_write(const quern__quantised *q, const char source[65],
-                           const quern__fidelity *fidelity, const char *path, char checksum[65],
-                           uint64_t *bytes, quern_error *err);
+                           const char architecture[65], const quern__fidelity *fidelity,
+                           const char *path, char checksum[65], uint64_t *bytes, quern_error *err);
 
 #endif

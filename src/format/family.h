@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QUERN__DISTANCE_BUCKETS = 32 };
+enum { QUERN__DISTANCE_BUCKETS = 32, QUERN__DISTANCE_MOST = 128 };
 
 /* A key of config.json that one family has. */
 enum quern__rule_kind {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/json.h"
 
 /* A set: what is in it is concatenated in the order that the reference has, which is this one. */
 enum quern__pooling {
@@ -30,6 +31,7 @@ typedef struct quern__dense {
     bool unit;       /* a Normalize module stands in front of it */
 } quern__dense;
 
+/* What is added here and decides a vector joins quern__model_config_architecture. */
 typedef struct quern__model_config {
     char family[16]; /* "bert" */
     bool table; /* a static table: hidden and vocab are those of its weights (static_table.h) */
@@ -70,6 +72,11 @@ void quern__model_config_pooling(const quern__model_config *c, char out[40]);
 /* One of them by that name, 0: unknown; and its key in the module's config.json. */
 int quern__model_config_pooling_of(const char *name);
 const char *quern__model_config_pooling_key(int mode);
+/* What config.json alone decides, as an object: other heads, epsilon or layers under the same weights make another model. Defaults
+ * are resolved, so one that is spelled out is the same. It stands in fingerprints, its hash in files of quantised weights. */
+void quern__model_config_architecture(const quern__model_config *c, quern__jsonw *w);
+int quern__model_config_architecture_sha256(const quern__model_config *c, char out[65],
+                                            quern_error *err);
 /* Keeps the first `dimensions` columns (0: all). EINVAL: more than there are; EUNSUPPORTED: not declared, unless `force`. */
 int quern__model_config_cut(quern__model_config *c, uint32_t dimensions, bool force,
                             const char *name, quern_error *err);

@@ -161,12 +161,18 @@ class Hostile(unittest.TestCase):
                     self.refused(folder, name, "NaN")
             self.put(folder, header, data)
 
-    def test_settings_of_rotary_models(self):
+    def test_settings_of_families(self):
         """What config.json alone decides is in the fingerprint; what is not computed here is refused."""
-        for family, changes in (("modernbert", {"global_rope_theta": 99.0, "local_attention": 6, "norm_eps": 0.0625}),
-                                ("qwen3", {"rope_theta": 99.0, "rms_norm_eps": 0.0625})):
+        plain = {"num_attention_heads": 3, "layer_norm_eps": 0.0625, "num_hidden_layers": 1}
+        for family, changes in (("bert", plain), ("roberta", {**plain, "pad_token_id": 0}), ("xlm-roberta", {**plain, "pad_token_id": 0}),
+                                ("mpnet", {"layer_norm_eps": 0.0625, "num_hidden_layers": 1, "pad_token_id": 0}), ("distilbert", {"n_heads": 3, "n_layers": 1}),
+                                ("t5", {"layer_norm_epsilon": 0.0625, "num_layers": 1}),
+                                ("nomic_bert", {"rotary_emb_base": 99.0, "layer_norm_epsilon": 0.0625, "n_head": 3, "n_layer": 1}),
+                                ("modernbert", {"global_rope_theta": 99.0, "local_attention": 6, "norm_eps": 0.0625}),
+                                ("qwen3", {"rope_theta": 99.0, "rms_norm_eps": 0.0625, "num_hidden_layers": 1})):
             folder = os.path.join(self.scratch.name, family + "-settings")
-            tiny(folder, "--family", family, "--hidden", 12, "--heads", 2, "--head-dim", 8, "--layers", 2, "--intermediate", 10)
+            tiny(folder, "--family", family, "--hidden", 12, "--heads", 2, "--layers", 2, "--intermediate", 10, "--length", 20,
+                 *(("--head-dim", 8) if family in ("modernbert", "qwen3") else ()))
             path = os.path.join(folder, "config.json")
             with open(path, encoding="utf-8") as file:
                 config = json.load(file)
@@ -177,6 +183,10 @@ class Hostile(unittest.TestCase):
                 done = subprocess.run([os.environ["QUERN_BIN"], "embed", "--model", folder, "ban gut kolor"], capture_output=True, text=True, check=True)
                 seen.add(json.loads(done.stdout)["fingerprint"])
             self.assertEqual(len(seen), 1 + len(changes), family)
+            with open(path, "w", encoding="utf-8") as file:  # a default that is spelt out says nothing new
+                json.dump({**config, "hidden_dropout_prob": 0.5, **({"pad_token_id": 1} if "pad_token_id" in changes else {})}, file)
+            done = subprocess.run([os.environ["QUERN_BIN"], "embed", "--model", folder, "ban gut kolor"], capture_output=True, text=True, check=True)
+            self.assertIn(json.loads(done.stdout)["fingerprint"], seen)
             if family == "qwen3":
                 for change in ({"is_causal": False}, {"use_bidirectional_attention": True}):
                     with open(path, "w", encoding="utf-8") as file:

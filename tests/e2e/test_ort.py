@@ -134,6 +134,12 @@ class Vectors(Graphs):
         self.assertEqual(one["precisions"], ["graph"])
         self.assertNotEqual(one["fingerprint"], self.ok("model", "info", folder, "--json").json["fingerprint"])
         self.assertEqual(one["weights_sha256"], self.ok("model", "info", folder, "--json").json["weights_sha256"])
+        levels = {level: self.ok("model", "info", folder, *ORT, "--ort-optimization", level, "--json").json["fingerprint"]
+                  for level in ("disabled", "basic", "extended", "all")}
+        self.assertEqual(len(set(levels.values())), 4)  # each rounds as it likes
+        self.assertEqual(levels["all"], one["fingerprint"])
+        self.assertEqual(self.ok("model", "info", folder, *ORT, "--device", "auto", "--json").json["fingerprint"] == one["fingerprint"],
+                         "CUDAExecutionProvider" not in onnxruntime.get_available_providers())  # the device that computes, not the one asked for
 
     def test_data_beside_the_graph(self):
         """It is in the hash of the weights, and lies in the folder."""

@@ -14,7 +14,7 @@ from command import CommandTest
 TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again"]
 
 
-def rejudge(path, mean=0.9999, worst=0.999, ranking=1.0, source=None):
+def rejudge(path, mean=0.9999, worst=0.999, ranking=1.0, source=None, version=None):
     """Another judgement of a quantised file, in a file that is whole."""
     with open(path, "rb") as f:
         data = bytearray(f.read())
@@ -24,6 +24,8 @@ def rejudge(path, mean=0.9999, worst=0.999, ranking=1.0, source=None):
     data[at["fidelity"]] = struct.pack("<3f", mean, worst, ranking)
     if source:
         data[at["source"]] = source
+    if version:
+        data[at["version"]] = version
     digest = hashlib.sha256()
     for name in sorted(at):
         if name != "checksum":
@@ -85,6 +87,72 @@ class Auto(CommandTest):
         self.ok("model", "quantize", "--force", "./deep")
         shutil.copy(os.path.join(self.cwd, "deep", "model.int8.safetensors"), self.file)  # of another shape, too
         self.assertEqual(self.klass(), "fp32")
+
+    def config(self, **changes):
+        path = os.path.join(self.cwd, "tiny", "config.json")
+        with open(path) as f:
+            config = json.load(f)
+        with open(path, "w") as f:
+            json.dump({**config, **changes}, f)
+
+    def test_of_another_config_or_version(self):
+        """Passed over by name; refused by name where it is asked for."""
+        self.quantize()
+        self.assertEqual(self.klass(), "int8")
+        for changes in ({"num_attention_heads": 4}, {"num_attention_heads": 5, "layer_norm_eps": 0.0625},
+                        {"layer_norm_eps": 1e-12, "num_hidden_layers": 2}):
+            self.config(**changes)
+            answer = self.ok("embed", "x")
+            self.assertEqual(answer.lines[0]["precision"], "fp32")
+            self.assertIn("under another config.json", answer.message)
+            self.refused(1, "under another config.json", "embed", "--precision", "int8", "x")
+        self.config(num_hidden_layers=3)
+        self.assertEqual(self.klass(), "int8")
+        self.quantize(version=b"\1")
+        answer = self.ok("embed", "x")
+        self.assertEqual(answer.lines[0]["precision"], "fp32")
+        self.assertIn("its version is 1", answer.message)
+        self.refused(1, "its version is 1", "embed", "--precision", "int8", "x")
+        with open(self.file, "r+b") as f:  # damage is none of them
+            f.seek(-3000, os.SEEK_END)
+            byte = f.read(1)
+            f.seek(-3000, os.SEEK_END)
+            f.write(bytes([byte[0] ^ 1]))
+        self.refused(1, "damaged", "embed", "x")
+
+    def test_a_store_of_a_file_that_is_not_its(self):
+        """What the int8 vectors were made with is not there: named, and the store is still looked at."""
+        self.quantize()
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        before = self.made()
+        for saying, change in (("its version is 1", lambda: self.quantize(version=b"\1")), ("config.json", lambda: self.config(layer_norm_eps=0.0625))):
+            change()
+            for args in (("search", "--json", "x"), ("fill", "--json")):
+                self.assertEqual(self.refused(1, saying, *args).error["code"], "index_stale", args)
+            status = self.ok("status", "--json")
+            self.assertIn(saying, status.message)
+            self.assertEqual(status.json["sources"][0]["done"], 3)
+            self.quantize()
+        self.assertEqual(self.made(), before)
+        self.refused(1, "calibration", "search", "x")
+        self.ok("fill", "--precision", "int8")
+        self.ok("search", "x")
+
+    def test_a_store_under_another_config(self):
+        """Its vectors are another model's: named, never compared, and made anew beside those that serve."""
+        self.ok("add", "in.jsonl")
+        self.ok("fill")
+        self.config(num_attention_heads=4)
+        for args in (("search", "--json", "x"), ("verify", "--json")):
+            answer = self.refused(1, "architecture differs", *args)
+            self.assertEqual(answer.error["code"], "index_stale", args)
+        (row,) = self.ok("status", "--json").json["sources"]
+        self.assertEqual((row["done"], row["state"]), (3, "active"))
+        self.assertIn("architecture", row["note"])
+        self.ok("fill")
+        self.ok("search", "x")
+        self.assertEqual(self.ok("verify", "--all", "--json").json["equal"], 3)
 
     def test_a_damaged_file_is_not_passed_over(self):
         for judgement in ({}, {"worst": 0.9}):

@@ -18,6 +18,8 @@
 
 static const char path[] = "test_quantised_file.int8.safetensors";
 static const char source[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+static const char architecture[] =
+    "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 static const quern__fidelity fidelity = {0.9995f, 0.998f, 0.97f};
 
 static tiny_model *tiny;
@@ -30,7 +32,7 @@ static void written(const char **checksum)
     static char hex[65];
     uint64_t n;
     quern_error err;
-    if (quern__quantised_write(numbers, source, &fidelity, path, hex, &n, &err) ||
+    if (quern__quantised_write(numbers, source, architecture, &fidelity, path, hex, &n, &err) ||
         quern__read_file(path, 1 << 24, &bytes, &size, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(n, size);
@@ -82,6 +84,7 @@ static void test_there_and_back(void **state)
         fail_msg("%s", err.msg);
     assert_string_equal(f.checksum, first);
     assert_string_equal(f.source, source);
+    assert_string_equal(f.architecture, architecture);
     assert_memory_equal(&f.fidelity, &fidelity, sizeof fidelity);
     for (uint32_t l = 0; l < numbers->layers; l++) {
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
