@@ -1103,13 +1103,13 @@ int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_er
 
 /* ---- tokens ---- */
 
-/* A static table has rows for what is in the text: neither for special tokens nor for the unknown one. */
+/* A static table has rows for what is in the text: neither for special tokens nor, as a rule, for the unknown one. */
 int quern__model_tokens(const quern_model *m, quern_str text, uint32_t most, quern__tokens *out,
                         quern_error *err)
 {
     if (!m->config.table)
         return quern__tokenize(m->tokenizer, text, most, out, err);
-    const int32_t unknown = quern__tokenizer_unknown(m->tokenizer);
+    const int32_t unknown = m->config.unknown_row ? -1 : quern__tokenizer_unknown(m->tokenizer);
     uint32_t n = 0;
     int rc = quern__tokenize_plain(m->tokenizer, text, out, err);
     for (uint32_t i = 0; rc == QUERN_OK && i < out->n; i++)

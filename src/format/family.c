@@ -272,7 +272,8 @@ static const quern__family families[] = {
      .rms = true,
      .unplaced = true,
      .positions = 512},
-    {.name = "model2vec", .table = true},
+    {.name = "model2vec", .table = true, .positions = 512},
+    {.name = "wordllama", .table = true, .unknown_row = true, .positions = 1 << 20},
 };
 
 const quern__family *quern__family_find(const char *name)
@@ -286,7 +287,7 @@ const quern__family *quern__family_find(const char *name)
 const char *quern__family_known(void)
 {
     return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, t5, "
-           "model2vec";
+           "model2vec, wordllama";
 }
 
 const char *quern__family_key(const quern__family *f, const char *bert)

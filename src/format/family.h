@@ -40,8 +40,10 @@ enum quern__feed {
 };
 
 typedef struct quern__family {
-    const char *name;   /* model_type of config.json */
-    bool table;         /* no layers: a static table (static_table.h); nothing below is of it */
+    const char *name; /* model_type of config.json */
+    bool
+        table; /* no layers: a static table (static_table.h); nothing below is of it but positions */
+    bool unknown_row;   /* the unknown token's row counts like another's */
     const char *prefix; /* in front of every tensor, where there is one: "bert." */
     uint32_t
         types; /* rows of token types where config.json does not say; 0: the family adds none */

@@ -451,7 +451,8 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
         out->table = out->pooling_stated = true;
         out->normalize = false;
         out->positions = TABLE_LENGTH;
-        out->max_seq_length = 512;
+        out->max_seq_length = s.family->positions;
+        out->unknown_row = s.family->unknown_row;
         out->padding = -1;
         return read_keys(&s, read_table_key, text, len, name, err);
     }

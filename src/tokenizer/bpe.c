@@ -9,6 +9,7 @@
  */
 #include "tokenizer/bpe.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -88,14 +89,17 @@ QUERN__INLINE uint32_t slot_of(uint32_t left, uint32_t right)
 static int find_bytes(quern__bpe *b, const char *file, quern_error *err)
 {
     for (uint32_t byte = 0; byte < 256; byte++) {
-        char letter[4];
-        uint32_t len = quern__utf8_put(letter, quern__byte_letter((uint8_t)byte));
+        char letter[8];
+        uint32_t len = b->points
+                           ? (uint32_t)snprintf(letter, sizeof letter, "<0x%02X>", (unsigned)byte)
+                           : quern__utf8_put(letter, quern__byte_letter((uint8_t)byte));
         int32_t id = quern__vocab_find(b->vocab, (quern_str){letter, len});
         if (id < 0)
             return quern__fail(err, QUERN_EFORMAT, 0,
                                "%s: byte 0x%02X has no piece in the vocabulary ('%.*s'): not a "
-                               "byte-level BPE",
-                               file, (unsigned)byte, (int)len, letter);
+                               "%s",
+                               file, (unsigned)byte, (int)len, letter,
+                               b->points ? "BPE with all bytes to fall back on" : "byte-level BPE");
         b->bytes[byte] = (uint32_t)id;
     }
     return QUERN_OK;
@@ -255,6 +259,20 @@ static void merge_long(const quern__bpe *b, quern__bpe_work *w)
     w->n = kept;
 }
 
+/* The symbols [0, n) as they are first. */
+static void merge(const quern__bpe *b, quern__bpe_work *w, uint32_t n)
+{
+    struct quern__symbol *s = w->symbols;
+    for (uint32_t i = 0; i + 1 < n; i++)
+        rate(b, &s[i], &s[i + 1]);
+    s[n - 1].rank = QUERN__BPE_NO_RANK;
+    w->n = n;
+    if (n <= SHORT_WORD)
+        merge_short(b, w);
+    else
+        merge_long(b, w);
+}
+
 static int reserve(quern__bpe_work *w, uint32_t n, quern_error *err)
 {
     if (n + 1 > w->cap) {
@@ -314,14 +332,52 @@ int quern__bpe_cut(const quern__bpe *b, quern__bpe_work *w, bool blank, const ch
         s[n].at = n;
         s[n].next = 0;
     }
-    for (uint32_t i = 0; i + 1 < n; i++)
-        rate(b, &s[i], &s[i + 1]);
-    s[n - 1].rank = QUERN__BPE_NO_RANK;
-    w->n = n;
-    if (n <= SHORT_WORD)
-        merge_short(b, w);
-    else
-        merge_long(b, w);
+    merge(b, w, n);
     s[w->n].at = len + blank;
+    return QUERN_OK;
+}
+
+/* The piece that n code points are, or -1. */
+static int32_t piece_of(const quern__bpe *b, const uint32_t *cps, uint32_t n)
+{
+    char spelled[QUERN__VOCAB_MAX_PIECE + 4];
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        len += quern__utf8_put(spelled + len, cps[i]);
+        if (len > b->vocab->longest)
+            return -1;
+    }
+    return quern__vocab_find(b->vocab, (quern_str){spelled, len});
+}
+
+int quern__bpe_cut_points(const quern__bpe *b, quern__bpe_work *w, const uint32_t *cps,
+                          const uint32_t *at, uint32_t n, quern_error *err)
+{
+    char utf8[4];
+    uint64_t most = 0;
+    uint32_t made = 0;
+    for (uint32_t i = 0; i < n; i++)
+        most += quern__utf8_put(utf8, cps[i]);
+    int rc =
+        most < UINT32_MAX / 3 ? reserve(w, (uint32_t)most, err) : quern__fail_memory(err, SIZE_MAX);
+    if (rc != QUERN_OK)
+        return rc;
+    struct quern__symbol *s = w->symbols;
+    int32_t whole = b->ignore_merges ? piece_of(b, cps, n) : -1;
+    if (whole >= 0)
+        s[made++] = (struct quern__symbol){(uint32_t)whole, 0, at[0], 0, 0, 0};
+    for (uint32_t i = 0; whole < 0 && i < n; i++) {
+        int32_t id = piece_of(b, cps + i, 1);
+        uint32_t len = id < 0 ? quern__utf8_put(utf8, cps[i]) : 1;
+        for (uint32_t k = 0; k < len; k++) {
+            uint32_t within = at[i + 1] - at[i] > k ? k
+                              : at[i + 1] > at[i]   ? at[i + 1] - at[i] - 1
+                                                    : 0;
+            s[made++] = (struct quern__symbol){
+                id < 0 ? b->bytes[(uint8_t)utf8[k]] : (uint32_t)id, 0, at[i] + within, 0, 0, 0};
+        }
+    }
+    merge(b, w, made);
+    s[w->n].at = at[n];
     return QUERN_OK;
 }

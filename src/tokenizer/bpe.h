@@ -1,7 +1,7 @@
 /*
- * bpe.h — byte-level BPE: the bytes of a word are its first symbols, then the pair that was learnt
- * first is joined, leftmost first, until no pair is known. Filled by a reader, closed by
- * quern__bpe_ready, immutable from there on.
+ * bpe.h — BPE: the bytes of a word are its first symbols, or its characters, or, of a character that is no
+ * piece, the bytes it is spelled in ("<0xE2>"); then the pair that was learnt first is joined, leftmost
+ * first, until no pair is known. Filled by a reader, closed by quern__bpe_ready, immutable from there on.
  */
 #ifndef QUERN_TOKENIZER_BPE_H
 #define QUERN_TOKENIZER_BPE_H
@@ -16,6 +16,8 @@ enum {
 typedef struct quern__bpe {
     const quern__vocab *vocab; /* borrowed; pieces in the byte alphabet ("Ġthe") */
     bool ignore_merges;        /* a word that is a piece is that piece */
+    bool points;               /* symbols are characters, as llama's; pieces stand as they are */
+    int32_t unk; /* what tokenizer.json calls it; -1: nothing. No word comes to it, its name does */
     struct quern__merge {
         uint32_t left, right, id; /* ids; id: of the two together */
     } * merges;                   /* [n], by rank */
@@ -25,7 +27,7 @@ typedef struct quern__bpe {
         uint32_t left, right, rank1, id; /* rank1 = 0: free */
     } * slots;                           /* open addressing */
     uint32_t mask;
-    uint32_t bytes[256]; /* the symbol of each byte */
+    uint32_t bytes[256]; /* the symbol of each byte, of those that stand for themselves */
 } quern__bpe;
 
 void quern__bpe_dispose(quern__bpe *b);
@@ -62,6 +64,11 @@ void quern__bpe_work_dispose(quern__bpe_work *w);
  * at counts that blank. ENOMEM only. O(n log n). */
 int quern__bpe_cut(const quern__bpe *b, quern__bpe_work *w, bool blank, const char *word,
                    uint32_t len, quern_error *err);
+
+/* The same with a word of n code points (n > 0), of which each stands at at[i] and at[n] is the end: a symbol's
+ * place is that of its first character, each byte of one that is spelled has a byte of it where there are enough. */
+int quern__bpe_cut_points(const quern__bpe *b, quern__bpe_work *w, const uint32_t *cps,
+                          const uint32_t *at, uint32_t n, quern_error *err);
 
 /* The code point that stands for a byte in the pieces. */
 uint32_t quern__byte_letter(uint8_t byte);

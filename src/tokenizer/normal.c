@@ -299,6 +299,14 @@ static void run_strip(const quern__step *s, quern__normal *w)
         put(&w->next, in[i].cp, in[i].start, in[i].end);
 }
 
+static void run_prepend(const quern__step *s, quern__normal *w)
+{
+    for (uint32_t i = 0; w->now.n && i < s->n_content; i++)
+        put(&w->next, s->content[i], w->now.items[0].start, w->now.items[0].end);
+    for (uint32_t i = 0; i < w->now.n; i++)
+        put(&w->next, w->now.items[i].cp, w->now.items[i].start, w->now.items[i].end);
+}
+
 /* ---- all of it ---- */
 
 static bool nfc_idle(const char *text, uint32_t len)
@@ -342,6 +350,8 @@ static bool step_idle(const quern__normalizer *n, const quern__step *s, const ch
         return s->pattern[0] < 128 && !memchr(text, (int)s->pattern[0], len);
     case QUERN__STEP_STRIP: /* other white space than the blank: a no that may be wrong */
         return text[0] > ' ' && text[len - 1] > ' ';
+    case QUERN__STEP_PREPEND:
+        return false;
     }
     return false;
 }
@@ -414,6 +424,9 @@ int quern__normal_run(const quern__normalizer *n, quern__normal *w, const char *
             break;
         case QUERN__STEP_STRIP:
             run_strip(&n->steps[i], w);
+            break;
+        case QUERN__STEP_PREPEND:
+            run_prepend(&n->steps[i], w);
             break;
         }
         quern__letters swap = w->now;

@@ -21,6 +21,7 @@ typedef struct quern__step {
         QUERN__STEP_BLANKS,   /* each run of two blanks or more becomes `content` */
         QUERN__STEP_REPLACE,  /* each `pattern` becomes `content` */
         QUERN__STEP_STRIP,    /* white space at the ends */
+        QUERN__STEP_PREPEND,  /* `content` before a text that is not empty */
     } kind;
     bool left, right; /* of STRIP */
     uint32_t n_pattern, n_content;

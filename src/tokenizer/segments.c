@@ -184,14 +184,14 @@ static void byte_words(struct job *j, const struct stretch *s, uint32_t from, ui
     }
 }
 
-/* ---- Unigram ---- */
+/* ---- Unigram, and BPE of characters ---- */
 
-static uint32_t next_cp(const struct stretch *s, uint32_t at, uint32_t *cp)
+static uint32_t next_cp(const struct job *j, const struct stretch *s, uint32_t at, uint32_t *cp)
 {
     bool bad = false;
     *cp = (uint8_t)s->text[at];
     uint32_t n = *cp < 0x80 ? 1 : quern__utf8_next(s->text + at, s->len - at, cp, &bad);
-    *cp = *cp == ' ' ? QUERN__UNIGRAM_BLANK : *cp;
+    *cp = *cp == ' ' && !j->s->blanks.as_is ? QUERN__UNIGRAM_BLANK : *cp;
     return n;
 }
 
@@ -214,10 +214,25 @@ static bool push_bytes(struct job *j, const struct stretch *s, uint32_t a, uint3
     return true;
 }
 
+static void merged_path(struct job *j, const struct stretch *s)
+{
+    const quern__unigram_work *w = &j->paths;
+    j->rc = quern__bpe_cut_points(j->bpe, &j->work, w->cps, w->at, w->n, j->err);
+    const struct quern__symbol *at = j->work.symbols;
+    for (uint32_t i = 0; j->rc == QUERN_OK && i < j->work.n; i++) {
+        uint32_t from = at[i].at, to = at[i + 1].at; /* alike: bytes of one character */
+        push_piece(j, s, at[i].id, from, to > from ? to : from + 1);
+    }
+}
+
 /* The word of j->paths, n code points. */
 static void path(struct job *j, const struct stretch *s)
 {
     quern__unigram_work *w = &j->paths;
+    if (j->bpe) {
+        merged_path(j, s);
+        return;
+    }
     quern__unigram_cut(j->unigram, w);
     for (uint32_t i = 0; i < w->n_parts && j->rc == QUERN_OK; i++) {
         const struct quern__part *p = &w->parts[i];
@@ -240,7 +255,7 @@ static void blank_words(struct job *j, const struct stretch *s, uint32_t from, u
     j->rc = quern__unigram_room(w, 2, j->err);
     if (j->rc != QUERN_OK)
         return;
-    next_cp(s, from, &cp);
+    next_cp(j, s, from, &cp);
     locate(s, from, from + 1, &start, &end);
     if (cp != QUERN__UNIGRAM_BLANK &&
         (b->prefix == QUERN__PREFIX_ALWAYS || (b->prefix == QUERN__PREFIX_FIRST && start == 0))) {
@@ -248,7 +263,7 @@ static void blank_words(struct job *j, const struct stretch *s, uint32_t from, u
         w->at[w->n++] = from;
     }
     for (uint32_t at = from, step; at < to && j->rc == QUERN_OK; at += step) {
-        step = next_cp(s, at, &cp);
+        step = next_cp(j, s, at, &cp);
         if (b->split && cp == QUERN__UNIGRAM_BLANK && at > from) {
             w->at[w->n] = at;
             path(j, s);
@@ -293,7 +308,7 @@ static void words(struct job *j, const struct stretch *s, uint32_t from, uint32_
 {
     if (from >= to)
         return;
-    if (j->bpe)
+    if (j->bpe && !j->bpe->points)
         byte_words(j, s, from, to);
     else if (j->s->blanks.white_split)
         white_words(j, s, from, to);

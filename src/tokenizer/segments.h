@@ -19,7 +19,8 @@ typedef struct quern__segments {
     quern__added_set raw, normal; /* looked for before and after the normaliser */
     quern__arena names;           /* what `normal` looks for */
     quern__word_rule words;       /* of BPE */
-    struct quern__blanks {        /* of Unigram: every blank becomes "▁" */
+    struct quern__blanks {        /* of Unigram and of a BPE of characters */
+        bool as_is;               /* no: the normaliser has seen to that, and nothing is cut */
         bool white_split;         /* words first end at white space, which is dropped */
         bool split;               /* a word begins at each "▁" */
         enum quern__prefix {

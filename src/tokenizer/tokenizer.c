@@ -264,7 +264,7 @@ int32_t quern__tokenizer_unknown(const quern__tokenizer *t)
 {
     return t->kind == QUERN__TOKENIZER_WORDPIECE ? t->wordpiece.unk
            : t->kind == QUERN__TOKENIZER_UNIGRAM ? t->unigram.unk
-                                                 : -1;
+                                                 : t->bpe.unk;
 }
 
 uint32_t quern__tokenizer_specials(const quern__tokenizer *t)

@@ -139,7 +139,7 @@ static int resolve(const quern__draft *d, const char *what, const quern__draft_n
  * keep every blank of a text, so that runs of them may be names. */
 static const char *unsearchable(const quern__draft *d, quern_str s)
 {
-    const bool blanks = d->t->kind == QUERN__TOKENIZER_BPE;
+    const bool blanks = d->t->kind == QUERN__TOKENIZER_BPE && !d->t->bpe.points;
     uint32_t cp = 0;
     bool bad = false;
     if (s.len == 0)
@@ -287,24 +287,6 @@ static void put_piece(quern__buf *b, const quern__vocab *v, uint32_t id)
         quern__buf_append(b, v->bytes.data + p.at, p.len);
 }
 
-/* The settings of BPE and what surrounds it, merges included. */
-static void put_bpe(quern__buf *b, const quern__tokenizer *t)
-{
-    const quern__segments *s = &t->segments;
-    const quern__normalizer *n = &s->normalizer;
-    quern__buf_printf(b, "quern bpe 1\n%s %s\n%d%d%d%d %d %u %u %u\n",
-                      quern__split_tables_version(), quern__nfc_tables_version(),
-                      t->bpe.ignore_merges, s->prefix_blank, s->trim, s->trim_keeps_first,
-                      (int)s->words.kind, (unsigned)s->words.digits, (unsigned)n->n,
-                      (unsigned)t->bpe.n);
-    for (uint32_t i = 0; i < n->n; i++)
-        quern__buf_printf(b, "%d ", (int)n->steps[i].kind);
-    for (uint32_t i = 0; i < t->bpe.n; i++) {
-        put_u32(b, t->bpe.merges[i].left);
-        put_u32(b, t->bpe.merges[i].right);
-    }
-}
-
 /* The steps of a normaliser, contents and map included. */
 static void put_normalizer(quern__buf *b, const quern__normalizer *n)
 {
@@ -324,21 +306,58 @@ static void put_normalizer(quern__buf *b, const quern__normalizer *n)
         quern__buf_append(b, n->charsmap.bytes, n->charsmap.len);
 }
 
-static void put_unigram(quern__buf *b, const quern__tokenizer *t)
+/* What stands around a model whose words begin at "▁". */
+static void put_blanks(quern__buf *b, const char *title, bool flag, int32_t unk,
+                       const quern__segments *s)
 {
-    const quern__segments *s = &t->segments;
-    const quern__unigram *u = &t->unigram;
-    quern__buf_printf(b, "quern unigram 1\n%s %s %s\n%d%d%d %d%d%d %d\n",
+    quern__buf_printf(b, "quern %s 1\n%s %s %s\n%d%d%d %d%d%d %d%s\n", title,
                       quern__split_tables_version(), quern__nfc_tables_version(),
                       quern__grapheme_tables_version(), s->blanks.white_split, s->blanks.split,
-                      (int)s->blanks.prefix, u->byte_fallback, s->trim, s->trim_keeps_first,
-                      (int)u->unk);
+                      (int)s->blanks.prefix, flag, s->trim, s->trim_keeps_first, (int)unk,
+                      s->blanks.as_is ? " as is" : "");
     put_normalizer(b, &s->normalizer);
+}
+
+static void put_unigram(quern__buf *b, const quern__tokenizer *t)
+{
+    const quern__unigram *u = &t->unigram;
+    put_blanks(b, "unigram", u->byte_fallback, u->unk, &t->segments);
     for (uint32_t i = 0; i < u->n; i++) {
         uint64_t bits;
         memcpy(&bits, &u->scores[i], sizeof bits);
         put_u32(b, bits & UINT32_MAX);
         put_u32(b, bits >> 32);
+    }
+}
+
+/* The settings of BPE over bytes. */
+static void put_bytes(quern__buf *b, const quern__tokenizer *t)
+{
+    const quern__segments *s = &t->segments;
+    const quern__normalizer *n = &s->normalizer;
+    quern__buf_printf(b, "quern bpe 1\n%s %s\n%d%d%d%d %d %u %u %u\n",
+                      quern__split_tables_version(), quern__nfc_tables_version(),
+                      t->bpe.ignore_merges, s->prefix_blank, s->trim, s->trim_keeps_first,
+                      (int)s->words.kind, (unsigned)s->words.digits, (unsigned)n->n,
+                      (unsigned)t->bpe.n);
+    for (uint32_t i = 0; i < n->n; i++)
+        quern__buf_printf(b, "%d ", (int)n->steps[i].kind);
+    if (t->bpe.unk >= 0)
+        quern__buf_printf(b, "unknown %d\n", (int)t->bpe.unk);
+}
+
+/* BPE, merges included. */
+static void put_bpe(quern__buf *b, const quern__tokenizer *t)
+{
+    if (t->bpe.points) {
+        put_blanks(b, "bpe of characters", t->bpe.ignore_merges, t->bpe.unk, &t->segments);
+        put_u32(b, t->bpe.n);
+    } else {
+        put_bytes(b, t);
+    }
+    for (uint32_t i = 0; i < t->bpe.n; i++) {
+        put_u32(b, t->bpe.merges[i].left);
+        put_u32(b, t->bpe.merges[i].right);
     }
 }
 
@@ -395,8 +414,14 @@ static int take_hash(quern__tokenizer *t, quern_error *err)
 static int resolve_unknown(quern__draft *d, quern_error *err)
 {
     quern__tokenizer *t = d->t;
+    if (t->kind == QUERN__TOKENIZER_BPE) { /* no word comes to it: it need not be there */
+        t->bpe.unk = -1;
+        if (d->unk.name.len && resolve(d, "the unknown token", &d->unk, &t->bpe.unk, NULL))
+            t->bpe.unk = -1;
+        return QUERN_OK;
+    }
     if (t->kind != QUERN__TOKENIZER_WORDPIECE)
-        return QUERN_OK; /* every byte has a piece, or the id has been checked */
+        return QUERN_OK; /* the id has been checked */
     int rc = resolve(d, "the unknown token", &d->unk, &t->wordpiece.unk, err);
     if (rc == QUERN_OK && quern__vocab_find(&t->vocab, d->unk.name) < 0)
         rc = quern__draft_refuse(&d->unk, "the unknown token", "is not in the vocabulary,", err);

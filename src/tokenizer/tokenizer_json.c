@@ -345,9 +345,8 @@ static int check_model(quern__json_reader *r, const char *const *names, uint32_t
         return rc;
     if (*kind == QUERN__TOKENIZER_UNIGRAM)
         return check_unigram(r, seen, err);
-    if (r->byte_fallback || r->d.t->wordpiece.prefix_len)
-        return quern__json_fail(&r->j, err, "a BPE with %s is not supported,",
-                                r->byte_fallback ? "byte_fallback" : names[PREFIX]);
+    if (r->d.t->wordpiece.prefix_len)
+        return quern__json_fail(&r->j, err, "a BPE with %s is not supported,", names[PREFIX]);
     return read_merges(r, err);
 }
 

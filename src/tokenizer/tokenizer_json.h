@@ -19,6 +19,7 @@ typedef struct quern__json_part {
         QUERN__PART_CHARSMAP,
         QUERN__PART_REPLACE,
         QUERN__PART_STRIP,
+        QUERN__PART_PREPEND,
         QUERN__PART_WHITE_SPLIT,
         QUERN__PART_METASPACE,
         QUERN__PART_BERT_WORDS,
@@ -39,7 +40,7 @@ typedef struct quern__json_part {
         QUERN__PATTERN_STRING, /* step.pattern */
     } pattern;
     quern__word_rule words;
-    quern__step step; /* of a Replace or Strip */
+    quern__step step; /* of a Replace, Strip or Prepend */
     enum quern__prefix prefix;
     bool split;
 } quern__json_part;

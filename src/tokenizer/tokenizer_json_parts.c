@@ -38,6 +38,7 @@ enum part_key {
     SCHEME,
     SPLIT,
     STR_REP,
+    PREPEND,
 };
 
 static const char *const keys[] = {"type",
@@ -67,6 +68,7 @@ static const char *const keys[] = {"type",
                                    "prepend_scheme",
                                    "split",
                                    "str_rep",
+                                   "prepend",
                                    NULL};
 
 #define BIT(key) (1u << (key))
@@ -82,6 +84,7 @@ static const struct type {
     {"a normalizer", "Precompiled", QUERN__PART_CHARSMAP, BIT(CHARSMAP), 0},
     {"a normalizer", "Replace", QUERN__PART_REPLACE, BIT(PATTERN) | BIT(CONTENT), 0},
     {"a normalizer", "Strip", QUERN__PART_STRIP, BIT(STRIP_LEFT) | BIT(STRIP_RIGHT), 0},
+    {"a normalizer", "Prepend", QUERN__PART_PREPEND, BIT(PREPEND), 0},
     {"a normalizer", "Sequence", QUERN__PART_SEQUENCE, BIT(NORMALIZERS), 0},
     {"a pre_tokenizer", "BertPreTokenizer", QUERN__PART_BERT_WORDS, 0, 0},
     {"a pre_tokenizer", "ByteLevel", QUERN__PART_BYTE_LEVEL, BIT(PREFIX_SPACE),
@@ -311,6 +314,8 @@ static int read_value(quern__json_reader *r, const char *where, int which, quern
         return read_charsmap(r, err);
     case CONTENT:
         return read_points(r, p->step.content, &p->step.n_content, err);
+    case PREPEND:
+        return read_points(r, p->step.content, &p->step.n_content, err);
     case REPLACEMENT:
     case STR_REP:
         return read_replacement(r, err);
@@ -426,7 +431,7 @@ static int apply_wordpiece(quern__json_reader *r, quern_error *err)
     return QUERN_OK;
 }
 
-static int apply_bpe(quern__json_reader *r, quern_error *err)
+static int apply_bytes(quern__json_reader *r, quern_error *err)
 {
     quern__segments *s = &r->d.t->segments;
     const quern__json_part *p = r->words.items, *last = r->words.n ? p + r->words.n - 1 : NULL;
@@ -468,6 +473,11 @@ static int apply_step(quern__json_reader *r, const quern__json_part *p, quern_er
     case QUERN__PART_STRIP:
         step.kind = QUERN__STEP_STRIP;
         break;
+    case QUERN__PART_PREPEND:
+        if (!step.n_content)
+            return refuse(r, p, "a Prepend of nothing", err);
+        step.kind = QUERN__STEP_PREPEND;
+        break;
     default:
         return refuse(r, p, "this normalizer", err);
     }
@@ -475,7 +485,8 @@ static int apply_step(quern__json_reader *r, const quern__json_part *p, quern_er
     return QUERN_OK;
 }
 
-static int apply_unigram(quern__json_reader *r, quern_error *err)
+/* Unigram, and BPE of characters: no pre_tokenizer leaves blanks to the normaliser. */
+static int apply_blanks(quern__json_reader *r, quern_error *err)
 {
     struct quern__blanks *b = &r->d.t->segments.blanks;
     const quern__json_part *p = r->words.items, *last = r->words.n ? p + r->words.n - 1 : NULL;
@@ -484,7 +495,10 @@ static int apply_unigram(quern__json_reader *r, quern_error *err)
         if (rc != QUERN_OK)
             return rc;
     }
-    if (!last || r->words.n > 2 || last->kind != QUERN__PART_METASPACE ||
+    b->as_is = !last;
+    if (!last)
+        return QUERN_OK;
+    if (r->words.n > 2 || last->kind != QUERN__PART_METASPACE ||
         (r->words.n == 2 && p->kind != QUERN__PART_WHITE_SPLIT))
         return refuse(r, last, "a pre_tokenizer other than (WhitespaceSplit and) Metaspace", err);
     if (!last->prefix_space)
@@ -493,6 +507,18 @@ static int apply_unigram(quern__json_reader *r, quern_error *err)
     b->split = last->split;
     b->prefix = last->prefix;
     return QUERN_OK;
+}
+
+/* What the words end in tells a BPE of bytes from one of characters. */
+static int apply_bpe(quern__json_reader *r, quern_error *err)
+{
+    const quern__json_part *last = r->words.n ? &r->words.items[r->words.n - 1] : NULL;
+    const bool bytes = last && last->kind != QUERN__PART_METASPACE;
+    if (r->byte_fallback == bytes)
+        return refuse(r, last,
+                      bytes ? "byte_fallback" : "a BPE of characters without byte_fallback", err);
+    r->d.t->bpe.points = !bytes;
+    return bytes ? apply_bytes(r, err) : apply_blanks(r, err);
 }
 
 /* What post-processors do to the offsets. */
@@ -518,7 +544,7 @@ static int apply_post(quern__json_reader *r, quern_error *err)
 int quern__reader_apply_parts(quern__json_reader *r, quern_error *err)
 {
     int rc = r->d.t->kind == QUERN__TOKENIZER_BPE       ? apply_bpe(r, err)
-             : r->d.t->kind == QUERN__TOKENIZER_UNIGRAM ? apply_unigram(r, err)
+             : r->d.t->kind == QUERN__TOKENIZER_UNIGRAM ? apply_blanks(r, err)
                                                         : apply_wordpiece(r, err);
     return rc == QUERN_OK ? apply_post(r, err) : rc;
 }

@@ -2,7 +2,9 @@
 the reference's own formula in float64; what is damaged, and the command around them."""
 import json
 import os
+import shutil
 import struct
+import subprocess
 import unittest
 
 import numpy as np
@@ -106,6 +108,57 @@ class Static(CommandTest):
         self.assertEqual((filled["empty"], filled["failed"]), (1, 0), filled)  # the owl
         self.assertEqual(self.ok("search", "kolor", "--model", "table", "--json").json["hits"][0]["key"], "1")
         self.ok("verify", "--model", "table")
+
+    def test_unknown(self):
+        """The name of the unknown token in a text: model2vec drops it, wordllama takes its row; a BPE over characters is no other."""
+        rows = self.random.standard_normal((270, 9)).astype("<f4")
+        vocab = ["<unk>", "a", "b", "ab", "\u2581", "\u2581a"] + [f"<0x{i:02X}>" for i in range(256)]
+        model = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": {n: i for i, n in enumerate(vocab)},
+                 "merges": ["a b", "\u2581 a"]}
+        for kind in ("model2vec", "wordllama"):
+            folder = os.path.join(self.cwd, kind)
+            write(folder, {"embedding.weight": ("F32", rows[:len(vocab)])}, {"model_type": kind, "normalize": True})
+            with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as file:
+                json.dump({"model": model, "pre_tokenizer": None, "normalizer": {"type": "Sequence", "normalizers": [
+                    {"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+                    
+                    "added_tokens": [dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"id": 0, "content": "<unk>", "special": True}]}, file)
+            for name in ("tokenizer_config.json", "vocab.txt"):
+                if os.path.exists(os.path.join(folder, name)):
+                    os.remove(os.path.join(folder, name))
+            texts, tokenizer = ["ab", "abab c<unk>b", "\u4e2d"], Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+            got, message = embed(folder, texts)
+            self.assertIsNotNone(got, message)
+            for text, v in zip(texts, got):
+                ids = [i for i in tokenizer.encode(text, add_special_tokens=False).ids if i or kind == "wordllama"]
+                want = rows[ids].astype(np.float64).mean(0)
+                np.testing.assert_allclose(v, want / np.linalg.norm(want), atol=1e-6)
+
+    @unittest.skipUnless(os.environ.get("QUERN_TEST_WORDLLAMA"), "QUERN_TEST_WORDLLAMA names no Python that has the package wordllama")
+    def test_wordllama(self):
+        """The package's own table, held to its own vectors."""
+        code = """if 1:
+            import json, os, sys, numpy, wordllama
+            texts = json.load(sys.stdin)
+            package = os.path.dirname(wordllama.__file__)
+            model = wordllama.WordLlama.load(cache_dir=package, disable_download=True)
+            numpy.save(sys.argv[1], model.embed(texts, norm=True))
+            print(package)
+        """
+        out = os.path.join(self.cwd, "want.npy")
+        texts = TEXTS[:4] + ["<unk> said</s>", "\u4e2d\u6587 \U0001f600 na\u00efve", "  two  blanks ", "Prepend \u2581 it", "a" * 3000]
+        run = subprocess.run([os.environ["QUERN_TEST_WORDLLAMA"], "-c", code, out], input=json.dumps(texts), capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        package, folder = run.stdout.split()[-1], os.path.join(self.cwd, "package")
+        os.makedirs(folder)
+        shutil.copy(os.path.join(package, "weights", "l2_supercat_256.safetensors"), os.path.join(folder, "model.safetensors"))
+        shutil.copy(os.path.join(package, "tokenizers", "l2_supercat_tokenizer_config.json"), os.path.join(folder, "tokenizer.json"))
+        with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
+            json.dump({"model_type": "wordllama", "normalize": True}, file)
+        got, message = embed(folder, texts)
+        self.assertIsNotNone(got, message)
+        for text, v, want in zip(texts, got.astype(np.float64), np.load(out).astype(np.float64)):
+            self.assertGreaterEqual(v @ want / np.linalg.norm(v) / np.linalg.norm(want), 1 - 1e-9, text)
 
     def test_damaged(self):
         folder, good = os.path.join(self.cwd, "bad"), {"embeddings": ("F32", self.rows)}

@@ -519,6 +519,98 @@ class Bpe(Family):
                 self.assertIn(says, str(caught.exception))
 
 
+@functools.cache
+def trained_llama():
+    """Characters, merges over them, and every byte to fall back on: llama's own order of ids."""
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=True)
+    t.train_from_iterator(lines(), trainers.BpeTrainer(vocab_size=2500, show_progress=False, min_frequency=2, limit_alphabet=400))
+    spec = json.loads(t.to_str())["model"]
+    names = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)]
+    names += [n for n in sorted(spec["vocab"], key=spec["vocab"].get) if n != "\0"]
+    return {n: i for i, n in enumerate(names)}, [tuple(m) for m in spec["merges"]]
+
+
+def llama(scheme=None, split=False, **more):
+    """scheme: of a Metaspace; without one the normaliser does what it would do."""
+    vocab, merges = trained_llama()
+    t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True, **more))
+    if scheme:
+        t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
+    else:
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    t.add_special_tokens([AddedToken(n, normalized=False, special=True) for n in ("<unk>", "<s>", "</s>")])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    return t
+
+
+class Llama(Family):
+    def check(self, reference, texts, whole=False):
+        reference = Tokenizer.from_str(reference.to_str())  # whose added tokens know the normaliser
+        if whole:
+            super().check(reference, texts)
+        else:
+            self.same(self.folder(tokenizer__json=json.loads(reference.to_str())), reference, texts)
+
+    def test_normalizer(self):
+        self.check(llama(), texts(STRINGS, 20), whole=True)
+
+    def test_metaspace(self):
+        for scheme in ("first", "never", "always"):
+            for split in (True, False):
+                with self.subTest(scheme=scheme, split=split):
+                    self.check(llama(scheme, split), texts(STRINGS // 4, 21))
+
+    def test_parts(self):
+        some = texts(STRINGS // 4, 22)
+        t = llama(ignore_merges=True)
+        self.check(t, some)
+        t = llama()
+        t.normalizer = normalizers.Replace(" ", "\u2581\u2581")
+        self.check(t, some)
+        t.normalizer = None
+        self.check(t, some)
+        t.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Prepend("a\u0301\u2581"), normalizers.Strip(right=True)])
+        self.check(t, some + [b"", b" ", b"\xff"])
+
+    def test_added_tokens(self):
+        rng = random.Random(SEED + 5)
+        t = llama()
+        t.add_tokens([AddedToken("<tool>", normalized=False, lstrip=True), AddedToken("one", normalized=True), AddedToken("\u00e9t", normalized=True),
+                      AddedToken("<w>", normalized=False, single_word=True, rstrip=True)])
+        parts = ["<tool>", "one", " one", "\u2581one", "\u00e9t", "<w>", " ", "  ", "\u2581", "x", "</s>", "<unk>", "\u4e2d", "\x00"]
+        self.check(t, ["".join(rng.choice(parts) for _ in range(rng.randrange(12))).encode() for _ in range(STRINGS)] + [b"one", b"\xffone"])
+
+    def test_unigram_without_words(self):
+        t = unigram(spm(byte_fallback=True), fallback=True)
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+        t.pre_tokenizer = None
+        self.check(t, texts(STRINGS // 2, 23))
+
+    def test_long_words(self):
+        long = [b"a" * 20000, b"the end. " * 3000, "\u4e2d\u6587\u5b57".encode() * 4000, "\U0001f600".encode() * 2000, b" " * 5000, b"\n" * 5000 + b"x"]
+        self.check(llama(), long)
+
+    def test_refused_by_name(self):
+        base = json.loads(llama().to_str())
+
+        def without(s):
+            del s["model"]["vocab"]["<0xE4>"]
+
+        cases = [(without, "byte 0xE4 has no piece"), (lambda s: s["model"].update(byte_fallback=False), "without byte_fallback"),
+                 (lambda s: s["normalizer"]["normalizers"][0].update(prepend=""), "Prepend of nothing"),
+                 (lambda s: s["normalizer"]["normalizers"][0].update(prepend="x" * 17), "16 characters"),
+                 (lambda s: s["normalizer"]["normalizers"][0].pop("prepend"), "without 'prepend'"),
+                 (lambda s: s.update(pre_tokenizer={"type": "WhitespaceSplit"}), "byte_fallback")]
+        for change, says in cases:
+            spec = json.loads(json.dumps(base))
+            change(spec)
+            with self.subTest(says=says):
+                with self.assertRaises(AssertionError) as caught:
+                    strings.dump(self.folder(tokenizer__json=spec), [b"x"], 0)
+                self.assertIn(says, str(caught.exception))
+
+
 if __name__ == "__main__":
     print("seed", SEED, "tokenizers", tokenizers.__version__)
     assert tokenizers.__version__ == "0.22.2", "the reference is pinned"
