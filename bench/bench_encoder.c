@@ -4,7 +4,7 @@
  * interleaved rounds, the figure is the sum over batches of each one's best time; the sum of medians
  * stands beside it. Threads and instruction set can be chosen; --stages shows where one thread's time goes.
  *
- *   bench_encoder [--model DIR] [--precision fp32|int8|bf16] [--threads N] [--cpu LEVELS] [--rounds N]
+ *   bench_encoder [--model DIR] [--precision fp32|int8|bf16|fp16] [--threads N] [--cpu LEVELS] [--rounds N]
  *                 [--batch N] [--stages] FILE…
  *   bench_encoder --dump FILE   prints nothing but each vector as hex words: for comparing bits by hand
  */
@@ -166,6 +166,20 @@ static void measure(setup *s, const char *path)
     quern__free(t.lengths);
 }
 
+static bool take_class(setup *s, const char *name)
+{
+    static const char *const names[] = {
+        [QUERN__CLASS_FP32] = "fp32", [QUERN__CLASS_BF16] = "bf16", [QUERN__CLASS_FP16] = "fp16"};
+    s->int8 = !strcmp(name, "int8");
+    s->precision = QUERN__CLASS_FP32;
+    for (size_t c = 0; c < QUERN__COUNT(names); c++)
+        if (!strcmp(name, names[c])) {
+            s->precision = (int)c;
+            return true;
+        }
+    return s->int8;
+}
+
 static void open_int8(setup *s, const char *folder, uint32_t longest)
 {
     char path[4096];
@@ -222,10 +236,9 @@ int main(int argc, char **argv)
         }
         if (!strcmp(argv[i], "--model"))
             folder = value;
-        else if (!strcmp(argv[i], "--precision") &&
-                 (!strcmp(value, "int8") || !strcmp(value, "fp32") || !strcmp(value, "bf16"))) {
-            s.int8 = !strcmp(value, "int8");
-            s.precision = !strcmp(value, "bf16") ? QUERN__CLASS_BF16 : QUERN__CLASS_FP32;
+        else if (!strcmp(argv[i], "--precision")) {
+            if (!take_class(&s, value))
+                break;
         } else if (!strcmp(argv[i], "--threads"))
             s.threads = (uint32_t)strtoul(value, NULL, 10);
         else if (!strcmp(argv[i], "--rounds"))
@@ -238,7 +251,7 @@ int main(int argc, char **argv)
     }
     if (i >= argc || argv[i][0] == '-' || !folder || !s.threads || !s.rounds || !s.batch) {
         fprintf(stderr,
-                "usage: bench_encoder --model DIR [--precision fp32|int8|bf16] [--threads N] "
+                "usage: bench_encoder --model DIR [--precision fp32|int8|bf16|fp16] [--threads N] "
                 "[--cpu LEVELS] [--rounds "
                 "N] [--batch N] "
                 "[--stages] [--dump] FILE…\n");

@@ -84,7 +84,8 @@ static int precision(const cli *c, int *out, quern_error *err)
     if (*out >= 0)
         return QUERN_OK;
     return fail(err, QUERN_EUNSUPPORTED,
-                "--precision %s is not built in this version; there are fp32, int8 and bf16", p);
+                "--precision %s is not built in this version; there are fp32, int8, bf16 and fp16",
+                p);
 }
 
 /* --dimensions is of FILLS, but a model may be opened by commands that make no vectors. */

@@ -22,6 +22,7 @@ enum quern_precision {
     QUERN_PRECISION_FP32,
     QUERN_PRECISION_INT8,
     QUERN_PRECISION_BF16, /* matrices in bf16: the same bits on one kind of machine only, never what AUTO is of itself */
+    QUERN_PRECISION_FP16, /* matrices in IEEE halves, products as in FP32: the same bits everywhere, half the memory */
 };
 /* "fp32" and so on; NULL: no such class. And back, -1: a name of none. */
 QUERN_API const char *quern_precision_name(int precision);

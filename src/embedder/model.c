@@ -121,10 +121,9 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
 }
 
 static const char *const class_names[] = {
-    [QUERN_PRECISION_AUTO] = "auto",
-    [QUERN_PRECISION_FP32] = "fp32",
-    [QUERN_PRECISION_INT8] = "int8",
-    [QUERN_PRECISION_BF16] = "bf16",
+    [QUERN_PRECISION_AUTO] = "auto", [QUERN_PRECISION_FP32] = "fp32",
+    [QUERN_PRECISION_INT8] = "int8", [QUERN_PRECISION_BF16] = "bf16",
+    [QUERN_PRECISION_FP16] = "fp16",
 };
 
 const char *quern_precision_name(int precision)
@@ -146,7 +145,7 @@ static int check_precision(int precision, quern_error *err)
     if (quern_precision_name(precision))
         return QUERN_OK;
     return quern__fail(err, QUERN_EUNSUPPORTED, precision,
-                       "precision %d: this version computes fp32, int8 and bf16", precision);
+                       "precision %d: this version computes fp32, int8, bf16 and fp16", precision);
 }
 
 static void count_parameters(quern_model *m, const quern__weights *w)
@@ -486,20 +485,26 @@ static int check_order(const quern_model *m, const char *order, quern_error *err
         "index_stale");
 }
 
+/* The kind of matrices that a class has in tables of fp32 (classes.h). */
+static int matrices_of(int precision)
+{
+    return precision == QUERN_PRECISION_BF16   ? QUERN__CLASS_BF16
+           : precision == QUERN_PRECISION_FP16 ? QUERN__CLASS_FP16
+                                               : QUERN__CLASS_FP32;
+}
+
 static int open_encoder(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     char calibration[65];
     int precision = QUERN_PRECISION_FP32;
     int rc = choose_class(m, opt, &precision, calibration, err);
     m->precision = precision;
-    m->kernels =
-        quern__kernels_of(precision == QUERN_PRECISION_BF16 ? QUERN__CLASS_BF16 : QUERN__CLASS_FP32,
-                          quern__cpu_allowed(), &m->room);
-    if (rc == QUERN_OK && precision == QUERN_PRECISION_BF16 && m->config.table)
-        rc = quern__fail(
-            err, QUERN_EUNSUPPORTED, 0,
-            "%s: a static table has no matrices that bf16 could be for; its class is fp32",
-            m->name);
+    m->kernels = quern__kernels_of(matrices_of(precision), quern__cpu_allowed(), &m->room);
+    if (rc == QUERN_OK && m->kernels->base && m->config.table)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                         "%s: a static table has no matrices that %s could be for; its class is "
+                         "fp32",
+                         m->name, quern_precision_name(precision));
     if (rc == QUERN_OK)
         rc = check_order(m, calibration, err);
     if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
@@ -1005,6 +1010,9 @@ static void put_modules(const quern_model *m, const char (*dense)[65], quern__js
 static int fingerprint_json(const quern_model *m, const char *weights, const char (*dense)[65],
                             char **json, quern_error *err)
 {
+    static const int specs[] = {[QUERN__CLASS_FP32] = QUERN__SPEC,
+                                [QUERN__CLASS_BF16] = QUERN__SPEC_BF16,
+                                [QUERN__CLASS_FP16] = QUERN__SPEC_FP16};
     char tokenizer[65];
     quern__buf b;
     quern__jsonw w;
@@ -1061,9 +1069,7 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__jsonw_end_object(&w);
     if (!m->ort) {
         quern__jsonw_key(&w, "spec");
-        quern__jsonw_u64(&w, m->int8                                ? QUERN__SPEC_INT8
-                             : m->precision == QUERN_PRECISION_BF16 ? QUERN__SPEC_BF16
-                                                                    : QUERN__SPEC);
+        quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : specs[matrices_of(m->precision)]);
     }
     quern__jsonw_key(&w, "tokenizer");
     quern__jsonw_cstr(&w, tokenizer);

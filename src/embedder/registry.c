@@ -267,7 +267,8 @@ static uint64_t guess(const char *folder, int precision)
     uint64_t bytes = 0;
     if (c && quern__model_config_read(c, folder, NULL) == QUERN_OK && c->layers < 1024 &&
         c->hidden < 1 << 16 && c->intermediate < 1 << 18)
-        bytes = (precision == QUERN_PRECISION_BF16 ? 2 : 4) * (uint64_t)c->layers * c->hidden *
+        bytes = (precision == QUERN_PRECISION_BF16 || precision == QUERN_PRECISION_FP16 ? 2 : 4) *
+                (uint64_t)c->layers * c->hidden *
                 (4 * (uint64_t)c->hidden + 2 * (uint64_t)c->intermediate);
     quern__free(c);
     return bytes;

@@ -114,6 +114,21 @@ static int not_finite(const loader *l, const quern__tensor *t)
                        t->name, t->offset);
 }
 
+/* Weights of a row that the class has no numbers for. */
+static int not_held(const loader *l, const quern__tensor *t, const float *row, uint32_t k)
+{
+    const quern__kernels *kernels = l->e->kernels;
+    float most = 0;
+    if (!all_finite(row, k))
+        return not_finite(l, t);
+    for (uint32_t i = 0; i < k; i++)
+        most = QUERN__MAX(most, fabsf(row[i]));
+    return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                       "tensor \"%s\" at byte %zu holds a weight of %g, and this class of "
+                       "precision none over %g; use --precision fp32",
+                       t->name, t->offset, (double)most, (double)kernels->most);
+}
+
 /* A vector of n elements into the small region, padded with zeros to `room`. */
 static int load_vector(loader *l, const char *name, uint32_t n, uint32_t room, const float **out)
 {
@@ -203,7 +218,7 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
         for (uint32_t j = 0; j < panel; j++)
             if (of[j] && rows[j] &&
                 !(t->most > 0 ? fits(rows[j], k, t->most) : all_finite(rows[j], k)))
-                return not_finite(l, of[j]);
+                return not_held(l, of[j], rows[j], k);
     l->packed_at += quern__packed_floats(t, k);
     return QUERN_OK;
 }

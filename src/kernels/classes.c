@@ -10,6 +10,15 @@ const quern__kernels *quern__kernels_of(int precision, uint32_t allowed, quern__
     const quern__kernels *base = quern__kernels_pick(allowed);
     if (precision == QUERN__CLASS_FP32)
         return base;
+    if (precision == QUERN__CLASS_FP16) {
+        *room = *base;
+        room->base = base;
+        room->kind = QUERN__MATRIX_F16;
+        room->most = 0x1.ffdffep15f; /* the next one rounds to infinity */
+        room->pack = base->pack_half;
+        room->product = base->product_half;
+        return room;
+    }
     const quern__bf16_kernels *b = quern__bf16_pick(allowed);
     *room = *base;
     room->name = b->name;

@@ -34,6 +34,7 @@ enum {
 enum quern__matrix_kind {
     QUERN__MATRIX_F32,
     QUERN__MATRIX_BF16, /* [panel][piece][pair of k][column][2] of bf16 */
+    QUERN__MATRIX_F16,  /* as F32, of IEEE halves */
 };
 
 /* A packed right side: k inputs, n outputs. `data` and `bias` belong to whoever packed them. */
@@ -96,7 +97,7 @@ struct quern__kernels {
     uint32_t tile_rows;         /* rows one inner loop takes */
     int kind;                   /* of its packed matrices */
     const quern__kernels *base; /* NULL, or the fp32 table that it was made from (classes.h) */
-    float most;                 /* the greatest weight that they can hold; 0: any finite one */
+    float most;                 /* the greatest weight that is taken; 0: any finite one */
     const char *order; /* NULL, or what the bits of this class depend on beside its specification */
 
     /* Transposes `panel` rows of weights (NULL: zeros) of k elements into dst[k][panel]. */
@@ -104,6 +105,10 @@ struct quern__kernels {
     /* Panels first..end of y = epilogue(x W); `rows` rows. */
     void (*product)(const quern__matrix *w, uint32_t first, uint32_t end, int epilogue,
                     quern__rows x, quern__rows y, quern__rows residual, uint32_t rows);
+    /* The same with weights in halves (classes.h); of a table of fp32. */
+    void (*pack_half)(const float *const *rows, uint32_t k, float *dst);
+    void (*product_half)(const quern__matrix *w, uint32_t first, uint32_t end, int epilogue,
+                         quern__rows x, quern__rows y, quern__rows residual, uint32_t rows);
     void (*attention)(const quern__attention *a);
     /* y = LayerNorm(x), n columns; y may be x. */
     void (*normalize_rows)(quern__rows x, quern__rows y, uint32_t rows, uint32_t n,
@@ -131,10 +136,17 @@ struct quern__kernels {
     void (*fma)(const float *a, const float *b, const float *c, float *out, size_t n);
 };
 
-/* Floats that `pack` writes for k of a piece. */
+/* Floats that `pack` writes for k of a piece; a panel is an even number of columns. */
 static inline size_t quern__packed_floats(const quern__kernels *t, uint32_t k)
 {
-    return (size_t)(t->kind == QUERN__MATRIX_BF16 ? (k + 1) / 2 : k) * t->panel;
+    switch (t->kind) {
+    case QUERN__MATRIX_BF16:
+        return (size_t)((k + 1) / 2) * t->panel;
+    case QUERN__MATRIX_F16:
+        return (size_t)k * t->panel / 2;
+    default:
+        return (size_t)k * t->panel;
+    }
 }
 
 extern const quern__kernels quern__kernels_scalar;

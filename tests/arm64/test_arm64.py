@@ -37,7 +37,7 @@ class Arm64(CommandTest):
         file = self.quantized(self.native, "n")
         if LONG:  # minutes of emulation
             self.assertEqual(self.quantized(self.arm64, "a"), file)
-        for precision in ("fp32", "int8"):
+        for precision in ("fp32", "fp16", "int8"):
             embed = ("embed", "--model", "n", "--precision", precision, "--format", "f32")
             want = self.native(*embed, *TEXTS)
             for cpu in PROCESSORS:

@@ -90,7 +90,7 @@ class Tiny(CommandTest):
         self.assertEqual(self.embed().code, 0)
 
     def test_others_are_not_built(self):
-        for precision in ("fp16", "int4"):
+        for precision in ("int4",):
             answer = self.embed("--precision", precision)
             self.assertEqual(answer.code, 1)
             self.assertIn("%s is not built" % precision, answer.message)

@@ -1,0 +1,157 @@
+/*
+ * test_encoder_fp16.c — the class fp16 in a whole model: all-MiniLM-L6-v2's vectors of 20 texts have one golden hash whatever
+ * the table, batch and threads, and are near class fp32; what is stored in halves already has fp32's very bits; a weight that
+ * a half cannot hold is refused by name.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "../kernels/kernel_tables.h"
+#include "golden_texts.h"
+#include "kernels/classes.h"
+#include "tiny_model.h"
+
+static const char golden[] = "45470dec9a1d9fa237f69c0ea8ff6ddd758517d57acbcb2c4816657e6aa7a12a";
+
+static void test_golden(void **state)
+{
+    (void)state;
+    static int32_t ids[ROOM];
+    static float want[TEXTS * DIM], out[TEXTS * DIM];
+    uint32_t lengths[TEXTS];
+    const char *folder = getenv("QUERN_TEST_MODEL");
+    quern__model_config config;
+    quern__weights *weights = NULL;
+    quern__encoder *e = NULL;
+    quern__kernels room;
+    quern_error err;
+    if (SANITIZED || getenv("QUERN_SKIP_MODEL_TESTS"))
+        skip();
+    assert_non_null(folder);
+    const uint32_t n = golden_texts(ids, lengths);
+    if (quern__model_config_read(&config, folder, &err) ||
+        quern__weights_open(&weights, folder, &err) ||
+        quern__encoder_open(&e, &config, weights, quern__kernels_pick(~0u), 256, &err))
+        fail_msg("%s", err.msg);
+    encode(e, 1, n, ids, lengths, n, want);
+    const uint64_t full = quern__encoder_bytes(e);
+    quern__encoder_free(e);
+    const quern__kernels *base;
+    for (size_t i = 0; (base = quern__kernels_at(i)); i++) {
+        const bool scalar = base == &quern__kernels_scalar;
+        if ((base->need & quern__cpu_detected()) != base->need || (scalar && !long_form()))
+            continue; /* scalar: test_same_as_stored_halves */
+        const quern__kernels *k = quern__kernels_of(QUERN__CLASS_FP16, base->need, &room);
+        if (quern__encoder_open(&e, &config, weights, k, 256, &err))
+            fail_msg("%s", err.msg);
+        assert_true(quern__encoder_bytes(e) < full * 6 / 10);
+        for (uint32_t way = 0; way < 3; way++) {
+            char hex[65];
+            encode(e, 1 + way, way == 1 ? 1 : n, ids, lengths, n, out);
+            hash_vectors(out, n, hex);
+            if (strcmp(hex, golden) != 0)
+                fail_msg("%s: the hash is %s, not %s", k->name, hex, golden);
+        }
+        for (uint32_t t = 0; t < n; t++) {
+            double near = 0;
+            for (uint32_t c = 0; c < DIM; c++)
+                near += (double)want[t * DIM + c] * (double)out[t * DIM + c];
+            if (!(near > 0.999999))
+                fail_msg("%s, text %u: cosine to fp32 is %f", k->name, t, near);
+        }
+        quern__encoder_free(e);
+    }
+    quern__weights_free(weights);
+}
+
+enum { TINY = 5, LONGEST = 20 };
+
+/* Rounding changes nothing then, so that the two classes are the same network. */
+static void test_same_as_stored_halves(void **state)
+{
+    (void)state;
+    const quern__kernels *base;
+    quern__rng r;
+    quern__weights *file;
+    quern_error err;
+    int32_t ids[TINY * LONGEST];
+    uint32_t lengths[TINY];
+    tiny_model *tiny = tiny_new(112, 4, 2, 450, 50, LONGEST, QUERN__F16, "", 9);
+    quern__rng_seed(&r, 4);
+    for (uint32_t i = 0; i < TINY; i++)
+        lengths[i] = i ? 1 + quern__rng_below(&r, LONGEST) : LONGEST;
+    for (uint32_t i = 0; i < TINY * LONGEST; i++)
+        ids[i] = (int32_t)quern__rng_below(&r, 50);
+    assert_int_equal(
+        quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err),
+        QUERN_OK);
+    for (size_t i = 0; (base = quern__kernels_at(i)); i++) {
+        float out[2][TINY * 112];
+        uint64_t held[2];
+        quern__kernels room;
+        if ((base->need & quern__cpu_detected()) != base->need)
+            continue;
+        for (uint32_t way = 0; way < 2; way++) {
+            quern__encoder *e;
+            const quern__kernels *k =
+                quern__kernels_of(way ? QUERN__CLASS_FP16 : QUERN__CLASS_FP32, base->need, &room);
+            if (quern__encoder_open(&e, &tiny->config, file, k, LONGEST, &err))
+                fail_msg("%s", err.msg);
+            encode(e, 1 + way, 2 + way, ids, lengths, TINY, out[way]);
+            held[way] = quern__encoder_bytes(e);
+            quern__encoder_free(e);
+        }
+        assert_memory_equal(out[0], out[1], sizeof out[0]);
+        assert_true(held[1] < held[0]);
+    }
+    quern__weights_free(file);
+    tiny_free(tiny);
+}
+
+static void test_what_does_not_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        float weight;
+        const char *says; /* NULL: it fits */
+    } cases[] = {{65504.0f, NULL},  {-0x1.ffdffep15f, NULL}, {65520.0f, "65520"},
+                 {-1e30f, "1e+30"}, {INFINITY, "infinity"},  {NAN, "NaN"}};
+    for (size_t i = 0; i < QUERN__COUNT(cases); i++) {
+        quern__kernels room;
+        quern__weights *file;
+        quern__encoder *e;
+        quern_error err;
+        tiny_model *tiny = tiny_new(48, 2, 1, 77, 50, 20, QUERN__F32, "", 5);
+        assert_int_equal(
+            quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err),
+            QUERN_OK);
+        const quern__tensor *t =
+            quern__weights_find(file, "encoder.layer.0.intermediate.dense.weight");
+        assert_non_null(t);
+        memcpy((char *)tiny->bytes + t->offset + 4 * 49, &cases[i].weight, sizeof(float));
+        const int rc = quern__encoder_open(
+            &e, &tiny->config, file, quern__kernels_of(QUERN__CLASS_FP16, ~0u, &room), 20, &err);
+        assert_int_equal(rc, cases[i].says ? QUERN_EFORMAT : QUERN_OK);
+        if (rc) {
+            assert_non_null(strstr(err.msg, "intermediate.dense.weight"));
+            assert_non_null(strstr(err.msg, cases[i].says));
+        } else {
+            quern__encoder_free(e);
+        }
+        quern__weights_free(file);
+        tiny_free(tiny);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_same_as_stored_halves),
+        cmocka_unit_test(test_what_does_not_fit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
