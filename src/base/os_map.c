@@ -16,6 +16,17 @@
 
 static const size_t huge = (size_t)2 << 20;
 
+static quern__stat stat_of(const struct stat *st)
+{
+    return (quern__stat){.exists = true,
+                         .is_file = true,
+                         .size = (uint64_t)st->st_size,
+                         .inode = (uint64_t)st->st_ino,
+                         .device = (uint64_t)st->st_dev,
+                         .mtime_ns =
+                             (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
+}
+
 int quern__map_open(quern__map *m, const char *path, quern_error *err)
 {
     struct stat st;
@@ -24,18 +35,13 @@ int quern__map_open(quern__map *m, const char *path, quern_error *err)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = QUERN_OK;
     if (fd < 0)
         return quern__fail_errno(err, errno, "%s: cannot open", path);
-    if (fstat(fd, &st) != 0) {
+    if (fstat(fd, &st) != 0)
         rc = quern__fail_errno(err, errno, "%s: cannot read its size", path);
-    } else if (!S_ISREG(st.st_mode)) {
+    else if (!S_ISREG(st.st_mode))
         rc = quern__fail(err, QUERN_EIO, 0, "%s: not a regular file", path);
-    } else if (st.st_size > 0) {
-        m->file =
-            (quern__stat){.exists = true,
-                          .is_file = true,
-                          .size = (uint64_t)st.st_size,
-                          .inode = (uint64_t)st.st_ino,
-                          .device = (uint64_t)st.st_dev,
-                          .mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec};
+    if (rc == QUERN_OK)
+        m->file = stat_of(&st);
+    if (rc == QUERN_OK && st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
             rc = quern__fail_errno(err, errno, "%s: cannot map %lld bytes", path,

@@ -12,7 +12,6 @@
  */
 #include "format/model_config.h"
 
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +21,6 @@
 #include "base/compiler.h"
 #include "base/json.h"
 #include "base/os.h"
-#include "base/sha256.h"
 #include "format/family.h"
 
 enum {
@@ -785,36 +783,118 @@ static int read_dense(quern__json *j, reading *r, quern_error *err)
     return QUERN_OK;
 }
 
-static int read_sentence(quern__json *j, reading *r, quern_error *err)
+static int read_longest(quern__json *j, quern__model_config *c, quern_error *err)
 {
-    quern__model_config *c = r->config;
-    quern_str key;
     uint64_t n;
-    int rc = quern__json_enter_object(j, err);
 
+    if (c->max_seq_length)
+        return twice(j, "max_seq_length", err);
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    int rc = quern__json_u64(j, &n, err);
     if (rc)
         return rc;
-    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
-        if (quern__str_is(key, "max_seq_length")) {
-            if (c->max_seq_length) {
-                rc = twice(j, "max_seq_length", err);
-            } else if (quern__json_peek(j) == QUERN__JSON_NULL) {
-                rc = quern__json_null(j, err);
-            } else if (!(rc = quern__json_u64(j, &n, err))) {
-                if (n < 3 || n > c->positions)
-                    return quern__json_fail(j, err,
-                                            "max_seq_length is %llu; 3 to max_position_embeddings "
-                                            "of config.json (%lu) wanted",
-                                            (unsigned long long)n, (unsigned long)c->positions);
-                c->max_seq_length = (uint32_t)n;
-            }
-        } else if (quern__str_is(key, "do_lower_case")) { /* in front of the tokenizer's own */
-            rc = expect_bool(j, "do_lower_case", false, err);
-        } else {
+    if (n < 3 || n > c->positions)
+        return quern__json_fail(j, err,
+                                "max_seq_length is %llu; 3 to max_position_embeddings of "
+                                "config.json (%lu) wanted",
+                                (unsigned long long)n, (unsigned long)c->positions);
+    c->max_seq_length = (uint32_t)n;
+    return QUERN_OK;
+}
+
+/* What is handed on to transformers in place of what config.json and the tokenizer's files say: nothing, or what says where
+ * the files come from and how they are held. `key` does not outlive the next read. */
+static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
+{
+    static const char *const harmless[] = {"attn_implementation",
+                                           "cache_dir",
+                                           "code_revision",
+                                           "device_map",
+                                           "dtype",
+                                           "force_download",
+                                           "local_files_only",
+                                           "low_cpu_mem_usage",
+                                           "proxies",
+                                           "resume_download",
+                                           "revision",
+                                           "token",
+                                           "torch_dtype",
+                                           "trust_remote_code",
+                                           "use_auth_token",
+                                           "use_fast",
+                                           "use_safetensors",
+                                           "weights_only"};
+    char name[64];
+    quern_str given;
+    int rc;
+
+    snprintf(name, sizeof name, "%.*s", CUT(key));
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    rc = quern__json_enter_object(j, err);
+    while (!rc && (rc = quern__json_next_key(j, &given, err)) == 1) {
+        size_t i = 0;
+        while (i < QUERN__COUNT(harmless) && !quern__str_is(given, harmless[i]))
+            i++;
+        if (i == QUERN__COUNT(harmless))
+            return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                               "%s: %s holds \"%.*s\" at byte %zu, which could change a vector and "
+                               "is not supported",
+                               j->name, name, CUT(given), j->at);
+        rc = quern__json_skip(j, err);
+    }
+    return rc;
+}
+
+/* Keys of sentence_bert_config.json that may have one value only, or none. */
+static const struct one_value {
+    const char *key;
+    int type; /* null: nothing but that */
+    const char *only;
+} one_values[] = {
+    {"do_lower_case", QUERN__JSON_BOOL, NULL}, /* in front of the tokenizer's own */
+    {"mask_prompt", QUERN__JSON_BOOL, NULL},
+    {"tokenizer_name_or_path", QUERN__JSON_NULL, NULL},
+    {"transformer_task", QUERN__JSON_STRING, "feature-extraction"},
+    {"module_output_name", QUERN__JSON_STRING, "token_embeddings"},
+};
+
+static int read_one_value(quern__json *j, const struct one_value *v, quern_error *err)
+{
+    const int type = quern__json_peek(j);
+
+    if (type == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    if (v->type == QUERN__JSON_NULL)
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: %s at byte %zu is not supported but as null", j->name, v->key,
+                           j->at);
+    return v->only ? expect_string(j, v->key, v->only, err) : expect_bool(j, v->key, false, err);
+}
+
+static int read_sentence(quern__json *j, reading *r, quern_error *err)
+{
+    static const char *const handed_on[] = {
+        "model_args",    "config_args",      "tokenizer_args",   "model_kwargs",
+        "config_kwargs", "tokenizer_kwargs", "processor_kwargs", "processing_kwargs"};
+    quern_str key;
+    int rc = quern__json_enter_object(j, err);
+
+    while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1) {
+        size_t one = 0, on = 0;
+        while (one < QUERN__COUNT(one_values) && !quern__str_is(key, one_values[one].key))
+            one++;
+        while (on < QUERN__COUNT(handed_on) && !quern__str_is(key, handed_on[on]))
+            on++;
+        if (quern__str_is(key, "max_seq_length"))
+            rc = read_longest(j, r->config, err);
+        else if (one < QUERN__COUNT(one_values))
+            rc = read_one_value(j, &one_values[one], err);
+        else if (on < QUERN__COUNT(handed_on))
+            rc = read_handed_on(j, key, err);
+        else
             rc = quern__json_skip(j, err);
-        }
-        if (rc)
-            return rc;
     }
     return rc;
 }
@@ -958,6 +1038,13 @@ static int read_denses(reading *r, const char *folder, quern__buf *path, quern_e
     return rc;
 }
 
+/* The first that there is, as the reference has it: one file, which old models call by their family. */
+static const char *const sentence_names[] = {
+    "sentence_bert_config.json",       "sentence_roberta_config.json",
+    "sentence_distilbert_config.json", "sentence_camembert_config.json",
+    "sentence_albert_config.json",     "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json"};
+
 /* All files but config.json, into what that gave. */
 static int read_around(reading *r, const char *folder, quern_error *err)
 {
@@ -977,9 +1064,11 @@ static int read_around(reading *r, const char *folder, quern_error *err)
              (rc = read_denses(r, folder, &path, err)) != QUERN_OK))
             goto done;
     }
-    if ((rc = join(&path, folder, "", "sentence_bert_config.json", err)) != QUERN_OK ||
-        (rc = read_file(path.data, read_sentence, r, &found, err)) != QUERN_OK)
-        goto done;
+    found = false;
+    for (size_t i = 0; !found && i < QUERN__COUNT(sentence_names); i++)
+        if ((rc = join(&path, folder, "", sentence_names[i], err)) != QUERN_OK ||
+            (rc = read_file(path.data, read_sentence, r, &found, err)) != QUERN_OK)
+            goto done;
     if ((rc = join(&path, folder, "", "config_sentence_transformers.json", err)) != QUERN_OK)
         goto done;
     rc = read_file(path.data, read_st_config, r, &found, err);
@@ -1045,88 +1134,6 @@ void quern__model_config_pooling(const quern__model_config *c, char out[40])
     for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
         if (c->pooling & pooling_modes[i].mode)
             at += (size_t)snprintf(out + at, 40 - at, "%s%s", at ? "+" : "", pooling_modes[i].name);
-}
-
-/* A number by its bits: no other says the same. */
-static void put_number(quern__jsonw *w, const char *key, double value)
-{
-    uint64_t bits;
-    char text[17];
-    memcpy(&bits, &value, sizeof bits);
-    snprintf(text, sizeof text, "%016" PRIx64, bits);
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, text);
-}
-
-static void put_text(quern__jsonw *w, const char *key, const char *value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, value);
-}
-
-static void put_count(quern__jsonw *w, const char *key, uint64_t value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_u64(w, value);
-}
-
-/* Keys in ascending order: this text is hashed. */
-void quern__model_config_architecture(const quern__model_config *c, quern__jsonw *w)
-{
-    static const char *const feeds[] = {[QUERN__FEED_GELU] = "gelu",
-                                        [QUERN__FEED_RELU] = "relu",
-                                        [QUERN__FEED_GATED_GELU] = "gated-gelu",
-                                        [QUERN__FEED_GATED_SILU] = "gated-silu"};
-    const quern__family *f = quern__family_find(c->family);
-    const bool distances = f && f->distances;
-
-    quern__jsonw_object(w);
-    if (c->table) { /* rows, and nothing that could be done to them otherwise */
-        put_text(w, "family", c->family);
-        quern__jsonw_end_object(w);
-        return;
-    }
-    put_text(w, "activation", feeds[f ? f->feed : QUERN__FEED_GELU]);
-    put_count(w, "biases",
-              (uint64_t)c->bias_attention | (uint64_t)c->bias_feed << 1 |
-                  (uint64_t)c->bias_down << 2 | (uint64_t)c->bias_norm << 3);
-    put_count(w, "depth", c->depth ? c->depth : c->heads ? c->hidden / c->heads : 0);
-    put_count(w, "distance_buckets", distances ? QUERN__DISTANCE_BUCKETS : 0);
-    put_count(w, "distance_most", !distances ? 0 : c->far ? c->far : QUERN__DISTANCE_MOST);
-    put_number(w, "eps", (double)c->layer_norm_eps);
-    put_text(w, "family", c->family);
-    put_count(w, "first_position", (uint64_t)(c->padding + 1));
-    put_count(w, "global_every", c->global_every);
-    put_count(w, "heads", c->heads);
-    put_count(w, "hidden", c->hidden);
-    put_count(w, "intermediate", c->intermediate);
-    put_count(w, "key_heads", c->key_heads ? c->key_heads : c->heads);
-    put_count(w, "layers", c->layers);
-    put_number(w, "rope", c->rope);
-    put_number(w, "rope_local", c->rope_local > 0 ? c->rope_local : c->rope);
-    put_number(w, "rope_part", c->rope_part);
-    put_count(w, "types", c->types);
-    put_count(w, "window", c->window);
-    quern__jsonw_end_object(w);
-}
-
-int quern__model_config_architecture_sha256(const quern__model_config *c, char out[65],
-                                            quern_error *err)
-{
-    uint8_t digest[32];
-    quern__buf b;
-    quern__jsonw w;
-
-    quern__buf_init(&b, 4096);
-    quern__jsonw_init(&w, &b);
-    quern__model_config_architecture(c, &w);
-    int rc = quern__buf_ok(&b, "an architecture", err);
-    if (!rc)
-        rc = quern__sha256_of(b.data, b.len, digest, err);
-    quern__buf_dispose(&b);
-    if (!rc)
-        quern__hex32(digest, out);
-    return rc;
 }
 
 int quern__model_config_pooling_of(const char *name)

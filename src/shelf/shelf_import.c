@@ -45,6 +45,12 @@ static const char *const wanted_names[] = {
     "added_tokens.json",
     "modules.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json", /* what old models call it */
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
     "config_sentence_transformers.json",
     "README.md",
     "LICENSE",

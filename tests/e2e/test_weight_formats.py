@@ -422,6 +422,20 @@ class Onnx(Formats):
             self.assertIn(old, graph)
             self.refused(self.folder({"model.onnx": graph.replace(old, new, 1), "model.onnx_data": data}), "EFORMAT", "no number")
 
+    def test_a_file_of_nothing_beside_the_graph(self):
+        """It has a name and a hash like others; what should lie in it is missed by name."""
+        def change(g, where, value):
+            if not any(b"nothing" in t for t in g.stored):
+                g.stored.append(files.onnx_tensor("nothing", np.zeros(0, "<f4"), outside=(bytearray(), "model.nothing")))
+        graph = files.onnx(self.tensors, change=change)
+        folder = self.folder({"model.onnx": graph, "model.nothing": b""})
+        self.same(folder)
+        lines = "".join("%s  %s\n" % (hashlib.sha256(b).hexdigest(), n) for n, b in (("model.nothing", b""), ("model.onnx", graph)))
+        self.assertEqual(self.info(folder)["weights_sha256"], hashlib.sha256(lines.encode()).hexdigest())
+        graph, data = self.outside()
+        folder = self.folder({"model.onnx": graph, "model.onnx_data": b""})
+        self.refused(folder, "EUNSUPPORTED", "behind the end of its file")
+
     def test_codes(self):
         """Quantised weights are those of the numbers that they stand for, to the bit."""
         folder, plain = self.folder(), self.folder()

@@ -198,6 +198,9 @@ static void test_map(void **state)
     assert_ok(err, quern__map_open(&m, in_home("m"), &err));
     assert_null(m.data);
     assert_int_equal(m.size, 0);
+    quern__stat now; /* a file of nothing is a file */
+    assert_ok(err, quern__stat_path(in_home("m"), &now, &err));
+    assert_true(m.file.is_file && quern__stat_same(&m.file, &now));
     quern__map_forget(&m, 0, 10);
     quern__map_close(&m);
     assert_fails(QUERN_ENOTFOUND, err, quern__map_open(&m, in_home("none"), &err));

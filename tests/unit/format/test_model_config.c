@@ -475,6 +475,67 @@ static void test_sentence(void **state)
     refused(QUERN_EUNSUPPORTED, "do_lower_case");
 }
 
+/* What is handed on to the reference's loader, under its old and new names. */
+static void test_handed_on(void **state)
+{
+    static const char *const kinds[] = {"model_args",   "config_args",   "tokenizer_args",
+                                        "model_kwargs", "config_kwargs", "processor_kwargs"};
+    static const char *const fine[] = {
+        "null", "{}", "{\"trust_remote_code\":true,\"revision\":null,\"torch_dtype\":\"auto\"}"};
+    static const char *const bad[] = {"{\"layer_norm_eps\":1e-5}", "{\"do_lower_case\":false}",
+                                      "{\"revision\":\"main\",\"num_hidden_layers\":2}"};
+    quern__model_config c;
+    char text[256];
+
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+            snprintf(text, sizeof text, "{\"%s\":%s,\"max_seq_length\":64}", kinds[k], fine[i]);
+            put("sentence_bert_config.json", text);
+            read_good(&c);
+            assert_int_equal(c.max_seq_length, 64);
+        }
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            snprintf(text, sizeof text, "{\"%s\":%s}", kinds[k], bad[i]);
+            put("sentence_bert_config.json", text);
+            refused(QUERN_EUNSUPPORTED, kinds[k]);
+        }
+        snprintf(text, sizeof text, "{\"%s\":[1]}", kinds[k]);
+        put("sentence_bert_config.json", text);
+        refused(QUERN_EFORMAT, "sentence_bert_config.json");
+    }
+    put("sentence_bert_config.json",
+        "{\"transformer_task\":\"feature-extraction\",\"module_output_name\":\"token_embeddings\","
+        "\"do_lower_case\":null,\"tokenizer_name_or_path\":null,\"mask_prompt\":false}");
+    read_good(&c);
+    put("sentence_bert_config.json", "{\"transformer_task\":\"fill-mask\"}");
+    refused(QUERN_EUNSUPPORTED, "transformer_task");
+    put("sentence_bert_config.json", "{\"mask_prompt\":true}");
+    refused(QUERN_EUNSUPPORTED, "mask_prompt");
+    put("sentence_bert_config.json", "{\"tokenizer_name_or_path\":\"other\"}");
+    refused(QUERN_EUNSUPPORTED, "tokenizer_name_or_path");
+}
+
+/* The same file under the name of an older model's family; the usual name goes first. */
+static void test_old_names(void **state)
+{
+    quern__model_config c;
+
+    (void)state;
+    put("sentence_roberta_config.json", "{\"max_seq_length\":32}");
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 64);
+    put("sentence_bert_config.json", NULL);
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 32);
+    put("sentence_roberta_config.json", "{\"do_lower_case\":true}");
+    refused(QUERN_EUNSUPPORTED, "do_lower_case");
+    put("sentence_roberta_config.json", NULL);
+    put("sentence_xlm-roberta_config.json", "{\"max_seq_length\":16}");
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 16);
+}
+
 static void test_prompts(void **state)
 {
     quern__model_config c;
@@ -580,6 +641,8 @@ int main(void)
         cmocka_unit_test_setup(test_paths, reset),
         cmocka_unit_test_setup(test_pooling, reset),
         cmocka_unit_test_setup(test_sentence, reset),
+        cmocka_unit_test_setup(test_handed_on, reset),
+        cmocka_unit_test_setup(test_old_names, reset),
         cmocka_unit_test_setup(test_prompts, reset),
         cmocka_unit_test(test_config),
         cmocka_unit_test_setup(test_folder, reset),
