@@ -34,8 +34,8 @@ QUERN_API void quern_registry_free(quern_registry *r);
  * are not taken (EINVAL). EEXISTS: the id is an alias. */
 QUERN_API int quern_registry_load(quern_registry *r, const char *id, const char *model,
                                   const quern_model_options *opt, quern_error *err);
-/* Takes it out, its aliases too: nobody can ask for it any more. Waits until calls that run on it are over (ECANCELLED: it is out,
- * and is freed when they are). ENOTFOUND. */
+/* Takes it out, its aliases too: nobody can ask for it any more. Waits while a model is being opened (ECANCELLED: it stays),
+ * then until calls that run on it are over (ECANCELLED: it is out, and is freed when they are). ENOTFOUND. */
 QUERN_API int quern_registry_unload(quern_registry *r, const char *id, const quern_cancel *cancel,
                                     quern_error *err);
 /* Makes `alias` another name of `id`, from the next call on, whatever it was before; id NULL takes it away. ENOTFOUND: no such id;

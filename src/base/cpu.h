@@ -27,7 +27,9 @@ enum {
 
 uint32_t quern__cpu_detected(void); /* what the machine has; SCALAR is always set */
 uint32_t quern__cpu_runnable(void); /* that, and what every machine can run */
-uint32_t quern__cpu_allowed(void);  /* runnable, within quern_cpu_limit */
+/* Those of `levels` that are runnable. Tiles are asked of the kernel where AMX is among them, and not otherwise. */
+uint32_t quern__cpu_usable(uint32_t levels);
+uint32_t quern__cpu_allowed(void); /* runnable, within quern_cpu_limit */
 /* Why the machine has no `level` (one bit), in a few words; NULL: it has it. */
 #define QUERN__CPU_ELSEWHERE "it is of another architecture"
 const char *quern__cpu_lacks(uint32_t level);

@@ -21,6 +21,13 @@ int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error 
 int quern__model_tokens(const quern_model *m, quern_str text, uint32_t most, quern__tokens *out,
                         quern_error *err);
 const char *quern__model_name(const quern_model *m);
+/* quern_model_open, where memory is bounded: before what it will hold is allocated, `ask` makes room for it or refuses. */
+typedef struct quern__bound {
+    int (*ask)(void *ud, uint64_t bytes, quern_error *err);
+    void *ud;
+} quern__bound;
+int quern__model_open_bounded(quern_model **out, const char *folder, const quern_model_options *opt,
+                              const quern__bound *bound, quern_error *err);
 quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
 
 /* The table's `repeats`, within 0 and 1. */

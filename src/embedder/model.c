@@ -59,6 +59,7 @@ struct quern_model {
     quern__weights *dense[QUERN__DENSES];
     uint32_t max_length;
     uint64_t parameters, graph_bytes;
+    const quern__bound *bound; /* while it is opened; NULL: none */
     /* under mutex */
     quern__mutex *mutex;
     char weights_sha256[65]; /* "" until known */
@@ -389,6 +390,17 @@ static int find_place(const quern_model_options *opt, quern__image_place *place,
     return rc;
 }
 
+/* Before the encoder's memory is asked for. */
+static int ask_bound(const quern_model *m, quern_error *err)
+{
+    uint64_t bytes;
+    if (!m->bound)
+        return QUERN_OK;
+    int rc = quern__encoder_measure(&m->config, m->weights, m->kernels, m->int8, m->max_length,
+                                    &bytes, err);
+    return rc == QUERN_OK ? m->bound->ask(m->bound->ud, bytes, err) : rc;
+}
+
 /* From an image, when there is one of a file that is known: the only way on which its numbers are not read. *done: it was. */
 static int open_image(quern_model *m, const char *calibration, quern__image_place *place,
                       bool *done, quern_error *err)
@@ -405,8 +417,10 @@ static int open_image(quern_model *m, const char *calibration, quern__image_plac
                               err);
     if (rc == QUERN_OK && place->key[0] && quern__image_is_there(place)) {
         place->only = true; /* nobody has looked at the numbers: nothing is packed from them */
-        rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
-                                      m->int8, m->max_length, place, err);
+        rc = ask_bound(m, err);
+        if (rc == QUERN_OK)
+            rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers,
+                                          m->kernels, m->int8, m->max_length, place, err);
         place->only = false;
         *done = rc == QUERN_OK;
         rc = rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
@@ -460,6 +474,8 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     if (rc == QUERN_OK && folder)
         rc = quern__image_key(&place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
                               err);
+    if (rc == QUERN_OK)
+        rc = ask_bound(m, err);
     if (rc == QUERN_OK) {
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
         rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
@@ -508,8 +524,10 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
     if (rc == QUERN_OK)
         rc = check_order(m, calibration, err);
     if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
-        rc = open_int8(m, calibration, opt, err);
-    else if (rc == QUERN_OK)
+        return open_int8(m, calibration, opt, err);
+    if (rc == QUERN_OK)
+        rc = ask_bound(m, err);
+    if (rc == QUERN_OK)
         rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
                                  err);
     return rc;
@@ -718,6 +736,12 @@ static int check_runtime(const quern_runtime_options *r, quern_error *err)
 int quern_model_open(quern_model **out, const char *folder, const quern_model_options *opt,
                      quern_error *err)
 {
+    return quern__model_open_bounded(out, folder, opt, NULL, err);
+}
+
+int quern__model_open_bounded(quern_model **out, const char *folder, const quern_model_options *opt,
+                              const quern__bound *bound, quern_error *err)
+{
     QUERN__REQUIRE(out, err);
     *out = NULL;
     QUERN__REQUIRE(folder && *folder, err);
@@ -750,8 +774,10 @@ int quern_model_open(quern_model **out, const char *folder, const quern_model_op
     m->name = how.name ? quern__strdup(how.name) : last_component(folder);
     quern__fpenv env = quern__fpenv_enter();
     rc = m->path && m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
+    m->bound = bound;
     if (rc == QUERN_OK)
         rc = open_backend(m, &how, err);
+    m->bound = NULL;
     quern__fpenv_leave(env);
     if (rc != QUERN_OK) {
         quern_model_free(m);

@@ -5,8 +5,9 @@
  * Models are opened outside the mutex (seconds), one at a time for the whole registry: two that are opened at once would
  * each see room for itself. Who asks for an id while it is opened waits.
  *
- * Room is made before a model is opened, by what it held the last time or what its files say, and again when it is known;
- * a process that runs out of memory at the open makes room, too. Only models that nobody uses go.
+ * Room is made while a model is opened: when its files have been read and what it will hold is known, before that is taken; a
+ * process that runs out of memory at the open makes room, too. Only models that nobody uses go. Rejected: a guess by
+ * config.json before the open, which knows neither the tokenizer's longest text nor the kernels' padding.
  *
  * Invariants, under the mutex: held is the sum of the bytes of all that is open, those no longer behind an entry included;
  * an open model is freed only with no user, and then once.
@@ -20,9 +21,7 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "base/os.h"
-#include "encoder/quantised_file.h"
-#include "format/model_config.h"
-#include "format/weights.h"
+#include "embedder/embedder.h"
 #include "quern/shelf.h"
 
 enum { MOST_ENTRIES = 1024, MOST_ID = 100, WAIT_MS = 50 };
@@ -45,7 +44,7 @@ typedef struct entry {
     quern_model_options how;
     slot *open;     /* NULL: let go */
     char made[65];  /* hash of the fingerprint that it was loaded with; "" before */
-    uint64_t bytes; /* it held when it was open last; 0: it never was */
+    uint64_t bytes; /* it held when it was open last */
     double load_ms;
     int64_t last_used_ms;
     uint64_t used; /* by the registry's own count: a clock may stand still */
@@ -251,68 +250,6 @@ static bool fits(const quern_registry *r, uint64_t bytes)
            (bytes <= r->opt.memory_limit && r->held <= r->opt.memory_limit - bytes);
 }
 
-/* ---- opening ---- */
-
-/* About what a model that was never open will hold: int8 (and what may be int8) the numbers' file, else its matrices by what
- * config.json says. 0: it does not say. */
-static uint64_t guess(const char *folder, int precision)
-{
-    char path[4096];
-    quern__stat st;
-    snprintf(path, sizeof path, "%s/" QUERN__QUANTISED_NAME, folder);
-    if ((precision == QUERN_PRECISION_INT8 || precision == QUERN_PRECISION_AUTO) &&
-        quern__stat_path(path, &st, NULL) == QUERN_OK && st.is_file)
-        return st.size;
-    quern__model_config *c = quern__calloc(1, sizeof *c);
-    uint64_t bytes = 0;
-    if (c && quern__model_config_read(c, folder, NULL) == QUERN_OK && c->layers < 1024 &&
-        c->hidden < 1 << 16 && c->intermediate < 1 << 18)
-        bytes = (precision == QUERN_PRECISION_BF16 || precision == QUERN_PRECISION_FP16 ? 2 : 4) *
-                (uint64_t)c->layers * c->hidden *
-                (4 * (uint64_t)c->hidden + 2 * (uint64_t)c->intermediate);
-    quern__free(c);
-    return bytes;
-}
-
-/* Under the same name vectors of another kind would come, if what was let go came back from other files. */
-static int check_made(quern_model *m, const char *id, const char *made, slot *s, quern_error *err)
-{
-    char *json = NULL;
-    int rc = quern_model_fingerprint(m, &json, s->made, err);
-    quern_free(json);
-    if (rc == QUERN_OK && made[0] && strcmp(made, s->made) != 0)
-        rc = quern__fail(err, QUERN_EMISMATCH, 0,
-                         "%s: its files changed on disk since it was loaded; load it again", id);
-    return rc;
-}
-
-/* made: hash of the fingerprint that it must have; "": any. */
-static int open_embedder(const quern_registry *r, const char *folder, const char *id,
-                         const char *made, const quern_model_options *opt, slot *s,
-                         quern_error *err)
-{
-    quern_model *m = NULL;
-    quern_model_info info;
-    quern_embedder_options eo;
-    quern_model_options how = *opt;
-    QUERN_INIT(&info);
-    QUERN_INIT(&eo);
-    eo.threads = r->opt.threads;
-    eo.batch = r->opt.batch;
-    how.name = id;
-    int rc = quern_model_open(&m, folder, &how, err);
-    if (rc == QUERN_OK)
-        rc = quern_model_describe(m, &info, err);
-    if (rc == QUERN_OK)
-        rc = check_made(m, id, made, s, err);
-    if (rc == QUERN_OK)
-        rc = quern_embedder_from_model(&s->e, m, &eo, err);
-    s->bytes = info.held;
-    s->precision = rc == QUERN_OK ? quern_precision_named(info.precision) : opt->precision;
-    quern_model_free(m);
-    return rc;
-}
-
 static int no_room(const quern_registry *r, const char *id, uint64_t bytes, quern_error *err)
 {
     return quern__fail(err, QUERN_ENOMEM, (int64_t)bytes,
@@ -334,17 +271,76 @@ static int make_room(quern_registry *r, const char *id, uint64_t bytes, quern_er
     return rc;
 }
 
-/* Opens under the bound. Called and left with the mutex, which is not held meanwhile; *out then counts in r->held. */
-static int open_slot(quern_registry *r, const entry *e, uint64_t expected, slot **out,
-                     quern_error *err)
+/* ---- opening ---- */
+
+/* Asked by the model that is being opened, without the mutex, before it takes its memory. */
+typedef struct asking {
+    quern_registry *r;
+    const char *id;
+    bool refused;
+} asking;
+
+static int ask(void *ud, uint64_t bytes, quern_error *err)
 {
+    asking *a = ud;
+    quern__mutex_lock(a->r->mutex);
+    const int rc = make_room(a->r, a->id, bytes, err);
+    quern__mutex_unlock(a->r->mutex);
+    a->refused = rc != QUERN_OK;
+    return rc;
+}
+
+/* Under the same name vectors of another kind would come, if what was let go came back from other files. */
+static int check_made(quern_model *m, const char *id, const char *made, slot *s, quern_error *err)
+{
+    char *json = NULL;
+    int rc = quern_model_fingerprint(m, &json, s->made, err);
+    quern_free(json);
+    if (rc == QUERN_OK && made[0] && strcmp(made, s->made) != 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, 0,
+                         "%s: its files changed on disk since it was loaded; load it again", id);
+    return rc;
+}
+
+/* made: hash of the fingerprint that it must have; "": any. */
+static int open_embedder(asking *a, const char *folder, const char *made,
+                         const quern_model_options *opt, slot *s, quern_error *err)
+{
+    const quern__bound bound = {ask, a};
+    const quern_registry_options *how_all = &a->r->opt;
+    quern_model *m = NULL;
+    quern_model_info info;
+    quern_embedder_options eo;
+    quern_model_options how = *opt;
+    QUERN_INIT(&info);
+    QUERN_INIT(&eo);
+    eo.threads = how_all->threads;
+    eo.batch = how_all->batch;
+    how.name = a->id;
+    int rc = quern__model_open_bounded(&m, folder, &how, &bound, err);
+    if (rc == QUERN_OK)
+        rc = quern_model_describe(m, &info, err);
+    if (rc == QUERN_OK)
+        rc = check_made(m, a->id, made, s, err);
+    if (rc == QUERN_OK)
+        rc = quern_embedder_from_model(&s->e, m, &eo, err);
+    s->bytes = info.held;
+    s->precision = rc == QUERN_OK ? quern_precision_named(info.precision) : opt->precision;
+    quern_model_free(m);
+    return rc;
+}
+
+/* Opens under the bound. Called and left with the mutex, which is not held meanwhile; *out then counts in r->held. */
+static int open_slot(quern_registry *r, const entry *e, slot **out, quern_error *err)
+{
+    asking a = {r, e->id, false};
     slot *s = quern__calloc(1, sizeof *s);
-    int rc = s ? make_room(r, e->id, expected, err) : quern__fail_memory(err, sizeof *s);
+    int rc = s ? QUERN_OK : quern__fail_memory(err, sizeof *s);
     while (rc == QUERN_OK && !s->e) {
         quern__mutex_unlock(r->mutex);
-        rc = open_embedder(r, e->model, e->id, e->made, &e->how, s, err);
+        rc = open_embedder(&a, e->model, e->made, &e->how, s, err);
         quern__mutex_lock(r->mutex);
-        if (rc == QUERN_ENOMEM && let_one_go(r))
+        if (rc == QUERN_ENOMEM && !a.refused && let_one_go(r))
             rc = QUERN_OK;
     }
     if (rc == QUERN_OK)
@@ -418,7 +414,7 @@ static int load_entry(quern_registry *r, entry *e, quern_embedder **idle, quern_
     if (old && old->alias_of[0])
         return quern__fail(err, QUERN_EEXISTS, 0, "%s is an alias of %s", e->id, old->alias_of);
     const uint64_t began = quern__now_ns();
-    int rc = open_slot(r, e, guess(e->model, e->how.precision), &e->open, err);
+    int rc = open_slot(r, e, &e->open, err);
     if (rc != QUERN_OK)
         return rc;
     e->how.precision = e->open->precision; /* what it was chosen to be it stays */
@@ -489,10 +485,17 @@ int quern_registry_unload(quern_registry *r, const char *id, const quern_cancel 
     int rc = QUERN_OK;
     quern_embedder *idle = NULL;
     quern__mutex_lock(r->mutex);
-    while (r->opening) /* it may be this one */
-        quern__cond_wait(r->changed, r->mutex);
-    entry *e = find_entry(r, id);
-    if (!e || e->alias_of[0]) {
+    while (r->opening && rc == QUERN_OK) { /* it may be this one */
+        if (quern_cancel_raised(cancel))
+            rc = quern__fail(err, QUERN_ECANCELLED, 0,
+                             "stopped waiting for a model that is being opened; %s stays", id);
+        else
+            quern__cond_wait_ms(r->changed, r->mutex, WAIT_MS);
+    }
+    entry *e = rc == QUERN_OK ? find_entry(r, id) : NULL;
+    if (rc != QUERN_OK) {
+        /* nothing has changed */
+    } else if (!e || e->alias_of[0]) {
         rc = not_there(r, id, err);
     } else {
         const uint64_t serial = e->open ? e->open->serial : 0;
@@ -555,7 +558,7 @@ static int open_again(quern_registry *r, const char *id, quern_error *err)
     if (e && !e->open) {
         /* the entry stays: unload waits for `opening`, load is another opening */
         const uint64_t began = quern__now_ns();
-        rc = open_slot(r, e, e->bytes, &e->open, err);
+        rc = open_slot(r, e, &e->open, err);
         if (rc == QUERN_OK) {
             e->bytes = e->open->bytes;
             e->load_ms = (double)(quern__now_ns() - began) / 1e6;

@@ -638,14 +638,21 @@ static int load_positions(loader *l)
     return rc ? rc : load_norm_behind(l, -1, &e->first);
 }
 
+static size_t turns_bytes(const quern__encoder *e, const quern__model_config *c)
+{
+    return !e->family->rotary
+               ? 0
+               : (size_t)e->max_tokens * e->depth * sizeof(float) * (c->rope_local > 0 ? 2 : 1);
+}
+
 static int load_turns(loader *l)
 {
     quern__encoder *e = l->e;
     const quern__model_config *c = l->config;
     const size_t table = (size_t)e->max_tokens * e->depth;
-    if (!e->family->rotary)
+    e->turns_size = turns_bytes(e, c);
+    if (!e->turns_size)
         return QUERN_OK;
-    e->turns_size = table * sizeof(float) * (c->rope_local > 0 ? 2 : 1);
     e->turns = quern__alloc_pages(e->turns_size);
     if (!e->turns)
         return quern__fail_memory(l->err, e->turns_size);
@@ -991,6 +998,39 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
     return stale ? open_class(out, config, weights, quantised, kernels, int8, max_tokens, place,
                               &stale, err)
                  : rc;
+}
+
+int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
+                           const quern__kernels *kernels, const quern__int8_kernels *int8,
+                           uint32_t max_tokens, uint64_t *bytes, quern_error *err)
+{
+    const quern__tensor *words;
+    size_t packed, codes, small;
+    QUERN__REQUIRE(config && weights && kernels && bytes, err);
+    *bytes = 0;
+    if (config->table)
+        return QUERN_OK;
+    quern__encoder *e = quern__calloc(1, sizeof *e);
+    if (!e)
+        return quern__fail_memory(err, sizeof *e);
+    loader l = {.e = e, .config = config, .file = weights, .err = err};
+    e->family = quern__family_find(config->family);
+    e->kernels = kernels;
+    e->int8 = int8;
+    e->prefix = e->family ? find_prefix(&l) : "";
+    int rc = read_shape(e, config, max_tokens, err);
+    if (!rc)
+        rc = check_bounds(&l);
+    if (!rc)
+        rc = find(&l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &words);
+    if (!rc) {
+        measure(e, &packed, &codes, &small);
+        *bytes = (uint64_t)packed + small * sizeof(float) + turns_bytes(e, config) +
+                 (quern__tensor_floats(words) ? 0 : words->count * sizeof(float)) +
+                 quern__head_measure(config, kernels->base ? kernels->base : kernels);
+    }
+    quern__free(e);
+    return rc;
 }
 
 bool quern__encoder_has_image(const quern__encoder *e)

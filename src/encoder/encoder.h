@@ -53,6 +53,10 @@ bool quern__encoder_has_image(const quern__encoder *e);
 int quern__refuse_int8(const char *family, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
+/* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8: NULL in the other classes. */
+int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
+                           const quern__kernels *kernels, const quern__int8_kernels *int8,
+                           uint32_t max_tokens, uint64_t *bytes, quern_error *err);
 
 /* Scratch for one caller at a time with `threads` workers. */
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,

@@ -38,9 +38,9 @@ static uint32_t whole_pieces(uint32_t columns)
     return (columns + QUERN__PIECE - 1) / QUERN__PIECE;
 }
 
-static uint32_t panels_of(const quern__head *h, uint32_t columns)
+static uint32_t panels_of(const quern__kernels *kernels, uint32_t columns)
 {
-    return (columns + h->kernels->panel - 1) / h->kernels->panel;
+    return (columns + kernels->panel - 1) / kernels->panel;
 }
 
 /* ---- open ---- */
@@ -100,9 +100,13 @@ static int pack(quern__head *h, const quern__tensor *t, const quern__dense *c, f
     return QUERN_OK;
 }
 
-static size_t dense_floats(const quern__head *h, const quern__dense *c)
+uint64_t quern__head_measure(const quern__model_config *config, const quern__kernels *kernels)
 {
-    return (size_t)panels_of(h, c->out) * h->kernels->panel * ((size_t)c->in + 1);
+    size_t floats = (size_t)4 * QUERN__PIECE * QUERN__PANEL_MAX; /* read ahead of */
+    for (uint32_t i = 0; i < config->dense_count; i++)
+        floats += (size_t)panels_of(kernels, config->dense[i].out) * kernels->panel *
+                  ((size_t)config->dense[i].in + 1);
+    return config->dense_count ? floats * sizeof(float) : 0;
 }
 
 static int load_dense(quern__head *h, uint32_t i, const quern__dense *c, const quern__weights *file,
@@ -115,7 +119,7 @@ static int load_dense(quern__head *h, uint32_t i, const quern__dense *c, const q
         rc = find(file, c->path, "linear.bias", 1, c->out, 1, &bias, err);
     if (rc)
         return rc;
-    const uint32_t panels = panels_of(h, c->out);
+    const uint32_t panels = panels_of(h->kernels, c->out);
     float *const to = *at; /* zeros where there is no bias, and behind it */
     *at += (size_t)panels * h->kernels->panel;
     if (bias) {
@@ -131,12 +135,9 @@ static int load_dense(quern__head *h, uint32_t i, const quern__dense *c, const q
 static int load_denses(quern__head *h, const quern__model_config *config,
                        const quern__weights *const *files, quern_error *err)
 {
-    size_t floats = (size_t)4 * QUERN__PIECE * QUERN__PANEL_MAX; /* read ahead of */
     float *rows = quern__alloc_array((size_t)QUERN__PANEL_MAX * QUERN__PIECE, sizeof *rows);
     int rc = rows ? QUERN_OK : quern__fail_memory(err, 0);
-    for (uint32_t i = 0; i < h->dense_count; i++)
-        floats += dense_floats(h, config->dense + i);
-    h->packed_size = floats * sizeof(float);
+    h->packed_size = quern__head_measure(config, h->kernels);
     if (!rc && !(h->packed = quern__alloc_pages(h->packed_size)))
         rc = quern__fail_memory(err, h->packed_size);
     float *at = h->packed;

@@ -17,6 +17,8 @@ int quern__head_open(quern__head **out, const quern__model_config *config,
                      quern_error *err);
 void quern__head_free(quern__head *h);
 uint64_t quern__head_bytes(const quern__head *h);
+/* The same, before it is opened. */
+uint64_t quern__head_measure(const quern__model_config *config, const quern__kernels *kernels);
 uint32_t quern__head_width(const quern__head *h); /* floats of a vector */
 size_t quern__head_scratch(const quern__head *h); /* floats that a call works in */
 

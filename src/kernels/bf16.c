@@ -18,7 +18,7 @@ static const quern__bf16_kernels *const tables[] = {
 
 const quern__bf16_kernels *quern__bf16_pick(uint32_t allowed)
 {
-    const uint32_t usable = allowed & quern__cpu_runnable();
+    const uint32_t usable = quern__cpu_usable(allowed);
     for (size_t i = 0; i < QUERN__COUNT(tables); i++)
         if ((tables[i]->need & usable) == tables[i]->need)
             return tables[i];

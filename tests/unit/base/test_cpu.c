@@ -1,7 +1,10 @@
 /* Instruction sets: the mask and its names; the floating-point guard with every bit set oddly. */
+#define _GNU_SOURCE /* syscall */
 #include "unit.h"
 
 #include <fenv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -34,6 +37,25 @@ static void test_parse(void **state)
     assert_fails(QUERN_EINVAL, err, quern__cpu_parse("avx2,sse9", &mask, &err));
     assert_non_null(strstr(err.msg, "'sse9'"));
     assert_non_null(strstr(err.msg, "avx512vnni"));
+}
+
+/* Under a limit without AMX nobody asks the kernel for tiles; first of all, for who has the permission keeps it. */
+static void test_tiles_are_not_asked_for(void **state)
+{
+    (void)state;
+    quern_error err;
+    assert_ok(err, quern_cpu_limit("avx512vnni", &err));
+    assert_int_equal(quern__cpu_allowed() & QUERN__CPU_AMX, 0);
+    assert_int_equal(quern__cpu_usable(QUERN__CPU_SCALAR | QUERN__CPU_AMX_PLAIN),
+                     QUERN__CPU_SCALAR | QUERN__CPU_AMX_PLAIN);
+#if defined(__x86_64__) && defined(SYS_arch_prctl)
+    enum { GET_XCOMP_PERM = 0x1022, XTILEDATA = 18 };
+    uint64_t permitted = 0;
+    if (syscall(SYS_arch_prctl, GET_XCOMP_PERM, &permitted) == 0)
+        assert_false(permitted >> XTILEDATA & 1);
+#endif
+    assert_ok(err, quern_cpu_limit(NULL, &err));
+    assert_int_equal(quern__cpu_usable(~0u), quern__cpu_runnable());
 }
 
 static void test_limit(void **state)
@@ -205,9 +227,13 @@ static void test_flags(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limit),    cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_detected), cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_control),  cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_tiles_are_not_asked_for),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_detected),
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_control),
+        cmocka_unit_test(test_flags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

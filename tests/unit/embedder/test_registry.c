@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/os.h"
+#include "embedder/embedder.h"
 #include "quern/registry.h"
 
 enum { DIM = 80, THREADS = 4 };
@@ -179,10 +181,10 @@ static void the_idle_one_goes_for_room(void **state)
     quern_registry_free(r);
 }
 
-static void shell(const char *format, const char *a, const char *b)
+static void shell(const char *format, const char *a, const char *b, const char *c)
 {
     char command[1024];
-    snprintf(command, sizeof command, format, a, b);
+    snprintf(command, sizeof command, format, a, b, c);
     assert_int_equal(system(command), 0);
 }
 
@@ -194,13 +196,125 @@ static void what_never_fits_sends_nothing_away(void **state)
     size_t n;
     load(r, "a", 0);
     shell("'%s' '%s/tools/make-tiny-model' --layers 12 ./test_registry.large.d",
-          getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"));
+          getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"), "");
     assert_int_equal(quern_registry_load(r, "b", "./test_registry.large.d", NULL, &err),
                      QUERN_ENOMEM);
     held(r, &n);
     assert_int_equal(n, 1);
     assert_int_equal(ask(r, "a"), 0);
     quern_registry_free(r);
+}
+
+/* What is asked of the bound is what is held, whatever takes it: tables of turns, of distances, widened words, Dense. */
+static void measured_as_held(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {
+        "--family t5 --length 500 --dtype f16 --dense 48:tanh", "--family modernbert --length 3000",
+        "--family mpnet --length 900", "--family nomic_bert --length 2000",
+        "--family qwen3 --length 5000 --head-dim 64"};
+    const size_t n = getenv("QUERN_LONG") ? sizeof kinds / sizeof *kinds : 2;
+    quern_error err;
+    for (size_t i = 0; i < n; i++) {
+        char arguments[256];
+        quern_model *m;
+        uint64_t bytes;
+        snprintf(arguments, sizeof arguments, "%s ./test_registry.measured.d", kinds[i]);
+        shell("rm -rf ./test_registry.measured.d && '%s' '%s/tools/make-tiny-model' %s",
+              getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"), arguments);
+        fine(quern_model_open(&m, "./test_registry.measured.d", NULL, &err), &err);
+        fine(quern__encoder_measure(quern__model_settings(m), quern__model_weights(m),
+                                    quern__kernels_pick(quern__cpu_allowed()), NULL,
+                                    quern_model_max_length(m), &bytes, &err),
+             &err);
+        assert_int_equal(bytes, quern__encoder_bytes(quern__model_encoder(m)));
+        quern_model_free(m);
+    }
+}
+
+/* The most memory that this process ever had, in bytes. */
+static uint64_t peak(void)
+{
+    char text[4096];
+    FILE *f = fopen("/proc/self/status", "r");
+    const size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    text[n] = 0;
+    if (f)
+        fclose(f);
+    const char *at = strstr(text, "VmHWM:");
+    return at ? strtoull(at + 6, NULL, 10) * 1024 : 0;
+}
+
+/* config.json alone can ask for hundreds of megabytes: they are refused before they are taken, and nobody goes for them. */
+static void tables_are_within_the_bound(void **state)
+{
+    (void)state;
+    const uint64_t tables = (uint64_t)50000 * 256 * sizeof(float);
+    quern_registry *r = new_registry(bytes_of_one + tables / 2);
+    quern_error err;
+    size_t n;
+    load(r, "a", 0);
+    shell("rm -rf ./test_registry.long.d && '%s' '%s/tools/make-tiny-model' --family qwen3 "
+          "--hidden 32 --heads 2 --head-dim 256 "
+          "--layers 1 --intermediate 16 --length 50000 ./test_registry.long.d",
+          getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"), "");
+    const uint64_t before = peak();
+    assert_int_equal(quern_registry_load(r, "b", "./test_registry.long.d", NULL, &err),
+                     QUERN_ENOMEM);
+    assert_true((uint64_t)err.detail >= tables);
+    assert_non_null(strstr(err.msg, "b needs"));
+    assert_true(peak() - before < tables / 2);
+    held(r, &n);
+    assert_int_equal(n, 1);
+    assert_int_equal(ask(r, "a"), 0);
+    quern_registry_free(r);
+    r = new_registry(2 * bytes_of_one + tables);
+    load(r, "a", 0);
+    load(r, "c", 1);
+    fine(quern_registry_load(r, "b", "./test_registry.long.d", NULL, &err), &err);
+    assert_true(held(r, &n) <= 2 * bytes_of_one + tables);
+    quern_registry_free(r);
+}
+
+typedef struct long_load {
+    quern_registry *r;
+    atomic_bool over;
+} long_load;
+
+static void load_long(void *ud)
+{
+    long_load *l = ud;
+    quern_error err;
+    for (int i = 0; i < 4 && !atomic_load(&l->over); i++)
+        fine(quern_registry_load(l->r, "b", "./test_registry.long.d", NULL, &err), &err);
+    atomic_store(&l->over, true);
+}
+
+/* Who waits for a model that is being opened may stop waiting. */
+static void unload_is_cancelled_while_one_opens(void **state)
+{
+    (void)state;
+    long_load l = {.r = new_registry(0)};
+    quern__thread *t;
+    quern_cancel *stop;
+    quern_error err;
+    int rc = QUERN_OK;
+    fine(quern_cancel_new(&stop, &err), &err);
+    quern_cancel_raise(stop);
+    atomic_init(&l.over, false);
+    fine(quern__thread_start(&t, load_long, &l, &err), &err);
+    while (rc != QUERN_ECANCELLED && !atomic_load(&l.over)) {
+        load(l.r, "a", 0); /* between two openings */
+        quern__sleep_ms(1);
+        rc = quern_registry_unload(l.r, "a", stop, &err);
+    }
+    assert_int_equal(rc, QUERN_ECANCELLED);
+    assert_non_null(strstr(err.msg, "a stays"));
+    assert_int_equal(ask(l.r, "a"), 0);
+    atomic_store(&l.over, true);
+    quern__thread_join(t);
+    quern_cancel_free(stop);
+    quern_registry_free(l.r);
 }
 
 static const char replaced[] = "./test_registry.replaced.d";
@@ -214,14 +328,15 @@ static void weights_replaced_underneath(void **state)
     quern_model *m;
     quern_error err;
     char sha[65];
-    shell("rm -rf '%s' && cp -r '%s' ./test_registry.replaced.d", replaced, folders[0]);
+    shell("rm -rf '%s' && cp -r '%s' '%s'", replaced, folders[0], replaced);
     fine(quern_model_open(&m, replaced, NULL, &err), &err);
     fine(quern_registry_load(r, "a", replaced, NULL, &err), &err);
     load(r, "b", 1); /* a is let go */
     assert_int_equal(ask(r, "a"), 0);
     assert_int_equal(ask(r, "b"), 1);
-    shell("cp '%s/model.safetensors' '%s/new'", folders[2], replaced);
-    shell("mv '%s/new' '%s/model.safetensors'", replaced, replaced);
+    shell("cp '%s/model.safetensors' '%s/new' && mv '%s/new' "
+          "./test_registry.replaced.d/model.safetensors",
+          folders[2], replaced, replaced);
     assert_int_equal(quern_model_weights_sha256(m, sha, &err), QUERN_EMISMATCH);
     assert_non_null(strstr(err.msg, "replaced while the model was open"));
     quern_model_free(m);
@@ -294,6 +409,9 @@ int main(void)
         cmocka_unit_test(names_and_aliases),
         cmocka_unit_test(the_idle_one_goes_for_room),
         cmocka_unit_test(what_never_fits_sends_nothing_away),
+        cmocka_unit_test(measured_as_held),
+        cmocka_unit_test(tables_are_within_the_bound),
+        cmocka_unit_test(unload_is_cancelled_while_one_opens),
         cmocka_unit_test(weights_replaced_underneath),
         cmocka_unit_test(exchanged_while_calls_run),
     };
