@@ -21,6 +21,8 @@ int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error 
 int quern__model_tokens(const quern_model *m, quern_str text, uint32_t most, quern__tokens *out,
                         quern_error *err);
 const char *quern__model_name(const quern_model *m);
+/* EMISMATCH, naming the file: what the model was opened from is not what stands in its folder now. */
+int quern__model_in_place(const quern_model *m, quern_error *err);
 /* quern_model_open, where memory is bounded: before what it will hold is allocated, `ask` makes room for it or refuses. */
 typedef struct quern__bound {
     int (*ask)(void *ud, uint64_t bytes, quern_error *err);

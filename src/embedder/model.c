@@ -5,27 +5,19 @@
  *
  * Invariant: a model is immutable from the return of open to the last free, except for the weights
  * hash, which is computed at most once, under the mutex.
- *
- * The hash of 90 MB costs more than the whole start (docs/design.md §6), so open does not compute it:
- * the shelf's manifest, written at import, is believed while size and modification time of the weights
- * still are what it recorded.
  */
-#include "embedder/embedder.h"
+#include "embedder/model_impl.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "base/fpenv.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "base/os.h"
-#include "base/sha256.h"
 #include "encoder/head.h"
 #include "encoder/ort.h"
 #include "encoder/quantised_file.h"
@@ -36,48 +28,17 @@
 
 enum { LENGTH_OF_GRAPH = 512 /* where nothing around an exported graph says more */ };
 
-struct quern_model {
-    /* immutable */
-    char *name, *path;
-    quern__model_config config;
-    quern__weights *weights;
-    quern__tokenizer *tokenizer;
-    const quern__kernels *kernels;
-    quern__kernels room;             /* where `kernels` are made, for a class that has its own */
-    const quern__int8_kernels *int8; /* NULL: the class is another */
-    int precision;
-    quern__encoder *encoder;
-    quern__ort *ort; /* with head in place of weights and encoder */
-    quern__head *head;
-    quern__weights_files *graph; /* of ort */
-    quern__stat *graph_opened;   /* each of its files, before it was */
-    const char *device_note;
-    char backend[48];
-    const char *optimization; /* of ort */
-    char calibration[65];     /* int8: checksum of the quantised weights */
-    char pooling[40];
-    quern__weights *dense[QUERN__DENSES];
-    uint32_t max_length;
-    uint64_t parameters, graph_bytes;
-    const quern__bound *bound; /* while it is opened; NULL: none */
-    /* under mutex */
-    quern__mutex *mutex;
-    char weights_sha256[65]; /* "" until known */
-    /* any thread */
-    atomic_uint holders;
-};
-
 static const quern__weights_files *files_of(const quern_model *m)
 {
     return m->graph ? m->graph : quern__weights_list_of(m->weights);
 }
 
-static char *join_path(const char *folder, const char *file)
+char *quern__model_file(const quern_model *m, const char *file)
 {
-    size_t n = strlen(folder) + strlen(file) + 2;
+    size_t n = strlen(m->path) + strlen(file) + 2;
     char *path = quern__alloc(n);
     if (path)
-        snprintf(path, n, "%s/%s", folder, file);
+        snprintf(path, n, "%s/%s", m->path, file);
     return path;
 }
 
@@ -163,7 +124,7 @@ static int open_denses(quern_model *m, quern_error *err)
 {
     int rc = QUERN_OK;
     for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++) {
-        char *path = join_path(m->path, m->config.dense[i].path);
+        char *path = quern__model_file(m, m->config.dense[i].path);
         rc = path ? quern__weights_open(&m->dense[i], path, err) : quern__fail_memory(err, 0);
         quern__free(path);
         if (rc == QUERN_OK)
@@ -238,7 +199,7 @@ static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t 
                           quern_error *err)
 {
     quern__stat st = {0};
-    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    char *path = quern__model_file(m, QUERN__QUANTISED_NAME);
     memset(file, 0, sizeof *file);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && !st.exists)
@@ -286,7 +247,7 @@ static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err
     quern__quantised_file head = {0};
     quern__stat st = {0};
     quern_error why = {0};
-    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    char weights[65], *path = quern__model_file(m, QUERN__QUANTISED_NAME);
     *anew = QUERN_PRECISION_FP32;
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     *there = rc == QUERN_OK && st.exists;
@@ -310,7 +271,7 @@ static int check_passed_over(quern_model *m, quern_error *err)
 {
     quern__quantised_file file = {0};
     quern_error why;
-    char *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    char *path = quern__model_file(m, QUERN__QUANTISED_NAME);
     if (!path)
         return quern__fail_memory(err, 0);
     int rc = quern__quantised_peek(&file, path, &why);
@@ -406,7 +367,7 @@ static int open_image(quern_model *m, const char *calibration, quern__image_plac
                       bool *done, quern_error *err)
 {
     quern__quantised_file file = {0};
-    char weights[65], *path = join_path(m->path, QUERN__QUANTISED_NAME);
+    char weights[65], *path = quern__model_file(m, QUERN__QUANTISED_NAME);
     *done = false;
     int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && is_known(m, path) &&
@@ -501,21 +462,14 @@ static int check_order(const quern_model *m, const char *order, quern_error *err
         "index_stale");
 }
 
-/* The kind of matrices that a class has in tables of fp32 (classes.h). */
-static int matrices_of(int precision)
-{
-    return precision == QUERN_PRECISION_BF16   ? QUERN__CLASS_BF16
-           : precision == QUERN_PRECISION_FP16 ? QUERN__CLASS_FP16
-                                               : QUERN__CLASS_FP32;
-}
-
 static int open_encoder(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     char calibration[65];
     int precision = QUERN_PRECISION_FP32;
     int rc = choose_class(m, opt, &precision, calibration, err);
     m->precision = precision;
-    m->kernels = quern__kernels_of(matrices_of(precision), quern__cpu_allowed(), &m->room);
+    m->kernels =
+        quern__kernels_of(quern__model_matrices(precision), quern__cpu_allowed(), &m->room);
     if (rc == QUERN_OK && m->kernels->base && m->config.table)
         rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
                          "%s: a static table has no matrices that %s could be for; its class is "
@@ -605,7 +559,7 @@ static int look_at_graph(quern_model *m, quern_error *err)
     if (!m->graph_opened)
         return quern__fail_memory(err, m->graph->n * sizeof *m->graph_opened);
     for (uint32_t i = 0; rc == QUERN_OK && i < m->graph->n; i++) {
-        char *path = join_path(m->path, m->graph->name[i]);
+        char *path = quern__model_file(m, m->graph->name[i]);
         rc = path ? quern__stat_path(path, &m->graph_opened[i], err) : quern__fail_memory(err, 0);
         quern__free(path);
     }
@@ -634,7 +588,7 @@ static int open_graph(quern_model *m, const quern_model_options *opt, const quer
                                     .inter_threads = r->inter_threads,
                                     .probe = probe->ids,
                                     .probe_tokens = probe->n};
-    char *path = join_path(m->path, m->graph->name[m->graph->graph]);
+    char *path = quern__model_file(m, m->graph->name[m->graph->graph]);
     int rc = path ? look_at_graph(m, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
         rc = quern__ort_open(&m->ort, path, &how, err);
@@ -856,12 +810,6 @@ uint32_t quern_model_max_length(const quern_model *m)
     return m->max_length;
 }
 
-/* The numbers of a graph are its own. */
-static const char *precision_name(const quern_model *m)
-{
-    return m->ort ? "graph" : quern_precision_name(m->precision);
-}
-
 int quern_model_describe(const quern_model *m, quern_model_info *info, quern_error *err)
 {
     QUERN__REQUIRE(m, err);
@@ -876,7 +824,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
                               ? quern__weights_format_name(QUERN__ONNX)
                           : m->config.pooling_stated ? "modules.json"
                                                      : "assumed";
-    full.precision = precision_name(m);
+    full.precision = quern__model_precision(m);
     full.kernels = m->int8 ? m->int8->name : quern__kernels_name(m->kernels);
     full.backend = m->backend;
     full.device = m->ort ? quern__ort_device_name(m->ort) : "cpu";
@@ -904,233 +852,6 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     memcpy(info, &full, n);
     info->struct_size = asked;
     return QUERN_OK;
-}
-
-/* ---- hashes and fingerprint ---- */
-
-static int check_same(const char *path, const quern__stat *opened, const quern__stat *now,
-                      quern_error *err)
-{
-    return quern__stat_same(opened, now)
-               ? QUERN_OK
-               : quern__fail(err, QUERN_EMISMATCH, 0,
-                             "%s: replaced while the model was open: open the model again", path);
-}
-
-/* Hashes the weights file and, where the manifest has an opinion (not NULL), holds it to that. */
-static int hash_file(const char *path, const quern__stat *opened,
-                     const quern__manifest_file *recorded, char out[65], quern_error *err)
-{
-    quern__map map;
-    uint8_t digest[32];
-    char found[65];
-    int rc = quern__map_open(&map, path, err);
-    if (rc != QUERN_OK)
-        return rc;
-    rc = check_same(path, opened, &map.file, err);
-    if (rc == QUERN_OK)
-        rc = quern__sha256_of(map.data, map.size, digest, err);
-    quern__map_forget(&map, 0, map.size);
-    quern__map_close(&map);
-    if (rc != QUERN_OK)
-        return rc;
-    quern__hex32(digest, found);
-    if (recorded && strcmp(recorded->sha256, found) != 0)
-        return quern__fail(err, QUERN_EMISMATCH, 0,
-                           "%s: changed since it was imported (sha256 %.12s…, manifest %.12s…): "
-                           "remove the model and get it again",
-                           path, found, recorded->sha256);
-    memcpy(out, found, sizeof found);
-    return QUERN_OK;
-}
-
-/* From the manifest while size and time still are what it recorded, else from the bytes; before and after by the name it
- * is the file that was opened, for the hash of another one would stand for numbers that it does not have. */
-static int hash_part(const quern_model *m, const char *name, const quern__stat *opened,
-                     const quern__manifest *manifest, char out[65], quern_error *err)
-{
-    quern__stat st;
-    const quern__manifest_file *recorded = quern__manifest_find(manifest, name);
-    char *path = join_path(m->path, name);
-    int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK)
-        rc = check_same(path, opened, &st, err);
-    if (rc == QUERN_OK && recorded && quern__manifest_agrees(recorded, &st)) {
-        memcpy(out, recorded->sha256, 65);
-    } else if (rc == QUERN_OK) {
-        rc = hash_file(path, opened, recorded, out, err);
-        if (rc == QUERN_OK)
-            rc = quern__stat_path(path, &st, err);
-        if (rc == QUERN_OK)
-            rc = check_same(path, opened, &st, err);
-    }
-    quern__free(path);
-    return rc;
-}
-
-/* Of the weights in a folder of the model's; "": its own. */
-static int hash_weights(const quern_model *m, const quern__weights *w, const char *folder,
-                        char out[65], quern_error *err)
-{
-    const quern__weights_files *files = w ? quern__weights_list_of(w) : m->graph;
-    char hex[QUERN__WEIGHTS_FILES][65];
-    quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
-    int rc = manifest ? quern__manifest_read(manifest, m->path, err)
-                      : quern__fail_memory(err, sizeof *manifest);
-    if (rc == QUERN_ENOTFOUND) {
-        manifest->n = 0; /* a plain folder, not from the shelf */
-        rc = QUERN_OK;
-    }
-    for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++) {
-        char name[QUERN__WEIGHTS_NAME + 260];
-        snprintf(name, sizeof name, "%s%s%s", folder, *folder ? "/" : "", files->name[i]);
-        rc = hash_part(m, name, w ? quern__weights_mapped(w, i) : &m->graph_opened[i], manifest,
-                       hex[i], err);
-    }
-    if (rc == QUERN_OK)
-        rc = quern__weights_hash(files, (const char(*)[65])hex, out, err);
-    quern__free(manifest);
-    return rc;
-}
-
-int quern_model_weights_sha256(quern_model *m, char out[65], quern_error *err)
-{
-    QUERN__REQUIRE(m && out, err);
-    int rc = QUERN_OK;
-    quern__mutex_lock(m->mutex);
-    if (!m->weights_sha256[0])
-        rc = hash_weights(m, m->weights, "", m->weights_sha256, err);
-    memcpy(out, m->weights_sha256, 65);
-    quern__mutex_unlock(m->mutex);
-    return rc;
-}
-
-void quern_model_tokenizer_sha256(const quern_model *m, char out[65])
-{
-    quern__tokenizer_hash(m->tokenizer, out);
-}
-
-/* "modules": what stands behind the pooling, in order. */
-static void put_modules(const quern_model *m, const char (*dense)[65], quern__jsonw *w)
-{
-    quern__jsonw_key(w, "modules");
-    quern__jsonw_array(w);
-    for (uint32_t i = 0; i < m->config.dense_count; i++) {
-        const quern__dense *d = &m->config.dense[i];
-        quern__jsonw_object(w);
-        quern__jsonw_key(w, "activation");
-        quern__jsonw_cstr(w, d->tanh ? "tanh" : "identity");
-        quern__jsonw_key(w, "bias");
-        quern__jsonw_bool(w, d->bias);
-        quern__jsonw_key(w, "normalize");
-        quern__jsonw_bool(w, d->unit);
-        quern__jsonw_key(w, "type");
-        quern__jsonw_cstr(w, "dense");
-        quern__jsonw_key(w, "weights");
-        quern__jsonw_cstr(w, dense[i]);
-        quern__jsonw_end_object(w);
-    }
-    quern__jsonw_end_array(w);
-}
-
-static int fingerprint_json(const quern_model *m, const char *weights, const char (*dense)[65],
-                            char **json, quern_error *err)
-{
-    static const int specs[] = {[QUERN__CLASS_FP32] = QUERN__SPEC,
-                                [QUERN__CLASS_BF16] = QUERN__SPEC_BF16,
-                                [QUERN__CLASS_FP16] = QUERN__SPEC_FP16};
-    char tokenizer[65];
-    quern__buf b;
-    quern__jsonw w;
-    quern__tokenizer_hash(m->tokenizer, tokenizer);
-    quern__buf_init(&b, 16384);
-    quern__jsonw_init(&w, &b);
-    quern__jsonw_object(&w); /* keys in ascending order: this text is hashed */
-    if (!m->ort) {           /* a graph says itself what it is */
-        quern__jsonw_key(&w, "architecture");
-        quern__model_config_architecture(&m->config, &w);
-    }
-    if (m->ort) {
-        quern__jsonw_key(&w, "backend");
-        quern__jsonw_cstr(&w, m->backend);
-    }
-    if (m->int8) {
-        quern__jsonw_key(&w, "calibration");
-        quern__jsonw_cstr(&w, m->calibration);
-    }
-    if (m->ort) {
-        quern__jsonw_key(&w, "device");
-        quern__jsonw_cstr(&w, quern__ort_device_name(m->ort));
-    }
-    quern__jsonw_key(&w, "dimension");
-    quern__jsonw_u64(&w, quern_model_dimensions(m));
-    quern__jsonw_key(&w, "max_length");
-    quern__jsonw_u64(&w, m->max_length);
-    if (m->config.dense_count)
-        put_modules(m, dense, &w);
-    quern__jsonw_key(&w, "normalize");
-    quern__jsonw_bool(&w, true);
-    if (m->ort) {
-        quern__jsonw_key(&w, "optimization");
-        quern__jsonw_cstr(&w, m->optimization);
-    }
-    if (m->kernels->order) {
-        quern__jsonw_key(&w, "order");
-        quern__jsonw_cstr(&w, m->kernels->order);
-    }
-    if (m->ort) {
-        quern__jsonw_key(&w, "output");
-        quern__jsonw_cstr(&w, quern__ort_output(m->ort));
-    }
-    quern__jsonw_key(&w, "pooling");
-    quern__jsonw_cstr(&w, m->pooling);
-    quern__jsonw_key(&w, "precision");
-    quern__jsonw_cstr(&w, precision_name(m));
-    quern__jsonw_key(&w, "prompts");
-    quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "document");
-    quern__jsonw_cstr(&w, m->config.prompt_document);
-    quern__jsonw_key(&w, "query");
-    quern__jsonw_cstr(&w, m->config.prompt_query);
-    quern__jsonw_end_object(&w);
-    if (!m->ort) {
-        quern__jsonw_key(&w, "spec");
-        quern__jsonw_u64(&w, m->int8 ? QUERN__SPEC_INT8 : specs[matrices_of(m->precision)]);
-    }
-    quern__jsonw_key(&w, "tokenizer");
-    quern__jsonw_cstr(&w, tokenizer);
-    quern__jsonw_key(&w, "weights");
-    quern__jsonw_cstr(&w, weights);
-    quern__jsonw_end_object(&w);
-    int rc = quern__buf_ok(&b, "fingerprint", err);
-    if (rc == QUERN_OK && !(*json = quern__buf_detach(&b)))
-        rc = quern__fail_memory(err, 0);
-    quern__buf_dispose(&b);
-    return rc;
-}
-
-int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err)
-{
-    QUERN__REQUIRE(json, err);
-    *json = NULL;
-    QUERN__REQUIRE(m, err);
-    char weights[65], dense[QUERN__DENSES][65];
-    uint8_t digest[32];
-    int rc = quern_model_weights_sha256(m, weights, err);
-    for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
-        rc = hash_weights(m, m->dense[i], m->config.dense[i].path, dense[i], err);
-    if (rc == QUERN_OK)
-        rc = fingerprint_json(m, weights, (const char(*)[65])dense, json, err);
-    if (rc == QUERN_OK && hash) {
-        rc = quern__sha256_of(*json, strlen(*json), digest, err);
-        if (rc == QUERN_OK) {
-            quern__hex32(digest, hash);
-        } else {
-            quern__free(*json);
-            *json = NULL;
-        }
-    }
-    return rc;
 }
 
 /* ---- tokens ---- */

@@ -17,6 +17,7 @@
 #include "encoder/quantise.h"
 #include "encoder/quantised_file.h"
 #include "format/manifest.h"
+#include "shelf/shelf_stage.h"
 #include "embedder/probe_texts.inc"
 
 enum { NEIGHBOURS = 5 };
@@ -232,6 +233,7 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     quern_quantize_report *r = &w->report;
     const quern__fidelity f = fidelity_of(r);
     char source[65], architecture[65];
+    quern__lock *lock = NULL;
     if (!r->passed && !(w->opt && w->opt->force))
         return quern__fail(
             w->err, QUERN_EMISMATCH, 0,
@@ -248,8 +250,13 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     if (!rc)
         rc = quern__model_config_architecture_sha256(quern__model_settings(w->model), architecture,
                                                      w->err);
+    if (!rc) /* minutes have gone: what stands there now, and stays while the lock is held, is still this model */
+        rc = quern__shelf_lock_of(&lock, folder, w->opt ? w->opt->cancel : NULL, w->err);
+    if (!rc)
+        rc = quern__model_in_place(w->model, w->err);
     if (!rc)
         rc = put_beside(q, source, architecture, &f, folder, path, r, w->err);
+    quern__unlock_file(lock);
     quern__free(path);
     return rc;
 }

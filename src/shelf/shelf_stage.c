@@ -128,6 +128,38 @@ int quern__shelf_lock(quern__lock **out, const quern__shelf *s, const char *what
     return rc;
 }
 
+/* By the name that its manifest says: a folder that was copied elsewhere is not that one. */
+int quern__shelf_lock_of(quern__lock **out, const char *folder, const quern_cancel *cancel,
+                         quern_error *err)
+{
+    quern__shelf s = {.opt = {.cancel = cancel}};
+    quern__stat here, there = {0};
+    bool managed = false;
+    char *stands = NULL;
+    *out = NULL;
+    quern__manifest *m = quern__calloc(1, sizeof *m);
+    int rc =
+        m ? quern__shelf_manifest(m, folder, &managed, err) : quern__fail_memory(err, sizeof *m);
+    if (rc == QUERN_OK && managed && quern__check_model_name(m->name, NULL) == QUERN_OK) {
+        rc = quern__join(&s.folder, folder, "..", err);
+        if (rc == QUERN_OK)
+            rc = quern__join(&s.staging, s.folder, ".staging", err);
+        if (rc == QUERN_OK)
+            rc = quern__join(&stands, s.folder, m->name, err);
+        if (rc == QUERN_OK)
+            rc = quern__stat_path(folder, &here, err);
+        if (rc == QUERN_OK)
+            rc = quern__stat_path(stands, &there, err);
+        if (rc == QUERN_OK && there.is_dir && here.inode == there.inode &&
+            here.device == there.device)
+            rc = quern__shelf_lock(out, &s, m->name, err);
+    }
+    quern__free(stands);
+    quern__free(m);
+    quern__shelf_end(&s);
+    return rc;
+}
+
 int quern__shelf_tell(const quern__shelf *s, const char *what, uint64_t done, uint64_t total,
                       quern_error *err)
 {

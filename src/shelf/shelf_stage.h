@@ -45,6 +45,10 @@ int quern__check_model_name(const char *name, quern_error *err);
 
 /* Takes .staging/WHAT.lock, waiting for another holder; ECANCELLED while it waits. */
 int quern__shelf_lock(quern__lock **out, const quern__shelf *s, const char *what, quern_error *err);
+/* The lock of a folder that stands on a shelf under its name, for who puts a file into it: while it is held no other process
+ * removes or replaces the model. *out NULL: it stands on none. */
+int quern__shelf_lock_of(quern__lock **out, const char *folder, const quern_cancel *cancel,
+                         quern_error *err);
 /* Tells the caller's progress function; its non-zero answer is ECANCELLED. */
 int quern__shelf_tell(const quern__shelf *s, const char *what, uint64_t done, uint64_t total,
                       quern_error *err);
