@@ -150,16 +150,17 @@ static int see(const quern_shard *s, void *ud)
     seeing *all = ud;
     char size[16];
     all->n++;
-    all->lost += !s->reachable;
+    all->lost += s->why[0] != '\0';
     human_bytes(s->bytes, size);
     if (all->c->json)
         write_shard(s);
-    else if (s->reachable)
+    else if (!s->why[0])
         out_printf("shard %-3lld %-40s %10llu vectors  %9s  answers in %.1f ms%s\n",
                    (long long)s->id, s->place, (unsigned long long)s->vectors, size, s->answer_ms,
                    s->used ? "" : "  (not used by new generations)");
     else
-        out_printf("shard %-3lld %-40s does not answer: %s\n", (long long)s->id, s->place, s->why);
+        out_printf("shard %-3lld %-40s %s%s\n", (long long)s->id, s->place,
+                   s->reachable ? "" : "does not answer: ", s->why);
     return QUERN_OK;
 }
 
@@ -184,7 +185,7 @@ int cmd_shard_status(cli *c, quern_error *err)
     } else if (rc == QUERN_OK && all.n == 0)
         out_printf("no shards: vectors lie in the store's own database\n");
     if (rc == QUERN_OK && all.lost)
-        rc = fail(err, QUERN_EIO, "%zu of %zu shards do not answer", all.lost, all.n);
+        rc = fail(err, QUERN_EIO, "%zu of %zu shards cannot be used", all.lost, all.n);
     quern_store_free(store);
     return rc;
 }

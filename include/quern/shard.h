@@ -31,7 +31,7 @@ typedef struct quern_shard {
     const char *place;
     int used;         /* by generations that are made from now on */
     int reachable;    /* 0: why says what the server of the store heard */
-    const char *why;  /* "" */
+    const char *why;  /* "" when all is well; of one that answers: what it lacks */
     uint64_t vectors; /* rows, with those that no save completed */
     uint64_t bytes;   /* of tables and indexes */
     double answer_ms; /* how long it took to answer, by way of the store's server */

@@ -105,9 +105,9 @@ static int find(quern_store *s, const char *name, const char *state, quern_gener
 }
 
 /* The source's own fault, beside which the others can still be counted. */
-static bool is_source_fault(int rc)
+static bool is_source_fault(int rc, const quern_error *fault)
 {
-    return rc == QUERN_ENOTFOUND || rc == QUERN_EINVAL;
+    return rc == QUERN_ENOTFOUND || rc == QUERN_EINVAL || quern__lacks_tables(rc, fault);
 }
 
 /* One line for the reader: what stands in the way of a search, or what a fill would do. */
@@ -138,8 +138,13 @@ static int write_note(quern_store *s, quern_embedder *e, quern__recipe *recipe,
     }
     quern_tally tally = {0};
     quern_error lost = {0};
-    if (rc == QUERN_OK && (s->table.tally(s->self, active->id, &tally, &lost) != QUERN_OK ||
-                           tally.vectors < tally.chunks)) {
+    int counted = rc == QUERN_OK ? s->table.tally(s->self, active->id, &tally, &lost) : QUERN_OK;
+    if (quern__lacks_tables(counted, &lost)) {
+        if (err)
+            *err = lost;
+        return counted;
+    }
+    if (counted != QUERN_OK || tally.vectors < tally.chunks) {
         snprintf(
             note, NOTE_BYTES, "%llu of %llu vectors have been lost; `quern fill` makes them again",
             (unsigned long long)(tally.chunks - tally.vectors), (unsigned long long)tally.chunks);
@@ -196,7 +201,7 @@ static int add_source(quern_status_report *r, quern_store *s, quern_embedder *e,
     if (rc == QUERN_OK && found && s->table.kept_size)
         rc = s->table.kept_size(s->self, g.id, &kept, &row->kept_bytes, &fault);
     quern__recipe_free(recipe);
-    if (rc != QUERN_OK && !(among && is_source_fault(rc))) {
+    if (rc != QUERN_OK && !(among && is_source_fault(rc, &fault))) {
         if (err)
             *err = fault;
         return rc;

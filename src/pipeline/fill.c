@@ -506,10 +506,10 @@ void quern__fill_sum(quern_fill_report *sum, const quern_fill_report *one)
 }
 
 /* A fault of one source's own, beside which the others can still be filled. */
-static bool is_source_fault(int rc)
+static bool is_source_fault(int rc, const quern_error *fault)
 {
     return rc == QUERN_ENOTFOUND || rc == QUERN_EBUSY || rc == QUERN_EMISMATCH ||
-           rc == QUERN_EINVAL;
+           rc == QUERN_EINVAL || quern__lacks_tables(rc, fault);
 }
 
 static int fill_each(quern_store *s, quern_embedder *e, const quern_fill_options *opt, char **names,
@@ -527,7 +527,7 @@ static int fill_each(quern_store *s, quern_embedder *e, const quern_fill_options
             if (err)
                 *err = fault;
         }
-        if (rc != QUERN_OK && !is_source_fault(rc))
+        if (rc != QUERN_OK && !is_source_fault(rc, &fault))
             break;
     }
     return first;

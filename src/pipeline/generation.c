@@ -145,7 +145,8 @@ static int complete_list(quern_generation_list *l, quern_store *s, int count,
             continue;
         if (rc == QUERN_OK && count && strcmp(r->state, "retired") != 0)
             rc = count_documents(s, r, cancel, &local);
-        if (rc != QUERN_OK && rc != QUERN_ENOTFOUND && rc != QUERN_EINVAL) {
+        if (rc != QUERN_OK && rc != QUERN_ENOTFOUND && rc != QUERN_EINVAL &&
+            !quern__lacks_tables(rc, &local)) {
             if (err)
                 *err = local;
             return rc;

@@ -96,6 +96,11 @@ typedef struct quern__document_view {
 int quern__recipe_document(const quern__recipe *p, const quern_row *row, uint64_t max_bytes,
                            quern__buf *text, quern__document_view *out, quern_error *err);
 
+/* A fault of one generation's own: a shard that others may do without has lost its tables. */
+static inline bool quern__lacks_tables(int rc, const quern_error *err)
+{
+    return rc == QUERN_EIO && err->code && strcmp(err->code, "shard_incomplete") == 0;
+}
 /* A row with a stamp of this same revision: its vectors are those of what it says now. */
 bool quern__is_current(const quern_row *row, const quern__document_view *doc);
 /* And nobody has asked for it again: it needs nothing. */

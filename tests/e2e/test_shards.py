@@ -517,13 +517,59 @@ class Stamps(ShardTest):
         before = self.hits("ban kolor", "--limit", "60")
         lost = int(psql(self.shards[1], "SELECT count(*) FROM quern_shard.stamps_1; DROP TABLE quern_shard.stamps_1")[0][0])
         self.assertTrue(0 < lost < 60)
-        self.refused(2, "stamps_1", "fill")
+        self.refused(1, "shard 2 (", "fill")
         steps = self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"]
         self.assertEqual([s["sql"].split(" (")[0] for s in steps], ["CREATE TABLE IF NOT EXISTS quern_shard.stamps_1"])
         self.assertEqual(self.ok("fill", "--json").json["processed"], lost)
         self.assertEqual(self.hits("ban kolor", "--limit", "60"), before)
         self.current()
         self.assertEqual(self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"], [])
+
+    def test_a_shard_from_before_its_generation(self):
+        """Restored from before its tables came, and from before it was a shard: nobody takes that for no vectors."""
+        where = "127.0.0.1:%s" % self.shards[1].split(":")[-1]
+        self.keep_copy(1)
+        self.apply()
+        self.ok("source", "add", "documents", "--text-search", "yes")
+        self.ok("add", self.documents("in.jsonl", texts(90)))
+        self.ok("fill", "--index", "pgvector")
+        before = self.hits("ban kolor", "--limit", "90")
+        lost = {json.loads(row[0]) for row in psql(self.shards[1], "SELECT key FROM quern_shard.vectors_1")}
+        self.assertTrue(10 < len(lost) < 80)
+
+        def apply():
+            return [s["sql"].split(" (")[0].split(";")[0] for s in self.ok("shard", "apply", "--json", "--shards", ",".join(self.shards)).json["steps"]]
+
+        def mended(steps):
+            self.refused(1, "shard 2 (%s) lacks quern_shard." % where, "fill")
+            self.assertEqual((apply(), apply()), (steps, []))
+            listed = self.ok("status", "--list", "pending", "--limit", "90", "--json").json
+            self.assertEqual({d["key"] for d in listed["documents"]}, lost)
+            self.assertEqual(self.hits("ban kolor", "--limit", "90"), [hit for hit in before if hit["key"] not in lost])
+            self.assertEqual(self.ok("fill", "--index", "pgvector", "--json").json["processed"], len(lost))
+            for way in ("exact", "pgvector"):
+                self.assertEqual(self.hits("ban kolor", "--limit", "90", "--index", way), before, way)
+
+        tables = ["CREATE TABLE IF NOT EXISTS quern_shard.%s_1" % name for name in ("vectors", "stamps")]
+        psql(self.shards[1], "DROP TABLE quern_shard.vectors_1, quern_shard.stamps_1")
+        for command in (("search", "ban", "--mode", "text"), ("similar", "3"), ("verify",), ("export", "out", "--source", "documents")):
+            said = self.quern(*command, "--json")
+            self.assertEqual((said.code, said.error["code"]), (1, "shard_incomplete"), said.message)
+        part = self.ok("search", "ban kolor", "--limit", "90", "--partial", "--json").json
+        self.assertEqual((part["partial"], part["hits"]), (True, [hit for hit in before if hit["key"] not in lost]))
+        self.assertIn("lacks quern_shard.", self.ok("status", "--json").json["sources"][0]["note"])
+        self.assertEqual(len(self.ok("generation", "list", "--json").json["generations"]), 1)
+        status = self.quern("shard", "status", "--json")
+        self.assertEqual((status.code, [bool(s["why"]) for s in status.json["shards"]]), (1, [False, True, False]))
+        mended(tables)
+        self.put_back(1)
+        mended(["CREATE EXTENSION vector WITH SCHEMA \"public\"", "-- nothing is left here of what was\nCREATE SCHEMA quern_shard"] + tables)
+        self.assertEqual([s["shard"] for s in self.ok("shard", "status", "--json").json["shards"]], [1, 2, 3])
+        self.current()
+        # a copy that says it is a shard that is named, too
+        copy = self.shards[1] + "_copy"
+        psql(urls[2] + "postgres", "CREATE DATABASE %s TEMPLATE %s" % (copy.rsplit("/", 1)[1], self.shards[1].rsplit("/", 1)[1]))
+        self.refused(1, "both say that they are shard 2", "shard", "plan", "--shards", ",".join(self.shards + [copy]))
 
     def test_two_who_apply(self):
         """Both have planned to move the stamps; the second does not fill the shards from lines that are empty by then."""

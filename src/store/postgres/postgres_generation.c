@@ -181,52 +181,52 @@ static int insert_generation(building *b, int64_t source, quern_error *err)
     return rc < 0 ? rc : QUERN_OK;
 }
 
-/* The columns of the generation's table behind its id: what migrations/0001 and 0004 say. */
-static void put_columns(const building *b, quern__buf *out)
+void quern__pg_put_columns(const quern__postgres *s, const quern__pg_generation *g, quern__buf *out)
 {
     quern__buf_puts(
         out, "key text COLLATE \"C\" NOT NULL, chunk bigint NOT NULL,"
              " byte_start bigint NOT NULL, byte_end bigint NOT NULL,"
              " char_start bigint NOT NULL, char_end bigint NOT NULL,"
              " page bigint NOT NULL DEFAULT 0, heading text NOT NULL DEFAULT '', embedding ");
-    if (b->storage == QUERN__PG_STORED_BYTES)
+    if (g->storage == QUERN__PG_STORED_BYTES)
         quern__buf_puts(out, "pg_catalog.bytea NOT NULL");
     else
-        quern__buf_printf(out, "%s%s(%u) NOT NULL", b->s->vector_prefix, storages[b->storage],
-                          b->g->dimensions);
+        quern__buf_printf(out, "%s%s(%u) NOT NULL", s->vector_prefix, storages[g->storage],
+                          g->dimensions);
+}
+
+const char *quern__pg_stored_how(const quern__pg_generation *g)
+{
+    return g->width <= WIDEST_INLINE ? "PLAIN" : "EXTERNAL";
 }
 
 /* The generation's own table; on the shards where there are some. */
 static int create_table(building *b, quern_error *err)
 {
     quern__postgres *s = b->s;
-    size_t width = (size_t)b->g->dimensions * (strcmp(b->g->vector_type, "f16") == 0 ? 2 : 4);
-    const char *storage = width <= WIDEST_INLINE ? "PLAIN" : "EXTERNAL";
-    quern__buf sql, columns;
-    quern__buf_init(&sql, 8192);
-    quern__buf_init(&columns, 8192);
-    put_columns(b, &columns);
-    int rc = quern__buf_ok(&columns, "the table of a generation", err);
-    if (rc || (rc = quern__shard_create(s, b->id, columns.data, storage, err)) != 0)
-        goto done; /* 1: they lie on shards */
+    quern__pg_generation g = {.id = b->id, .storage = b->storage, .dimensions = b->g->dimensions};
+    g.width = (size_t)g.dimensions * (strcmp(b->g->vector_type, "f16") == 0 ? 2 : 4);
+    quern__buf sql;
+    int rc = quern__shard_create(s, &g, err);
+    if (rc != 0)
+        return rc < 0 ? rc : QUERN_OK;
+    quern__buf_init(&sql, 16384);
     quern__buf_printf(&sql, "CREATE SEQUENCE %svectors_%" PRId64 "_numbers;", s->prefix, b->id);
     quern__buf_printf(&sql,
                       "CREATE TABLE %svectors_%" PRId64 " (id bigint PRIMARY KEY DEFAULT ((%" PRId64
-                      "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), %s,"
-                      " UNIQUE (key, chunk));",
-                      s->prefix, b->id, b->id, s->inside, b->id, columns.data);
-    quern__buf_printf(&sql,
-                      "ALTER TABLE %svectors_%" PRId64 " ALTER embedding SET STORAGE %s;"
-                      "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64
-                      ".id",
-                      s->prefix, b->id, storage, s->prefix, b->id, s->prefix, b->id);
+                      "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), ",
+                      s->prefix, b->id, b->id, s->inside, b->id);
+    quern__pg_put_columns(s, &g, &sql);
+    quern__buf_printf(
+        &sql,
+        ", UNIQUE (key, chunk)); ALTER TABLE %svectors_%" PRId64 " ALTER embedding SET STORAGE %s;"
+        "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64 ".id",
+        s->prefix, b->id, quern__pg_stored_how(&g), s->prefix, b->id, s->prefix, b->id);
     rc = quern__buf_ok(&sql, "the table of a generation", err);
     if (!rc)
         rc = quern__pg_script(s->own, sql.data, err);
-done:
     quern__buf_dispose(&sql);
-    quern__buf_dispose(&columns);
-    return rc < 0 ? rc : QUERN_OK;
+    return rc;
 }
 
 static int build(void *ud, quern_error *err)

@@ -88,6 +88,69 @@ int quern__shard_order(quern__postgres *s, int64_t server, const char *statement
     return quern__postgres_run(s, sql, &p, NULL, err);
 }
 
+bool quern__shard_lost_table(quern__postgres *s, const quern_error *err)
+{
+    /* no table of the store's own has that schema */
+    return strcmp(quern__pg_sqlstate(s->own), "42P01") == 0 && strstr(err->msg, "quern_shard.");
+}
+
+int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_error *err)
+{
+    quern__pg_params p;
+    quern__pg_result *r = NULL;
+    quern_error inner = {0};
+    char sql[700], name[NAME_BYTES];
+    snprintf(sql, sizeof sql,
+             "SELECT o.option_value FROM pg_catalog.pg_foreign_table t JOIN"
+             " pg_catalog.pg_foreign_server f ON f.oid = t.ftserver JOIN pg_catalog.pg_class c ON"
+             " c.oid = t.ftrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,"
+             " pg_catalog.pg_options_to_table(t.ftoptions) o WHERE n.nspname = $1 AND f.srvname ="
+             " $2 AND c.relispartition AND o.option_name = 'table_name' AND NOT EXISTS (SELECT 1"
+             " FROM @shard_%" PRId64 "_tables AS x WHERE x.name = o.option_value) ORDER BY 1 DESC",
+             server);
+    snprintf(name, sizeof name, "%s_shard_%" PRId64, s->tag, server);
+    quern__pg_params_init(&p);
+    quern__pg_text(&p, quern_str_of(s->schema));
+    quern__pg_text(&p, quern_str_of(name));
+    int rc = quern__postgres_query(s, sql, &p, QUERN__PG_AS_TEXT, &r, &inner);
+    size_t n = rc ? 0 : quern__pg_rows(r);
+    if (n)
+        snprintf(one, 40, "%.39s", quern__pg_get_text(r, 0, 0).ptr);
+    if (rc && quern__shard_lost_table(s, &inner)) { /* it has nothing of ours at all */
+        snprintf(one, 40, "tables");
+        n = 1;
+        rc = QUERN_OK;
+    }
+    quern__pg_clear(r);
+    if (rc && err)
+        *err = inner;
+    return rc ? rc : (int)n;
+}
+
+static int blame_table(quern__postgres *s, int rc, quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    int n = 0;
+    if (quern__postgres_query(s, "SELECT id, place FROM @shards ORDER BY id", NULL,
+                              QUERN__PG_AS_TEXT, &r, NULL) != QUERN_OK)
+        return rc;
+    for (size_t i = 0; i < quern__pg_rows(r) && n <= 0; i++) {
+        char one[40];
+        n = quern__shard_lacks(s, quern__pg_get_int(r, i, 0), one, NULL);
+        if (n > 0)
+            rc = quern__code(err,
+                             quern__fail(err, QUERN_EIO, n,
+                                         "shard %s (%s) lacks quern_shard.%s, as after a restore"
+                                         " from a backup that is older: run `quern shard apply`,"
+                                         " then `quern fill`",
+                                         quern__pg_get_text(r, i, 0).ptr,
+                                         quern__pg_get_text(r, i, 1).ptr, one),
+                             "shard_incomplete");
+    }
+    quern__pg_clear(r);
+    return rc;
+}
+
 static void put_server(quern__buf *out, int64_t server, const char *place, const char *why)
 {
     quern__buf_printf(out, "shard %" PRId64 " (%s) does not answer: %s", server, place, why);
@@ -98,6 +161,9 @@ int quern__shard_blame(quern__postgres *s, int rc, quern_error *err)
     quern__pg_result *r = NULL;
     quern_error why;
     quern__buf said;
+    if (rc == QUERN_EINVAL && err && !quern__pg_in_transaction(s->own) &&
+        quern__shard_lost_table(s, err))
+        return blame_table(s, rc, err);
     /* said first, and not behind another fault: a shard's, whose part of our transaction broke off unseen */
     if (rc == QUERN_EINTERNAL && strcmp(quern__pg_sqlstate(s->own), "25P02") == 0)
         rc = quern__fail(err, QUERN_EIO, 0, "a shard's connection broke off; it answers again");
@@ -125,23 +191,23 @@ int quern__shard_blame(quern__postgres *s, int rc, quern_error *err)
 
 /* ---- tables ---- */
 
-static void put_leaf(quern__buf *out, int64_t id, const char *columns, const char *storage)
+void quern__shard_put_leaf(quern__buf *out, const quern__postgres *s, const quern__pg_generation *g)
 {
-    /* one of that name is of a future that a restored backup does not know */
+    quern__buf_printf(
+        out, "CREATE TABLE IF NOT EXISTS quern_shard.vectors_%" PRId64 " (id bigint PRIMARY KEY, ",
+        g->id);
+    quern__pg_put_columns(s, g, out);
     quern__buf_printf(out,
-                      "DROP TABLE IF EXISTS quern_shard.vectors_%" PRId64
-                      "; CREATE TABLE quern_shard.vectors_%" PRId64
-                      " (id bigint PRIMARY KEY, %s, save bigint NOT NULL,"
-                      " UNIQUE (key, chunk, save)); ALTER TABLE quern_shard.vectors_%" PRId64
-                      " ALTER embedding SET STORAGE %s; ",
-                      id, id, columns, id, storage);
-    quern__shard_put_stamps_leaf(out, id);
+                      ", save bigint NOT NULL, UNIQUE (key, chunk, save)); ALTER TABLE"
+                      " quern_shard.vectors_%" PRId64 " ALTER embedding SET STORAGE %s",
+                      g->id, quern__pg_stored_how(g));
 }
 
-static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, const char *columns,
+static void put_trunk(quern__buf *out, const quern__postgres *s, const quern__pg_generation *g,
                       const int64_t *servers, size_t n)
 {
     const char *p = s->prefix;
+    int64_t id = g->id;
     /* what is there when a part of it was lost: nothing of a generation's is worth more than making it again */
     quern__buf_printf(out,
                       "DROP TABLE IF EXISTS %svectors_%" PRId64
@@ -151,12 +217,13 @@ static void put_trunk(quern__buf *out, const quern__postgres *s, int64_t id, con
                       "CREATE SEQUENCE %svectors_%" PRId64
                       "_numbers; CREATE TABLE %svectors_%" PRId64
                       "_all (id bigint NOT NULL DEFAULT ((%" PRId64
-                      "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), %s,"
-                      " save bigint NOT NULL) PARTITION BY HASH (key);",
-                      p, id, p, id, id, s->inside, id, columns);
-    quern__buf_printf(
-        out, "ALTER SEQUENCE %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64 "_all.id;",
-        p, id, p, id);
+                      "::bigint << 40) | nextval('%svectors_%" PRId64 "_numbers')), ",
+                      p, id, p, id, id, s->inside, id);
+    quern__pg_put_columns(s, g, out);
+    quern__buf_printf(out,
+                      ", save bigint NOT NULL) PARTITION BY HASH (key); ALTER SEQUENCE"
+                      " %svectors_%" PRId64 "_numbers OWNED BY %svectors_%" PRId64 "_all.id;",
+                      p, id, p, id);
     for (size_t i = 0; i < n; i++)
         quern__buf_printf(out,
                           "CREATE FOREIGN TABLE %svectors_%" PRId64
@@ -185,19 +252,25 @@ static int set_shards(quern__postgres *s, int64_t id, size_t n, quern_error *err
         err);
 }
 
-int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, const char *storage,
-                        quern_error *err)
+int quern__shard_create(quern__postgres *s, const quern__pg_generation *g, quern_error *err)
 {
     int64_t servers[QUERN__PG_SHARDS];
     size_t n = 0;
     quern__buf leaf, trunk;
     int rc = quern__shard_servers(s, 0, servers, &n, err);
     if (rc || n == 0)
-        return rc ? rc : set_shards(s, id, 0, err);
+        return rc ? rc : set_shards(s, g->id, 0, err);
     quern__buf_init(&leaf, 1 << 16);
     quern__buf_init(&trunk, QUERN__PG_LONGEST_SQL);
-    put_leaf(&leaf, id, columns, storage);
-    put_trunk(&trunk, s, id, columns, servers, n);
+    /* those of that name are of a future that a restored backup does not know */
+    quern__buf_printf(&leaf,
+                      "DROP TABLE IF EXISTS quern_shard.vectors_%" PRId64
+                      ", quern_shard.stamps_%" PRId64 "; ",
+                      g->id, g->id);
+    quern__shard_put_leaf(&leaf, s, g);
+    quern__buf_puts(&leaf, "; ");
+    quern__shard_put_stamps_leaf(&leaf, g->id);
+    put_trunk(&trunk, s, g, servers, n);
     rc = quern__buf_ok(&leaf, "a table", err);
     if (!rc)
         rc = quern__buf_ok(&trunk, "a table", err);
@@ -206,7 +279,7 @@ int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, con
     if (!rc)
         rc = quern__pg_script(s->own, trunk.data, err);
     if (!rc)
-        rc = set_shards(s, id, n, err);
+        rc = set_shards(s, g->id, n, err);
     quern__buf_dispose(&leaf);
     quern__buf_dispose(&trunk);
     return rc ? rc : 1;

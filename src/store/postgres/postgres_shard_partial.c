@@ -73,7 +73,8 @@ static int find_down(quern__postgres *s, quern_error *err)
                                    &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r) && s->n_down < QUERN__PG_SHARDS; i++) {
         int64_t id = quern__pg_get_int(r, i, 0);
-        if (!quern__shard_answers(s, id, NULL))
+        char one[40];
+        if (!quern__shard_answers(s, id, NULL) || quern__shard_lacks(s, id, one, NULL) > 0)
             s->down[s->n_down++] = (quern__pg_down){id, false};
     }
     quern__pg_clear(r);

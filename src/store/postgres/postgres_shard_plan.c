@@ -230,13 +230,19 @@ static int look_at_home(quern__shard_plan *p, quern__shard_server *v, quern_erro
     v->ours = quern__pg_rows(r) == 1 && strcmp(quern__pg_get_text(r, 0, 0).ptr, p->token) == 0;
     v->id = v->ours ? quern__pg_get_int(r, 0, 1) : 0;
     quern__pg_clear(r);
-    return v->ours ? QUERN_OK
-                   : quern__fail(
-                         err, QUERN_EEXISTS, 0,
-                         "shard %s holds the vectors of another store (its schema "
-                         "quern_shard); give this one a database of its own there, or drop that "
-                         "schema if nobody needs it",
-                         v->place);
+    if (!v->ours)
+        return quern__fail(err, QUERN_EEXISTS, 0,
+                           "shard %s holds the vectors of another store (its schema "
+                           "quern_shard); give this one a database of its own there, or drop that "
+                           "schema if nobody needs it",
+                           v->place);
+    for (const quern__shard_server *other = p->servers; other < v; other++)
+        if (other->id == v->id)
+            return quern__fail(err, QUERN_EEXISTS, v->id,
+                               "shards %s and %s both say that they are shard %" PRId64
+                               " of this store: one is a copy; name the one that it works with",
+                               other->place, v->place, v->id);
+    return QUERN_OK;
 }
 
 /* Who it is, so that it cannot be named twice, and whether its pgvector is where ours is. */
@@ -385,6 +391,25 @@ static int plan_foreign_tables(quern__shard_plan *p, const quern__shard_server *
     return rc;
 }
 
+/* An empty database where a shard lies by its record, and no other that says it is that one: it was restored from
+ * before it became a shard, or made anew there. It is that one again; its tables come with plan_generations. */
+static void know_again(quern__shard_plan *p, const quern__pg_result *r)
+{
+    for (size_t k = 0; k < quern__pg_rows(r); k++) {
+        quern__shard_server *there = NULL;
+        int64_t id = quern__pg_get_int(r, k, 0);
+        bool alive = false;
+        for (size_t i = 0; i < p->n; i++) {
+            alive |= p->servers[i].id == id;
+            if (!p->servers[i].id &&
+                strcmp(quern__pg_get_text(r, k, 1).ptr, p->servers[i].place) == 0)
+                there = &p->servers[i];
+        }
+        if (there && !alive)
+            there->id = id;
+    }
+}
+
 /* Numbers for new ones, behind all that were ever given; then the line in @shards. */
 static int plan_records(quern__shard_plan *p, quern_error *err)
 {
@@ -392,6 +417,8 @@ static int plan_records(quern__shard_plan *p, quern_error *err)
     int64_t last = 0;
     int rc = quern__postgres_query(p->s, "SELECT id, place, used FROM @shards ORDER BY id", NULL,
                                    QUERN__PG_AS_TEXT, &r, err);
+    if (!rc)
+        know_again(p, r);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++)
         last = QUERN__MAX(last, quern__pg_get_int(r, i, 0));
     for (size_t i = 0; i < p->n; i++)
@@ -461,21 +488,15 @@ static int plan_store(quern__shard_plan *p, quern_error *err)
 /* Of one generation of before, all of whose servers are named: its stamps go beside its vectors. What an apply that was
  * cut off left on the shards is made anew; nobody saves meanwhile. Another apply may have done it since this was
  * planned: again, it would fill them from lines that are empty now. */
-static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
+static int plan_stamps(quern__shard_plan *p, int64_t id, const int64_t *servers, size_t n,
+                       quern_error *err)
 {
-    int64_t servers[QUERN__PG_SHARDS];
-    size_t n = 0, named = 0;
     quern__buf leaf, sql;
-    int rc = quern__shard_servers(p->s, id, servers, &n, err);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < p->n; k++)
-            named += p->servers[k].id == servers[i];
-    if (rc || n == 0 || named < n)
-        return rc;
     quern__buf_init(&leaf, STATEMENT);
     quern__buf_init(&sql, STATEMENT);
+    quern__buf_printf(&leaf, "DROP TABLE IF EXISTS quern_shard.stamps_%" PRId64 "; ", id);
     quern__shard_put_stamps_leaf(&leaf, id);
-    rc = quern__buf_ok(&leaf, "a table", err);
+    int rc = quern__buf_ok(&leaf, "a table", err);
     if (!rc)
         rc = act(p, -1, err,
                  "-- the stamps of generation %" PRId64 " go beside its vectors\n"
@@ -496,45 +517,60 @@ static int plan_stamps_of(quern__shard_plan *p, int64_t id, quern_error *err)
     return rc;
 }
 
-/* A server that was restored from before the stamps came to it lacks their table, and everything that reads them fails.
- * Empty, it says what is true: its documents have none, and the next fill makes them. */
-static int plan_lost(quern__shard_plan *p, int64_t id, quern_error *err)
+/* A server that was restored to a state from before a table came to it lacks that, and everything that asks it fails.
+ * Empty, it says what is true: its documents have nothing there, and the next fill makes them. */
+static int plan_lost(quern__shard_plan *p, const quern__pg_generation *g, size_t k,
+                     quern_error *err)
 {
+    int rc = QUERN_OK;
+    for (int stamps = 0; stamps <= (int)g->beside && !rc; stamps++) {
+        int64_t lost = 0;
+        char sql[120];
+        quern__buf leaf;
+        snprintf(sql, sizeof sql,
+                 "SELECT 1 WHERE pg_catalog.to_regclass('quern_shard.%s_%" PRId64 "') IS NULL",
+                 stamps ? "stamps" : "vectors", g->id);
+        rc = quern__pg_scalar(p->servers[k].db, sql, NULL, &lost, err);
+        if (rc <= 0)
+            continue;
+        quern__buf_init(&leaf, STATEMENT);
+        if (stamps)
+            quern__shard_put_stamps_leaf(&leaf, g->id);
+        else
+            quern__shard_put_leaf(&leaf, p->s, g);
+        rc = add_act(p, (int)k, &leaf, &leaf, err);
+        quern__buf_dispose(&leaf);
+    }
+    return rc < 0 ? rc : QUERN_OK;
+}
+
+/* Of one generation: tables that its servers lack, of those that are named; then its stamps, if all are. */
+static int plan_generation(quern__shard_plan *p, int64_t id, quern_error *err)
+{
+    quern__pg_generation g;
     int64_t servers[QUERN__PG_SHARDS];
-    size_t n = 0;
-    quern__buf leaf;
-    char sql[120];
-    quern__buf_init(&leaf, STATEMENT);
-    quern__shard_put_stamps_again(&leaf, id);
-    snprintf(sql, sizeof sql,
-             "SELECT 1 WHERE pg_catalog.to_regclass('quern_shard.stamps_%" PRId64 "') IS NULL", id);
-    int rc = quern__buf_ok(&leaf, "a table", err);
+    size_t n = 0, named = 0;
+    int rc = quern__postgres_generation_get(p->s, id, false, &g, err);
     if (!rc)
         rc = quern__shard_servers(p->s, id, servers, &n, err);
     for (size_t i = 0; i < n && !rc; i++)
-        for (size_t k = 0; k < p->n && !rc; k++) {
-            int64_t lost = 0;
-            if (p->servers[k].id != servers[i] || !p->servers[k].ours)
-                continue;
-            rc = quern__pg_scalar(p->servers[k].db, sql, NULL, &lost, err);
-            if (rc > 0)
-                rc = act(p, (int)k, err, "%s", leaf.data);
-        }
-    quern__buf_dispose(&leaf);
+        for (size_t k = 0; k < p->n && !rc; k++)
+            if (p->servers[k].id == servers[i]) {
+                rc = plan_lost(p, &g, k, err);
+                named++;
+            }
+    if (!rc && n && named == n && !g.beside && strcmp(g.state, "retired") != 0)
+        rc = plan_stamps(p, id, servers, n, err);
     return rc;
 }
 
-static int plan_stamps(quern__shard_plan *p, quern_error *err)
+static int plan_generations(quern__shard_plan *p, quern_error *err)
 {
     quern__pg_result *r = NULL;
-    int rc = quern__postgres_query(p->s,
-                                   "SELECT id, beside::int::bigint FROM @generations WHERE"
-                                   " shards > 0 AND (beside OR state <> 'retired') ORDER BY id",
+    int rc = quern__postgres_query(p->s, "SELECT id FROM @generations WHERE shards > 0 ORDER BY id",
                                    NULL, QUERN__PG_AS_TEXT, &r, err);
-    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
-        int64_t id = quern__pg_get_int(r, i, 0);
-        rc = quern__pg_get_int(r, i, 1) ? plan_lost(p, id, err) : plan_stamps_of(p, id, err);
-    }
+    for (size_t i = 0; !rc && i < quern__pg_rows(r); i++)
+        rc = plan_generation(p, quern__pg_get_int(r, i, 0), err);
     quern__pg_clear(r);
     return rc;
 }
@@ -565,12 +601,13 @@ int quern__shard_plan_make(quern__shard_plan *p, quern__postgres *s, const quern
     size_t records = p->n_acts - before;
     for (size_t i = 0; i < p->n && !rc; i++)
         if (!p->servers[i].ours)
-            rc = act(p, (int)i, err, "%sINSERT INTO quern_shard.home VALUES ('%s', %" PRId64 ")",
+            rc = act(p, (int)i, err, "%s%sINSERT INTO quern_shard.home VALUES ('%s', %" PRId64 ")",
+                     p->servers[i].recorded ? "-- nothing is left here of what was\n" : "",
                      tables_sql, p->token, p->servers[i].id);
     if (!rc)
         rc = plan_store(p, err);
     if (!rc)
-        rc = plan_stamps(p, err);
+        rc = plan_generations(p, err);
     for (size_t i = 0; i < records && !rc; i++) { /* to the end: the last of the store's steps */
         quern__shard_act first = p->acts[before];
         memmove(&p->acts[before], &p->acts[before + 1], (p->n_acts - before - 1) * sizeof *p->acts);

@@ -69,15 +69,22 @@ static int measure(quern__postgres *s, quern_shard *out, quern_error *err)
 {
     quern__pg_result *r = NULL;
     quern__pg_params p;
-    char sql[160], server[60];
+    char sql[160], server[60], lost[40];
     uint64_t began = quern__now_ns();
     snprintf(sql, sizeof sql,
              "SELECT coalesce(sum(bytes), 0)::bigint FROM @shard_%" PRId64
              "_tables WHERE kind = 'r'",
              out->id);
     int64_t n = 0;
-    int rc = quern__shard_answers(s, out->id, err) ? quern__postgres_scalar(s, sql, NULL, &n, err)
+    int rc = quern__shard_answers(s, out->id, err) ? quern__shard_lacks(s, out->id, lost, err)
                                                    : QUERN_EIO;
+    if (rc > 0)
+        rc = quern__fail(err, QUERN_EMISMATCH, rc,
+                         "lacks quern_shard.%s, as after a restore from an older backup; run"
+                         " `quern shard apply`, then `quern fill`",
+                         lost);
+    if (!rc)
+        rc = quern__postgres_scalar(s, sql, NULL, &n, err);
     if (rc < 0)
         return rc;
     out->bytes = (uint64_t)n;
@@ -135,8 +142,9 @@ int quern__postgres_shard_status(void *self, quern_shard_fn fn, void *ud, quern_
         quern_shard one = {.id = quern__pg_get_int(r, i, 0),
                            .place = quern__pg_get_text(r, i, 1).ptr,
                            .used = (int)quern__pg_get_int(r, i, 2)};
-        one.reachable = measure(s, &one, &why) == QUERN_OK;
-        one.why = one.reachable ? "" : why.msg;
+        rc = measure(s, &one, &why);
+        one.reachable = rc == QUERN_OK || rc == QUERN_EMISMATCH;
+        one.why = rc == QUERN_OK ? "" : why.msg;
         rc = fn(&one, ud);
     }
     quern__pg_clear(r);

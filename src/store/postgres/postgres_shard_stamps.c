@@ -44,15 +44,6 @@ enum { SWEEP_STAMPS = 4096, FEW_KEYS = 8 };
 void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id)
 {
     quern__buf_printf(out,
-                      "DROP TABLE IF EXISTS quern_shard.stamps_%" PRId64
-                      "; CREATE TABLE quern_shard.stamps_%" PRId64 " (" BODY
-                      ", PRIMARY KEY (key, save))",
-                      id, id);
-}
-
-void quern__shard_put_stamps_again(quern__buf *out, int64_t id)
-{
-    quern__buf_printf(out,
                       "CREATE TABLE IF NOT EXISTS quern_shard.stamps_%" PRId64 " (" BODY
                       ", PRIMARY KEY (key, save))",
                       id);

@@ -272,6 +272,10 @@ typedef struct quern__pg_generation {
 /* ENOTFOUND when there is none. keep: inside a transaction, nobody purges or retires it until that ends. */
 int quern__postgres_generation_get(quern__postgres *s, int64_t id, bool keep,
                                    quern__pg_generation *out, quern_error *err);
+/* The columns of its table behind the id: what migrations/0001 and 0004 say; and how the vector is stored in its row. */
+void quern__pg_put_columns(const quern__postgres *s, const quern__pg_generation *g,
+                           quern__buf *out);
+const char *quern__pg_stored_how(const quern__pg_generation *g);
 
 /* postgres_vectors.c */
 int quern__postgres_save(void *self, const quern_read *read, const quern_save *docs, size_t n,
@@ -342,10 +346,11 @@ int quern__postgres_text_find(void *self, int64_t generation, const quern_str *w
                               void *ud, quern_error *err);
 
 /* postgres_shard.c: generations on other servers (migrations/0006) */
-/* In the transaction that makes a generation: its tables on the shards that new ones use, 1; 0 when there are none.
- * columns: those behind the id; storage: of `embedding`. */
-int quern__shard_create(quern__postgres *s, int64_t id, const char *columns, const char *storage,
-                        quern_error *err);
+/* In the transaction that makes a generation: its tables on the shards that new ones use, 1; 0 when there are none. */
+int quern__shard_create(quern__postgres *s, const quern__pg_generation *g, quern_error *err);
+/* Its table on a shard, where there is none of that name. */
+void quern__shard_put_leaf(quern__buf *out, const quern__postgres *s,
+                           const quern__pg_generation *g);
 int quern__shard_drop(quern__postgres *s, int64_t id, quern_error *err); /* its tables, if any */
 /* Numbers of the servers: of a generation's partitions in their order, or (0) those that new ones use. At most
  * QUERN__PG_SHARDS. */
@@ -378,8 +383,13 @@ int quern__shard_index_build(quern__postgres *s, const quern__pg_generation *g, 
                              const char *definition, const quern_cancel *cancel, quern_error *err);
 int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *removed,
                                  quern_error *err);
-/* Gives rc back. EIO: err then names the shards that do not answer, if some do not. Outside transactions. */
+/* Gives rc back. EIO: err then names the shards that do not answer, if some do not. Where the fault is a table that a
+ * shard lacks, EIO and what to do about it. Outside transactions. */
 int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
+/* Was the fault that? */
+bool quern__shard_lost_table(quern__postgres *s, const quern_error *err);
+/* How many tables of generations are not on a server that should be; `one` of them, if not NULL. */
+int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_error *err);
 /* postgres_shard_stamps.c: stamps beside the vectors of such a generation (migrations/0015) */
 /* What the store has of a stamp, in order of the keys: its number (0: nothing of it is on shards), and the stamp, to be
  * filled in. whole: it is one, on the shard that has its vectors too. */
@@ -403,8 +413,7 @@ int quern__shard_stamps_differ(quern__postgres *s, const quern__pg_generation *g
 int quern__shard_stamps_sweep(quern__postgres *s, const quern__pg_generation *g, uint64_t *removed,
                               quern_error *err);
 /* Statements: on a shard; on the store's server; and what moves stamps that are there. */
-void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id);
-void quern__shard_put_stamps_again(quern__buf *out, int64_t id); /* where it was lost: empty */
+void quern__shard_put_stamps_leaf(quern__buf *out, int64_t id); /* where there is none */
 void quern__shard_put_stamps_trunk(quern__buf *out, const quern__postgres *s, int64_t id,
                                    const int64_t *servers, size_t n);
 void quern__shard_put_stamps_move(quern__buf *out, const quern__postgres *s, int64_t id);

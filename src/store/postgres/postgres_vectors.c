@@ -845,7 +845,7 @@ static int query_vectors(quern__postgres *s, int64_t generation, const char *bef
                  ? quern__shard_query(s, s->shard_ms, sql.data, params, r, &inner)
                  : quern__postgres_query(s, sql.data, params, QUERN__PG_AS_BINARY, r, &inner);
     if (rc) {
-        if (strcmp(quern__pg_sqlstate(s->own), "42P01") == 0)
+        if (strcmp(quern__pg_sqlstate(s->own), "42P01") == 0 && !quern__shard_lost_table(s, &inner))
             rc = quern__fail(err, QUERN_ENOTFOUND, generation, "there is no generation %" PRId64,
                              generation);
         else if (err)
