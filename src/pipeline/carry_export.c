@@ -20,10 +20,10 @@
 #include "base/sha256.h"
 #include "pipeline/carry.h"
 #include "pipeline/generation_find.h"
+#include "pipeline/held.h"
 
 enum {
     PAGE = 256,
-    HELD = 4 << 20,    /* bytes of vectors that are held before they are written */
     WRITE = 256 << 10, /* bytes of lines */
     BLOCK = 256 << 10,
     KEY_BYTES = 1 << 20
@@ -39,8 +39,9 @@ typedef struct page_doc {
     uint32_t chunks;
     uint64_t dropped_bytes;
     int64_t created_ms, updated_ms;
-    size_t first, found; /* its chunks among those held */
-    bool same;           /* its stamp is still the one that was read before them */
+    const quern_chunk *parts; /* its chunks, among those held */
+    size_t found;
+    bool same; /* its stamp is still the one that was read before them */
 } page_doc;
 
 typedef struct export_run {
@@ -63,10 +64,8 @@ typedef struct export_run {
     quern__buf text, after;
     quern__arena arena; /* of a page */
     page_doc docs[PAGE];
-    size_t n, rows, from; /* from: first document whose chunks are held */
-    quern_chunk *chunks;
-    size_t n_chunks, cap_chunks;
-    quern__buf vectors;
+    size_t n, rows;
+    quern__held held;
 } export_run;
 
 /* ---- a page of rows ---- */
@@ -129,33 +128,12 @@ static int take_row(const quern_row *row, void *ud)
     return rc == QUERN_OK ? take_section(r, row, d) : rc;
 }
 
-static int take_chunk(const quern_chunk *c, void *ud)
-{
-    export_run *r = ud;
-    if (r->n_chunks == r->cap_chunks) {
-        size_t cap = r->cap_chunks ? 2 * r->cap_chunks : PAGE;
-        quern_chunk *grown = quern__resize_array(r->chunks, cap, sizeof *grown);
-        if (!grown)
-            return quern__fail_memory(r->err, cap * sizeof *grown);
-        r->chunks = grown;
-        r->cap_chunks = cap;
-    }
-    quern_chunk *to = &r->chunks[r->n_chunks++];
-    *to = *c;
-    to->vector = NULL;
-    quern__buf_append(&r->vectors, c->vector, (size_t)r->generation.dimensions * r->width);
-    int rc = quern__buf_ok(&r->vectors, "vectors", r->err);
-    if (rc == QUERN_OK)
-        rc = copy_str(r, c->heading, &to->heading);
-    return rc == QUERN_OK ? copy_str(r, c->asset, &to->asset) : rc;
-}
-
 /* The stamps again: whose is still the same? */
 static int take_stamp(const quern_row *row, void *ud)
 {
     export_run *r = ud;
     const quern_stamp *s = &row->stamp;
-    for (size_t i = r->from; i < r->n; i++) {
+    for (size_t i = 0; i < r->n; i++) {
         page_doc *d = &r->docs[i];
         if (d->key.len == row->key.len && memcmp(d->key.ptr, row->key.ptr, d->key.len) == 0)
             d->same = !row->fault && !s->redo && s->outcome == d->outcome &&
@@ -255,13 +233,13 @@ static int write_doc(export_run *r, const page_doc *d, quern_error *err)
         r->p.empty++;
         return flush_lines(r, QUERN__CARRY_EMPTY, WRITE, err);
     }
-    const char *vectors = r->vectors.data + d->first * width;
+    const void *vectors = d->parts->vector; /* the others lie behind it */
     snprintf(where, sizeof where, "source %s, key %.*s", r->recipe->spec.name,
              (int)QUERN__MIN(d->key.len, (size_t)80), d->key.ptr);
     int rc = quern__carry_check_unit(vectors, d->found, r->generation.dimensions, r->width, 0,
                                      where, err);
     for (size_t i = 0; rc == QUERN_OK && i < d->found; i++)
-        write_chunk(r, d, &r->chunks[d->first + i]);
+        write_chunk(r, d, &d->parts[i]);
     if (rc == QUERN_OK)
         rc = quern__file_write(r->file[QUERN__CARRY_NPY], vectors, d->found * width, err);
     if (rc == QUERN_OK)
@@ -271,48 +249,53 @@ static int write_doc(export_run *r, const page_doc *d, quern_error *err)
     return rc;
 }
 
-static bool whole(const export_run *r, const page_doc *d)
+static bool whole(const page_doc *d)
 {
     for (size_t i = 0; i < d->found; i++)
-        if (r->chunks[d->first + i].index != i)
+        if (d->parts[i].index != i)
             return false;
     return d->found == d->chunks && (d->chunks > 0) == (d->outcome == QUERN_OUTCOME_OK);
 }
 
-/* The documents from r->from to `end`, whose chunks are held. */
-static int write_held(export_run *r, size_t end, quern_error *err)
+/* Documents [from, end) of the page: their chunks are read, then their stamps again. */
+static int write_some(export_run *r, size_t from, size_t end, quern_error *err)
 {
-    quern_str keys[PAGE];
-    size_t n = 0;
-    for (size_t i = r->from; i < end; i++)
-        keys[n++] = r->docs[i].key;
-    int rc = n ? r->s->table.fetch(r->s->self, &r->read, keys, n, take_stamp, r, err) : QUERN_OK;
-    for (size_t i = r->from; rc == QUERN_OK && i < end; i++) {
-        if (r->docs[i].same && whole(r, &r->docs[i]))
+    quern_str keys[PAGE] = {r->docs[from].key};
+    size_t first[PAGE + 1], n = 0;
+    for (size_t i = from; i < end; i++)
+        if (r->docs[i].chunks)
+            keys[n++] = r->docs[i].key;
+    int rc = quern__held_read(&r->held, r->s, r->generation.id, keys, n, first, err);
+    n = 0;
+    for (size_t i = from; rc == QUERN_OK && i < end; i++)
+        if (r->docs[i].chunks) {
+            r->docs[i].parts = r->held.chunks ? &r->held.chunks[first[n]] : NULL;
+            r->docs[i].found = first[n + 1] - first[n];
+            n++;
+        }
+    for (size_t i = from; i < end; i++)
+        keys[i - from] = r->docs[i].key;
+    if (rc == QUERN_OK)
+        rc = r->s->table.fetch(r->s->self, &r->read, keys, end - from, take_stamp, r, err);
+    for (size_t i = from; rc == QUERN_OK && i < end; i++) {
+        if (r->docs[i].same && whole(&r->docs[i]))
             rc = write_doc(r, &r->docs[i], err);
         else
             r->report->stale++;
     }
-    r->from = end;
-    r->n_chunks = 0;
-    quern__buf_clear(&r->vectors);
     return rc;
 }
 
 static int write_page(export_run *r, quern_error *err)
 {
     int rc = QUERN_OK;
-    r->from = 0;
-    for (size_t i = 0; rc == QUERN_OK && i < r->n; i++) {
-        page_doc *d = &r->docs[i];
-        d->first = r->n_chunks;
-        if (d->chunks)
-            rc = r->s->table.chunks(r->s->self, r->generation.id, d->key, take_chunk, r, err);
-        d->found = r->n_chunks - d->first;
-        if (rc == QUERN_OK && r->vectors.len >= HELD)
-            rc = write_held(r, i + 1, err);
+    for (size_t from = 0, end; rc == QUERN_OK && from < r->n; from = end) {
+        size_t bytes = r->docs[from].chunks * r->held.width;
+        for (end = from + 1; end < r->n && bytes < QUERN__HELD_BYTES; end++)
+            bytes += r->docs[end].chunks * r->held.width;
+        rc = write_some(r, from, end, err);
     }
-    return rc == QUERN_OK ? write_held(r, r->n, err) : rc;
+    return rc;
 }
 
 static int write_rows(export_run *r, quern_error *err)
@@ -542,6 +525,7 @@ static int export_source(export_run *r, quern_error *err)
     r->read = r->recipe->read;
     r->read.generation = g->id;
     r->width = (uint32_t)quern__vector_width(g->vector_type);
+    r->held.width = (size_t)g->dimensions * r->width;
     r->p.dimensions = g->dimensions;
     memcpy(r->p.fingerprint, g->fingerprint, sizeof r->p.fingerprint);
     memcpy(r->p.vector_type, g->vector_type, sizeof r->p.vector_type);
@@ -571,7 +555,6 @@ int quern_export(quern_store *s, const char *dir, const quern_export_options *op
     quern__arena_init(&r->arena, 0);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
     quern__buf_init(&r->after, KEY_BYTES);
-    quern__buf_init(&r->vectors, SIZE_MAX / 2);
     for (size_t i = 0; i < QUERN__CARRIES; i++)
         quern__buf_init(&r->lines[i], SIZE_MAX / 2);
     int rc = export_source(r, err);
@@ -584,13 +567,12 @@ int quern_export(quern_store *s, const char *dir, const quern_export_options *op
     quern__arena_dispose(&r->arena);
     quern__buf_dispose(&r->text);
     quern__buf_dispose(&r->after);
-    quern__buf_dispose(&r->vectors);
     for (size_t i = 0; i < QUERN__CARRIES; i++) {
         quern__buf_dispose(&r->lines[i]);
         quern__free(r->partial[i]);
         quern__free(r->path[i]);
     }
-    quern__free(r->chunks);
+    quern__held_dispose(&r->held);
     quern__free(r);
     if (report)
         *report = own;

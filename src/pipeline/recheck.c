@@ -14,9 +14,22 @@
 #include "base/compiler.h"
 #include "base/rng.h"
 #include "pipeline/again.h"
+#include "pipeline/held.h"
 #include "quern/pipeline.h"
 
-enum { PAGE = 512, KEY_BYTES = 1 << 20, DEFAULT_SAMPLE = 100 };
+enum {
+    PAGE = 512,
+    GROUP = 64,            /* documents that are looked at together */
+    GROUP_TEXT = 16 << 20, /* bytes of their texts; what goes beyond is looked at alone */
+    KEY_BYTES = 1 << 20,
+    DEFAULT_SAMPLE = 100
+};
+
+typedef struct group_doc {
+    quern_str key, text;
+    uint32_t promised;
+    bool current, no_text, alone;
+} group_doc;
 
 typedef struct recheck_run {
     quern_store *s;
@@ -39,14 +52,13 @@ typedef struct recheck_run {
     uint32_t index[PAGE];  /* sweep: of the vector that named the key */
     bool row_found[PAGE];
     size_t n;
-    /* the document at hand */
+    /* documents at hand; more than one where nothing but their texts decides */
+    group_doc group[GROUP];
+    size_t n_group, most;
+    quern__arena texts;
     quern__buf text;
-    quern_str doc_text;
-    bool doc_current, doc_no_text;
+    quern__held held;
     quern__again again;
-    size_t compared;
-    bool differs;
-    uint32_t different_chunk;
 } recheck_run;
 
 /* ---- stamps, page by page ---- */
@@ -99,120 +111,164 @@ static int sum_page(recheck_run *r, quern_error *err)
     return QUERN_OK;
 }
 
-static int count_chunk(const quern_chunk *c, void *ud)
+/* So many keys of the page, from `from` on, that their vectors can be held. */
+static size_t some_keys(const recheck_run *r, size_t from)
 {
-    (void)c;
-    ++*(uint64_t *)ud;
-    return QUERN_OK;
+    size_t end = from, bytes = 0;
+    while (end < r->n && (end == from || bytes < QUERN__HELD_BYTES))
+        bytes += r->chunks[end++] * r->held.width;
+    return end - from;
 }
 
 static int find_missing(recheck_run *r, quern_error *err)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        uint64_t stored = 0;
-        int rc =
-            r->s->table.chunks(r->s->self, r->generation.id, r->keys[i], count_chunk, &stored, err);
-        if (rc != QUERN_OK)
-            return rc;
-        if (stored < r->chunks[i])
-            r->report->missing_vectors += r->chunks[i] - stored;
+    size_t first[PAGE + 1];
+    int rc = QUERN_OK;
+    for (size_t at = 0, n; rc == QUERN_OK && at < r->n; at += n) {
+        n = some_keys(r, at);
+        rc = quern__held_read(&r->held, r->s, r->generation.id, r->keys + at, n, first, err);
+        for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
+            uint64_t stored = first[i + 1] - first[i];
+            if (stored < r->chunks[at + i])
+                r->report->missing_vectors += r->chunks[at + i] - stored;
+        }
     }
-    return QUERN_OK;
+    return rc;
 }
 
-/* ---- one document again ---- */
+/* ---- documents again ---- */
 
 static int take_row(const quern_row *row, void *ud)
 {
     recheck_run *r = ud;
-    if (row->fault)
-        return QUERN_OK;
     quern__document_view doc;
+    size_t i = 0;
+    while (i < r->n_group && (r->group[i].key.len != row->key.len ||
+                              memcmp(r->group[i].key.ptr, row->key.ptr, row->key.len) != 0))
+        i++;
+    if (row->fault || i == r->n_group)
+        return QUERN_OK;
     int rc = quern__recipe_document(r->recipe, row, QUERN__RENDER_BYTES, &r->text, &doc, r->err);
     if (rc != QUERN_OK)
         return rc;
-    r->doc_current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
-    r->doc_text = doc.text;
-    r->doc_no_text = doc.no_text;
-    return r->doc_current ? quern__again_look(&r->again, &doc, r->err) : QUERN_OK;
-}
-
-static int compare_chunk(const quern_chunk *c, void *ud)
-{
-    recheck_run *r = ud;
-    size_t i = r->compared++;
-    if (!quern__again_same(&r->again, i, c) && !r->differs) {
-        r->differs = true;
-        r->different_chunk = c->index;
+    group_doc *d = &r->group[i];
+    d->current = quern__is_current(row, &doc) && row->stamp.outcome == QUERN_OUTCOME_OK;
+    d->no_text = doc.no_text;
+    d->text = doc.text;
+    if (!d->current || d->no_text)
+        return QUERN_OK;
+    if (r->n_group > 1 && r->texts.used + doc.text.len > GROUP_TEXT) {
+        d->alone = true;
+        return QUERN_OK;
     }
-    return QUERN_OK;
+    if (r->n_group > 1) {
+        d->text.ptr = quern__arena_copy(&r->texts, doc.text.ptr, doc.text.len);
+        if (!d->text.ptr)
+            return quern__fail_memory(r->err, doc.text.len);
+    }
+    return quern__again_look(&r->again, &doc, r->err);
 }
 
-static void note_difference(recheck_run *r, quern_str key)
+static void note_difference(recheck_run *r, quern_str key, uint32_t chunk)
 {
     r->report->different++;
     if (!r->report->first_difference[0])
         snprintf(r->report->first_difference, sizeof r->report->first_difference,
                  "source %s, key %.*s, chunk %u", r->recipe->spec.name,
-                 (int)QUERN__MIN(key.len, 120), key.ptr, r->different_chunk);
+                 (int)QUERN__MIN(key.len, 120), key.ptr, chunk);
 }
 
-static int recheck_document(recheck_run *r, quern_str key, uint32_t promised, quern_error *err)
+/* chunks: the n that are stored. */
+static int compare_document(recheck_run *r, const group_doc *d, const quern_chunk *chunks, size_t n,
+                            quern_error *err)
 {
-    r->doc_current = false;
-    int rc = r->s->table.fetch(r->s->self, &r->read, &key, 1, take_row, r, err);
+    size_t same = 0;
+    int rc = quern__again_embed(&r->again, d->key, d->text, err);
     if (rc != QUERN_OK)
         return rc;
-    if (!r->doc_current) {
-        r->report->stale++;
-        return QUERN_OK;
-    }
-    if (r->doc_no_text) {
-        r->report->no_text++;
-        return QUERN_OK;
-    }
-    rc = quern__again_embed(&r->again, key, r->doc_text, err);
-    if (rc != QUERN_OK)
-        return rc;
-    r->compared = 0;
-    r->differs = false;
-    r->different_chunk = 0;
-    rc = r->s->table.chunks(r->s->self, r->generation.id, key, compare_chunk, r, err);
-    if (rc != QUERN_OK)
-        return rc;
-    if (r->compared < promised && r->compared < r->again.pieces.n)
+    while (same < n && quern__again_same(&r->again, same, &chunks[same]))
+        same++;
+    if (n < d->promised && n < r->again.pieces.n)
         return QUERN_OK; /* counted as missing */
-    if (r->compared != r->again.pieces.n && !r->differs) {
-        r->differs = true;
-        r->different_chunk = (uint32_t)r->compared;
-    }
     r->report->checked++;
-    if (r->differs)
-        note_difference(r, key);
+    if (same < n)
+        note_difference(r, d->key, chunks[same].index);
+    else if (n != r->again.pieces.n)
+        note_difference(r, d->key, (uint32_t)n);
     else
         r->report->equal++;
     return QUERN_OK;
 }
 
+/* Rows, then chunks, then each of them again. */
+static int recheck_group(recheck_run *r, quern_error *err)
+{
+    quern_str keys[GROUP];
+    size_t first[GROUP + 1], n = r->n_group, asked = 0;
+    quern__arena_dispose(&r->texts);
+    for (size_t i = 0; i < n; i++)
+        keys[i] = r->group[i].key;
+    int rc = r->s->table.fetch(r->s->self, &r->read, keys, n, take_row, r, err);
+    for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
+        const group_doc *d = &r->group[i];
+        r->report->stale += !d->current;
+        r->report->no_text += d->current && d->no_text;
+        if (d->current && !d->no_text && !d->alone)
+            keys[asked++] = d->key;
+    }
+    if (rc == QUERN_OK)
+        rc = quern__held_read(&r->held, r->s, r->generation.id, keys, asked, first, err);
+    for (size_t i = 0, k = 0; rc == QUERN_OK && k < asked; i++) {
+        if (r->group[i].key.ptr != keys[k].ptr)
+            continue;
+        rc = quern__check_cancel(r->opt->cancel, err);
+        if (rc == QUERN_OK)
+            rc =
+                compare_document(r, &r->group[i], r->held.chunks ? r->held.chunks + first[k] : NULL,
+                                 first[k + 1] - first[k], err);
+        k++;
+    }
+    return rc;
+}
+
+/* Those of the group, and then by itself what was too large to lie beside the others. */
+static int recheck_all(recheck_run *r, quern_error *err)
+{
+    group_doc large[GROUP];
+    size_t n = 0;
+    int rc = r->n_group ? recheck_group(r, err) : QUERN_OK;
+    for (size_t i = 0; i < r->n_group; i++)
+        if (r->group[i].alone)
+            large[n++] = (group_doc){.key = r->group[i].key, .promised = r->group[i].promised};
+    for (size_t i = 0; rc == QUERN_OK && i < n; i++) {
+        r->group[0] = large[i];
+        r->n_group = 1;
+        rc = recheck_group(r, err);
+    }
+    r->n_group = 0;
+    return rc;
+}
+
 /* Draws `wanted` of the `left` stamps, each as likely as any (Knuth's algorithm S). */
 static int recheck_page(recheck_run *r, quern_error *err)
 {
-    for (size_t i = 0; i<r->n; i++, r->left -= r->left> 0) {
-        if (r->wanted == 0)
-            return QUERN_OK;
+    size_t bytes = 0;
+    int rc = QUERN_OK;
+    for (size_t i = 0; rc == QUERN_OK && i < r->n && r->wanted; i++, r->left -= r->left > 0) {
         bool all = r->wanted >= r->left;
         if (!all && (double)quern__rng_float(&r->rng) * (double)r->left >= (double)r->wanted)
             continue;
         r->wanted--;
         if (r->chunks[i] == 0)
             continue; /* empty or failed: there is no vector to compare */
-        int rc = quern__check_cancel(r->opt->cancel, err);
-        if (rc == QUERN_OK)
-            rc = recheck_document(r, r->keys[i], r->chunks[i], err);
-        if (rc != QUERN_OK)
-            return rc;
+        r->group[r->n_group++] = (group_doc){.key = r->keys[i], .promised = r->chunks[i]};
+        bytes += r->chunks[i] * r->held.width;
+        if (r->n_group == r->most || bytes >= QUERN__HELD_BYTES) {
+            rc = recheck_all(r, err);
+            bytes = 0;
+        }
     }
-    return QUERN_OK;
+    return rc == QUERN_OK ? recheck_all(r, err) : rc;
 }
 
 /* ---- orphans ---- */
@@ -301,6 +357,10 @@ static int recheck_generation(recheck_run *r, quern_error *err)
                               .settings = &r->settings,
                               .builder = r->opt->builder,
                               .cancel = r->opt->cancel};
+    /* what is seen beside a text, and what a program makes of it, is one document's at a time */
+    r->most = r->recipe->assets.n || r->settings.builder[0] ? 1 : GROUP;
+    r->held.width =
+        (size_t)r->generation.dimensions * quern__vector_width(r->generation.vector_type);
     int rc = quern__again_init(&r->again, r->generation.dimensions, err);
     if (rc == QUERN_OK)
         rc = each_page(r, sum_page, err);
@@ -339,6 +399,7 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     r->err = err;
     quern__rng_seed(&r->rng, opt->seed);
     quern__arena_init(&r->arena, 0);
+    quern__arena_init(&r->texts, 0);
     quern__buf_init(&r->text, QUERN__TEXT_BUFFER);
     int rc = quern__recipe_open(&r->recipe, s, name, err);
     if (rc == QUERN_OK) {
@@ -364,7 +425,9 @@ static int recheck_source(quern_store *s, quern_embedder *e, const quern_verify_
     }
     quern__recipe_free(r->recipe);
     quern__arena_dispose(&r->arena);
+    quern__arena_dispose(&r->texts);
     quern__buf_dispose(&r->text);
+    quern__held_dispose(&r->held);
     quern__again_dispose(&r->again);
     quern__free(r);
     return rc;

@@ -1,6 +1,6 @@
 /*
  * conformance_runs.c — the rules of what a store writes down about fills: the log of runs, their sums by the day, marks,
- * watermarks. A store may lack each of them.
+ * watermarks; and of what it may give of several documents at once. A store may lack each of them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -165,8 +165,80 @@ static int a_watermark_is_its_generations(suite *s)
     return QUERN_OK;
 }
 
+/* ---- chunks of several documents ---- */
+
+enum { PARTS = 2 };
+
+typedef struct parts {
+    size_t key[8];
+    float first[8];
+    size_t n, stop_at;
+} parts;
+
+static int see_part(size_t i, const quern_chunk *c, void *ud)
+{
+    parts *v = ud;
+    if (v->n == QUERN__COUNT(v->key))
+        return -99;
+    v->key[v->n] = i;
+    memcpy(&v->first[v->n], c->vector, sizeof(float));
+    v->n++;
+    return c->index != (v->n - 1) % PARTS ? -98 : v->n == v->stop_at ? 42 : 0;
+}
+
+static int save_it(const quern_row *row, size_t i, void *ud)
+{
+    (void)row;
+    (void)i;
+    (void)ud;
+    return 1;
+}
+
+/* In the order of the keys, which is not that of the documents; of one that is not there, none. */
+static int chunks_of_several_come_in_order(suite *s)
+{
+    static const quern_str all[] = {{"1", 1}, {"2", 1}, {"3", 1}};
+    static const quern_str asked[] = {{"3", 1}, {"9", 1}, {"1", 1}};
+    quern_chunk chunks[3 * PARTS];
+    quern_save docs[3];
+    float vectors[3 * PARTS][4] = {{0}};
+    uint8_t stored[3];
+    parts v = {.n = 0}, ended = {.stop_at = 3}, none = {.n = 0};
+    int64_t id = 0;
+    if (!s->t->chunks_of)
+        return QUERN_OK;
+    int rc = begin(s, &id);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < 3; i++) {
+        MUST(s->c->put(s->self, (int64_t)i + 1, "title", "body", "r", s->c->ud, &s->inner) == 0);
+        docs[i] = (quern_save){.key = all[i], .chunks = &chunks[i * PARTS]};
+        docs[i].stamp.outcome = QUERN_OUTCOME_OK;
+        docs[i].stamp.chunks = PARTS;
+        docs[i].stamp.revision = quern_str_of("r");
+        for (uint32_t k = 0; k < PARTS; k++) {
+            vectors[i * PARTS + k][0] = (float)(10 * (i + 1) + k);
+            chunks[i * PARTS + k] =
+                (quern_chunk){.index = k, .end = 1, .vector = vectors[i * PARTS + k]};
+        }
+    }
+    s->read.generation = id;
+    MUST(CALL(save, &s->read, docs, 3, save_it, NULL, stored) == QUERN_OK && stored[2]);
+    MUST(CALL(chunks_of, id, asked, 3, see_part, &v) == QUERN_OK && v.n == 2 * PARTS);
+    for (size_t i = 0; i < v.n; i++)
+        MUST(v.key[i] == (i < PARTS ? 0 : 2) &&
+             v.first[i] == (i < PARTS ? 30 : 10) + (float)(i % PARTS));
+    MUST(CALL(chunks_of, id, asked, 0, see_part, &none) == QUERN_OK && none.n == 0);
+    MUST(CALL(chunks_of, id, asked, 3, see_part, &ended) == 42 && ended.n == 3);
+    MUST(CALL(chunks_of, id + 1000, asked, 3, see_part, &none) == QUERN_ENOTFOUND);
+    return QUERN_OK;
+}
+
 const suite_rule quern__run_rules[] = {
-    RULE(runs_are_kept),  RULE(usage_is_summed_by_the_day),
-    RULE(marks_are_kept), RULE(a_watermark_is_its_generations),
+    RULE(runs_are_kept),
+    RULE(usage_is_summed_by_the_day),
+    RULE(marks_are_kept),
+    RULE(a_watermark_is_its_generations),
+    RULE(chunks_of_several_come_in_order),
     {NULL, NULL},
 };

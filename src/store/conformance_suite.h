@@ -35,7 +35,7 @@ typedef struct suite_rule {
 #name, name                                                                                \
     }
 
-/* conformance_runs.c: for stores that keep a log of fills, or marks. */
+/* conformance_runs.c: for stores that keep a log of fills, marks or watermarks, or read several documents at once. */
 extern const suite_rule quern__run_rules[];
 /* conformance_tasks.c: for stores that have tasks. Ends with a rule without a name. */
 extern const suite_rule quern__task_rules[];

@@ -446,6 +446,12 @@ typedef struct quern_store_table {
      * (quern_free). Both may be NULL: then every fill begins at the first row. */
     int (*watermark_get)(void *self, int64_t generation, char **key, quern_error *err);
     int (*watermark_put)(void *self, int64_t generation, quern_str key, quern_error *err);
+
+    /* Chunks of n documents, all of them different, in the order of the keys and each one's by index; i: of the key. For what
+     * reads many, where each question has far to go. May be NULL: then chunks is asked of one after the other. */
+    int (*chunks_of)(void *self, int64_t generation, const quern_str *keys, size_t n,
+                     int (*fn)(size_t i, const quern_chunk *c, void *ud), void *ud,
+                     quern_error *err);
 } quern_store_table;
 
 /* The table is copied; on failure self stays the caller's. */

@@ -95,6 +95,7 @@ static const quern_store_table postgres_table = {
     .vectors = quern__postgres_vectors,
     .resolve = quern__postgres_resolve,
     .chunks = quern__postgres_chunks,
+    .chunks_of = quern__postgres_chunks_of,
     .index_state = quern__postgres_index_state,
     .index_build = quern__postgres_index_build,
     .nearest = quern__postgres_nearest,

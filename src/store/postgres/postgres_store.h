@@ -277,7 +277,13 @@ void quern__pg_put_columns(const quern__postgres *s, const quern__pg_generation 
                            quern__buf *out);
 const char *quern__pg_stored_how(const quern__pg_generation *g);
 
+/* postgres_kept.c: what was gathered in n arrays, if anything, by a statement that takes them behind the generation; they are
+ * empty then. */
+int quern__postgres_put_arrays(quern__postgres *s, const char *sql, int64_t generation,
+                               quern__pg_array *a, size_t n, quern_error *err);
+
 /* postgres_vectors.c */
+int quern__pg_compare_keys(quern_str x, quern_str y); /* by bytes, as COLLATE "C" */
 int quern__postgres_save(void *self, const quern_read *read, const quern_save *docs, size_t n,
                          int (*still)(const quern_row *row, size_t i, void *ud), void *ud,
                          uint8_t *stored, quern_error *err);
@@ -304,6 +310,9 @@ int quern__postgres_vectors(void *self, int64_t generation, quern_block_fn fn, v
                             quern_error *err);
 int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs, size_t n,
                             quern_chunk_ref_fn fn, void *ud, quern_error *err);
+int quern__postgres_chunks_of(void *self, int64_t generation, const quern_str *keys, size_t n,
+                              int (*fn)(size_t i, const quern_chunk *c, void *ud), void *ud,
+                              quern_error *err);
 int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
                            int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err);
 /* Stamps of these rows' keys into the arena and rows[i].stamp; outcome NONE where there is none. */

@@ -98,7 +98,7 @@ typedef struct keyed {
     size_t at;
 } keyed;
 
-static int compare_keys(quern_str x, quern_str y)
+int quern__pg_compare_keys(quern_str x, quern_str y)
 {
     size_t n = QUERN__MIN(x.len, y.len);
     int order = n ? memcmp(x.ptr, y.ptr, n) : 0;
@@ -108,7 +108,7 @@ static int compare_keys(quern_str x, quern_str y)
 static int by_key(const void *a, const void *b)
 {
     const keyed *x = a, *y = b;
-    int order = compare_keys(x->key, y->key);
+    int order = quern__pg_compare_keys(x->key, y->key);
     return order ? order : (x->at > y->at) - (x->at < y->at);
 }
 
@@ -118,12 +118,12 @@ static size_t find_key(const keyed *sorted, size_t n, quern_str key)
     size_t from = 0, to = n;
     while (from < to) {
         size_t middle = from + (to - from) / 2;
-        if (compare_keys(sorted[middle].key, key) < 0)
+        if (quern__pg_compare_keys(sorted[middle].key, key) < 0)
             from = middle + 1;
         else
             to = middle;
     }
-    return from < n && compare_keys(sorted[from].key, key) == 0 ? from : n;
+    return from < n && quern__pg_compare_keys(sorted[from].key, key) == 0 ? from : n;
 }
 
 static quern_row *row_at(quern_row *rows, size_t i, size_t stride)
@@ -189,7 +189,7 @@ int quern__postgres_stamps_of(quern__postgres *s, int64_t generation, quern_row 
     for (size_t i = 0; r && i < quern__pg_rows(r) && !rc; i++) {
         quern_str key = quern__pg_get_text(r, i, 0);
         size_t at = find_key(sorted, asked, key);
-        for (; at < asked && !rc && compare_keys(sorted[at].key, key) == 0; at++) {
+        for (; at < asked && !rc && quern__pg_compare_keys(sorted[at].key, key) == 0; at++) {
             rc = read_stamp(r, i, 1, arena, &row_at(rows, sorted[at].at, stride)->stamp, err);
             saves[at] = quern__pg_get_int(r, i, SAVE);
             numbered |= saves[at] != 0;
@@ -309,7 +309,7 @@ static bool is_written(const saving *w, size_t k)
     if (!w->stored[w->sorted[k].at])
         return false;
     for (size_t next = k + 1;
-         next < w->n && compare_keys(w->sorted[next].key, w->sorted[k].key) == 0; next++)
+         next < w->n && quern__pg_compare_keys(w->sorted[next].key, w->sorted[k].key) == 0; next++)
         if (w->stored[w->sorted[next].at])
             return false;
     return true;
@@ -987,42 +987,67 @@ int quern__postgres_resolve(void *self, int64_t generation, const int64_t *refs,
     return quern__shard_blame(s, rc, err);
 }
 
-int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
-                           int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err)
+/* The i-th of the keys, from 1 on, stands in the first column. */
+int quern__postgres_chunks_of(void *self, int64_t generation, const quern_str *keys, size_t n,
+                              int (*fn)(size_t i, const quern_chunk *c, void *ud), void *ud,
+                              quern_error *err)
 {
     quern__postgres *s = self;
     quern__pg_generation g;
     quern__pg_params params;
+    quern__pg_array wanted;
     quern__pg_result *r = NULL;
-    char *vector = NULL;
     int rc = quern__postgres_generation_get(s, generation, false, &g, err);
+    char *vector = rc ? NULL : quern__alloc(g.width);
+    if (!rc && !vector)
+        rc = quern__fail_memory(err, g.width);
     if (rc)
-        return rc;
+        return quern__shard_blame(s, rc, err);
+    quern__pg_array_init(&wanted, QUERN__PG_TEXT, 0);
+    for (size_t i = 0; i < n; i++)
+        quern__pg_array_bytes(&wanted, keys[i].ptr, keys[i].len);
     quern__pg_params_init(&params);
-    quern__pg_text(&params, key);
+    quern__pg_bind_array(&params, &wanted);
     quern__pg_int(&params, generation);
-    vector = quern__alloc(g.width);
-    if (!vector)
-        return quern__fail_memory(err, g.width);
     rc = query_vectors(s, generation,
-                       "SELECT chunk, byte_start, byte_end, char_start, char_end, embedding, page,"
-                       " heading, " ASSET " FROM",
-                       "WHERE key = $1 ORDER BY chunk", &params, &r, err);
+                       "SELECT array_position($1, key)::bigint, chunk, byte_start, byte_end,"
+                       " char_start, char_end, embedding, page, heading, " ASSET " FROM",
+                       "WHERE key = ANY ($1) ORDER BY 1, 2", &params, &r, err);
     for (size_t i = 0; !rc && i < quern__pg_rows(r); i++) {
-        quern_chunk c = {.index = (uint32_t)quern__pg_get_int(r, i, 0),
-                         .start = (uint64_t)quern__pg_get_int(r, i, 1),
-                         .end = (uint64_t)quern__pg_get_int(r, i, 2),
-                         .char_start = (uint64_t)quern__pg_get_int(r, i, 3),
-                         .char_end = (uint64_t)quern__pg_get_int(r, i, 4),
-                         .page = (uint32_t)quern__pg_get_int(r, i, 6),
-                         .heading = quern__pg_get_text(r, i, 7),
-                         .asset = quern__pg_get_text(r, i, 8)};
-        rc = quern__pg_read_vector(&g, r, i, 5, vector, err);
+        quern_chunk c = {.index = (uint32_t)quern__pg_get_int(r, i, 1),
+                         .start = (uint64_t)quern__pg_get_int(r, i, 2),
+                         .end = (uint64_t)quern__pg_get_int(r, i, 3),
+                         .char_start = (uint64_t)quern__pg_get_int(r, i, 4),
+                         .char_end = (uint64_t)quern__pg_get_int(r, i, 5),
+                         .page = (uint32_t)quern__pg_get_int(r, i, 7),
+                         .heading = quern__pg_get_text(r, i, 8),
+                         .asset = quern__pg_get_text(r, i, 9)};
+        rc = quern__pg_read_vector(&g, r, i, 6, vector, err);
         c.vector = vector;
         if (!rc)
-            rc = fn(&c, ud);
+            rc = fn((size_t)quern__pg_get_int(r, i, 0) - 1, &c, ud);
     }
     quern__pg_clear(r);
+    quern__pg_array_dispose(&wanted);
     quern__free(vector);
     return quern__shard_blame(s, rc, err);
+}
+
+typedef struct one_document {
+    int (*fn)(const quern_chunk *c, void *ud);
+    void *ud;
+} one_document;
+
+static int give_chunk(size_t i, const quern_chunk *c, void *ud)
+{
+    const one_document *to = ud;
+    (void)i;
+    return to->fn(c, to->ud);
+}
+
+int quern__postgres_chunks(void *self, int64_t generation, quern_str key,
+                           int (*fn)(const quern_chunk *c, void *ud), void *ud, quern_error *err)
+{
+    one_document to = {fn, ud};
+    return quern__postgres_chunks_of(self, generation, &key, 1, give_chunk, &to, err);
 }
