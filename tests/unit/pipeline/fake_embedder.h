@@ -22,6 +22,7 @@ typedef struct fake_embedder {
     int no_subject;   /* faults do not name the text */
     int no_tokenizer; /* as one that asks a service */
     uint64_t outages; /* so many calls fail from now on, as those of a server that is down */
+    int for_good;     /* it says so: nobody waits for it */
     void (*before)(void *ud);
     void *ud;
 } fake_embedder;
@@ -131,8 +132,12 @@ static inline int fake_embed(void *self, const quern_str *texts, size_t n,
     f->texts += n;
     if (f->before)
         f->before(f->ud);
-    if (f->outages && f->outages--)
-        return fake_fail(err, QUERN_EREMOTE, -1, "the endpoint is down");
+    if (f->outages && f->outages--) {
+        int rc = fake_fail(err, QUERN_EREMOTE, -1, "the endpoint is down");
+        if (err && f->for_good)
+            err->retry_ms = -1;
+        return rc;
+    }
     for (size_t i = 0; i < n; i++) {
         size_t tokens = fake_words(texts[i], NULL, NULL) + 2;
         if (f->max_length && tokens > f->max_length)

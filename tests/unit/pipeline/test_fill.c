@@ -446,6 +446,7 @@ static void end_it(void *ud)
     outage *o = ud;
     if (o->w->fake.calls > o->after)
         o->w->fake.outages = 1000;
+    o->w->fake.for_good = 1; /* else each would be waited for, three seconds */
 }
 
 /* A fill that is cut off after so many calls of the embedder (256 documents each). */
