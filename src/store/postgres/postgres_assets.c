@@ -7,22 +7,9 @@
 
 enum { INSERT_ROWS = 4096 };
 
-static int put_some(quern__postgres *s, int64_t generation, quern__pg_array *a, quern_error *err)
-{
-    quern__pg_params p;
-    quern__pg_params_init(&p);
-    quern__pg_int(&p, generation);
-    for (int i = 0; i < 3; i++)
-        quern__pg_bind_array(&p, &a[i]);
-    int rc = quern__postgres_run(s,
-                                 "INSERT INTO @assets (generation, document, piece, asset)"
-                                 " SELECT $1, d.document, d.piece, d.asset"
-                                 " FROM unnest($2, $3, $4) AS d(document, piece, asset)",
-                                 &p, NULL, err);
-    for (int i = 0; i < 3; i++)
-        quern__pg_array_clear(&a[i]);
-    return rc;
-}
+static const char put_sql[] =
+    "INSERT INTO @assets (generation, document, piece, asset) SELECT $1, d.document, d.piece,"
+    " d.asset FROM unnest($2, $3, $4) AS d(document, piece, asset)";
 
 int quern__postgres_assets_put(quern__postgres *s, int64_t generation, const quern_save *docs,
                                const uint8_t *stored, size_t n, quern_error *err)
@@ -42,10 +29,10 @@ int quern__postgres_assets_put(quern__postgres *s, int64_t generation, const que
             quern__pg_array_int(&a[1], c->index);
             quern__pg_array_bytes(&a[2], c->asset.ptr, c->asset.len);
             if (++rows % INSERT_ROWS == 0)
-                rc = put_some(s, generation, a, err);
+                rc = quern__postgres_put_arrays(s, put_sql, generation, a, 3, err);
         }
-    if (!rc && a[0].n)
-        rc = put_some(s, generation, a, err);
+    if (!rc)
+        rc = quern__postgres_put_arrays(s, put_sql, generation, a, 3, err);
     for (int i = 0; i < 3; i++)
         quern__pg_array_dispose(&a[i]);
     return rc;

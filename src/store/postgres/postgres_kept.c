@@ -10,23 +10,26 @@
 
 enum { INSERT_BYTES = 8 << 20 };
 
-static int put_some(quern__postgres *s, int64_t generation, quern__pg_array *a, quern_error *err)
+int quern__postgres_put_arrays(quern__postgres *s, const char *sql, int64_t generation,
+                               quern__pg_array *a, size_t n, quern_error *err)
 {
     quern__pg_params p;
+    if (!a[0].n)
+        return QUERN_OK;
     quern__pg_params_init(&p);
     quern__pg_int(&p, generation);
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < n; i++)
         quern__pg_bind_array(&p, &a[i]);
-    int rc = quern__postgres_run(
-        s,
-        "INSERT INTO @kept AS t (generation, key, revision, body) SELECT $1, d.key, d.revision,"
-        " d.body FROM unnest($2, $3, $4) AS d(key, revision, body) ON CONFLICT (generation, key)"
-        " DO UPDATE SET revision = excluded.revision, body = excluded.body",
-        &p, NULL, err);
-    for (int i = 0; i < 3; i++)
+    int rc = quern__postgres_run(s, sql, &p, NULL, err);
+    for (size_t i = 0; i < n; i++)
         quern__pg_array_clear(&a[i]);
     return rc;
 }
+
+static const char put_sql[] =
+    "INSERT INTO @kept AS t (generation, key, revision, body) SELECT $1, d.key, d.revision, d.body"
+    " FROM unnest($2, $3, $4) AS d(key, revision, body) ON CONFLICT (generation, key) DO UPDATE SET"
+    " revision = excluded.revision, body = excluded.body";
 
 static void put_body(quern__pg_array *a, quern_str text)
 {
@@ -51,12 +54,12 @@ int quern__postgres_kept_put(quern__postgres *s, int64_t generation, const quern
         put_body(&a[2], docs[i].text);
         bytes += docs[i].text.len;
         if (bytes > INSERT_BYTES) {
-            rc = put_some(s, generation, a, err);
+            rc = quern__postgres_put_arrays(s, put_sql, generation, a, 3, err);
             bytes = 0;
         }
     }
-    if (!rc && a[0].n)
-        rc = put_some(s, generation, a, err);
+    if (!rc)
+        rc = quern__postgres_put_arrays(s, put_sql, generation, a, 3, err);
     for (int i = 0; i < 3; i++)
         quern__pg_array_dispose(&a[i]);
     return rc;

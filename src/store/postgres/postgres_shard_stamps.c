@@ -105,13 +105,6 @@ static bool put_question(const quern__pg_generation *g, size_t keys, quern__buf 
     return *between != '\0';
 }
 
-static int compare(quern_str x, quern_str y)
-{
-    size_t n = QUERN__MIN(x.len, y.len);
-    int order = n ? memcmp(x.ptr, y.ptr, n) : 0;
-    return order ? order : (x.len > y.len) - (x.len < y.len);
-}
-
 static int take(const quern__pg_result *r, size_t row, quern__pg_stamp_line *lines, size_t n,
                 quern__arena *arena, quern_error *err)
 {
@@ -121,12 +114,12 @@ static int take(const quern__pg_result *r, size_t row, quern__pg_stamp_line *lin
     int rc = QUERN_OK;
     while (from < to) {
         size_t middle = from + (to - from) / 2;
-        if (compare(lines[middle].key, key) < 0)
+        if (quern__pg_compare_keys(lines[middle].key, key) < 0)
             from = middle + 1;
         else
             to = middle;
     }
-    for (; from < n && !rc && compare(lines[from].key, key) == 0; from++) {
+    for (; from < n && !rc && quern__pg_compare_keys(lines[from].key, key) == 0; from++) {
         quern_stamp *out = lines[from].stamp;
         if (lines[from].save != save)
             continue;
@@ -196,7 +189,8 @@ int quern__shard_stamps_read(quern__postgres *s, int64_t generation, quern__pg_s
     }
     quern__pg_array_init(&keys, QUERN__PG_TEXT, 0);
     for (size_t i = 0; i < n; i++)
-        if (!lines[i].whole && (i == 0 || compare(lines[i - 1].key, lines[i].key) != 0))
+        if (!lines[i].whole &&
+            (i == 0 || quern__pg_compare_keys(lines[i - 1].key, lines[i].key) != 0))
             quern__pg_array_bytes(&keys, lines[i].key.ptr, lines[i].key.len);
     quern__pg_params_init(&p);
     quern__pg_bind_array(&p, &keys);
