@@ -790,6 +790,29 @@ static void verify_finds_what_was_tampered_with(void **state)
     assert_int_equal(v.orphans, 1);
 }
 
+/* Beyond what is held of a group's texts: by themselves, and as exactly. */
+static void large_documents_are_verified_too(void **state)
+{
+    world *w = *state;
+    quern_verify_report v;
+    quern_verify_options o;
+    QUERN_INIT(&v);
+    QUERN_INIT(&o);
+    o.sample = UINT64_MAX;
+    declare(w, "items", NULL, NULL);
+    put_rows(w, 0, 5);
+    sql(w, "UPDATE items SET body = printf('%.*c', 9000000, 'x') WHERE id IN (1, 2, 4)");
+    check(w, fill(w));
+    check(w, quern_verify(w->s, w->e, &o, &v, &w->err));
+    assert_int_equal(v.equal, 5);
+    sql(w, "UPDATE quern_vectors SET data = zeroblob(length(data)) WHERE id ="
+           " (SELECT id FROM quern_chunks WHERE key = '4')");
+    assert_int_equal(quern_verify(w->s, w->e, &o, &v, &w->err), QUERN_EMISMATCH);
+    assert_int_equal(v.equal, 4);
+    assert_int_equal(v.different, 1);
+    assert_non_null(strstr(v.first_difference, "key 4, chunk 0"));
+}
+
 static void status_tells_the_truth(void **state)
 {
     world *w = *state;
@@ -992,6 +1015,7 @@ int main(void)
         WORLD_TEST(one_fill_at_a_time),
         WORLD_TEST(faults_of_the_declaration),
         WORLD_TEST(verify_finds_what_was_tampered_with),
+        WORLD_TEST(large_documents_are_verified_too),
         WORLD_TEST(status_tells_the_truth),
         WORLD_TEST(the_program_builds_documents),
     };
