@@ -106,7 +106,9 @@ typedef struct quern_retry_options {
      * provider that is down is not asked three times as often. 0: 50; over 10000: no budget */
     uint32_t budget_percent;
 } quern_retry_options;
-/* Tries again what err->retry_ms says may succeed: the network, 408, 409, 429, 5xx, an answer that makes no sense. */
+/* Tries again what err->retry_ms says may succeed: the network, 408, 409, 429, 5xx, an answer that makes no sense. A call of
+ * texts that is answered 500 to the last try (of two or more) while another text is embedded meanwhile was refused for what is
+ * in it: EREMOTE 500, err->retry_ms -1, err->subject where it was one text. */
 QUERN_API int quern_embedder_retrying(quern_embedder **out, quern_embedder *inner,
                                       const quern_retry_options *opt, quern_error *err);
 
@@ -117,9 +119,9 @@ typedef struct quern_batching_options {
         max_request_tokens; /* of all its texts, by their bytes, which are never fewer; 0: no limit */
     uint32_t concurrency;   /* calls at once, of all callers together; 0: 8 */
 } quern_batching_options;
-/* Cuts a call into several and keeps the order. A part that is rejected (EREMOTE 400, 413, 422) is halved until the text
- * at fault is alone, and named by err->subject; a size that was rejected and passed in halves is not tried again for at
- * least 128 calls. After the first fault that is not mended so, no further call starts, and those under way are cancelled (a
+/* Cuts a call into several and keeps the order. A part that is rejected (EREMOTE 400, 413, 422, a 500 that is not
+ * to be tried again) is halved until the text at fault is alone, and named by err->subject; a size that was rejected and
+ * passed in halves is not tried again for at least 128 calls. After the first fault that is not mended so, no further call starts, and those under way are cancelled (a
  * text's own fault: after 2 s). What had been answered by then is kept for ten minutes, so who asks again, for the rest or
  * without the text at fault, is not charged for it again. */
 QUERN_API int quern_embedder_batching(quern_embedder **out, quern_embedder *inner,

@@ -118,7 +118,8 @@ static void give_slot(batching *b, job *j)
 static bool is_rejected(int rc, const quern_error *err)
 {
     return rc == QUERN_EREMOTE && err->retry_ms < 0 &&
-           (err->detail == 400 || err->detail == 413 || err->detail == 422);
+           (err->detail == 400 || err->detail == 413 || err->detail == 422 ||
+            err->detail == 500); /* of this call's alone: retrying.c */
 }
 
 static bool has_failed(job *j)

@@ -3,6 +3,12 @@
  * how often and when: a random pause up to a bound that doubles ("full jitter": callers that failed together do not come
  * back together), or the time that the server named. A budget over all calls keeps a provider that is down from being
  * asked three times as often as one that is up.
+ *
+ * A server that answers 500 every time may be down, or stumble over what a call holds: llama.cpp's server says so of a text
+ * that is too long for it, Ollama's of one whose vector would not be finite. Rejected: telling them apart by what the page
+ * says, which changes with every version. Instead a word of ours is asked for: who embeds that and still not this call has
+ * refused it, which is an error like a 400's, for the one text alone to be found and set aside. Whoever asks once
+ * only (attempts 1) is not asked more by us.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +22,7 @@
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
+enum { INTERNAL = 500 }; /* the HTTP status */
 enum { IN_HAND = 100, NO_BUDGET = 10000, NAP_MS = 50, LONGEST_MS = 3600 * 1000 };
 
 typedef struct patience {
@@ -31,6 +38,17 @@ typedef struct retrying {
     patience patience;
 } retrying;
 
+/* Under the mutex. */
+static bool in_budget(patience *r)
+{
+    if (r->opt.budget_percent > NO_BUDGET)
+        return true;
+    if (r->credit < 100)
+        return false;
+    r->credit -= 100;
+    return true;
+}
+
 /* One more try: NULL, and *ms until it. Else why there is none; "" where the error says it all. */
 static const char *may_go_on(patience *r, uint32_t tried, int32_t named_ms, uint64_t began,
                              uint32_t *ms)
@@ -38,9 +56,7 @@ static const char *may_go_on(patience *r, uint32_t tried, int32_t named_ms, uint
     if (named_ms < 0 || tried >= r->opt.attempts)
         return "";
     quern__mutex_lock(r->mutex);
-    bool granted = r->opt.budget_percent > NO_BUDGET || r->credit >= 100;
-    if (granted && r->opt.budget_percent <= NO_BUDGET)
-        r->credit -= 100;
+    bool granted = in_budget(r);
     uint64_t bound = (uint64_t)r->opt.base_ms << QUERN__MIN(tried - 1, 20u);
     bound = QUERN__MIN(bound, (uint64_t)QUERN__MIN(r->opt.cap_ms, (uint32_t)LONGEST_MS));
     uint32_t jitter = quern__rng_below(&r->rng, (uint32_t)bound + 1);
@@ -126,31 +142,76 @@ int quern__try_again(const quern_retry_options *opt, quern__try_fn once, void *u
 typedef struct attempt {
     retrying *r;
     const quern__ask *ask;
+    uint32_t tried;
 } attempt;
 
 static int ask_once(void *ud, quern_error *err)
 {
-    const attempt *a = ud;
+    attempt *a = ud;
+    a->tried++;
     return quern__wrap_ask(a->r, a->ask, err);
 }
 
-static int retrying_ask(retrying *r, const quern__ask *ask, quern_error *err)
+/* Whether it embeds one word, now. */
+static bool answers_others(retrying *r, const quern_embed_options *opt)
 {
-    return try_on(&r->patience, ask_once, &(attempt){r, ask}, ask->opt->cancel, err);
+    const size_t dim = quern_embedder_dimensions(r->wrap.inner);
+    const quern_str word = quern_str_of("word");
+    quern_embed_options alone = *opt;
+    quern_embed_result result = {0};
+    quern_error unsaid;
+    alone.arrived = NULL;
+    quern__mutex_lock(r->patience.mutex);
+    const bool granted = in_budget(&r->patience);
+    quern__mutex_unlock(r->patience.mutex);
+    if (!granted)
+        return false;
+    float *vector = quern__calloc(dim, sizeof *vector);
+    const bool answers =
+        vector && quern__wrap_embed(r, &word, 1, &alone, vector, &result, &unsaid) == QUERN_OK;
+    quern__free(vector);
+    return answers;
+}
+
+/* It stayed a 500 through all tries: is it the server, or this call? */
+static int ask_of_others(attempt *a, int rc, quern_error *err)
+{
+    quern_error again = {.subject = -1, .retry_ms = -1};
+    if (!answers_others(a->r, a->ask->opt))
+        return rc;
+    if (ask_once(a, &again) == QUERN_OK)
+        return QUERN_OK;
+    if (again.detail == INTERNAL && again.retry_ms >= 0) {
+        snprintf(err->msg, sizeof err->msg, "%.400s (%u times, while it answers others)", again.msg,
+                 a->tried);
+        err->retry_ms = -1;
+        err->subject = a->ask->n == 1 ? 0 : -1;
+    }
+    return rc;
 }
 
 static int retrying_embed(void *self, const quern_str *texts, size_t n,
                           const quern_embed_options *opt, float *out, quern_embed_result *results,
                           quern_error *err)
 {
-    return retrying_ask(
-        self, &(quern__ask){.texts = texts, .n = n, .opt = opt, .out = out, .results = results},
-        err);
+    retrying *r = self;
+    const quern__ask ask = {.texts = texts, .n = n, .opt = opt, .out = out, .results = results};
+    quern_error said = {.subject = -1, .retry_ms = -1};
+    attempt a = {.r = r, .ask = &ask};
+    int rc = try_on(&r->patience, ask_once, &a, opt->cancel, &said);
+    const bool stayed = rc == QUERN_EREMOTE && said.detail == INTERNAL && said.retry_ms >= 0;
+    if (stayed && a.tried > 1 && a.tried == r->patience.opt.attempts)
+        rc = ask_of_others(&a, rc, &said);
+    if (rc && err)
+        *err = said;
+    return rc;
 }
 
 static int retrying_assets(void *self, const quern_asset_call *call, quern_error *err)
 {
-    return retrying_ask(self, &(quern__ask){.opt = call->opt, .assets = call}, err);
+    const quern__ask ask = {.opt = call->opt, .assets = call};
+    return try_on(&((retrying *)self)->patience, ask_once, &(attempt){.r = self, .ask = &ask},
+                  call->opt->cancel, err);
 }
 
 static void retrying_release(void *self)

@@ -52,7 +52,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, options):
         super().__init__(("127.0.0.1", 0), Handler)
         self.lock = threading.Lock()
-        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "counted": 0, "jitter": 0, "named": ""}
+        self.plan = {"faults": [], "latency": options.latency, "dimensions": options.dimensions, "max_inputs": 0, "poison": "", "stumble": "", "counted": 0, "jitter": 0, "named": ""}
         if options.faults:
             kinds = [429, 500, "cut", "twice", "short"]
             self.plan["faults"] = kinds * options.faults
@@ -133,6 +133,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send(400, {"error": {"message": "at most %d inputs" % plan["max_inputs"]}})
         if plan["poison"] and any(plan["poison"] in t for t in texts):
             return self.send(400, {"error": {"message": "an input that cannot be read"}})
+        if plan["stumble"] and any(plan["stumble"] in t for t in texts):
+            return self.send(500, {"error": {"code": 500, "message": "input is too large to process", "type": "server_error"}})
         if fault == "hang":
             time.sleep(20)
             return self.send(200, {})

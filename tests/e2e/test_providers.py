@@ -219,8 +219,23 @@ class Faults(ProviderTest):
             with self.subTest(fault):
                 self.plan(fault, fault, fault)
                 self.fails(".", texts=["ban"], attempts=5)
-        self.plan(500, 500, 500, 500)
-        self.fails(r"answers 500: .* \(attempt 3/3\)", calls=3, attempts=3)
+        self.plan(502, 502, 502, 502)
+        self.fails(r"answers 502: .* \(attempt 3/3\)", calls=3, attempts=3)
+        self.plan(500, 500, 500, 500)  # one word is asked for, too: is it down?
+        self.fails(r"answers 500: .* \(attempt 3/3\)", calls=4, attempts=3)
+        self.plan(500, 500, 500)  # it is not, any more
+        self.right(["ban", "lan"], self.vectors(["ban", "lan"], "--attempts", "3"))
+
+    def test_a_text_that_the_server_stumbles_over(self):
+        """As llama.cpp's server answers 500 for a text that is too long for it: set aside, the others are embedded."""
+        self.write("in.jsonl", "".join(json.dumps({"id": i, "text": "document %d%s" % (i, " of stone" * (i == 7))}) + "\n" for i in range(12)))
+        self.ok("add", "in.jsonl")
+        self.plan(stumble="stone")
+        self.assertEqual(self.quern("fill", "--attempts", "2").code, 3)  # not all of them
+        self.assertEqual(self.ok("status", "--json").json["done"], 11)
+        failed = self.ok("status", "--list", "failed", "--json").json["documents"]
+        self.assertEqual([d["key"] for d in failed], ["7"])
+        self.assertIn("too large to process (3 times, while it answers others)", failed[0]["reason"])
 
     def test_the_time_that_the_server_names(self):
         for headers, least in (({"Retry-After": "2"}, 2), ({"retry-after-ms": "1500", "Retry-After": "30"}, 1.5), ({"Retry-After": "0"}, 0)):

@@ -28,6 +28,7 @@ typedef struct inner {
     atomic_int calls, texts, now, peak;
     size_t most;        /* texts in a call; more is a 400 */
     int poison;         /* number of a text that is a 400, -1 none */
+    int stumbles;       /* number of a text that is a 500 each time, 0 none */
     atomic_int outages; /* so many calls fail, to be tried again after retry_ms */
     int retry_ms, status, delay_ms;
     const char *says;   /* the fingerprint, NULL: {} */
@@ -75,6 +76,8 @@ static inline int inner_embed(void *self, const quern_str *texts, size_t n,
             if (n == 1)
                 quern__blame(err, rc, 0);
         }
+        if (!rc && e->stumbles && number == e->stumbles)
+            rc = quern__may_retry(err, quern__fail(err, QUERN_EREMOTE, 500, "too large"), 0);
         direction(number, out + DIM * i);
         results[i].tokens = 3;
     }

@@ -129,6 +129,51 @@ static void names_the_text_at_fault(void **state)
     }
 }
 
+/* 500 for one text, while others are answered: that text is at fault, not the server. */
+static void a_text_that_the_server_stumbles_over(void **state)
+{
+    inner e = {.poison = -1, .stumbles = 11};
+    quern_error err = {0};
+    quern_embedder *b = batched(retried(make_inner(&e), 2), 16, 1);
+    (void)state;
+    assert_int_equal(embed_all(b, 20, &err), QUERN_EREMOTE);
+    assert_int_equal(err.subject, 11);
+    assert_int_equal(err.detail, 500);
+    assert_int_equal(err.retry_ms, -1);
+    assert_non_null(strstr(err.msg, "too large (3 times, while it answers others)"));
+    assert_int_equal(e.asked[11], 5 * 3); /* of 16, 8, 4, 2 and 1 */
+    quern_embedder_free(b);
+}
+
+/* A server that is down answers nobody; whoever asks once wants to be told at once; what passes at last has passed. */
+static void a_server_that_is_down(void **state)
+{
+    inner down = {.poison = -1, .outages = 1000, .status = 500};
+    inner once = {.poison = -1, .stumbles = 11};
+    inner slow = {.poison = -1, .outages = 2, .status = 500};
+    inner gate = {.poison = -1, .outages = 2, .status = 502};
+    quern_error err = {0};
+    (void)state;
+    quern_embedder *e = batched(retried(make_inner(&down), 2), 16, 1);
+    assert_int_equal(embed_all(e, 20, &err), QUERN_EREMOTE);
+    assert_int_equal(err.subject, -1);
+    assert_int_equal(err.retry_ms, 0);
+    assert_int_equal(down.calls, 3);
+    quern_embedder_free(e);
+    e = batched(retried(make_inner(&once), 1), 64, 1);
+    assert_int_equal(embed_all(e, 20, &err), QUERN_EREMOTE);
+    assert_int_equal(once.calls, 1);
+    quern_embedder_free(e);
+    e = batched(retried(make_inner(&slow), 2), 64, 1);
+    assert_int_equal(embed_all(e, 20, NULL), QUERN_OK);
+    assert_int_equal(slow.calls, 4); /* two, the word, and once more */
+    quern_embedder_free(e);
+    e = batched(retried(make_inner(&gate), 2), 64, 1);
+    assert_int_equal(embed_all(e, 20, &err), QUERN_EREMOTE);
+    assert_int_equal(gate.calls, 2);
+    quern_embedder_free(e);
+}
+
 static void estimates_by_what_was(void **state)
 {
     inner e = {.poison = -1};
@@ -507,6 +552,8 @@ int main(void)
         cmocka_unit_test(waits_for_no_slot_that_is_not_wanted),
         cmocka_unit_test(a_fault_without_words),
         cmocka_unit_test(names_the_text_at_fault),
+        cmocka_unit_test(a_text_that_the_server_stumbles_over),
+        cmocka_unit_test(a_server_that_is_down),
         cmocka_unit_test(estimates_by_what_was),
         cmocka_unit_test(neighbours_of_a_bad_text_are_paid_once),
         cmocka_unit_test(what_came_in_before_a_fault_is_kept),
