@@ -133,6 +133,8 @@ static void list_json(const quern_shelf_list *l)
         put_text(e->name);
         put_key("bytes");
         put_whole(e->bytes);
+        put_key("int8_bytes");
+        put_whole(e->int8_bytes);
         put_key("origin");
         put_text(e->origin);
         put_key("imported_at");
@@ -165,7 +167,7 @@ int cmd_model_list(cli *c, quern_error *err)
         const quern_shelf_entry *e = quern_shelf_at(l, i);
         char size[16];
         human_bytes(e->bytes, size);
-        out_printf("%-28s %9s  %s\n", e->name, size, e->origin);
+        out_printf("%-28s %9s  %s%s\n", e->name, size, e->origin, e->int8_bytes ? ", int8" : "");
     }
     if (!c->json && !c->quiet && !quern_shelf_count(l))
         fprintf(stderr, "the shelf is empty; quern model pull %s\n", quern_shelf_known(0));

@@ -120,7 +120,7 @@ static int check_parts(const quern_model *m, const quern__weights *w, const char
 
 int quern__model_in_place(const quern_model *m, quern_error *err)
 {
-    char opened[65], now[65];
+    char opened[65] = "", now[65] = "";
     quern__model_config *c = quern__calloc(1, sizeof *c);
     int rc = c ? check_parts(m, m->weights, "", err) : quern__fail_memory(err, sizeof *c);
     for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)

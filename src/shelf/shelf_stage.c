@@ -133,7 +133,7 @@ int quern__shelf_lock_of(quern__lock **out, const char *folder, const quern_canc
                          quern_error *err)
 {
     quern__shelf s = {.opt = {.cancel = cancel}};
-    quern__stat here, there = {0};
+    quern__stat here = {0}, there = {0};
     bool managed = false;
     char *stands = NULL;
     *out = NULL;

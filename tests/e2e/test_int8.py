@@ -115,16 +115,24 @@ class Shelf(CommandTest):
         self.ok("model", "import", self.model, "--name", name)
         return self.ok("model", "quantize", "--force", "--json", name).json, os.path.join(self.folder, "data/quern/models", name)
 
+    def listed(self, name):
+        return next(m for m in self.ok("model", "list", "--json").json["models"] if m["name"] == name)
+
     def shown(self, name):
         return self.ok("model", "info", "--json", name).json["int8"]
 
     def test_info_and_verify(self):
         self.ok("model", "import", self.model, "--name", "one")
         self.assertIsNone(self.shown("one"))
+        self.assertEqual(self.listed("one")["int8_bytes"], 0)
         made, folder = self.quantized("one")
         shown = self.shown("one")
         self.assertEqual((shown["calibration"], shown["bytes"], shown["passed"]), (made["checksum"], made["bytes"], made["passed"]))
         self.assertAlmostEqual(shown["cosine_worst"], made["cosine_worst"], 5)
+        listed = self.listed("one")
+        self.assertEqual(listed["int8_bytes"], made["bytes"])
+        self.assertGreater(listed["bytes"], made["bytes"])
+        self.assertRegex(self.ok("model", "list").out.decode(), r"(?m)^one .*, int8$")
         self.assertIn(made["checksum"], self.ok("model", "info", "one").out.decode())
         with open(os.path.join(folder, "quern-manifest.json")) as f:
             self.assertEqual(json.load(f)["files"]["model.int8.safetensors"]["size"], made["bytes"])

@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from command import BIN, CommandTest
+from command import BIN, CommandTest, SANITIZED
 from test_precision import rejudge
 
 TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again"]
@@ -84,6 +84,24 @@ class Packed(CommandTest):
         self.assertTrue(self.maps())
         self.embed()
         self.assertFalse(self.maps("--mmap", "no"))
+
+    @unittest.skipIf(SANITIZED, "a sanitizer has threads of its own")
+    def test_threads(self):
+        """As many compute as are asked for: seen in /proc while a process waits for its next text. One bit pattern."""
+        seen = []
+        for n in (1, 2, 3):
+            with subprocess.Popen([BIN, "embed", "--jsonl", "--model", "tiny", "--threads", str(n)], cwd=self.cwd, env=self.environment(),
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+                p.stdin.write(b'{"text":"ban"}\n')
+                p.stdin.flush()
+                p.stdout.readline()
+                seen.append(len(os.listdir("/proc/%d/task" % p.pid)))
+                p.stdin.close()
+                p.stdout.read()
+            self.assertEqual(p.returncode, 0)
+        self.assertEqual([n - seen[0] for n in seen], [0, 1, 2])
+        for n in (2, 3):
+            self.assertEqual(self.embed("--threads", str(n)).out, self.embed("--threads", "1").out)
 
     def test_fp32_keeps_none(self):
         self.ok("embed", "--model", "tiny", "--precision", "fp32", "x")

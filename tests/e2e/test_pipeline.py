@@ -20,6 +20,18 @@ def sentence(rng, n):
 
 
 class Pipeline(CommandTest):
+    def test_batching(self):
+        """However texts are put together, a text has one vector."""
+        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": "ban gut kolor " * (1 + i * 7 % 13)}) for i in range(40)))
+        seen = set()
+        for how in ("fixed", "dynamic", "adaptive"):
+            db = how + ".db"
+            self.ok("add", "in.jsonl", "--db", db)
+            self.ok("fill", "--db", db, "--batching", how, "--batch", "7")
+            chunks = [self.ok("vector", "get", '"%d"' % i, "--db", db, "--source", "documents").json["chunks"] for i in range(0, 40, 9)]
+            seen.add(json.dumps([[c["vector"] for c in chunk] for chunk in chunks]))
+        self.assertEqual(len(seen), 1)
+
     def database(self, journal="delete"):
         connection = sqlite3.connect(os.path.join(self.cwd, "quern.db"), timeout=1, isolation_level=None)
         connection.execute("PRAGMA journal_mode = " + journal)
