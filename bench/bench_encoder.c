@@ -4,7 +4,7 @@
  * interleaved rounds, the figure is the sum over batches of each one's best time; the sum of medians
  * stands beside it. Threads and instruction set can be chosen; --stages shows where one thread's time goes.
  *
- *   bench_encoder [--model DIR] [--precision fp32|int8|bf16|fp16] [--threads N] [--cpu LEVELS] [--rounds N]
+ *   bench_encoder [--model DIR] [--precision fp32|int8|int4|bf16|fp16] [--threads N] [--cpu LEVELS] [--rounds N]
  *                 [--batch N] [--stages] FILE…
  *   bench_encoder --dump FILE   prints nothing but each vector as hex words: for comparing bits by hand
  */
@@ -36,7 +36,7 @@ typedef struct setup {
     quern__encoder_scratch *scratch;
     quern__pool *pool;
     uint32_t threads, rounds, batch, cpu;
-    bool stages, dump, int8;
+    bool stages, dump, int8, four;
     double open_ms;
 } setup;
 
@@ -170,7 +170,8 @@ static bool take_class(setup *s, const char *name)
 {
     static const char *const names[] = {
         [QUERN__CLASS_FP32] = "fp32", [QUERN__CLASS_BF16] = "bf16", [QUERN__CLASS_FP16] = "fp16"};
-    s->int8 = !strcmp(name, "int8");
+    s->four = !strcmp(name, "int4");
+    s->int8 = s->four || !strcmp(name, "int8");
     s->precision = QUERN__CLASS_FP32;
     for (size_t c = 0; c < QUERN__COUNT(names); c++)
         if (!strcmp(name, names[c])) {
@@ -186,14 +187,15 @@ static void open_int8(setup *s, const char *folder, uint32_t longest)
     quern_error err;
     quern__quantised_file file;
     const quern__int8_kernels *int8 = quern__int8_pick(s->cpu);
-    snprintf(path, sizeof path, "%s/%s", folder, QUERN__QUANTISED_NAME);
+    snprintf(path, sizeof path, "%s/%s", folder,
+             s->four ? QUERN__FOUR_NAME : QUERN__QUANTISED_NAME);
     if (quern__quantised_open(&file, path, &s->config, &err) ||
         quern__encoder_open_int8(&s->encoder, &s->config, s->weights, file.numbers, s->kernels,
                                  int8, longest, &err))
         die(&err);
     quern__quantised_close(&file);
     if (!s->dump)
-        printf("int8 by %s, the rest by ", int8->name);
+        printf("%s by %s, the rest by ", s->four ? "int4" : "int8", int8->name);
 }
 
 static void open_model(setup *s, const char *folder)
@@ -250,11 +252,12 @@ int main(int argc, char **argv)
         i++;
     }
     if (i >= argc || argv[i][0] == '-' || !folder || !s.threads || !s.rounds || !s.batch) {
-        fprintf(stderr,
-                "usage: bench_encoder --model DIR [--precision fp32|int8|bf16|fp16] [--threads N] "
-                "[--cpu LEVELS] [--rounds "
-                "N] [--batch N] "
-                "[--stages] [--dump] FILE…\n");
+        fprintf(
+            stderr,
+            "usage: bench_encoder --model DIR [--precision fp32|int8|int4|bf16|fp16] [--threads N] "
+            "[--cpu LEVELS] [--rounds "
+            "N] [--batch N] "
+            "[--stages] [--dump] FILE…\n");
         return 2;
     }
     open_model(&s, folder);

@@ -49,18 +49,28 @@ static int tell_path(const cli *c, const char *done, const char *name,
     return rc;
 }
 
-/* Int8 weights that are there are whole, and of these weights. out (may be NULL): bytes 0, there are none. */
-static int sound_int8(quern_model *m, quern_int8_info *out, quern_error *err)
+/* The classes that a model has weights of its own for. */
+enum { QUANTISED = 2 };
+static const char *const quantised_names[QUANTISED] = {"int8", "int4"};
+
+/* Quantised weights that are there are whole, and of these weights. out (may be NULL): bytes 0, there are none. */
+static int sound_quantised(quern_model *m, quern_int8_info out[QUANTISED], quern_error *err)
 {
-    quern_int8_info info;
-    quern_error why;
-    QUERN_INIT(&info);
-    int rc = quern_model_int8(m, &info, &why);
-    if (out && (rc == QUERN_OK || rc == QUERN_ENOTFOUND))
-        *out = info; /* zeroed where there are none */
-    if (rc != QUERN_OK && rc != QUERN_ENOTFOUND)
-        *err = why;
-    return rc == QUERN_ENOTFOUND ? QUERN_OK : rc;
+    static int (*const look[QUANTISED])(quern_model *, quern_int8_info *,
+                                        quern_error *) = {quern_model_int8, quern_model_int4};
+    for (int i = 0; i < QUANTISED; i++) {
+        quern_int8_info info;
+        quern_error why;
+        QUERN_INIT(&info);
+        const int rc = look[i](m, &info, &why);
+        if (out)
+            out[i] = info; /* zeroed where there are none */
+        if (rc != QUERN_OK && rc != QUERN_ENOTFOUND) {
+            *err = why;
+            return rc;
+        }
+    }
+    return QUERN_OK;
 }
 
 typedef struct newcomer {
@@ -82,7 +92,7 @@ static int open_once(const char *name, const char *folder, void *ud, quern_error
         n->runtime.backend == QUERN_BACKEND_NATIVE ? QUERN_PRECISION_FP32 : QUERN_PRECISION_AUTO;
     int rc = quern_model_open(&m, folder, &how, err);
     if (rc == QUERN_OK)
-        rc = sound_int8(m, NULL, err);
+        rc = sound_quantised(m, NULL, err);
     quern_model_free(m);
     return rc;
 }
@@ -257,8 +267,8 @@ static void estimate_text(const estimate *n, uint64_t weights)
                n->seconds > 0 ? (double)n->texts / n->seconds : 0.0);
 }
 
-/* How near to fp32 int8 weights are, and their calibration. */
-static void int8_json(const quern_int8_info *q)
+/* How near to fp32 quantised weights are, and their calibration. */
+static void quantised_json(const char *name, const quern_int8_info *q)
 {
     const struct {
         const char *key;
@@ -266,7 +276,7 @@ static void int8_json(const quern_int8_info *q)
     } numbers[] = {{"cosine_mean", q->cosine_mean},
                    {"cosine_worst", q->cosine_worst},
                    {"ranking", q->ranking}};
-    put_key("int8");
+    put_key(name);
     if (!q->bytes) {
         put_text(NULL);
         return;
@@ -285,17 +295,17 @@ static void int8_json(const quern_int8_info *q)
     put_end_object();
 }
 
-static void int8_text(const quern_int8_info *q)
+static void quantised_text(const char *name, const quern_int8_info *q)
 {
     char size[16];
     human_bytes(q->bytes, size);
     if (!q->bytes)
-        out_printf("int8                 none (quern model quantize makes it)\n");
+        out_printf("%-20s none (quern model quantize makes it)\n", name);
     else
-        out_printf("int8                 %s, %s: cosine to fp32 %.5f on average, %.5f at worst; "
+        out_printf("%-20s %s, %s: cosine to fp32 %.5f on average, %.5f at worst; "
                    "%.1f %% of neighbours stay\ncalibration          %s\n",
-                   q->passed ? "passed its gate" : "below its gate, forced", size, q->cosine_mean,
-                   q->cosine_worst, 100 * q->ranking, q->checksum);
+                   name, q->passed ? "passed its gate" : "below its gate, forced", size,
+                   q->cosine_mean, q->cosine_worst, 100 * q->ranking, q->checksum);
 }
 
 static void info_json(const quern_model_info *i, const quern_int8_info *q, const char *weights,
@@ -350,10 +360,12 @@ static void info_json(const quern_model_info *i, const quern_int8_info *q, const
     put_key("precisions");
     put_array();
     put_text(strcmp(i->precision, "graph") == 0 ? "graph" : "fp32");
-    if (q->bytes)
-        put_text("int8");
+    for (int k = 0; k < QUANTISED; k++)
+        if (q[k].bytes)
+            put_text(quantised_names[k]);
     put_end_array();
-    int8_json(q);
+    for (int k = 0; k < QUANTISED; k++)
+        quantised_json(quantised_names[k], q + k);
     if (n->texts)
         estimate_json(n, i->bytes);
     put_end_object();
@@ -377,7 +389,9 @@ static void info_text(const quern_model_info *i, const quern_int8_info *q, const
     out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
                i->prompt_document);
     out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
-    int8_text(q);
+    quantised_text(quantised_names[0], q);
+    if (q[1].bytes)
+        quantised_text(quantised_names[1], q + 1);
     out_printf("backend, device      %s, %s\n", i->backend, i->device);
     out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",
@@ -392,7 +406,7 @@ int cmd_model_info(cli *c, quern_error *err)
     quern_model *m = NULL;
     quern_model_options how;
     quern_model_info info;
-    quern_int8_info int8;
+    quern_int8_info quantised[QUANTISED];
     quern_runtime_options runtime;
     estimate n = {.texts = quern_config_count(c->config, "estimate")};
     char *path = NULL, *json = NULL, weights[65], tokenizer[65], fingerprint[65];
@@ -413,7 +427,7 @@ int cmd_model_info(cli *c, quern_error *err)
         rc = quern_model_describe(m, &info, err);
     }
     if (rc == QUERN_OK)
-        rc = sound_int8(m, &int8, err);
+        rc = sound_quantised(m, quantised, err);
     if (rc == QUERN_OK)
         rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
@@ -422,7 +436,7 @@ int cmd_model_info(cli *c, quern_error *err)
         rc = make_estimate(c, m, &n, err);
     if (rc == QUERN_OK) {
         quern_model_tokenizer_sha256(m, tokenizer);
-        (c->json ? info_json : info_text)(&info, &int8, weights, tokenizer, fingerprint, &n);
+        (c->json ? info_json : info_text)(&info, quantised, weights, tokenizer, fingerprint, &n);
     }
     quern_free(json);
     quern_free(path);
@@ -430,8 +444,8 @@ int cmd_model_info(cli *c, quern_error *err)
     return rc;
 }
 
-/* Of int8 weights their own checksum and what they were made from, too: a manifest from before they were made lists none. */
-static int verify_int8(const char *name, const quern_shelf_options *opt, quern_error *err)
+/* Of quantised weights their own checksum and what they were made from, too: a manifest from before they were made lists none. */
+static int verify_quantised(const char *name, const quern_shelf_options *opt, quern_error *err)
 {
     quern_model *m = NULL;
     quern_model_options how;
@@ -443,7 +457,7 @@ static int verify_int8(const char *name, const quern_shelf_options *opt, quern_e
     if (rc == QUERN_OK)
         rc = quern_model_open(&m, path, &how, err);
     if (rc == QUERN_OK)
-        rc = sound_int8(m, NULL, err);
+        rc = sound_quantised(m, NULL, err);
     quern_model_free(m);
     quern_free(path);
     return rc;
@@ -458,13 +472,13 @@ int cmd_model_verify(cli *c, quern_error *err)
     local_options(c, &opt);
     rc = quern_shelf_verify(c->args[0], &opt, err);
     if (rc == QUERN_OK)
-        rc = verify_int8(c->args[0], &opt, err);
+        rc = verify_quantised(c->args[0], &opt, err);
     if (rc == QUERN_OK)
         tell(c, "verified", c->args[0], NULL);
     return rc;
 }
 
-static void quantized(const cli *c, const char *name, const quern_quantize_report *r)
+static void quantized(const cli *c, const char *name, int precision, const quern_quantize_report *r)
 {
     char size[16];
     if (c->json) {
@@ -472,7 +486,7 @@ static void quantized(const cli *c, const char *name, const quern_quantize_repor
         put_key("name");
         put_text(name);
         put_key("precision");
-        put_text("int8");
+        put_text(quern_precision_name(precision));
         put_key("cosine_mean");
         put_real(r->cosine_mean);
         put_key("cosine_worst");
@@ -493,10 +507,10 @@ static void quantized(const cli *c, const char *name, const quern_quantize_repor
     }
     human_bytes(r->bytes, size);
     out_printf(
-        "quantized %s to int8, %s: cosine to fp32 %.5f on average, %.5f at worst; %.1f %% of the "
+        "quantized %s to %s, %s: cosine to fp32 %.5f on average, %.5f at worst; %.1f %% of the "
         "nearest neighbours stay (%u texts)%s\n",
-        name, size, r->cosine_mean, r->cosine_worst, 100 * r->ranking, r->probes,
-        r->passed ? "" : "; below the gate, forced");
+        name, quern_precision_name(precision), size, r->cosine_mean, r->cosine_worst,
+        100 * r->ranking, r->probes, r->passed ? "" : "; below the gate, forced");
 }
 
 static progress quantize_bar;
@@ -516,6 +530,7 @@ int cmd_model_quantize(cli *c, quern_error *err)
     quern_shelf_options shelf;
     quern_quantize_options opt;
     quern_quantize_report report;
+    const char *precision = quern_config_text(c->config, "precision");
     char *path = NULL;
     int rc = args_need(c, 1, 1, err);
     if (rc != QUERN_OK)
@@ -525,6 +540,13 @@ int cmd_model_quantize(cli *c, quern_error *err)
     QUERN_INIT(&report);
     opt.name = strchr(c->args[0], '/') ? NULL : c->args[0];
     opt.force = quern_config_flag(c->config, "force");
+    opt.precision = quern_precision_named(precision);
+    if (opt.precision == QUERN_PRECISION_AUTO)
+        opt.precision = QUERN_PRECISION_INT8;
+    if (opt.precision != QUERN_PRECISION_INT8 && opt.precision != QUERN_PRECISION_INT4)
+        return fail(err, QUERN_EUNSUPPORTED,
+                    "--precision %s: weights are quantised to int8 or int4; the others need none",
+                    precision);
     opt.progress = on_layer;
     opt.progress_ud = c;
     opt.cancel = c->cancel;
@@ -534,7 +556,7 @@ int cmd_model_quantize(cli *c, quern_error *err)
         rc = quern_model_quantize(path, &opt, &report, err);
     progress_end(&quantize_bar);
     if (rc == QUERN_OK && !c->quiet)
-        quantized(c, c->args[0], &report);
+        quantized(c, c->args[0], opt.precision, &report);
     quern_free(path);
     return rc;
 }

@@ -83,9 +83,7 @@ static int precision(const cli *c, int *out, quern_error *err)
     *out = quern_precision_named(p);
     if (*out >= 0)
         return QUERN_OK;
-    return fail(err, QUERN_EUNSUPPORTED,
-                "--precision %s is not built in this version; there are fp32, int8, bf16 and fp16",
-                p);
+    return fail(err, QUERN_EUNSUPPORTED, "--precision %s is no class of this version", p);
 }
 
 /* --dimensions is of FILLS, but a model may be opened by commands that make no vectors. */

@@ -88,7 +88,7 @@ _quern()
         "model list") flags="--models --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model info") flags="--models --estimate --backend --ort-library --device --strict-device --ort-optimization --intra-threads --inter-threads --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model verify") flags="--models --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
-        "model quantize") flags="--models --force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
+        "model quantize") flags="--models --precision --force --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "model remove") flags="--models --json --yes --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "add") flags="--db --store --schema --direct-url --wal --source --format --id-field --text --sync --keep-text --max-document --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;
         "source add") flags="--db --store --schema --direct-url --wal --text --table --query --key --revision --where --meta --prepare --text-search --keep-text --stamp-columns --assets --max-assets --live --json --quiet --log-level --log-format --cpu --memory-limit --config --help" ;;

@@ -23,6 +23,7 @@ enum quern_precision {
     QUERN_PRECISION_INT8,
     QUERN_PRECISION_BF16, /* matrices in bf16: the same bits on one kind of machine only, never what AUTO is of itself */
     QUERN_PRECISION_FP16, /* matrices in IEEE halves, products as in FP32: the same bits everywhere, half the memory */
+    QUERN_PRECISION_INT4, /* as INT8, of weights that were quantised to 4 bits; never what AUTO is of itself */
 };
 /* "fp32" and so on; NULL: no such class. And back, -1: a name of none. */
 QUERN_API const char *quern_precision_name(int precision);
@@ -61,7 +62,7 @@ typedef struct quern_model_options {
     const char *name;    /* what to call it in errors and results; NULL: the folder's name */
     /* AUTO only, NULL: no store is concerned. Says the class: *precision FP32, INT8, or AUTO for `anew`, which is what AUTO
      * is for this model where nothing has been embedded yet. calibration: "" or what must hold (EMISMATCH): in
-     * INT8 the quantised weights' checksum, in BF16 the order of summation. A negative return (and err) ends the open. quern_store_precision knows the answer. */
+     * INT8 and INT4 the quantised weights' checksum, in BF16 the order of summation. A negative return (and err) ends the open. quern_store_precision knows the answer. */
     int (*choose)(const char *weights_sha256, int anew, void *ud, int *precision,
                   char calibration[65], quern_error *err);
     void *choose_ud;
@@ -119,7 +120,7 @@ QUERN_API int quern_model_weights_sha256(quern_model *m, char out[65], quern_err
 QUERN_API void quern_model_tokenizer_sha256(const quern_model *m, char out[65]);
 /* The model's part of a fingerprint: canonical JSON (keys sorted, no spaces) of weights hash, tokenizer
  * hash, pooling, prompts, maximum length, dimension, normalisation, precision class and specification
- * number; "modules" where there are Dense modules; in int8 also "calibration", the checksum of the quantised weights, in bf16 "order", that of its sums. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
+ * number; "modules" where there are Dense modules; in int8 and int4 also "calibration", the checksum of the quantised weights, in bf16 "order", that of its sums. *json is the caller's (quern_free); hash may be NULL, else its SHA-256. */
 QUERN_API int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err);
 
 /* ---- quantising ---- */
@@ -131,19 +132,21 @@ typedef struct quern_quantize_options {
                     void *ud); /* non-zero cancels */
     void *progress_ud;
     const quern_cancel *cancel;
+    int precision; /* QUERN_PRECISION_INT4, or INT8, which AUTO is here */
 } quern_quantize_options;
 
 typedef struct quern_quantize_report {
     size_t struct_size;
-    double cosine_mean, cosine_worst; /* of int8 to fp32, on texts that were not calibrated on */
-    double ranking;                   /* the part of their five nearest neighbours that stay */
+    double cosine_mean,
+        cosine_worst; /* of the class to fp32, on texts that were not calibrated on */
+    double ranking;   /* the part of their five nearest neighbours that stay */
     uint32_t probes;
-    int passed;        /* the gate: mean >= 0.999, worst >= 0.995 */
+    int passed;        /* the gate: mean >= 0.999, worst >= 0.995; int4: worst >= 0.98 */
     uint64_t bytes;    /* of the file; 0: none was written */
     char checksum[65]; /* of what is in it; the fingerprint's "calibration" */
 } quern_quantize_report;
 
-/* Makes the int8 weights of a model, folder/model.int8.safetensors (docs/formats.md): the same file on every
+/* Makes the int8 or int4 weights of a model, folder/model.int8.safetensors or model.int4.safetensors (docs/formats.md): the same file on every
  * machine. An earlier one is replaced at the end, in one step. report may be NULL; it is filled as far as
  * the work came. EMISMATCH: below the gate, and nothing was written. Seconds to minutes. */
 QUERN_API int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
@@ -160,6 +163,8 @@ typedef struct quern_int8_info {
 /* The int8 weights beside a model's, checked whole, whatever class it was opened in. ENOTFOUND: there are none;
  * EFORMAT, EMISMATCH: damaged, or made from other weights. */
 QUERN_API int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err);
+/* The same of int4. */
+QUERN_API int quern_model_int4(quern_model *m, quern_int8_info *info, quern_error *err);
 
 /* ---- tokens ---- */
 typedef struct quern_tokens {

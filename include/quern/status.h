@@ -153,7 +153,7 @@ QUERN_API const char *quern_cpu_level(void);
 /* One line for humans: vendor string, levels found, cores allowed. Static after the first call. */
 QUERN_API const char *quern_cpu_describe(void);
 /* For humans too: the arithmetic that a model opened now would use, class by class, and why not a better one:
- * "fp32 and fp16 avx512, int8 avx512vnni, bf16 avx512bf16; not amx: the processor has no AMX (tile, int8, bf16)". 512 bytes hold it. */
+ * "fp32 and fp16 avx512, int8 and int4 avx512vnni, bf16 avx512bf16; not amx: the processor has no AMX (tile, int8, bf16)". 512 bytes hold it. */
 QUERN_API void quern_kernels_describe(char *out, size_t size);
 
 #ifdef __cplusplus

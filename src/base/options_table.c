@@ -178,11 +178,11 @@ static const quern_option options[] = {
     {"max-length", "QUERN_MAX_LENGTH", QUERN_OPTION_COUNT, "TOKENS", "0", NULL, 0, 1048576, MODELS,
      0, "Read at most so many tokens of a text, special ones included; 0: what the model says."},
     {"precision", "QUERN_PRECISION", QUERN_OPTION_CHOICE, "CLASS", "auto",
-     "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS, 0,
+     "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS " model-quantize", 0,
      "Arithmetic of the encoder: fp32, int8 for a model that has been quantised (model quantize), "
-     "fp16 for matrices of half the size, or bf16, whose bits are the same on one kind of machine "
-     "only; int4 is not built "
-     "yet. auto is int8 where that passed its gate, else fp32; "
+     "int4 likewise and rougher, in half its memory, fp16 for matrices of half the size, or bf16, "
+     "whose bits are the same on one kind of machine only. auto is int8 where that passed its "
+     "gate, else fp32; "
      "with a store it is the class of the vectors that are there."},
     {"backend", "QUERN_BACKEND", QUERN_OPTION_CHOICE, "ENGINE", "native", "native|ort|auto", 0, 0,
      RUNTIME, 0,
@@ -580,7 +580,7 @@ static const quern_command commands[] = {
      "quern model verify all-MiniLM-L6-v2"},
     {"model quantize", "NAME",
      "Make a model's int8 weights, measure them against fp32, keep them if they pass the gate.",
-     NULL, "quern model quantize all-MiniLM-L6-v2"},
+     "With --precision int4 its int4 weights.", "quern model quantize all-MiniLM-L6-v2"},
     {"model remove", "NAME", "Remove a model from the shelf.", NULL,
      "quern model remove all-MiniLM-L6-v2 --yes"},
     {"add", "PATH… | -", "Take files into the built-in documents table.",

@@ -241,8 +241,9 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     quern__jsonw_end_object(&w);
     if (!m->ort) {
         quern__jsonw_key(&w, "spec");
-        quern__jsonw_u64(&w,
-                         m->int8 ? QUERN__SPEC_INT8 : specs[quern__model_matrices(m->precision)]);
+        quern__jsonw_u64(&w, m->precision == QUERN_PRECISION_INT4 ? QUERN__SPEC_INT4
+                             : m->int8                            ? QUERN__SPEC_INT8
+                                       : specs[quern__model_matrices(m->precision)]);
     }
     quern__jsonw_key(&w, "tokenizer");
     quern__jsonw_cstr(&w, tokenizer);

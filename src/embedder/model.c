@@ -85,7 +85,7 @@ static int choose_max_length(quern_model *m, uint32_t asked, quern_error *err)
 static const char *const class_names[] = {
     [QUERN_PRECISION_AUTO] = "auto", [QUERN_PRECISION_FP32] = "fp32",
     [QUERN_PRECISION_INT8] = "int8", [QUERN_PRECISION_BF16] = "bf16",
-    [QUERN_PRECISION_FP16] = "fp16",
+    [QUERN_PRECISION_FP16] = "fp16", [QUERN_PRECISION_INT4] = "int4",
 };
 
 const char *quern_precision_name(int precision)
@@ -107,7 +107,8 @@ static int check_precision(int precision, quern_error *err)
     if (quern_precision_name(precision))
         return QUERN_OK;
     return quern__fail(err, QUERN_EUNSUPPORTED, precision,
-                       "precision %d: this version computes fp32, int8, bf16 and fp16", precision);
+                       "precision %d: this version computes fp32, int8, bf16, fp16 and int4",
+                       precision);
 }
 
 static void count_parameters(quern_model *m, const quern__weights *w)
@@ -173,10 +174,20 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
 
 /* ---- the class int8, and which class it is ---- */
 
+static const char *quantised_name(bool four)
+{
+    return four ? QUERN__FOUR_NAME : QUERN__QUANTISED_NAME;
+}
+
 /* Of other weights, or of these under another config.json, its numbers would be of neither. */
 static int check_made_from(quern_model *m, const char *path, const quern__quantised_file *file,
-                           quern_error *err)
+                           bool four, quern_error *err)
 {
+    if (file->four != four)
+        return quern__fail(err, QUERN_EMISMATCH, 0,
+                           "%s: its weights are those of the class %s; quern model quantize makes "
+                           "them anew",
+                           path, file->four ? "int4" : "int8");
     char weights[65], architecture[65] = "";
     int rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
@@ -195,24 +206,25 @@ static int check_made_from(quern_model *m, const char *path, const quern__quanti
 }
 
 /* The quantised weights beside the others. */
-static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t *bytes,
+static int open_quantised(quern_model *m, bool four, quern__quantised_file *file, uint64_t *bytes,
                           quern_error *err)
 {
     quern__stat st = {0};
-    char *path = quern__model_file(m, QUERN__QUANTISED_NAME);
+    char *path = quern__model_file(m, quantised_name(four));
     memset(file, 0, sizeof *file);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && !st.exists)
         rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         "%s has no int8 weights yet; quern model quantize makes them", m->name);
+                         "%s has no %s weights yet; quern model quantize makes them", m->name,
+                         four ? "int4" : "int8");
     if (rc == QUERN_OK) /* first whose they are: then what is wrong with their shapes */
         rc = quern__quantised_peek(file, path, err);
     if (rc == QUERN_OK)
-        rc = check_made_from(m, path, file, err);
+        rc = check_made_from(m, path, file, four, err);
     if (rc == QUERN_OK)
         rc = quern__quantised_open(file, path, &m->config, err);
     if (rc == QUERN_OK)
-        rc = check_made_from(m, path, file, err);
+        rc = check_made_from(m, path, file, four, err);
     if (rc != QUERN_OK)
         quern__quantised_close(file);
     *bytes = st.size;
@@ -220,24 +232,34 @@ static int open_quantised(quern_model *m, quern__quantised_file *file, uint64_t 
     return rc;
 }
 
-int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err)
+static int look_beside(quern_model *m, bool four, quern_int8_info *info, quern_error *err)
 {
     QUERN__REQUIRE(m, err);
     QUERN__REQUIRE(info && info->struct_size >= sizeof *info, err);
     quern__quantised_file file;
     if (m->ort)
         return quern__fail(err, QUERN_ENOTFOUND, 0,
-                           "%s: an exported graph has no int8 weights beside it", m->name);
-    int rc = open_quantised(m, &file, &info->bytes, err);
+                           "%s: an exported graph has no quantised weights beside it", m->name);
+    int rc = open_quantised(m, four, &file, &info->bytes, err);
     if (rc != QUERN_OK)
         return rc;
     info->cosine_mean = (double)file.fidelity.mean;
     info->cosine_worst = (double)file.fidelity.worst;
     info->ranking = (double)file.fidelity.ranking;
-    info->passed = quern__fidelity_passes(&file.fidelity);
+    info->passed = quern__fidelity_passes(&file.fidelity, four);
     memcpy(info->checksum, file.checksum, sizeof info->checksum);
     quern__quantised_close(&file);
     return QUERN_OK;
+}
+
+int quern_model_int8(quern_model *m, quern_int8_info *info, quern_error *err)
+{
+    return look_beside(m, false, info, err);
+}
+
+int quern_model_int4(quern_model *m, quern_int8_info *info, quern_error *err)
+{
+    return look_beside(m, true, info, err);
 }
 
 /* What AUTO is where nothing has been embedded yet, by what the file says of itself. *there: there is one. What is wrong
@@ -256,8 +278,8 @@ static int look_at_int8(quern_model *m, bool *there, int *anew, quern_error *err
     if (*there && rc == QUERN_OK) {
         int read = quern__quantised_peek(&head, path, &why);
         if (read == QUERN_OK)
-            read = check_made_from(m, path, &head, &why);
-        if (read == QUERN_OK && quern__fidelity_passes(&head.fidelity))
+            read = check_made_from(m, path, &head, false, &why);
+        if (read == QUERN_OK && quern__fidelity_passes(&head.fidelity, false))
             *anew = QUERN_PRECISION_INT8;
         rc = read == QUERN_ENOMEM ? quern__fail_memory(err, 0) : QUERN_OK;
     }
@@ -276,7 +298,7 @@ static int check_passed_over(quern_model *m, quern_error *err)
         return quern__fail_memory(err, 0);
     int rc = quern__quantised_peek(&file, path, &why);
     if (rc == QUERN_OK)
-        rc = check_made_from(m, path, &file, &why);
+        rc = check_made_from(m, path, &file, false, &why);
     if (rc == QUERN_EMISMATCH) {
         rc = quern__quantised_verify(path, err);
         if (rc == QUERN_OK)
@@ -316,13 +338,13 @@ static int choose_class(quern_model *m, const quern_model_options *opt, int *pre
 }
 
 /* The file is as it was made, by its size and time in the manifest: then its own word for its checksum will do. */
-static bool is_known(const quern_model *m, const char *path)
+static bool is_known(const quern_model *m, bool four, const char *path)
 {
     quern__stat st;
     quern__manifest *manifest = quern__calloc(1, sizeof *manifest);
     const quern__manifest_file *f =
         manifest && quern__manifest_read(manifest, m->path, NULL) == QUERN_OK
-            ? quern__manifest_find(manifest, QUERN__QUANTISED_NAME)
+            ? quern__manifest_find(manifest, quantised_name(four))
             : NULL;
     const bool known =
         f && quern__stat_path(path, &st, NULL) == QUERN_OK && quern__manifest_agrees(f, &st);
@@ -357,22 +379,23 @@ static int ask_bound(const quern_model *m, quern_error *err)
     uint64_t bytes;
     if (!m->bound)
         return QUERN_OK;
-    int rc = quern__encoder_measure(&m->config, m->weights, m->kernels, m->int8, m->max_length,
-                                    &bytes, err);
+    int rc =
+        quern__encoder_measure(&m->config, m->weights, m->kernels, m->int8,
+                               m->precision == QUERN_PRECISION_INT4, m->max_length, &bytes, err);
     return rc == QUERN_OK ? m->bound->ask(m->bound->ud, bytes, err) : rc;
 }
 
 /* From an image, when there is one of a file that is known: the only way on which its numbers are not read. *done: it was. */
-static int open_image(quern_model *m, const char *calibration, quern__image_place *place,
+static int open_image(quern_model *m, bool four, const char *calibration, quern__image_place *place,
                       bool *done, quern_error *err)
 {
     quern__quantised_file file = {0};
-    char weights[65], *path = quern__model_file(m, QUERN__QUANTISED_NAME);
+    char weights[65], *path = quern__model_file(m, quantised_name(four));
     *done = false;
     int rc = path ? quern_model_weights_sha256(m, weights, err) : quern__fail_memory(err, 0);
-    if (rc == QUERN_OK && is_known(m, path) &&
+    if (rc == QUERN_OK && is_known(m, four, path) &&
         quern__quantised_open_known(&file, path, &m->config, NULL) == QUERN_OK &&
-        check_made_from(m, path, &file, NULL) == QUERN_OK &&
+        check_made_from(m, path, &file, four, NULL) == QUERN_OK &&
         (!calibration[0] || strcmp(calibration, file.checksum) == 0))
         rc = quern__image_key(place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
                               err);
@@ -393,6 +416,7 @@ static int open_image(quern_model *m, const char *calibration, quern__image_plac
     return rc;
 }
 
+/* int8, or int4, which is the same with other weights. */
 static int open_int8(quern_model *m, const char *calibration, const quern_model_options *opt,
                      quern_error *err)
 {
@@ -401,24 +425,25 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     char *folder = NULL, weights[65];
     uint64_t bytes;
     bool done = false;
+    const bool four = m->precision == QUERN_PRECISION_INT4;
     m->int8 = quern__int8_pick(quern__cpu_allowed());
     int rc = quern__refuse_int8(m->config.family, err);
     if (rc == QUERN_OK)
         rc = find_place(opt, &place, &folder, err);
     if (rc == QUERN_OK && folder)
-        rc = open_image(m, calibration, &place, &done, err);
+        rc = open_image(m, four, calibration, &place, &done, err);
     if (rc != QUERN_OK || done) {
         quern__free(folder);
         return rc;
     }
-    rc = open_quantised(m, &file, &bytes, err);
+    rc = open_quantised(m, four, &file, &bytes, err);
     if (rc == QUERN_ENOTFOUND && calibration[0]) /* and no reason to take another engine */
         rc = quern__code(
             err,
             quern__fail(err, QUERN_EMISMATCH, 0,
-                        "%s: the vectors were made with int8 weights (calibration %.12s…) that "
+                        "%s: the vectors were made with %s weights (calibration %.12s…) that "
                         "the model has no longer; quern model quantize makes them",
-                        m->name, calibration),
+                        m->name, quern_precision_name(m->precision), calibration),
             "index_stale");
     else if (rc == QUERN_EMISMATCH && calibration[0])
         rc = quern__code(err, rc, "index_stale"); /* these made no vector that is there */
@@ -426,9 +451,10 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
         rc = quern__code(
             err,
             quern__fail(err, QUERN_EMISMATCH, 0,
-                        "%s: the vectors were made with other int8 weights (calibration %.12s…) "
-                        "than the model's now (%.12s…); --precision int8 makes all anew",
-                        m->name, calibration, file.checksum),
+                        "%s: the vectors were made with other %s weights (calibration %.12s…) "
+                        "than the model's now (%.12s…); --precision %s makes all anew",
+                        m->name, quern_precision_name(m->precision), calibration, file.checksum,
+                        quern_precision_name(m->precision)),
             "index_stale");
     if (rc == QUERN_OK && folder)
         rc = quern_model_weights_sha256(m, weights, err);
@@ -477,7 +503,7 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
                          m->name, quern_precision_name(precision));
     if (rc == QUERN_OK)
         rc = check_order(m, calibration, err);
-    if (rc == QUERN_OK && precision == QUERN_PRECISION_INT8)
+    if (rc == QUERN_OK && (precision == QUERN_PRECISION_INT8 || precision == QUERN_PRECISION_INT4))
         return open_int8(m, calibration, opt, err);
     if (rc == QUERN_OK)
         rc = ask_bound(m, err);

@@ -4,6 +4,7 @@
  * is written below the gate (docs/design.md §6), unless it is forced; and nothing is left half written.
  */
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,13 +35,13 @@ static void probes_free(probes *p)
     quern__free(p->lengths);
 }
 
-static int probes_make(probes *p, const quern_model *m, const char *const *texts, uint32_t n,
-                       quern_error *err)
+static int probes_of(probes *p, const quern_model *m, const quern_str *texts, uint32_t n,
+                     quern_error *err)
 {
     const uint32_t most = quern_model_max_length(m);
     size_t room = 0, at = 0;
     for (uint32_t i = 0; i < n; i++)
-        room += strlen(texts[i]) + 16; /* a token is a byte at least, but for the special ones */
+        room += texts[i].len + 16; /* a token is a byte at least, but for the special ones */
     *p = (probes){quern__alloc_array(room, sizeof *p->ids),
                   quern__alloc_array(n, sizeof *p->lengths), n};
     if (!p->ids || !p->lengths)
@@ -49,8 +50,7 @@ static int probes_make(probes *p, const quern_model *m, const char *const *texts
     quern__tokens_init(&t);
     int rc = QUERN_OK;
     for (uint32_t i = 0; !rc && i < n; i++) {
-        rc = quern__tokenize(quern__model_tokenizer(m), (quern_str){texts[i], strlen(texts[i])},
-                             most, &t, err);
+        rc = quern__tokenize(quern__model_tokenizer(m), texts[i], most, &t, err);
         if (rc)
             break;
         p->lengths[i] = QUERN__MIN(t.n, most);
@@ -64,6 +64,51 @@ static int probes_make(probes *p, const quern_model *m, const char *const *texts
     }
     quern__tokens_dispose(&t);
     return rc;
+}
+
+enum {
+    CUTS = 4,
+    MOST_PROBES = CUTS * QUERN__MAX(QUERN__COUNT(calibration), QUERN__COUNT(held_out))
+};
+
+static int probes_make(probes *p, const quern_model *m, const char *const *texts, uint32_t n,
+                       quern_error *err)
+{
+    quern_str list[MOST_PROBES];
+    for (uint32_t i = 0; i < n; i++)
+        list[i] = quern_str_of(texts[i]);
+    return probes_of(p, m, list, n, err);
+}
+
+/* `many` words of a text from word `first` on; length 0: it has no so many. */
+static quern_str words_of(const char *text, uint32_t first, uint32_t many)
+{
+    for (; first; first--) {
+        text += strcspn(text, " ");
+        text += strspn(text, " ");
+    }
+    const char *end = text;
+    for (uint32_t i = 0; i < many; i++) {
+        end += strspn(end, " ");
+        end += strcspn(end, " ");
+    }
+    return (quern_str){text, (size_t)(end - text)};
+}
+
+/* int4 is rougher, and most so on the shortest texts, where little is averaged: the calibration has words of its texts, too. */
+static int probes_with_words(probes *p, const quern_model *m, quern_error *err)
+{
+    static const uint8_t cuts[CUTS - 1][2] = {{0, 1}, {1, 3}, {3, 1}};
+    quern_str list[MOST_PROBES];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < QUERN__COUNT(calibration); i++)
+        list[n++] = quern_str_of(calibration[i]);
+    for (uint32_t c = 0; c < QUERN__COUNT(cuts); c++)
+        for (uint32_t i = 0; i < QUERN__COUNT(calibration); i++) {
+            list[n] = words_of(calibration[i], cuts[c][0], cuts[c][1]);
+            n += list[n].len > 0;
+        }
+    return probes_of(p, m, list, n, err);
 }
 
 static int vectors_of(const quern__encoder *e, const probes *p, const quern_cancel *cancel,
@@ -116,7 +161,7 @@ static quern__fidelity fidelity_of(const quern_quantize_report *r)
     return (quern__fidelity){(float)r->cosine_mean, (float)r->cosine_worst, (float)r->ranking};
 }
 
-static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t dim,
+static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t dim, bool four,
                     quern_quantize_report *r)
 {
     uint32_t kept = 0;
@@ -136,7 +181,7 @@ static void compare(const float *fp32, const float *int8, uint32_t n, uint32_t d
     r->ranking = (double)kept / ((double)n * NEIGHBOURS);
     r->probes = n;
     const quern__fidelity f = fidelity_of(r);
-    r->passed = quern__fidelity_passes(&f);
+    r->passed = quern__fidelity_passes(&f, four);
 }
 
 /* What the caller asked for, with the caller's numbers in. */
@@ -150,7 +195,7 @@ typedef struct work {
 static int told(void *ud, uint32_t done, uint32_t total, quern_error *err)
 {
     const work *w = ud;
-    if (w->opt && w->opt->progress &&
+    if (w->opt->progress &&
         w->opt->progress("quantising layers", done, total, w->opt->progress_ud) != 0)
         return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled at quantising layers");
     return QUERN_OK;
@@ -176,7 +221,7 @@ static int measure(work *w, const quern__quantised *q, const quern_cancel *cance
     if (!rc)
         rc = vectors_of(e, &p, cancel, dim, &int8, w->err);
     if (!rc)
-        compare(fp32, int8, p.n, dim, &w->report);
+        compare(fp32, int8, p.n, dim, q->four, &w->report);
     quern__free(fp32);
     quern__free(int8);
     quern__encoder_free(e);
@@ -186,8 +231,14 @@ static int measure(work *w, const quern__quantised *q, const quern_cancel *cance
 
 /* ---- writing it down ---- */
 
+static const char *file_of(bool four)
+{
+    return four ? QUERN__FOUR_NAME : QUERN__QUANTISED_NAME;
+}
+
 /* The shelf's manifest without the file, or (recorded) with it as it is now; a folder that has no manifest gets none. */
-static int note_in_manifest(const char *folder, const char *path, bool recorded, quern_error *err)
+static int note_in_manifest(const char *folder, const char *name, const char *path, bool recorded,
+                            quern_error *err)
 {
     quern__map map = {0};
     quern__stat st;
@@ -203,12 +254,12 @@ static int note_in_manifest(const char *folder, const char *path, bool recorded,
     if (rc == QUERN_OK && recorded)
         rc = quern__sha256_of(map.data, map.size, digest, err);
     quern__map_close(&map);
-    const bool was = rc == QUERN_OK && quern__manifest_find(m, QUERN__QUANTISED_NAME);
+    const bool was = rc == QUERN_OK && quern__manifest_find(m, name);
     if (was)
-        quern__manifest_drop(m, QUERN__QUANTISED_NAME);
+        quern__manifest_drop(m, name);
     if (rc == QUERN_OK && recorded) {
         quern__hex32(digest, hex);
-        rc = quern__manifest_add(m, QUERN__QUANTISED_NAME, hex, st.size, st.mtime_ns, err);
+        rc = quern__manifest_add(m, name, hex, st.size, st.mtime_ns, err);
     }
     if (rc == QUERN_OK && (was || recorded))
         rc = quern__manifest_write(m, folder, err);
@@ -222,10 +273,10 @@ static int put_beside(const quern__quantised *q, const char *source, const char 
                       const quern__fidelity *f, const char *folder, const char *path,
                       quern_quantize_report *r, quern_error *err)
 {
-    int rc = note_in_manifest(folder, path, false, err);
+    int rc = note_in_manifest(folder, file_of(q->four), path, false, err);
     if (!rc)
         rc = quern__quantised_write(q, source, architecture, f, path, r->checksum, &r->bytes, err);
-    return rc ? rc : note_in_manifest(folder, path, true, err);
+    return rc ? rc : note_in_manifest(folder, file_of(q->four), path, true, err);
 }
 
 static int write_down(work *w, const quern__quantised *q, const char *folder)
@@ -234,24 +285,25 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     const quern__fidelity f = fidelity_of(r);
     char source[65], architecture[65];
     quern__lock *lock = NULL;
-    if (!r->passed && !(w->opt && w->opt->force))
-        return quern__fail(
-            w->err, QUERN_EMISMATCH, 0,
-            "%s: int8 is too far from fp32: cosine %.5f on average and %.5f at worst "
-            "over %u texts, the gate is %g and %g; nothing was written (--force)",
-            quern__model_name(w->model), r->cosine_mean, r->cosine_worst, r->probes,
-            (double)QUERN__GATE_MEAN, (double)QUERN__GATE_WORST);
-    const size_t n = strlen(folder) + sizeof QUERN__QUANTISED_NAME + 1;
+    if (!r->passed && !w->opt->force)
+        return quern__fail(w->err, QUERN_EMISMATCH, 0,
+                           "%s: %s is too far from fp32: cosine %.5f on average and %.5f at worst "
+                           "over %u texts, the gate is %g and %g; nothing was written (--force)",
+                           quern__model_name(w->model), quern_precision_name(w->opt->precision),
+                           r->cosine_mean, r->cosine_worst, r->probes,
+                           q->four ? 0 : (double)QUERN__GATE_MEAN,
+                           (double)(q->four ? QUERN__GATE4_WORST : QUERN__GATE_WORST));
+    const size_t n = strlen(folder) + strlen(file_of(q->four)) + 2;
     char *path = quern__alloc(n);
     if (!path)
         return quern__fail_memory(w->err, n);
-    snprintf(path, n, "%s/%s", folder, QUERN__QUANTISED_NAME);
+    snprintf(path, n, "%s/%s", folder, file_of(q->four));
     int rc = quern_model_weights_sha256(w->model, source, w->err);
     if (!rc)
         rc = quern__model_config_architecture_sha256(quern__model_settings(w->model), architecture,
                                                      w->err);
     if (!rc) /* minutes have gone: what stands there now, and stays while the lock is held, is still this model */
-        rc = quern__shelf_lock_of(&lock, folder, w->opt ? w->opt->cancel : NULL, w->err);
+        rc = quern__shelf_lock_of(&lock, folder, w->opt->cancel, w->err);
     if (!rc)
         rc = quern__model_in_place(w->model, w->err);
     if (!rc)
@@ -265,26 +317,34 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
                          quern_quantize_report *report, quern_error *err)
 {
     QUERN__REQUIRE(folder && *folder, err);
-    QUERN__REQUIRE(!opt || opt->struct_size >= sizeof *opt, err);
+    QUERN__REQUIRE(!opt || opt->struct_size >= offsetof(quern_quantize_options, precision), err);
     QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
     quern_model_options how;
     quern__quantised *q = NULL;
     probes p = {NULL, NULL, 0};
-    work w = {.opt = opt, .err = err};
-    const quern_cancel *cancel = opt ? opt->cancel : NULL;
+    quern_quantize_options asked;
+    work w = {.opt = &asked, .err = err};
+    QUERN_INIT(&asked);
+    if (opt) /* an older caller's is shorter */
+        memcpy(&asked, opt, QUERN__MIN(opt->struct_size, sizeof asked));
+    asked.precision = asked.precision ? asked.precision : QUERN_PRECISION_INT8;
+    const bool four = asked.precision == QUERN_PRECISION_INT4;
+    QUERN__REQUIRE(four || asked.precision == QUERN_PRECISION_INT8, err);
+    const quern_cancel *cancel = asked.cancel;
     char source[65];
     QUERN_INIT(&how);
     QUERN_INIT(&w.report);
     how.precision = QUERN_PRECISION_FP32;
     const quern__fpenv env = quern__fpenv_enter(); /* what is measured is part of the file */
-    how.name = opt ? opt->name : NULL;
+    how.name = asked.name;
     int rc = quern_model_open(&w.model, folder, &how, err);
     if (!rc) /* now, for minutes later it may be another file */
         rc = quern_model_weights_sha256(w.model, source, err);
     if (!rc)
-        rc = probes_make(&p, w.model, calibration, QUERN__COUNT(calibration), err);
+        rc = four ? probes_with_words(&p, w.model, err)
+                  : probes_make(&p, w.model, calibration, QUERN__COUNT(calibration), err);
     if (!rc)
-        rc = quern__quantise(&q, quern__model_encoder(w.model), quern__model_weights(w.model),
+        rc = quern__quantise(&q, quern__model_encoder(w.model), quern__model_weights(w.model), four,
                              p.ids, p.lengths, p.n, told, &w, cancel, err);
     if (!rc)
         rc = measure(&w, q, cancel);
@@ -292,9 +352,9 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
         rc = write_down(&w, q, folder);
     quern__fpenv_leave(env);
     if (report) {
-        const size_t asked = report->struct_size, n = QUERN__MIN(asked, sizeof w.report);
+        const size_t room = report->struct_size, n = QUERN__MIN(room, sizeof w.report);
         memcpy(report, &w.report, n);
-        report->struct_size = asked;
+        report->struct_size = room;
     }
     quern__quantised_free(q);
     probes_free(&p);

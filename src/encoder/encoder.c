@@ -51,6 +51,7 @@ typedef struct loader {
     float *row_copies;   /* panel rows of one piece, for weights that are not plain fp32 */
     const int8_t **row8; /* int8: of the widest matrix, for one matrix in the making */
     const float **scale8;
+    const int8_t **step8; /* int4 */
     quern_error *err;
 } loader;
 
@@ -223,6 +224,14 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     return QUERN_OK;
 }
 
+/* Columns in front that are of 4 bits: of a group of heads all but the values. */
+static uint32_t fours_of(const quern__encoder *e, const quern__quantised *q, const source *s)
+{
+    if (!quern__is_four(q, (int)s->matrix))
+        return 0;
+    return s->key_heads ? (e->sharing + 1) * s->key_heads * e->slot : s->columns;
+}
+
 /* The same matrix from the stored numbers of the int8 class. */
 static int pack_matrix8(loader *l, const source *s, const float *bias, quern__linear *m)
 {
@@ -235,11 +244,16 @@ static int pack_matrix8(loader *l, const source *s, const float *bias, quern__li
         const uint32_t matrix = s->matrix + part;
         const size_t width = matrix == QUERN__Q_DOWN ? l->e->intermediate : l->e->hidden,
                      outputs = matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
-        l->row8[c] = q->weight[matrix] + row * width + s->from;
+        const size_t at = row * width + s->from;
+        const bool four = quern__is_four(l->quantised, (int)matrix);
+        l->row8[c] = q->weight[matrix] + (four ? at / 2 : at);
+        if (four)
+            l->step8[c] = q->step[matrix] + at / QUERN__STEP_INPUTS;
         l->scale8[c] = q->scale[matrix] + s->from / QUERN__PIECE * outputs + row;
     }
     const size_t stride = s->matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
-    const quern__columns columns = {s->k, s->columns, l->row8, l->scale8, stride};
+    const quern__columns columns = {
+        s->k, s->columns, l->row8, l->scale8, stride, fours_of(l->e, l->quantised, s), l->step8};
     if (l->filled)
         quern__place_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->numbers8_at, &m->int8);
     else
@@ -773,7 +787,8 @@ static size_t matrix_floats(const quern__encoder *e, uint32_t k, size_t columns)
 
 /* Bytes of the packed matrices, those before their scales and sums (int8), and floats of everything one-dimensional. Cannot overflow within the
  * limits above: under 2^48. */
-static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size_t *small)
+static void measure(const quern__encoder *e, bool four, size_t *packed, size_t *codes,
+                    size_t *small)
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
                  ups = quern__family_gated(e->family) ? 2 : 1;
@@ -782,8 +797,9 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size
         const uint32_t width =
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
         ffn += ups * matrix_floats(e, e->hidden, padded(width)) + matrix_floats(e, width, wide);
-        bytes8 +=
-            quern__pack_int8_bytes(width, e->hidden) + quern__pack_int8_bytes(e->hidden, width);
+        if (e->int8)
+            bytes8 += quern__pack_int8_bytes(e->int8, width, e->hidden, four ? width : 0) +
+                      quern__pack_int8_bytes(e->int8, e->hidden, width, four ? e->hidden : 0);
         numbers8 +=
             quern__pack_int8_floats(width, e->hidden) + quern__pack_int8_floats(e->hidden, width);
     }
@@ -799,11 +815,12 @@ static void measure(const quern__encoder *e, size_t *packed, size_t *codes, size
         return;
     }
     for (uint32_t g = 0; g < e->group_count; g++) {
-        const uint32_t width = quern__group_columns(e, quern__keys_of_group(e, g));
-        bytes8 += quern__pack_int8_bytes(width, e->hidden);
+        const uint32_t keys = quern__keys_of_group(e, g), width = quern__group_columns(e, keys);
+        bytes8 += quern__pack_int8_bytes(e->int8, width, e->hidden,
+                                         four ? (e->sharing + 1) * keys * e->slot : 0);
         numbers8 += quern__pack_int8_floats(width, e->hidden);
     }
-    bytes8 += quern__pack_int8_bytes(e->hidden, e->hidden);
+    bytes8 += quern__pack_int8_bytes(e->int8, e->hidden, e->hidden, 0);
     numbers8 += quern__pack_int8_floats(e->hidden, e->hidden);
     *codes = (e->layer_count * bytes8 + AHEAD_FLOATS + 63) / 64 * 64;
     *packed = *codes + e->layer_count * numbers8 * sizeof(float);
@@ -856,7 +873,7 @@ static int load(loader *l)
     int rc = check_bounds(l);
     if (rc)
         return rc;
-    measure(e, &packed, &codes, &small);
+    measure(e, l->quantised && l->quantised->four, &packed, &codes, &small);
     e->layers = quern__calloc(e->layer_count, sizeof *e->layers);
     e->groups = quern__calloc((size_t)e->layer_count * e->group_count, sizeof *e->groups);
     e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
@@ -865,7 +882,8 @@ static int load(loader *l)
     if (l->quantised) {
         l->row8 = quern__alloc_array(widest, sizeof *l->row8);
         l->scale8 = quern__alloc_array(widest, sizeof *l->scale8);
-        if (!l->row8 || !l->scale8)
+        l->step8 = quern__alloc_array(widest, sizeof *l->step8);
+        if (!l->row8 || !l->scale8 || !l->step8)
             return quern__fail_memory(l->err, widest * sizeof *l->row8);
     }
     e->packed_size = packed;
@@ -935,6 +953,8 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     int rc = read_shape(e, config, max_tokens, err);
     if (!rc && quantised)
         rc = quern__refuse_int8(config->family, err);
+    if (!rc && quantised && quantised->four)
+        rc = quern__check_four(e->hidden, e->intermediate, err);
     if (!rc && quantised &&
         (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
          quantised->intermediate != e->intermediate))
@@ -955,6 +975,7 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     quern__free(l.row_copies);
     quern__free(l.row8);
     quern__free(l.scale8);
+    quern__free(l.step8);
     if (rc || *stale)
         quern__encoder_free(e);
     else
@@ -1002,7 +1023,7 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
 
 int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
                            const quern__kernels *kernels, const quern__int8_kernels *int8,
-                           uint32_t max_tokens, uint64_t *bytes, quern_error *err)
+                           bool four, uint32_t max_tokens, uint64_t *bytes, quern_error *err)
 {
     const quern__tensor *words;
     size_t packed, codes, small;
@@ -1024,7 +1045,7 @@ int quern__encoder_measure(const quern__model_config *config, const quern__weigh
     if (!rc)
         rc = find(&l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &words);
     if (!rc) {
-        measure(e, &packed, &codes, &small);
+        measure(e, four, &packed, &codes, &small);
         *bytes = (uint64_t)packed + small * sizeof(float) + turns_bytes(e, config) +
                  (quern__tensor_floats(words) ? 0 : words->count * sizeof(float)) +
                  quern__head_measure(config, kernels->base ? kernels->base : kernels);

@@ -20,7 +20,7 @@
 #include "kernels/kernels.h"
 
 /* Numbers of the arithmetic specifications; one is part of every fingerprint. */
-enum { QUERN__SPEC = 1 /* class fp32 */, QUERN__SPEC_INT8 = 2 };
+enum { QUERN__SPEC = 1 /* class fp32 */, QUERN__SPEC_INT8 = 2, QUERN__SPEC_INT4 = 5 };
 
 typedef struct quern__encoder quern__encoder;
 typedef struct quern__encoder_scratch quern__encoder_scratch;
@@ -53,10 +53,10 @@ bool quern__encoder_has_image(const quern__encoder *e);
 int quern__refuse_int8(const char *family, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
-/* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8: NULL in the other classes. */
+/* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8: NULL but in int8 and (four) int4. */
 int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
                            const quern__kernels *kernels, const quern__int8_kernels *int8,
-                           uint32_t max_tokens, uint64_t *bytes, quern_error *err);
+                           bool four, uint32_t max_tokens, uint64_t *bytes, quern_error *err);
 
 /* Scratch for one caller at a time with `threads` workers. */
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,

@@ -83,9 +83,12 @@ static char *path_of(const char *folder, const char *name, const char *end)
 /* How the tables pack: two that share a name and pack otherwise have other images. */
 static uint64_t probe(const quern__kernels *kernels, const quern__int8_kernels *int8)
 {
-    enum { K = 2 * QUERN__K_GROUP + 1, ROOM = (K + QUERN__K_GROUP) * QUERN__PANEL_MAX };
+    enum {
+        K = QUERN__STEP_INPUTS + QUERN__K_GROUP + 1,
+        ROOM = (K + QUERN__K_GROUP) * QUERN__PANEL_MAX
+    };
     _Alignas(64) float floats[ROOM] = {0};
-    _Alignas(64) int8_t bytes[ROOM] = {0};
+    _Alignas(64) int8_t bytes[ROOM] = {0}, fours[ROOM] = {0};
     float row[QUERN__PANEL_MAX][K];
     int8_t row8[QUERN__PANEL_MAX][K];
     const float *rows[QUERN__PANEL_MAX];
@@ -97,12 +100,14 @@ static uint64_t probe(const quern__kernels *kernels, const quern__int8_kernels *
             rows[j] = row[j];
             rows8[j] = row8[j];
         }
-    if (int8)
-        int8->pack(rows8, K, bytes);
-    else
+    if (!int8) {
         kernels->pack(rows, K, floats);
-    return int8 ? quern__image_hash(int8->panel, bytes, sizeof bytes)
-                : quern__image_hash(kernels->panel, floats, sizeof floats);
+        return quern__image_hash(kernels->panel, floats, sizeof floats);
+    }
+    int8->pack(rows8, K, bytes);
+    int8->pack4(rows8, rows8, QUERN__STEP_INPUTS, fours);
+    return quern__image_hash(quern__image_hash(int8->panel, bytes, sizeof bytes), fours,
+                             sizeof fours);
 }
 
 int quern__image_key(quern__image_place *place, const char *weights_sha256, const char *calibration,

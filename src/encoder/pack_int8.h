@@ -1,5 +1,5 @@
 /*
- * pack_int8.h — matrices of the int8 class, from their stored numbers to what the kernels read.
+ * pack_int8.h — matrices of the classes int8 and int4, from their stored numbers to what the kernels read.
  */
 #ifndef QUERN_ENCODER_PACK_INT8_H
 #define QUERN_ENCODER_PACK_INT8_H
@@ -10,16 +10,19 @@
 #include "kernels/int8.h"
 
 /* One matrix: column c has k weights at row[c], and the scale of its piece p at scale[c][p * stride[c]];
- * row[c] NULL: a padded column. */
+ * row[c] NULL: a padded column. The first `fours` columns have two weights a byte, and steps of 32 at step[c]. */
 typedef struct quern__columns {
     uint32_t k, columns;
     const int8_t *const *row;
     const float *const *scale;
     size_t stride;
+    uint32_t fours;
+    const int8_t *const *step;
 } quern__columns;
 
-/* Bytes of weights, and floats of scales and sums, that this shape takes with any table. */
-size_t quern__pack_int8_bytes(uint32_t columns, uint32_t k);
+/* Bytes of weights, and floats of scales and sums, that this shape takes. */
+size_t quern__pack_int8_bytes(const quern__int8_kernels *kernels, uint32_t columns, uint32_t k,
+                              uint32_t fours);
 size_t quern__pack_int8_floats(uint32_t columns, uint32_t k);
 /* Packs to *data and *numbers, and moves them on; the regions are zeroed before. */
 void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *c,

@@ -39,6 +39,7 @@ typedef struct maker {
     const quern__weights *weights;
     sums s;
     double *factor, *column, *mean; /* [SIDE][SIDE]; [SIDE]; [SIDE] */
+    double *cost;                   /* int4: [SIDE], of an input's miss */
     float *weight;                  /* [widest outputs][inputs] of one matrix, smoothed */
     double *stretch;                /* [hidden]: what smoothing multiplies weights by */
     quern_error *err;
@@ -148,6 +149,12 @@ static int8_t nearest(double x)
     return (int8_t)(r > 127 ? 127 : (r >= -127 ? r : -127)); /* NaN too is a number then */
 }
 
+static int8_t nearest_four(double x)
+{
+    const double r = rint(x);
+    return (int8_t)(r > 7 ? 7 : (r >= -8 ? r : -8));
+}
+
 /* One output's weights of one piece. */
 static void round_row(maker *m, const float *w, uint32_t n, float scale, int8_t *to)
 {
@@ -163,12 +170,59 @@ static void round_row(maker *m, const float *w, uint32_t n, float scale, int8_t 
     }
 }
 
-static float scale_of(const float *w, uint32_t n)
+/* int4: of a group of 32, the step with which rounding misses least, weighted by how much each miss costs: its greatest weight
+ * is to be about 8 steps of either sign. `left` as it stands when the group's turn comes, in units of the piece's scale. */
+static int8_t step_of(const double *left, const double *cost)
+{
+    double most = 0, least = -1;
+    int8_t best = 1;
+    for (uint32_t k = 0; k < QUERN__STEP_INPUTS; k++)
+        most = fabs(left[k]) > most ? fabs(left[k]) : most;
+    const double about = most / 8;
+    for (int step = 1; step <= QUERN__STEP_MAX; step++) {
+        if (step < 0.6 * about - 1 || step > 1.3 * about + 1)
+            continue;
+        for (int sign = -1; sign <= 1; sign += 2) {
+            double sum = 0;
+            for (uint32_t k = 0; k < QUERN__STEP_INPUTS; k++) {
+                const double miss = left[k] - sign * step * nearest_four(left[k] / (sign * step));
+                sum += miss * miss * cost[k];
+            }
+            if (least < 0 || sum < least) {
+                least = sum;
+                best = (int8_t)(sign * step);
+            }
+        }
+    }
+    return least < 0 ? QUERN__STEP_MAX : best; /* what GPTQ moved here is more than steps reach */
+}
+
+/* One output's weights of one piece, from its input `from` on of a row. */
+static void round_row_four(maker *m, const float *w, uint32_t n, float scale, int8_t *to,
+                           int8_t *steps)
+{
+    double *left = m->column;
+    int8_t step = 1;
+    for (uint32_t k = 0; k < n; k++)
+        left[k] = (double)w[k] / (double)scale;
+    for (uint32_t k = 0; k < n; k++) {
+        const double *u = m->factor + (size_t)k * SIDE;
+        if (k % QUERN__STEP_INPUTS == 0)
+            steps[k / QUERN__STEP_INPUTS] = step = step_of(left + k, m->cost + k);
+        const int8_t four = nearest_four(left[k] / step);
+        quern__set_four(to, k, four);
+        const double miss = (left[k] - four * step) / u[k];
+        for (uint32_t j = k + 1; j < n; j++)
+            left[j] -= miss * u[j];
+    }
+}
+
+static float scale_of(const float *w, uint32_t n, bool four)
 {
     float most = 1e-20f;
     for (uint32_t k = 0; k < n; k++)
         most = fabsf(w[k]) > most ? fabsf(w[k]) : most;
-    return most / 127.0f;
+    return most / (four ? 8.0f * QUERN__STEP_MAX : 127.0f);
 }
 
 /* m->weight holds the matrix. */
@@ -178,17 +232,25 @@ static void round_matrix(maker *m, uint32_t layer, int matrix, int reading, cons
     const uint32_t outputs = quern__quantised_outputs(m->q, matrix),
                    inputs = quern__quantised_inputs(m->q, matrix);
     int8_t *weight = (int8_t *)to->weight[matrix]; /* ours: being made */
+    int8_t *step = (int8_t *)to->step[matrix];
+    const bool four = quern__is_four(m->q, matrix);
     float *scale = (float *)to->scale[matrix];
     for (uint32_t p = 0; p < pieces_of(inputs); p++) {
         const uint32_t n = width_of(inputs, p);
         for (uint32_t k = 0; k < n; k++)
             m->mean[k] = smooth ? (double)smooth[p * SIDE + k] : 1.0;
         make_factor(m, m->s.gram + (size_t)(m->s.first[reading] + p) * SIDE * SIDE, m->mean, n);
+        for (uint32_t k = 0; k < n; k++)
+            m->cost[k] = 1 / (m->factor[(size_t)k * SIDE + k] * m->factor[(size_t)k * SIDE + k]);
         for (uint32_t o = 0; o < outputs; o++) {
             const float *w = m->weight + (size_t)o * inputs + p * SIDE;
-            const float s = scale_of(w, n);
+            const float s = scale_of(w, n, four);
+            const size_t at = (size_t)o * inputs + p * SIDE;
             scale[(size_t)p * outputs + o] = s;
-            round_row(m, w, n, s, weight + (size_t)o * inputs + p * SIDE);
+            if (four)
+                round_row_four(m, w, n, s, weight + at / 2, step + at / QUERN__STEP_INPUTS);
+            else
+                round_row(m, w, n, s, weight + at);
         }
     }
 }
@@ -290,7 +352,9 @@ static void lay_out(quern__quantised *q)
         for (int x = 0; x < QUERN__Q_MATRICES; x++) {
             const size_t outputs = quern__quantised_outputs(q, x),
                          inputs = quern__quantised_inputs(q, x);
-            q->layer[l].weight[x] = take(q, outputs * inputs);
+            const bool four = quern__is_four(q, x);
+            q->layer[l].weight[x] = take(q, outputs * inputs / (four ? 2 : 1));
+            q->layer[l].step[x] = four ? take(q, outputs * inputs / QUERN__STEP_INPUTS) : NULL;
             q->layer[l].scale[x] = take(q, pieces_of((uint32_t)inputs) * outputs * sizeof(float));
         }
         for (int i = 0; i < 2; i++)
@@ -298,7 +362,7 @@ static void lay_out(quern__quantised *q)
     }
 }
 
-static quern__quantised *quantised_new(const quern__encoder *e)
+static quern__quantised *quantised_new(const quern__encoder *e, bool four)
 {
     quern__quantised *q = quern__calloc(1, sizeof *q);
     if (!q)
@@ -306,6 +370,7 @@ static quern__quantised *quantised_new(const quern__encoder *e)
     q->layers = e->layer_count;
     q->hidden = e->hidden;
     q->intermediate = e->intermediate;
+    q->four = four;
     q->layer = quern__calloc(q->layers, sizeof *q->layer);
     if (q->layer) {
         lay_out(q);
@@ -319,7 +384,7 @@ static quern__quantised *quantised_new(const quern__encoder *e)
     return NULL;
 }
 
-static int maker_begin(maker *m)
+static int maker_begin(maker *m, bool four)
 {
     const quern__encoder *e = m->e;
     sums *s = &m->s;
@@ -340,8 +405,10 @@ static int maker_begin(maker *m)
     m->mean = quern__alloc_array(SIDE, sizeof(double));
     m->weight = quern__alloc_array(most, sizeof(float));
     m->stretch = quern__alloc_array(e->hidden, sizeof(double));
-    m->q = quantised_new(e);
-    whole &= s->gram && m->factor && m->column && m->mean && m->weight && m->stretch && m->q;
+    m->cost = quern__alloc_array(SIDE, sizeof(double));
+    m->q = quantised_new(e, four);
+    whole &=
+        s->gram && m->factor && m->column && m->mean && m->cost && m->weight && m->stretch && m->q;
     return whole ? QUERN_OK : quern__fail_memory(m->err, most * sizeof(float));
 }
 
@@ -353,15 +420,16 @@ static void maker_end(maker *m)
     quern__free(m->factor);
     quern__free(m->column);
     quern__free(m->mean);
+    quern__free(m->cost);
     quern__free(m->weight);
     quern__free(m->stretch);
     quern__quantised_free(m->q);
 }
 
 int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
-                    const quern__weights *weights, const int32_t *ids, const uint32_t *lengths,
-                    uint32_t n, quern__quantise_fn progress, void *ud, const quern_cancel *cancel,
-                    quern_error *err)
+                    const quern__weights *weights, bool four, const int32_t *ids,
+                    const uint32_t *lengths, uint32_t n, quern__quantise_fn progress, void *ud,
+                    const quern_cancel *cancel, quern_error *err)
 {
     QUERN__REQUIRE(out && fp32 && !fp32->int8 && weights && ids && lengths && n, err);
     *out = NULL;
@@ -369,12 +437,14 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "a static table has no products: there is nothing to quantise");
     int rc = quern__refuse_int8(fp32->family->name, err);
+    if (!rc && four)
+        rc = quern__check_four(fp32->hidden, fp32->intermediate, err);
     if (rc)
         return rc;
     maker m = {.e = fp32, .weights = weights, .err = err};
     quern__encoder_scratch *scratch = NULL;
     const quern__fpenv env = quern__fpenv_enter();
-    rc = maker_begin(&m);
+    rc = maker_begin(&m, four);
     if (!rc)
         rc = quern__encoder_scratch_new(&scratch, fp32, 1, err);
     for (uint32_t l = 0; !rc && l < fp32->layer_count; l++) {

@@ -15,13 +15,13 @@ typedef int (*quern__quantise_fn)(void *ud, uint32_t done, uint32_t total, quern
 
 /*
  * Calibrates on n texts (ids packed one after another) with `fp32`, the model's encoder in that class, and
- * rounds its weights. The same numbers on every machine: the vectors it stands on have one bit pattern, the
+ * rounds its weights, to the class int8 or (four) int4. The same numbers on every machine: the vectors it stands on have one bit pattern, the
  * rest is binary64 in one order on one thread, with no function of libm but those that IEEE rounds.
  * A layer is calibrated by a pass of its own, so that memory stays within a few pieces' sums.
  */
 int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
-                    const quern__weights *weights, const int32_t *ids, const uint32_t *lengths,
-                    uint32_t n, quern__quantise_fn progress, void *ud, const quern_cancel *cancel,
-                    quern_error *err);
+                    const quern__weights *weights, bool four, const int32_t *ids,
+                    const uint32_t *lengths, uint32_t n, quern__quantise_fn progress, void *ud,
+                    const quern_cancel *cancel, quern_error *err);
 
 #endif

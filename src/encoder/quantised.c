@@ -1,5 +1,5 @@
 /*
- * quantised.c — names and shapes of the int8 class's stored numbers.
+ * quantised.c — names and shapes of the stored numbers of int8 and int4.
  */
 #include "encoder/quantised.h"
 
@@ -9,6 +9,21 @@ static const char *const names[QUERN__Q_MATRICES] = {"query", "key", "value", "o
 static const char *const tensors[QUERN__Q_MATRICES] = {
     "attention.self.query.weight",   "attention.self.key.weight", "attention.self.value.weight",
     "attention.output.dense.weight", "intermediate.dense.weight", "output.dense.weight"};
+
+bool quern__is_four(const quern__quantised *q, int matrix)
+{
+    return q->four && matrix != QUERN__Q_VALUE && matrix != QUERN__Q_OUT;
+}
+
+int quern__check_four(uint32_t hidden, uint32_t intermediate, quern_error *err)
+{
+    return hidden % QUERN__STEP_INPUTS || intermediate % QUERN__STEP_INPUTS
+               ? quern__fail(err, QUERN_EUNSUPPORTED, hidden,
+                             "the class int4 is made for widths that are multiples of %d, and this "
+                             "model's are %u and %u; use --precision int8",
+                             QUERN__STEP_INPUTS, hidden, intermediate)
+               : QUERN_OK;
+}
 
 void quern__quantised_free(quern__quantised *q)
 {

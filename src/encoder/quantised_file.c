@@ -19,7 +19,10 @@
 #include "base/sha256.h"
 #include "kernels/kernels.h"
 
-enum { VERSION = 2, NAME_SIZE = 64, MAX_HEADER = 1 << 22, FIDELITIES = 3 };
+/* Of the format's two kinds, int8 and int4. */
+static const uint8_t versions[2] = {2, 65};
+
+enum { NAME_SIZE = 64, MAX_HEADER = 1 << 22, FIDELITIES = 3 };
 
 static const char *const smooth_names[2] = {"attention", "feed_forward"};
 
@@ -28,8 +31,10 @@ static uint32_t pieces_of(uint32_t n)
     return (n + QUERN__PIECE - 1) / QUERN__PIECE;
 }
 
-bool quern__fidelity_passes(const quern__fidelity *f)
+bool quern__fidelity_passes(const quern__fidelity *f, bool four)
 {
+    if (four)
+        return f->worst >= QUERN__GATE4_WORST;
     return f->mean >= QUERN__GATE_MEAN && f->worst >= QUERN__GATE_WORST; /* NaN does not */
 }
 
@@ -82,6 +87,36 @@ static int take_weights(reader *r, const char *name, uint64_t outputs, uint64_t 
     return QUERN_OK;
 }
 
+/* int4: any four bits are a number. */
+static int take_fours(reader *r, const char *name, uint64_t outputs, uint64_t inputs,
+                      const int8_t **out)
+{
+    const quern__tensor *t;
+    const int rc = take(r, name, outputs, inputs / 2, 1, &t);
+    if (!rc)
+        *out = t->data;
+    return rc;
+}
+
+static int take_steps(reader *r, const char *name, uint64_t outputs, uint64_t inputs,
+                      const int8_t **out)
+{
+    const quern__tensor *t;
+    const int rc = take(r, name, outputs, inputs / QUERN__STEP_INPUTS, 1, &t);
+    if (rc)
+        return rc;
+    const int8_t *p = t->data;
+    bool bad = false;
+    for (size_t i = 0; !r->known && i < t->count; i++)
+        bad |= !p[i] || p[i] > QUERN__STEP_MAX || p[i] < -QUERN__STEP_MAX;
+    if (bad)
+        return quern__fail(r->err, QUERN_EFORMAT, (int64_t)t->offset,
+                           "%s: tensor \"%s\" at byte %zu holds a step that is 0 or over %d",
+                           r->path, name, t->offset, QUERN__STEP_MAX);
+    *out = p;
+    return QUERN_OK;
+}
+
 static int take_scales(reader *r, const char *name, uint64_t d0, uint64_t d1, const float **out)
 {
     const quern__tensor *t;
@@ -109,7 +144,12 @@ static int take_layer(reader *r, quern__quantised *q, uint32_t layer)
         const uint32_t outputs = quern__quantised_outputs(q, m),
                        inputs = quern__quantised_inputs(q, m);
         snprintf(name, sizeof name, "layer.%u.%s.weight", layer, quern__quantised_name(m));
-        rc = take_weights(r, name, outputs, inputs, &l->weight[m]);
+        const bool four = quern__is_four(q, m);
+        rc = four ? take_fours(r, name, outputs, inputs, &l->weight[m])
+                  : take_weights(r, name, outputs, inputs, &l->weight[m]);
+        snprintf(name, sizeof name, "layer.%u.%s.step", layer, quern__quantised_name(m));
+        if (!rc && four)
+            rc = take_steps(r, name, outputs, inputs, &l->step[m]);
         snprintf(name, sizeof name, "layer.%u.%s.scale", layer, quern__quantised_name(m));
         if (!rc)
             rc = take_scales(r, name, pieces_of(inputs), outputs, &l->scale[m]);
@@ -164,10 +204,11 @@ static int take_head(reader *r, quern__quantised_file *out)
 {
     const quern__tensor *version, *source, *architecture, *checksum;
     int rc = take(r, "version", 1, 0, 1, &version);
-    if (!rc && *(const uint8_t *)version->data != VERSION)
+    out->four = !rc && *(const uint8_t *)version->data == versions[1];
+    if (!rc && *(const uint8_t *)version->data != versions[out->four])
         rc = quern__fail(r->err, QUERN_EMISMATCH, (int64_t)version->offset,
                          "%s: its version is %u; this quern reads %d (quern model quantize)",
-                         r->path, *(const uint8_t *)version->data, VERSION);
+                         r->path, *(const uint8_t *)version->data, versions[0]);
     if (!rc)
         rc = take(r, "source", 32, 0, 1, &source);
     if (!rc)
@@ -218,6 +259,9 @@ static int read_numbers(quern__quantised_file *out, const char *path,
     int rc = q->layer ? take_head(&r, out) : quern__fail_memory(err, q->layers * sizeof *q->layer);
     if (!rc && !known)
         rc = check_sum(&r, out);
+    q->four = out->four;
+    if (!rc && q->four)
+        rc = quern__check_four(q->hidden, q->intermediate, err);
     for (uint32_t l = 0; !rc && l < q->layers; l++)
         rc = take_layer(&r, q, l);
     if (!rc && r.seen != count)
@@ -329,7 +373,6 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
                      const uint8_t checksum[32])
 {
     const float numbers[FIDELITIES] = {fidelity->mean, fidelity->worst, fidelity->ranking};
-    const uint8_t version = VERSION;
     char name[NAME_SIZE];
     w->at = 0;
     give(w, "fidelity", "F32", FIDELITIES, 0, sizeof(float), numbers);
@@ -347,10 +390,16 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
     for (uint32_t l = 0; l < q->layers; l++)
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
             snprintf(name, sizeof name, "layer.%u.%s.weight", l, quern__quantised_name(m));
-            give(w, name, "I8", quern__quantised_outputs(q, m), quern__quantised_inputs(q, m), 1,
+            const uint32_t outputs = quern__quantised_outputs(q, m),
+                           inputs = quern__quantised_inputs(q, m);
+            const bool four = quern__is_four(q, m);
+            give(w, name, four ? "U8" : "I8", outputs, four ? inputs / 2 : inputs, 1,
                  q->layer[l].weight[m]);
+            snprintf(name, sizeof name, "layer.%u.%s.step", l, quern__quantised_name(m));
+            if (four)
+                give(w, name, "I8", outputs, inputs / QUERN__STEP_INPUTS, 1, q->layer[l].step[m]);
         }
-    give(w, "version", "U8", 1, 0, 1, &version);
+    give(w, "version", "U8", 1, 0, 1, &versions[q->four]);
     give(w, "source", "U8", 32, 0, 1, source);
     give(w, "architecture", "U8", 32, 0, 1, architecture);
     give(w, "checksum", "U8", 32, 0, 1, checksum);

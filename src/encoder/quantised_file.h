@@ -1,5 +1,5 @@
 /*
- * quantised_file.h — the int8 class's stored numbers in a file beside the weights that they were made from:
+ * quantised_file.h — the stored numbers of int8 or int4 in a file beside the weights that they were made from:
  * docs/formats.md, "Quantised weights". A safetensors file, so that other tools can read it, with a checksum
  * over everything in it: it is as much the model as the weights are.
  */
@@ -19,9 +19,10 @@ typedef struct quern__fidelity {
 } quern__fidelity;
 
 /* docs/design.md §6: what --precision auto and model quantize ask of it. */
-#define QUERN__GATE_MEAN  0.999f
-#define QUERN__GATE_WORST 0.995f
-bool quern__fidelity_passes(const quern__fidelity *f);
+#define QUERN__GATE_MEAN   0.999f
+#define QUERN__GATE_WORST  0.995f
+#define QUERN__GATE4_WORST 0.98f /* int4 */
+bool quern__fidelity_passes(const quern__fidelity *f, bool four);
 
 /* The numbers and the file that they are views of. */
 typedef struct quern__quantised_file {
@@ -31,11 +32,12 @@ typedef struct quern__quantised_file {
     char source[65]; /* SHA-256 of the weights that it was made from (quern__weights_hash) */
     char architecture
         [65];          /* and of what config.json said of them (quern__model_config_architecture) */
+    bool four;         /* of the class int4, by its version */
     char checksum[65]; /* of everything else in it; stands in fingerprints */
 } quern__quantised_file;
 
 /* Opens `path`, for a model of this shape. ENOTFOUND: no such file; EFORMAT: the tensor and what is wrong with
- * it; EMISMATCH: the checksum. Every number in it is checked: bytes within -127..127, scales and smoothing
+ * it; EMISMATCH: the checksum. Every number in it is checked: bytes within -127..127, steps within 15, scales and smoothing
  * finite and above 0. Whether `source` and `architecture` are the model's is the caller's to compare. EMISMATCH also:
  * of another version of this format. */
 int quern__quantised_open(quern__quantised_file *out, const char *path,

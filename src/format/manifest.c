@@ -54,7 +54,7 @@ static bool is_shard(const char *name, const char *index)
 {
     const char *dot = index + strcspn(index, ".");
     const size_t n = strlen(name), ending = *dot ? strcspn(dot + 1, ".") + 1 : 0;
-    return !strchr(name, '/') && strcmp(name, QUERN__QUANTISED_NAME) != 0 && n > ending &&
+    return !strchr(name, '/') && !quern__is_quantised(name) && n > ending &&
            memcmp(name + n - ending, dot, ending) == 0;
 }
 

@@ -426,3 +426,18 @@ void quern__tensor_read_f32(const quern__tensor *t, size_t first, size_t n, floa
             out[i] = element(t, first + i);
     }
 }
+
+const char *quern__quantised_at(size_t i)
+{
+    static const char *const names[] = {QUERN__QUANTISED_NAME, QUERN__FOUR_NAME};
+    return i < QUERN__COUNT(names) ? names[i] : NULL;
+}
+
+bool quern__is_quantised(const char *name)
+{
+    const char *one;
+    for (size_t i = 0; (one = quern__quantised_at(i)); i++)
+        if (strcmp(name, one) == 0)
+            return true;
+    return false;
+}

@@ -52,6 +52,10 @@ enum quern__weights_format {
 
 /* The int8 class's numbers, made from a folder's weights (encoder/quantised_file.h), lie beside them. */
 #define QUERN__QUANTISED_NAME "model.int8.safetensors"
+#define QUERN__FOUR_NAME      "model.int4.safetensors"
+/* The quantised weights of a model, class by class; NULL past the end. And whether a file is one of them. */
+const char *quern__quantised_at(size_t i);
+bool quern__is_quantised(const char *name);
 
 enum { QUERN__WEIGHTS_FILES = 40, QUERN__WEIGHTS_NAME = 128 };
 

@@ -24,7 +24,7 @@ static const char *absence(uint32_t level)
 void quern_kernels_describe(char *out, size_t size)
 {
     const uint32_t allowed = quern__cpu_allowed();
-    int n = snprintf(out, size, "fp32 and fp16 %s, int8 %s, bf16 %s",
+    int n = snprintf(out, size, "fp32 and fp16 %s, int8 and int4 %s, bf16 %s",
                      quern__kernels_name(quern__kernels_pick(allowed)),
                      quern__int8_pick(allowed)->name, quern__bf16_pick(allowed)->name);
     for (uint32_t level = QUERN__CPU_SCALAR << 1; quern__cpu_level_name(level); level <<= 1) {

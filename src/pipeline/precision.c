@@ -33,7 +33,8 @@ static int class_of(const char *json, const char *weights, bool *bound, int *pre
     const char *made_from = json_string_value(json_object_get(root, "weights"));
     const char *name = json_string_value(json_object_get(root, "precision"));
     const int found = quern_precision_named(name);
-    const bool int8 = found == QUERN_PRECISION_INT8, bf16 = found == QUERN_PRECISION_BF16;
+    const bool int8 = found == QUERN_PRECISION_INT8 || found == QUERN_PRECISION_INT4,
+               bf16 = found == QUERN_PRECISION_BF16;
     const char *must = int8   ? json_string_value(json_object_get(root, "calibration"))
                        : bf16 ? json_string_value(json_object_get(root, "order"))
                               : "";

@@ -234,9 +234,8 @@ void quern_shelf_free(quern_shelf_list *l)
 static int verify_file(const quern__shelf *s, const char *folder, const quern__manifest_file *f,
                        quern_error *err)
 {
-    const char *mend = strcmp(f->name, QUERN__QUANTISED_NAME) == 0
-                           ? "quern model quantize makes it again"
-                           : "pull or import the model again";
+    const char *mend = quern__is_quantised(f->name) ? "quern model quantize makes it again"
+                                                    : "pull or import the model again";
     char *path = NULL, hex[65];
     quern__stat st;
     uint64_t size;

@@ -221,8 +221,8 @@ static int import_folder(const quern__shelf *s, const char *path, const char *st
         rc = take_file(&w, files->index, false);
     for (uint32_t i = 0; rc == QUERN_OK && i < files->n; i++)
         rc = take_file(&w, files->name[i], true);
-    if (rc == QUERN_OK)
-        rc = take_file(&w, QUERN__QUANTISED_NAME, true);
+    for (size_t i = 0; rc == QUERN_OK && quern__quantised_at(i); i++)
+        rc = take_file(&w, quern__quantised_at(i), true);
     quern__free(files);
     return rc;
 }
@@ -378,8 +378,7 @@ typedef struct taking {
 
 static bool is_taken(const taking *t, const char *name, bool *weights)
 {
-    *weights =
-        t->shards || strcmp(name, t->weights) == 0 || strcmp(name, QUERN__QUANTISED_NAME) == 0;
+    *weights = t->shards || strcmp(name, t->weights) == 0 || quern__is_quantised(name);
     for (uint32_t i = 0; t->shards && i < t->shards->n; i++)
         if (strcmp(name, t->shards->name[i]) == 0)
             return true;
@@ -581,11 +580,11 @@ static int check_same(const quern__shelf *s, const char *name, const quern__mani
     return rc;
 }
 
-/* The same model stands there without int8 weights, and these have some. */
-static int add_int8(const quern__shelf *s, const char *staged, const char *name,
-                    const quern__manifest *m, quern_error *err)
+/* The same model stands there without quantised weights, and these have some. */
+static int add_quantised(const quern__shelf *s, const char *staged, const char *name,
+                         const quern__manifest *m, const char *file, quern_error *err)
 {
-    const quern__manifest_file *f = quern__manifest_find(m, QUERN__QUANTISED_NAME);
+    const quern__manifest_file *f = quern__manifest_find(m, file);
     char *folder = NULL, *from = NULL, *to = NULL;
     bool recorded = false;
     quern__stat st = {0};
@@ -632,8 +631,8 @@ static int publish(const quern__shelf *s, const char *staged, const char *name, 
                         s->folder, name, name);
     else if (rc == QUERN_OK && standing == QUERN__STANDS_SAME) {
         rc = check_same(s, name, m, err);
-        if (rc == QUERN_OK)
-            rc = add_int8(s, staged, name, m, err);
+        for (size_t i = 0; rc == QUERN_OK && quern__quantised_at(i); i++)
+            rc = add_quantised(s, staged, name, m, quern__quantised_at(i), err);
     } else if (rc == QUERN_OK)
         rc = quern__stage_publish(s, staged, name, m, err);
     quern__unlock_file(lock);

@@ -358,10 +358,10 @@ int quern__stage_record(quern__manifest *m, const char *folder, const char *name
     return rc;
 }
 
-/* A damaged model makes room for the same one, whole: int8 weights that were made since it was got, and are as recorded,
+/* A damaged model makes room for the same one, whole: quantised weights that were made since it was got, and are as recorded,
  * go over. They move before anything is published, so a crash here costs no more than making them again. */
-static int keep_int8(const quern__shelf *s, const char *from, const char *staged,
-                     quern__manifest *m, quern_error *err)
+static int keep_quantised(const quern__shelf *s, const char *from, const char *staged,
+                          const char *name, quern__manifest *m, quern_error *err)
 {
     char *old = NULL, *new = NULL;
     bool recorded = false, stands = false;
@@ -369,7 +369,7 @@ static int keep_int8(const quern__shelf *s, const char *from, const char *staged
     int rc = there ? quern__shelf_manifest(there, from, &recorded, err)
                    : quern__fail_memory(err, sizeof *there);
     const quern__manifest_file *f =
-        rc == QUERN_OK && recorded ? quern__manifest_find(there, QUERN__QUANTISED_NAME) : NULL;
+        rc == QUERN_OK && recorded ? quern__manifest_find(there, name) : NULL;
     if (f && !quern__manifest_find(m, f->name))
         rc = file_stands(s, from, f, &stands, err);
     if (rc == QUERN_OK && stands)
@@ -397,7 +397,8 @@ int quern__stage_publish(const quern__shelf *s, const char *staged, const char *
         rc = quern__join3(&old, s->staging, name, ".old", err);
     if (rc)
         goto done;
-    rc = keep_int8(s, target, staged, m, err);
+    for (size_t i = 0; rc == QUERN_OK && quern__quantised_at(i); i++)
+        rc = keep_quantised(s, target, staged, quern__quantised_at(i), m, err);
     if (rc)
         goto done;
     memcpy(m->name, name, n + 1); /* checked: shorter than the field */

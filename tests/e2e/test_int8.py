@@ -89,12 +89,6 @@ class Tiny(CommandTest):
         self.assertIn("other weights", answer.message)
         self.assertEqual(self.embed().code, 0)
 
-    def test_others_are_not_built(self):
-        for precision in ("int4",):
-            answer = self.embed("--precision", precision)
-            self.assertEqual(answer.code, 1)
-            self.assertIn("%s is not built" % precision, answer.message)
-
     def test_store(self):
         self.ok("model", "quantize", "--force", "./tiny")
         self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t or "ban"}) for i, t in enumerate(TEXTS)))

@@ -16,7 +16,7 @@
 
 enum { DIM = 384, TEXTS = 20, ROOM = 1024 };
 
-static uint32_t golden_texts(int32_t *ids, uint32_t *lengths)
+static inline uint32_t golden_texts(int32_t *ids, uint32_t *lengths)
 {
     char path[1024], *data;
     size_t size, at = 0;
@@ -38,8 +38,8 @@ static uint32_t golden_texts(int32_t *ids, uint32_t *lengths)
 }
 
 /* n texts on so many threads, `batch` of them a call; rows of the model's width. */
-static void encode(const quern__encoder *e, uint32_t threads, uint32_t batch, const int32_t *ids,
-                   const uint32_t *lengths, uint32_t n, float *out)
+static inline void encode(const quern__encoder *e, uint32_t threads, uint32_t batch,
+                          const int32_t *ids, const uint32_t *lengths, uint32_t n, float *out)
 {
     quern_error err;
     quern__pool *pool = NULL;
@@ -59,7 +59,7 @@ static void encode(const quern__encoder *e, uint32_t threads, uint32_t batch, co
     quern__pool_free(pool);
 }
 
-static void hash_vectors(const float *out, uint32_t n, char hex[65])
+static inline void hash_vectors(const float *out, uint32_t n, char hex[65])
 {
     uint8_t digest[32];
     assert_int_equal(quern__sha256_of(out, n * DIM * sizeof *out, digest, NULL), QUERN_OK);

@@ -83,8 +83,8 @@ static void pair_new(pair *p, uint32_t hidden, uint32_t heads, uint32_t layers, 
                              &err) ||
         quern__encoder_open(&p->fp32, &p->tiny->config, p->file, quern__kernels_pick(~0u), LONGEST,
                             &err) ||
-        quern__quantise(&p->quantised, p->fp32, p->file, t.ids, t.lengths, t.n, NULL, NULL, NULL,
-                        &err))
+        quern__quantise(&p->quantised, p->fp32, p->file, false, t.ids, t.lengths, t.n, NULL, NULL,
+                        NULL, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -302,7 +302,7 @@ static void test_golden(void **state)
     if (quern__model_config_read(&config, folder, &err) ||
         quern__weights_open(&weights, folder, &err) ||
         quern__encoder_open(&fp32, &config, weights, quern__kernels_pick(~0u), 256, &err) ||
-        quern__quantise(&q, fp32, weights, ids, lengths, n, NULL, NULL, NULL, &err))
+        quern__quantise(&q, fp32, weights, false, ids, lengths, n, NULL, NULL, NULL, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(quern__sha256_begin(&h, &err), QUERN_OK);
     hash_numbers(&h, q);

@@ -50,7 +50,7 @@ static int make(void **state)
     tiny = tiny_new(48, 2, 2, 400, 100, 16, QUERN__F32, "", 9);
     if (quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err) ||
         quern__encoder_open(&fp32, &tiny->config, file, quern__kernels_pick(~0u), 16, &err) ||
-        quern__quantise(&numbers, fp32, file, ids, &length, 1, NULL, NULL, NULL, &err))
+        quern__quantise(&numbers, fp32, file, false, ids, &length, 1, NULL, NULL, NULL, &err))
         fail_msg("%s", err.msg);
     quern__encoder_free(fp32);
     quern__weights_free(file);

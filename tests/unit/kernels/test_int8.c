@@ -233,16 +233,45 @@ typedef struct operand {
     size_t size; /* of data */
 } operand;
 
+/* One piece of a panel: weights of n columns of k inputs as bytes or, with steps[n][k / 32], as multiples of these. */
+static int8_t *pack_piece(const quern__int8_kernels *t, const int8_t *weights, const int8_t *steps,
+                          uint32_t column, uint32_t start, uint32_t n, uint32_t k, int8_t *at)
+{
+    static int8_t fours[QUERN__PANEL_MAX][QUERN__PIECE];
+    const uint32_t width = QUERN__MIN(k - start, (uint32_t)QUERN__PIECE);
+    const int8_t *rows[QUERN__PANEL_MAX] = {NULL}, *by[QUERN__PANEL_MAX] = {NULL};
+    for (uint32_t j = 0; j < t->panel && column + j < n; j++) {
+        rows[j] = weights + (size_t)(column + j) * k + start;
+        if (!steps)
+            continue;
+        by[j] = steps + ((size_t)(column + j) * k + start) / QUERN__STEP_INPUTS;
+        for (uint32_t i = 0; i < width; i++)
+            fours[j][i] = (int8_t)(rows[j][i] / by[j][i / QUERN__STEP_INPUTS]);
+        rows[j] = fours[j];
+    }
+    if (steps) {
+        t->pack4(rows, by, width, at);
+        return at + (size_t)quern__packed4(width) * t->panel;
+    }
+    t->pack(rows, width, at);
+    return at + (size_t)(width + QUERN__K_GROUP - 1) / QUERN__K_GROUP * QUERN__K_GROUP * t->panel;
+}
+
 /* weights[n][k]; scale and bias per column as given, laid out for k's panels. */
-static operand pack_for(const quern__int8_kernels *t, const int8_t *weights, const float *scale,
-                        const float *sum, const float *bias, uint32_t n, uint32_t k)
+static operand pack_for(const quern__int8_kernels *t, const int8_t *weights, const int8_t *steps,
+                        const float *scale, const float *sum, const float *bias, uint32_t n,
+                        uint32_t k)
 {
     const uint32_t panels = (n + t->panel - 1) / t->panel, columns = panels * t->panel,
                    pieces = pieces_of(k);
     const size_t size = (size_t)(k + QUERN__K_GROUP) * columns, many = (size_t)pieces * columns;
-    operand o = {{k, n, panels, NULL, NULL, NULL, NULL}, quern__alloc_pages(size),
-                 quern__calloc(many, sizeof(float)),     quern__calloc(many, sizeof(float)),
-                 quern__calloc(columns, sizeof(float)),  size};
+    const uint32_t fours = !steps ? 0 : n % 2 ? panels : panels / 2; /* the others as bytes */
+    operand o = {{k, n, panels, fours, NULL, NULL, NULL, NULL},
+                 quern__alloc_pages(size),
+                 quern__calloc(many, sizeof(float)),
+                 quern__calloc(many, sizeof(float)),
+                 quern__calloc(columns, sizeof(float)),
+                 size};
     assert_true(o.data && o.scale && o.sum && o.bias);
     memcpy(o.bias, bias, n * sizeof *bias);
     for (uint32_t p = 0; p < pieces; p++) {
@@ -251,14 +280,8 @@ static operand pack_for(const quern__int8_kernels *t, const int8_t *weights, con
     }
     int8_t *at = o.data;
     for (uint32_t p = 0; p < panels; p++)
-        for (uint32_t start = 0; start < k; start += QUERN__PIECE) {
-            const uint32_t width = QUERN__MIN(k - start, (uint32_t)QUERN__PIECE);
-            const int8_t *rows[QUERN__PANEL_MAX] = {NULL};
-            for (uint32_t j = 0; j < t->panel && p * t->panel + j < n; j++)
-                rows[j] = weights + (size_t)(p * t->panel + j) * k + start;
-            t->pack(rows, width, at);
-            at += (size_t)(width + QUERN__K_GROUP - 1) / QUERN__K_GROUP * QUERN__K_GROUP * t->panel;
-        }
+        for (uint32_t start = 0; start < k; start += QUERN__PIECE)
+            at = pack_piece(t, weights, p < fours ? steps : NULL, p * t->panel, start, n, k, at);
     o.m.data = o.data;
     o.m.scale = o.scale;
     o.m.sum = o.sum;
@@ -279,10 +302,11 @@ typedef struct shape {
     bool low;     /* codes have a low end */
     bool extreme; /* all codes 255 or 0, weights at +-127 */
     bool wild;    /* scales may be anything */
+    bool four;    /* the table's weights are packed as of the class int4 */
 } shape;
 
 typedef struct numbers {
-    int8_t *weights;
+    int8_t *weights, *steps;
     float *scale, *sum, *bias, *row_scale, *row_low;
     uint8_t *codes;
 } numbers;
@@ -292,16 +316,24 @@ static numbers numbers_new(const shape *s)
     const uint32_t pieces = pieces_of(s->inputs);
     const size_t many = (size_t)s->inputs * s->outputs;
     numbers x = {quern__alloc(many),
+                 quern__alloc(many / QUERN__STEP_INPUTS + 1),
                  floats((size_t)pieces * s->outputs),
                  floats((size_t)pieces * s->outputs),
                  floats(s->outputs),
                  floats((size_t)pieces * s->rows),
                  floats((size_t)pieces * s->rows),
                  quern__alloc((size_t)s->rows * s->inputs)};
-    assert_true(x.weights && x.codes);
+    assert_true(x.weights && x.steps && x.codes);
     for (size_t i = 0; i < many; i++)
         x.weights[i] = (int8_t)(s->extreme ? (i / s->inputs % 2 ? 127 : -127)
                                            : (int)quern__rng_below(&rng, 255) - 127);
+    for (size_t i = 0; s->four && i < many; i++) {
+        int8_t *step = x.steps + i / QUERN__STEP_INPUTS;
+        if (i % QUERN__STEP_INPUTS == 0)
+            *step = (int8_t)((s->extreme ? 15 : 1 + (int)quern__rng_below(&rng, 15)) *
+                             (quern__rng_below(&rng, 2) ? 1 : -1));
+        x.weights[i] = (int8_t)((s->extreme ? -8 : (int)quern__rng_below(&rng, 16) - 8) * *step);
+    }
     for (size_t i = 0; i < (size_t)s->rows * s->inputs; i++)
         x.codes[i] = (uint8_t)(s->extreme ? 255 : quern__rng_below(&rng, 256));
     for (size_t i = 0; i < (size_t)pieces * s->outputs; i++) {
@@ -320,6 +352,7 @@ static numbers numbers_new(const shape *s)
 static void numbers_free(numbers x)
 {
     quern__free(x.weights);
+    quern__free(x.steps);
     quern__free(x.scale);
     quern__free(x.sum);
     quern__free(x.bias);
@@ -364,8 +397,9 @@ static void one_shape(const quern__int8_kernels *k, const shape *s)
 {
     const quern__int8_kernels *want = &quern__int8_scalar;
     numbers x = numbers_new(s);
-    operand a = pack_for(k, x.weights, x.scale, x.sum, x.bias, s->outputs, s->inputs),
-            b = pack_for(want, x.weights, x.scale, x.sum, x.bias, s->outputs, s->inputs);
+    operand a = pack_for(k, x.weights, s->four ? x.steps : NULL, x.scale, x.sum, x.bias, s->outputs,
+                         s->inputs),
+            b = pack_for(want, x.weights, NULL, x.scale, x.sum, x.bias, s->outputs, s->inputs);
     quern__codes ca = codes_of(k, s, &x), cb = codes_of(want, s, &x);
     float *lows[2] = {ca.low, cb.low};
     if (!s->low)
@@ -418,12 +452,29 @@ static void test_products(void **state)
     for (size_t i = 0; table(i); i++) {
         const quern__int8_kernels *k = table(i);
         for (uint32_t rows = 1; rows <= 2 * k->tile_rows + 1; rows++)
-            one_shape(k, &(shape){rows, 50 + rows, 70, rows % 3 != 0, false, false});
+            one_shape(k, &(shape){rows, 50 + rows, 70, rows % 3 != 0, false, false, false});
         for (size_t d = 0; d < QUERN__COUNT(depths); d++)
             for (size_t w = 0; w < QUERN__COUNT(widths); w++)
                 one_shape(k, &(shape){1 + quern__rng_below(&rng, long_form() ? 90 : 20), depths[d],
-                                      widths[w], (d + w) % 2, w == 2, w == 3});
-        one_shape(k, &(shape){long_form() ? 300 : 60, 384, 96, true, true, false});
+                                      widths[w], (d + w) % 2, w == 2, w == 3, false});
+        one_shape(k, &(shape){long_form() ? 300 : 60, 384, 96, true, true, false, false});
+    }
+}
+
+/* Rule 60: what a table makes of 4 bits and steps is what it makes of the same weights in bytes. */
+static void test_fours(void **state)
+{
+    (void)state;
+    static const uint32_t depths[] = {32, 64, 96, 352, 384, 416, 768, 800};
+    static const uint32_t widths[] = {1, 31, 33, 100};
+    for (size_t i = 0; table(i); i++) {
+        const quern__int8_kernels *k = table(i);
+        for (uint32_t rows = 1; rows <= 2 * k->tile_rows + 1; rows += 3)
+            one_shape(k, &(shape){rows, 64, 70, rows % 2, false, false, true});
+        for (size_t d = 0; d < QUERN__COUNT(depths); d++)
+            for (size_t w = 0; w < QUERN__COUNT(widths); w++)
+                one_shape(k, &(shape){1 + quern__rng_below(&rng, long_form() ? 90 : 20), depths[d],
+                                      widths[w], (d + w) % 2, w == 2, w == 3, true});
     }
 }
 
@@ -431,10 +482,10 @@ static void test_products(void **state)
 static void test_nothing_to_do(void **state)
 {
     (void)state;
-    const shape s = {1, 16, 16, true, false, false};
+    const shape s = {1, 16, 16, true, false, false, false};
     for (size_t i = 0; table(i); i++) {
         numbers x = numbers_new(&s);
-        operand a = pack_for(table(i), x.weights, x.scale, x.sum, x.bias, 16, 16);
+        operand a = pack_for(table(i), x.weights, NULL, x.scale, x.sum, x.bias, 16, 16);
         quern__codes c = codes_of(table(i), &s, &x);
         matrix y = matrix_new(1, 32, 0);
         table(i)->product(&a.m, 0, 1, QUERN__EP_BIAS, c, y.m, (quern__rows){NULL, 0}, 0);
@@ -502,13 +553,10 @@ static void test_pick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantise),
-        cmocka_unit_test(test_nothing_hides),
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_nothing_to_do),
-        cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_pick),
-        cmocka_unit_test(test_tiles_were_used_well),
+        cmocka_unit_test(test_quantise),      cmocka_unit_test(test_nothing_hides),
+        cmocka_unit_test(test_products),      cmocka_unit_test(test_fours),
+        cmocka_unit_test(test_nothing_to_do), cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_pick),          cmocka_unit_test(test_tiles_were_used_well),
     };
     quern__rng_seed(&rng, 20261121);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,87 @@
+"""The class int4 from the command line: made, held to fp32, one bit pattern, damaged, of other widths, taken along, stored."""
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+import numpy as np
+
+from command import ROOT, CommandTest
+
+TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again", "x " * 60]
+
+
+class Int4(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.folder = os.path.join(self.cwd, "tiny")
+        subprocess.run([sys.executable, os.path.join(ROOT, "tools", "make-tiny-model"), self.folder, "--hidden", "64", "--heads", "2",
+                        "--intermediate", "416"], check=True, stdout=subprocess.DEVNULL)
+        self.file = os.path.join(self.folder, "model.int4.safetensors")
+
+    def embed(self, *flags):
+        return self.quern("embed", "--model", "./tiny", "--format", "f32", *flags, *TEXTS)
+
+    def quantize(self):
+        return self.ok("model", "quantize", "--precision", "int4", "--force", "--json", "./tiny").json
+
+    def test_life(self):
+        self.refused(4, "no int4 weights yet", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        made = self.quantize()
+        self.assertEqual((made["precision"], made["bytes"]), ("int4", os.path.getsize(self.file)))
+        first = self.embed("--precision", "int4")
+        self.assertEqual(first.code, 0, first.message)
+        for flags in (["--cpu", "scalar"], ["--cpu", "amxplain"], ["--cpu", "avx2"], ["--threads", "2"], ["--batch", "1"]):
+            self.assertEqual(self.embed("--precision", "int4", *flags).out, first.out, flags)
+        fp32 = self.embed("--precision", "fp32")
+        self.assertEqual(self.embed().out, fp32.out)  # auto never takes it
+        near = (np.frombuffer(fp32.out, "<f4") * np.frombuffer(first.out, "<f4")).reshape(len(TEXTS), -1).sum(axis=1)
+        self.assertTrue((near > 0.9).all() and (near < 0.99999).any(), near)
+        with open(self.file, "rb") as f:
+            bytes_ = f.read()
+        self.quantize()  # again: the same file
+        with open(self.file, "rb") as f:
+            self.assertEqual(f.read(), bytes_)
+        info = self.ok("model", "info", "--json", "./tiny").json
+        self.assertEqual((info["int8"], info["int4"]["calibration"], "int4" in info["precisions"]), (None, made["checksum"], True))
+
+    def test_beside_int8(self):
+        self.ok("model", "quantize", "--force", "./tiny")
+        self.quantize()
+        eight = os.path.join(self.folder, "model.int8.safetensors")
+        self.assertLess(os.path.getsize(self.file), 0.8 * os.path.getsize(eight))
+        prints = {p: self.ok("embed", "--model", "./tiny", "--precision", p, "x").lines[0]["fingerprint"] for p in ("fp32", "fp16", "int8", "int4")}
+        self.assertEqual(len(set(prints.values())), 4)
+        os.replace(eight, self.file)
+        self.refused(1, "of the class int8", "embed", "--model", "./tiny", "--precision", "int4", "x")
+
+    def test_damage(self):
+        self.quantize()
+        with open(self.file, "r+b") as f:
+            f.seek(-2000, os.SEEK_END)
+            byte = f.read(1)
+            f.seek(-2000, os.SEEK_END)
+            f.write(bytes([byte[0] ^ 1]))
+        self.refused(1, "damaged", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        self.assertEqual(self.embed().code, 0)
+
+    def test_other_widths_and_words(self):
+        self.refused(1, "multiples of 32", "model", "quantize", "--precision", "int4", "--force", self.model)
+        self.refused(1, "quantised to int8 or int4", "model", "quantize", "--precision", "bf16", "./tiny")
+
+    def test_shelf_and_store(self):
+        self.quantize()
+        self.ok("model", "import", "./tiny", "--name", "four")
+        self.ok("model", "verify", "four")
+        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(TEXTS)))
+        self.ok("add", "in.jsonl")
+        self.ok("fill", "--model", "four", "--precision", "int4")
+        hits = self.ok("search", "--model", "four", "--json", "a dog sleeps").json["hits"]  # auto: the class of what stands there
+        self.assertEqual(hits[0]["key"], "1")
+        self.ok("verify", "--model", "four", "--all", "--cpu", "scalar")
+        self.assertEqual(self.quern("search", "--model", "four", "--precision", "fp32", "a dog sleeps").code, 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=0)
