@@ -178,21 +178,22 @@ static void note_difference(recheck_run *r, quern_str key, uint32_t chunk)
                  (int)QUERN__MIN(key.len, 120), key.ptr, chunk);
 }
 
-/* chunks: the n that are stored. */
-static int compare_document(recheck_run *r, const group_doc *d, const quern_chunk *chunks, size_t n,
+/* n chunks of it are held, from `first` on. */
+static int compare_document(recheck_run *r, const group_doc *d, size_t first, size_t n,
                             quern_error *err)
 {
+    const quern_chunk *held = r->held.chunks;
     size_t same = 0;
     int rc = quern__again_embed(&r->again, d->key, d->text, err);
     if (rc != QUERN_OK)
         return rc;
-    while (same < n && quern__again_same(&r->again, same, &chunks[same]))
+    while (same < n && quern__again_same(&r->again, same, &held[first + same]))
         same++;
     if (n < d->promised && n < r->again.pieces.n)
         return QUERN_OK; /* counted as missing */
     r->report->checked++;
     if (same < n)
-        note_difference(r, d->key, chunks[same].index);
+        note_difference(r, d->key, held[first + same].index);
     else if (n != r->again.pieces.n)
         note_difference(r, d->key, (uint32_t)n);
     else
@@ -223,9 +224,7 @@ static int recheck_group(recheck_run *r, quern_error *err)
             continue;
         rc = quern__check_cancel(r->opt->cancel, err);
         if (rc == QUERN_OK)
-            rc =
-                compare_document(r, &r->group[i], r->held.chunks ? r->held.chunks + first[k] : NULL,
-                                 first[k + 1] - first[k], err);
+            rc = compare_document(r, &r->group[i], first[k], first[k + 1] - first[k], err);
         k++;
     }
     return rc;
