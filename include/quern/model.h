@@ -82,7 +82,7 @@ typedef struct quern_model_info {
     size_t struct_size;
     const char *name, *path, *family,
         *pooling; /* borrowed from the model; pooling "mean", "cls", …, several as "cls+mean" */
-    const char *pooling_origin;      /* "modules.json", or "assumed" */
+    const char *pooling_origin;      /* "modules.json", "onnx": what the graph does, or "assumed" */
     const char *precision, *kernels; /* "fp32", "int8"…; "avx512", or the class's own */
     const char *prompt_query, *prompt_document; /* "" when the model has none */
     uint32_t dimensions, max_sequence_length, layers, heads, vocabulary;

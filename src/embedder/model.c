@@ -149,6 +149,22 @@ int quern__model_add_dense(const quern_model *m, quern__encoder *e, quern_error 
     return quern__encoder_add_dense(e, &m->config, (const quern__weights *const *)m->dense, err);
 }
 
+/* Where no modules.json says how the model pools, its exported graph does. */
+static int ask_graph(quern_model *m, quern_error *err)
+{
+    const quern__weights_graph *g = quern__weights_graph_of(m->weights);
+    if (!g->pooling || m->config.pooling_stated)
+        return QUERN_OK;
+    if (g->pooling < 0)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "%s: its exported graph pools in a way that is not understood, and no "
+                           "modules.json says how; quern model import --pooling says it",
+                           m->name);
+    m->config.pooling = g->pooling;
+    m->pooling_of_graph = true;
+    return QUERN_OK;
+}
+
 static int open_files(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     int rc = quern__model_config_read(&m->config, m->path, err);
@@ -156,6 +172,8 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
         rc = quern__weights_open(&m->weights, m->path, err);
     if (rc == QUERN_OK && m->config.table)
         rc = quern__static_table_measure(&m->config, m->weights, err);
+    if (rc == QUERN_OK)
+        rc = ask_graph(m, err);
     if (rc == QUERN_OK)
         rc = quern__model_config_cut(&m->config, opt->dimensions, opt->force_dimensions, m->name,
                                      err);
@@ -849,6 +867,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.pooling_origin = m->ort && !quern__ort_pools(m->ort)
                               ? quern__weights_format_name(QUERN__ONNX)
                           : m->config.pooling_stated ? "modules.json"
+                          : m->pooling_of_graph      ? quern__weights_format_name(QUERN__ONNX)
                                                      : "assumed";
     full.precision = quern__model_precision(m);
     full.kernels = m->int8 ? m->int8->name : quern__kernels_name(m->kernels);

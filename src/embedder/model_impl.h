@@ -32,6 +32,7 @@ struct quern_model {
     const char *optimization; /* of ort */
     char calibration[65];     /* int8: checksum of the quantised weights */
     char pooling[40];
+    bool pooling_of_graph; /* it says so, no modules.json does */
     quern__weights *dense[QUERN__DENSES];
     uint32_t max_length;
     uint64_t parameters, graph_bytes;

@@ -926,6 +926,26 @@ int quern__refuse_int8(const char *family, quern_error *err)
                          : QUERN_OK;
 }
 
+/* What an exported graph computes with, against what config.json says that the model is. */
+static int check_graph(const quern__model_config *c, const quern__weights *weights,
+                       quern_error *err)
+{
+    const quern__weights_graph *g = quern__weights_graph_of(weights);
+    if (!g->known)
+        return QUERN_OK;
+    if (g->heads != c->heads)
+        return quern__fail(err, QUERN_EMISMATCH, g->heads,
+                           "config.json says %u heads (num_attention_heads), the exported graph "
+                           "has %u",
+                           c->heads, g->heads);
+    if (!(fabs(g->epsilon - (double)c->layer_norm_eps) <= 1e-6))
+        return quern__fail(err, QUERN_EMISMATCH, 0,
+                           "config.json says epsilon %g (layer_norm_eps), the exported graph's "
+                           "LayerNorms have %g",
+                           (double)c->layer_norm_eps, g->epsilon);
+    return QUERN_OK;
+}
+
 /* *stale: what came from an image lies otherwise than it would be packed now. */
 static int open_class(quern__encoder **out, const quern__model_config *config,
                       const quern__weights *weights, const quern__quantised *quantised,
@@ -951,6 +971,8 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
         e->prefix = find_prefix(&l);
     const quern__fpenv env = quern__fpenv_enter(); /* the scale and rule 3 are computed here */
     int rc = read_shape(e, config, max_tokens, err);
+    if (!rc)
+        rc = check_graph(config, weights, err);
     if (!rc && quantised)
         rc = quern__refuse_int8(config->family, err);
     if (!rc && quantised && quantised->four)

@@ -21,6 +21,8 @@
 #include "encoder/ort_api.h"
 #include "kernels/kernels_table.h"
 
+#define NEVER SIZE_MAX
+
 enum { INPUTS = 3, NAME_SIZE = 64, MAX_DIMENSIONS = 65536, MAX_RANK = 8 };
 
 static const char *const known_inputs[INPUTS] = {"input_ids", "attention_mask", "token_type_ids"};
@@ -380,13 +382,15 @@ static int read_inputs(quern__ort *o, void *allocator, quern_error *err)
 }
 
 /* How well a result would do, 0 best: by name; else floats, tokens' before a whole text's. A pooler_output is
- * what BERT's training for another task left, and no sentence's vector. */
+ * what BERT's training for another task left, and no sentence's vector. Scores of a classifier (logits) are none at all: NEVER. */
 static size_t rank_output(const char *name, int type, size_t rank)
 {
     static const char *const wanted[] = {"last_hidden_state", "token_embeddings",
                                          "sentence_embedding"};
     const bool floats = type == QUERN__ORT_FLOAT || type == QUERN__ORT_FLOAT16;
     size_t k = 0;
+    if (strstr(name, "logits"))
+        return NEVER;
     while (k < QUERN__COUNT(wanted) && strcmp(name, wanted[k]) != 0)
         k++;
     if (k == QUERN__COUNT(wanted))
@@ -397,7 +401,7 @@ static size_t rank_output(const char *name, int type, size_t rank)
 /* The result that holds what is wanted; of equal ones the first. */
 static int pick_output(quern__ort *o, void *allocator, quern_error *err)
 {
-    size_t n = 0, best = SIZE_MAX, rank = 0;
+    size_t n = 0, best = NEVER, rank = 0;
     int type = 0, rc = check(o, o->api.output_count(o->session, &n), o->path, err);
     for (size_t i = 0; !rc && i < n; i++) {
         char *theirs = NULL, name[NAME_SIZE] = "";
@@ -414,8 +418,10 @@ static int pick_output(quern__ort *o, void *allocator, quern_error *err)
             memcpy(o->output, name, sizeof o->output);
         }
     }
-    if (!rc && !n)
-        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0, "%s: the graph has no result", o->path);
+    if (!rc && best == NEVER)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)n,
+                         "%s: the graph has no result that is a vector: %s", o->path,
+                         n ? "logits are the scores of a classifier" : "none at all");
     return rc;
 }
 

@@ -132,7 +132,35 @@ static int add_value(const message *m, quern__onnx_file *f, quern_str name, int 
 
 /* ---- tensors ---- */
 
-enum { FLOAT = 1, FLOAT16 = 10, BFLOAT16 = 16 };
+enum { FLOAT = QUERN__ONNX_FLOAT, FLOAT16 = QUERN__ONNX_FLOAT16, BFLOAT16 = QUERN__ONNX_BFLOAT16 };
+
+size_t quern__onnx_width(int type)
+{
+    switch (type) {
+    case QUERN__ONNX_UINT8:
+    case QUERN__ONNX_INT8:
+    case QUERN__ONNX_BOOL:
+        return 1;
+    case QUERN__ONNX_FLOAT16:
+    case QUERN__ONNX_BFLOAT16:
+        return 2;
+    case QUERN__ONNX_FLOAT:
+    case QUERN__ONNX_INT32:
+        return 4;
+    case QUERN__ONNX_INT64:
+    case QUERN__ONNX_DOUBLE:
+        return 8;
+    default:
+        return 0;
+    }
+}
+
+bool quern__onnx_is_inside(const quern__onnx_file *f, const quern__onnx_tensor *t)
+{
+    const size_t width = quern__onnx_width(t->type);
+    return width && !t->derived && !t->location.ptr && t->offset <= f->size &&
+           t->bytes <= f->size - t->offset && (t->varints || t->bytes / width == t->count);
+}
 
 static int add_dimension(const message *m, quern__onnx_tensor *t, uint64_t d)
 {
@@ -213,7 +241,6 @@ static int settle_external(const message *m, quern__onnx_tensor *t, const quern_
 static int settle_tensor(const message *m, quern__onnx_tensor *t, uint64_t type,
                          const quern__external *external)
 {
-    const size_t width = type == FLOAT ? 4 : 2;
     uint64_t bytes;
     t->dtype = type == FLOAT      ? QUERN__F32
                : type == FLOAT16  ? QUERN__F16
@@ -224,15 +251,20 @@ static int settle_tensor(const message *m, quern__onnx_tensor *t, uint64_t type,
         if (!quern__mul_u64(t->count, t->shape[i], &t->count))
             return fail(m, t->at, "a tensor whose sizes overflow");
     t->type = (int)QUERN__MIN(type, (uint64_t)INT32_MAX);
+    const size_t width = quern__onnx_width(t->type);
     t->scale = t->zero = -1;
     if (t->dtype == QUERN__OTHER_DTYPE)
         t->trouble = "is not of type FLOAT, FLOAT16 or BFLOAT16";
-    const bool codes = type == QUERN__ONNX_INT8 || type == QUERN__ONNX_UINT8;
-    if (!quern__mul_u64(t->count, codes ? 1 : width, &bytes))
+    if (!quern__mul_u64(t->count, width, &bytes))
         return fail(m, t->at, "a tensor whose sizes overflow");
     if (external)
         return settle_external(m, t, external, bytes);
-    if ((t->dtype != QUERN__OTHER_DTYPE || codes) && bytes != t->bytes) {
+    if (t->varints && t->type != QUERN__ONNX_INT32 && t->type != QUERN__ONNX_INT64 &&
+        t->type != QUERN__ONNX_BOOL && t->type != QUERN__ONNX_INT8 &&
+        t->type != QUERN__ONNX_UINT8) {
+        t->trouble = "has its numbers in a form that is not read";
+        t->type = 0;
+    } else if (width && !t->varints && bytes != t->bytes) {
         t->trouble = "has more or fewer bytes than its sizes need";
         t->type = 0;
     }
@@ -264,10 +296,12 @@ static int read_tensor(const message *parent, const field *from, quern__onnx_fil
             rc = quern__read_external(&m, &x, &place);
         else if (x.number == 14)
             external = x.value != 0;
-        else if (x.number == 9 || (x.number == 4 && x.wire == BYTES)) {
+        else if (x.number == 9 ||
+                 ((x.number == 4 || x.number == 5 || x.number == 7) && x.wire == BYTES)) {
             if (data)
                 rc = fail(&m, x.begin, "a tensor with data in two pieces");
             data = true;
+            t->varints = x.number == 5 || x.number == 7;
             t->offset = x.begin;
             t->bytes = x.size;
         }
@@ -393,7 +427,7 @@ static int read_node(const message *parent, const field *from, quern__onnx_file 
         rc = read_names(parent, &node, 1, f, &node.inputs, &node.input_n);
     if (rc == QUERN_OK)
         rc = read_names(parent, &node, 2, f, &node.outputs, &node.output_n);
-    if (rc == QUERN_OK && is(node.op, "Constant"))
+    if (rc == QUERN_OK && (is(node.op, "Constant") || is(node.op, "ConstantOfShape")))
         rc = read_constant(parent, f, &node);
     for (uint32_t i = 0; rc == QUERN_OK && i < node.output_n; i++)
         if (f->names[node.outputs + i].len)
@@ -405,6 +439,25 @@ static int read_node(const message *parent, const field *from, quern__onnx_file 
 }
 
 /* ---- graph and model ---- */
+
+/* Which version of ONNX's own operations the model means. */
+static int read_opset(const message *parent, const field *from, quern__onnx_file *f)
+{
+    message m = inside(parent, from);
+    quern_str domain = {"", 0};
+    field x;
+    uint64_t version = 0;
+    int more = 0, rc = want(parent, from, BYTES);
+    while (rc == QUERN_OK && (more = quern__next_field(&m, &x)) == 1) {
+        if (x.number == 1)
+            rc = text(&m, &x, &domain);
+        else if (x.number == 2 && x.wire == VARINT)
+            version = x.value;
+    }
+    if (rc == QUERN_OK && more == 0 && (!domain.len || is(domain, "ai.onnx")))
+        f->opset = (int64_t)QUERN__MIN(version, (uint64_t)INT32_MAX);
+    return rc ? rc : more;
+}
 
 static int read_value_name(const message *parent, const field *from, quern_str *out)
 {
@@ -499,6 +552,9 @@ int quern__onnx_file_read(quern__onnx_file *f, const uint8_t *data, size_t size,
     while ((more = quern__next_field(&m, &x)) == 1) {
         if (x.number == 25)
             return fail(&m, x.begin, "functions of the model's own, which are not read");
+        int rc = x.number == 8 ? read_opset(&m, &x, f) : QUERN_OK;
+        if (rc)
+            return rc;
         if (x.number != 7)
             continue;
         if (x.wire != BYTES || graph.number)

@@ -22,18 +22,30 @@ typedef struct quern__onnx_tensor {
     size_t at;           /* byte where it is described */
     size_t offset, bytes;
     quern_str location; /* the file that offset is in; NULL: this one */
+    bool varints;       /* whole numbers, packed one after another */
     /* Not stored but made of stored ones (quern__onnx_derive): codes[i] of `type`, less zero, times scale. */
     bool derived;
     int64_t scale, zero; /* in `tensors`; -1: none */
     bool by_row;
 } quern__onnx_tensor;
-enum { QUERN__ONNX_FLOAT = 1, QUERN__ONNX_UINT8 = 2, QUERN__ONNX_INT8 = 3 };
+enum {
+    QUERN__ONNX_FLOAT = 1,
+    QUERN__ONNX_UINT8 = 2,
+    QUERN__ONNX_INT8 = 3,
+    QUERN__ONNX_INT32 = 6,
+    QUERN__ONNX_INT64 = 7,
+    QUERN__ONNX_BOOL = 9,
+    QUERN__ONNX_FLOAT16 = 10,
+    QUERN__ONNX_DOUBLE = 11,
+    QUERN__ONNX_BFLOAT16 = 16
+};
+size_t quern__onnx_width(int type); /* bytes of an element; 0: of a type that nothing here reads */
 
 typedef struct quern__onnx_node {
     quern_str op, name, domain;
     uint32_t inputs, input_n, outputs, output_n; /* ranges of `names` */
     size_t at, end;
-    int64_t tensor; /* of a Constant, in `tensors`; -1: none */
+    int64_t tensor; /* of a Constant or ConstantOfShape, in `tensors`; -1: none */
 } quern__onnx_node;
 
 enum quern__onnx_maker { QUERN__ONNX_TENSOR, QUERN__ONNX_INPUT, QUERN__ONNX_NODE };
@@ -49,6 +61,7 @@ typedef struct quern__onnx_file {
     const uint8_t *data;
     size_t size;
     const char *name; /* what messages call it */
+    int64_t opset;    /* of ONNX's own operations; 0: not said */
     quern__onnx_tensor *tensors;
     size_t tensor_n, tensor_cap;
     quern__onnx_node *nodes;
@@ -65,6 +78,8 @@ typedef struct quern__onnx_file {
 int quern__onnx_file_read(quern__onnx_file *f, const uint8_t *data, size_t size, const char *name,
                           quern_error *err);
 void quern__onnx_file_dispose(quern__onnx_file *f);
+/* Are all its elements in this file? */
+bool quern__onnx_is_inside(const quern__onnx_file *f, const quern__onnx_tensor *t);
 /* One more, that is not stored; *out: its place. */
 int quern__onnx_derive(quern__onnx_file *f, const quern__onnx_tensor *t, int64_t *out,
                        quern_error *err);

@@ -322,6 +322,11 @@ const quern__stat *quern__weights_mapped(const quern__weights *w, uint32_t i)
     return &w->parts[i].map.file;
 }
 
+const quern__weights_graph *quern__weights_graph_of(const quern__weights *w)
+{
+    return &w->graph;
+}
+
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t)
 {
     const quern__map *map = &w->parts[t->part].map;

@@ -68,6 +68,14 @@ typedef struct quern__weights_files {
     char name[QUERN__WEIGHTS_FILES][QUERN__WEIGHTS_NAME];
 } quern__weights_files;
 
+/* What an exported graph says besides its weights; of other formats nothing is known. */
+typedef struct quern__weights_graph {
+    bool known;
+    uint32_t heads;
+    double epsilon; /* of its LayerNorms */
+    int pooling; /* of enum quern__pooling; 0: it gives hidden states only; -1: in a way that is not understood */
+} quern__weights_graph;
+
 /* Which of a folder's files holds the weights, where several could: each name is considered in turn. */
 typedef struct quern__weights_choice {
     uint32_t rank;                                              /* 0: none yet */
@@ -108,6 +116,7 @@ uint64_t quern__weights_bytes(const quern__weights *w);     /* of its files */
 const quern__weights_files *quern__weights_list_of(const quern__weights *w);
 /* That list's file i as it was when it was mapped. */
 const quern__stat *quern__weights_mapped(const quern__weights *w, uint32_t i);
+const quern__weights_graph *quern__weights_graph_of(const quern__weights *w);
 /* Pages of this tensor were copied (packed) and need not stay resident. */
 void quern__weights_forget(const quern__weights *w, const quern__tensor *t);
 

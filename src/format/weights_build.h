@@ -25,6 +25,7 @@ struct quern__weights {
     uint32_t part_count;
     quern__tensor *tensors; /* [count] sorted by name once all is read */
     size_t count, cap;
+    quern__weights_graph graph;
 };
 
 /* A zeroed tensor of the last part; its name is copied. EFORMAT with `at`, a byte of the file, when the

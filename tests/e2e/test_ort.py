@@ -265,6 +265,9 @@ class Asked(Graphs):
         right = self.vectors(outputs("last_hidden_state"), *ORT)
         for names in (("pooler_output", "last_hidden_state"), ("sentence_embedding", "token_embeddings"), ("pooler_output", "sentence_embedding")):
             self.near(self.vectors(outputs(*names), *ORT), right)
+        scores = lambda *more: self.table(outputs=lambda g, x: [g.node("ReduceMean", x, axes=[1], keepdims=0, out="logits"), *[g.node("Identity", x, out=m) for m in more]])
+        self.told("logits are the scores of a classifier", scores())
+        self.near(self.vectors(self.exported(scores("anything")), *ORT), right)
 
     def test_shapes(self):
         self.told("is 1 x 1 x 3 x 80", self.table(result=lambda g, x: g.node("Unsqueeze", x, g.constant(np.array([0], "<i8")))))

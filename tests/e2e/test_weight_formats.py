@@ -325,7 +325,7 @@ class Onnx(Formats):
             for types in ("input", "constant", "folded"):
                 for names in (True, False):
                     self.put(folder, self.NAME, files.onnx(self.tensors, style=style, types=types, names=names,
-                                                           end="state" if names else "pooled"))
+                                                           end="state" if names else "mean"))
                     self.same(folder)
         info = self.info(folder)
         self.assertEqual((info["weights_format"], info["weights_file"]), ("onnx", self.NAME))
@@ -347,13 +347,117 @@ class Onnx(Formats):
         odd = lambda op, **more: lambda g, v: g.node(op, v, name="the odd one", **more)
         layer = "encoder.layer.1."
         for where in ("embeddings", layer + "attention.self.query", layer + "scores", layer + "active", layer + "output.dense"):
-            for op, more in (("Tanh", {}), ("Relu", {}), ("Sigmoid", {}), ("DynamicQuantizeLinear", {}),
+            for op, more in (("Tanh", {}), ("Relu", {}), ("Sigmoid", {}), ("QuantizeLinear", {}),
                              ("Gelu", {"domain": "com.microsoft"}), ("Gelu", {"approximate": "tanh"})):
                 told(where, odd(op, **more), "the odd one", op)
         other = lambda g, v: g.node("Add", v, g.keep("more", np.ones(80, "<f4")))
         told(layer + "attention.self.key", other, "Add")
-        told("pooled", lambda g, v: g.node("Gemm", v, g.keep("dense", np.ones((80, 80), "<f4"))), "behind", end="pooled")
+        told("pooled", lambda g, v: g.node("Gemm", v, g.keep("dense", np.ones((80, 80), "<f4"))), "behind", end="mean")
         told(layer + "scores", lambda g, v: "nobody's", "nothing before it")
+
+    def test_numbers_lie(self):
+        """A graph whose numbers are not the encoder's would have other vectors: each is refused, with its node and the number."""
+        folder = self.folder()
+        layer = "encoder.layer.1."
+
+        def told(style, lies, *parts, change=None, types="input", code="EUNSUPPORTED"):
+            hook = change and (lambda g, w, v: change[1](g, v) if w == change[0] else None)
+            self.put(folder, self.NAME, files.onnx(self.tensors, style=style, types=types, lies=lies, change=hook))
+            with self.subTest(style=style, lies=lies, where=change and change[0]):
+                self.refused(folder, code, *parts)
+
+        node = lambda op, *more, **how: lambda g, v: g.node(op, v, *[m if isinstance(m, str) else g.constant(np.array(m, "<f4")) for m in more],
+                                                            name="the odd one", **how)
+        for style in ("spelt", "fused"):  # the scale of scores: another, none, turned round, one for each column, unknown
+            told(style, {"root": 3}, "Softmax", "0.3333")
+            told(style, {"root": 1}, "Softmax", "times 1;")
+            told(style, {"scale by": "Mul"}, "Softmax", "times 4;")
+            told(style, {"root": 0}, "Div", "not one known number")
+            told(style, {}, "the odd one", "Mul", "not one known number", change=(layer + "scores", node("Mul", [1, 2])))
+            told(style, {}, "the odd one", "not one known number", change=(layer + "attention.self.query", node("Mul", np.linspace(1, 2, 80))))
+            told(style, {}, "Softmax", "times 0.5;", change=(layer + "attention.self.key", node("Mul", 2)))
+            told(style, {}, "values that are times 3", change=(layer + "attention.self.value", node("Mul", 3)))
+            told(style, {}, "times 2", change=(layer + "output.dense", node("Mul", 2)))
+            told(style, {"softmax axis": 2}, "Softmax", "axis 2")
+            told(style, {"softmax axis": -2}, "Softmax", "axis -2")
+            # masks: one that hides nothing from nobody, a slope of distances, a causal one
+            told(style, {"mask": 2}, "Add", "adds -1e+09")
+            slope = lambda g, v: g.node("Add", v, g.node("Cast", g.node("Unsqueeze", "attention_mask", g.constant(np.array([1, 2], "<i8"))), to=1), name="slope")
+            told(style, {}, "Add", "adds 1 to the scores", change=("mask", slope))
+
+            def alibi(g, v):
+                n = g.node("Squeeze", g.node("Slice", g.node("Shape", "input_ids"), g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8"))))
+                places = g.node("Range", g.constant(np.array(0, "<i8")), n, g.constant(np.array(1, "<i8")))
+                return g.node("Cast", g.node("Sub", g.node("Unsqueeze", places, g.constant(np.array([0], "<i8"))),
+                                             g.node("Unsqueeze", places, g.constant(np.array([1], "<i8")))), to=1)
+            told(style, {}, "Add", "not known to be a mask", change=("mask", lambda g, v: g.node("Add", v, alibi(g, v))))
+            low, high = (lambda g: g.constant(np.array(-1e9, "<f4"))), (lambda g: g.constant(np.array(0, "<f4")))
+            told(style, {}, "Add", "not known to be a mask",
+                 change=("mask", lambda g, v: g.node("Add", v, g.node("Where", g.node("Greater", alibi(g, v), high(g)), low(g), high(g)))))
+            # a window that only a long text meets
+            told(style, {}, "Add", "not known to be a mask",
+                 change=("mask", lambda g, v: g.node("Add", v, g.node("Where", g.node("Greater", alibi(g, v), g.constant(np.array(20, "<f4"))), low(g), high(g)))))
+            told(style, {"heads": 4}, "heads")
+            told(style, {"perm": [0, 2, 3, 1]}, "heads")
+            told(style, {"join": [0, 1, 2, 3]}, "rows")
+            told(style, {"start": 1}, "positions from 0")
+            told(style, {"start": 1}, "rows of a table", types="folded")
+            told(style, {"type": 1}, "all of type 0", types="constant")
+            told(style, {}, "Cast", "type 6", change=(layer + "active", node("Cast", to=6)))
+            told(style, {}, "Cast", "type 10", change=("matrix of " + layer + "output.dense", node("Cast", to=10)))
+            told(style, {}, "the odd one", "training", change=(layer + "active", lambda g, v: g.node("Dropout", v, g.constant(np.array(0.1, "<f4")), g.constant(np.array(1, "|u1")), name="the odd one")))
+        told("spelt", {"one": 2}, "Add", "adds 2")
+        told("spelt", {"half": 1}, "GELU times 1 before it")
+        told("spelt", {"root of two": 1}, "Erf", "times 1;")
+        told("spelt", {"erf by": "Mul"}, "Erf", "times 1.41421;")
+        told("spelt", {"two": 3}, "Pow", "exponent 3")
+        told("spelt", {"two": [2] * 79 + [3]}, "Pow", "not one known number")
+        told("spelt", {"mean axis": 1}, "ReduceMean", "last axis")
+        told("spelt", {"variance axis": 1}, "ReduceMean", "last axis")
+        told("fused", {"norm axis": 1}, "LayerNormalization", "axis 1")
+        told("fused", {"norm": {"stash_type": 16}}, "LayerNormalization", "type 16")
+        told("gemm", {"alpha": 0.5}, "Gemm", "alpha")
+        for style in ("spelt", "fused"):
+            told(style, {"epsilon": 1e-3}, "layer_norm_eps", "0.001", code="EMISMATCH")
+        told("fused", {"epsilon": None}, "layer_norm_eps", "1e-05", code="EMISMATCH")
+        for style in ("spelt", "fused"):
+            self.put(folder, self.NAME, files.onnx(self.tensors, style=style, heads=10))
+            self.refused(folder, "EMISMATCH", "num_attention_heads", "10")
+            for axis in (3, -1, None):  # said in other words
+                self.put(folder, self.NAME, files.onnx(self.tensors, style=style, lies={"softmax axis": axis, "norm axis": 2, "epsilon": 1e-7}))
+                self.same(folder)
+
+    def test_pooling_of_the_graph(self):
+        """Without modules.json a graph that pools is believed, and one that does so in nobody's way is refused."""
+        folder, plain = self.folder(), self.folder()
+        for where in (folder, plain):
+            for name in ("modules.json", "1_Pooling"):
+                path = os.path.join(where, name)
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        self.put(folder, self.NAME, files.onnx(self.tensors))
+        self.assertEqual((self.info(folder)["pooling"], self.info(folder)["pooling_origin"]), ("mean", "assumed"))
+        said = {"mean": "mean", "plain": "mean", "cls": "cls", "last": "lasttoken", "max": "max", "sqrt": "mean_sqrt_len"}
+        for how, name in said.items():
+            for unit in ("", "_unit"):
+                self.put(folder, self.NAME, files.onnx(self.tensors, style="spelt", end=how + unit))
+                with self.subTest(how=how + unit):
+                    info = self.info(folder)
+                    self.assertEqual(info["pooling_origin"], "onnx")
+                    if how == "sqrt" and unit:
+                        name = "mean"  # of length 1 they are the same
+                    self.assertEqual(info["pooling"], name)
+        self.put(folder, self.NAME, files.onnx(self.tensors, end="sum_unit"))
+        self.assertEqual(self.info(folder)["pooling"], "mean")
+        for how in ("sum", "median", "median_unit"):
+            self.put(folder, self.NAME, files.onnx(self.tensors, end=how))
+            self.refused(folder, "EUNSUPPORTED", "modules.json", "--pooling")
+            self.put(plain, self.NAME, files.onnx(self.tensors, end=how))
+            for name in ("modules.json", "1_Pooling/config.json"):
+                os.makedirs(os.path.dirname(os.path.join(plain, name)), exist_ok=True)
+                shutil.copyfile(os.path.join(self.good, name), os.path.join(plain, name))
+            self.same(plain)  # there the modules say it
+        self.put(folder, self.NAME, files.onnx(self.tensors, end="mean", change=lambda g, w, v: g.node("Tanh", v, name="squash") if w == "pooled" else None))
+        self.refused(folder, "EUNSUPPORTED", "--pooling")
 
     def test_tensors_lie(self):
         folder = self.folder()
@@ -453,8 +557,29 @@ class Onnx(Formats):
                     self.assertIsNotNone(vectors, message)
                     self.assertEqual(vectors.tobytes(), wanted.tobytes())
             self.assertNotEqual(wanted.tobytes(), self.vectors.tobytes())
+        one = lambda name: name.startswith("embeddings.")
+        self.put(plain, SINGLE, files.safetensors({n: files.unquantised(t, "zero", one(n)) if t.ndim == 2 else t for n, t in self.tensors.items()}))
+        wanted = embed(plain, TEXTS)[0]
+        for style in ("spelt", "fused"):  # as quantize_dynamic makes them: the weights are these, the activations stay in the class
+            files.Graph.codes = "dynamic"
+            try:
+                self.put(folder, self.NAME, files.onnx(self.tensors, style=style))
+            finally:
+                files.Graph.codes = None
+            vectors, message = embed(folder, TEXTS)
+            self.assertIsNotNone(vectors, message)
+            self.assertEqual(vectors.tobytes(), wanted.tobytes())
         with open(os.path.join(folder, self.NAME), "rb") as file:
-            graph = file.read()
+            dynamic = file.read()
+        for old, new in ((b"MatMulInteger", b"MatMulInteges"), (b"DynamicQuantizeLinear", b"DynamicQuantizeLineas")):
+            self.put(folder, self.NAME, dynamic.replace(old, new))
+            self.refused(folder, "EUNSUPPORTED", new.decode())
+        self.damaged(folder, self.NAME, dynamic, 8)
+        files.Graph.codes = "linear"
+        try:
+            graph = files.onnx(self.tensors, style="turned")
+        finally:
+            files.Graph.codes = None
         self.put(folder, self.NAME, graph.replace(b"DequantizeLinear", b"EequantizeLinear"))
         self.refused(folder, "EUNSUPPORTED", "EequantizeLinear")
         self.damaged(folder, self.NAME, graph, 12)

@@ -55,10 +55,12 @@ def onnx_seeds():
     tensors = {k: np.arange(np.prod(v), dtype="<f4").reshape(v) for k, v in shapes.items()}
     for style in ("fused", "spelt", "gemm", "turned"):
         put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types={"gemm": "input", "turned": "folded"}.get(style, "constant"),
-                                                names=style != "spelt", end="pooled" if style == "turned" else "state"))
+                                                names=style != "spelt", end="mean_unit" if style == "turned" else "state"))
     for how in ("cast", "zero", "linear"):
         files.Graph.codes = how
         put("onnx", how + ".onnx", files.onnx(tensors, 1, 2, "gemm"))
+    files.Graph.codes = "dynamic"
+    put("onnx", "dynamic.onnx", files.onnx(tensors, 1, 2, "spelt"))
     files.Graph.codes, files.Graph.outside = None, (bytearray(), "model.onnx_data")
     put("onnx", "outside.onnx", files.onnx(tensors, 1, 2))
     files.Graph.outside = None

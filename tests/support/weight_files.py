@@ -241,6 +241,8 @@ def proto(*fields):
 def onnx_tensor(name, value, **more):
     kind = {"<f4": 1, "<f2": 10, "<i8": 7, "|i1": 3, "|u1": 2}[value.dtype.newbyteorder("<").str]
     data = [(4, value.tobytes())] if more.get("float_data") else [(9, value.tobytes())]
+    if more.get("int32_data"):
+        data = [(5, [int(v) for v in value.reshape(-1)])]
     if "outside" in more:  # (a list of bytes so far, the name of the file)
         blob, location = more["outside"]
         entries = (("location", location), ("offset", str(len(blob))), ("length", str(value.nbytes)))
@@ -249,9 +251,10 @@ def onnx_tensor(name, value, **more):
     return proto((1, list(value.shape)), (2, kind), (8, name), *data, *more.get("extra", ()))
 
 
-def quantised(rows, how):
-    """Codes, a scale and a zero for each row."""
+def quantised(rows, how, one=False):
+    """Codes, a scale and a zero for each row; or one for all of them."""
     scale = (np.abs(rows).max(1) / 127).astype("<f4")
+    scale = np.full_like(scale, scale.max()) if one else scale
     scale[scale == 0] = 1
     codes = np.round(rows / scale[:, None]).clip(-127, 127).astype("|i1")
     if how == "cast":
@@ -259,8 +262,8 @@ def quantised(rows, how):
     return (codes.astype("<i8") + 128).astype("|u1"), scale, np.full(len(rows), 128, "|u1")
 
 
-def unquantised(rows, how):
-    codes, scale, zero = quantised(rows, how)
+def unquantised(rows, how, one=False):
+    codes, scale, zero = quantised(rows, how, one)
     return (codes.astype("<i8") - zero[:, None].astype("<i8")).astype("<f4") * scale[:, None]
 
 
@@ -272,7 +275,7 @@ class Graph:
 
     outside = None  # (bytearray, file name): where tensors' data goes from now on
 
-    codes = None  # how matrices and tables are stored: "cast", "zero", "linear"
+    codes = None  # how matrices and tables are stored: "cast", "zero", "linear", or "dynamic" as onnxruntime.quantization.quantize_dynamic makes them
 
     def coded(self, name, value):
         """8-bit codes with a scale for each output of a matrix and each row of a table, and the nodes that undo it."""
@@ -289,7 +292,7 @@ class Graph:
         return self.node("Mul", x, put("_s", wide(scale)), out=name)
 
     def keep(self, name, value, **more):
-        if Graph.codes and value.ndim == 2 and value.dtype == np.dtype("<f4"):
+        if Graph.codes and Graph.codes != "dynamic" and value.ndim == 2 and value.dtype == np.dtype("<f4"):
             return self.coded(name, value)
         return self.plain(name, value, **more)
 
@@ -311,6 +314,27 @@ class Graph:
                                 *[(5, attribute(k, v)) for k, v in attributes.items()]))
         return out
 
+    def outputs(self, op, n, *inputs):
+        """A node with several results."""
+        names = ["%s_%d" % (self.node(op, *inputs), i) for i in range(n)]
+        self.nodes[-1] = proto(*[(1, i) for i in inputs], *[(2, o) for o in names], (3, "node_%d" % self.n), (4, op))
+        return names
+
+    def integer_product(self, x, matrix, scale_zero=None):
+        """x times a matrix [inputs, outputs], both as integers."""
+        codes, scale, zero = quantised(np.ascontiguousarray(matrix.T), "zero")
+        scale, zero = (scale, zero) if scale_zero is None else scale_zero
+        put = lambda v, **more: self.plain("q%d" % len(self.stored), np.ascontiguousarray(v), **more)
+        small, scales, zeros = self.outputs("DynamicQuantizeLinear", 3, x)
+        product = self.node("MatMulInteger", small, put(codes.T), zeros, put(zero, int32_data=True))
+        return self.node("Mul", self.node("Cast", product, to=1), self.node("Mul", scales, put(scale, float_data=True)))
+
+    def coded_rows(self, name, table, index):
+        """Rows of a table of codes, and then what they stand for."""
+        codes, scale, zero = quantised(table, "zero", one=True)
+        rows = self.node("Gather", self.plain(name + "_q", codes), index)
+        return self.node("DequantizeLinear", rows, self.plain(name + "_s", scale[0].reshape(())), self.plain(name + "_z", zero[0].reshape(()), int32_data=True))
+
     def constant(self, value):
         return self.node("Constant", value=onnx_tensor("", np.asarray(value)))
 
@@ -322,71 +346,103 @@ class Graph:
         return proto((1, 8), (2, "test"), (7, graph), (8, proto((1, ""), (2, 17))))
 
 
-def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None):
+def pool(g, x, how, changed=lambda where, value: value):
+    """One row of a text's: "mean", "sqrt", "sum", "cls", "last", "max", "plain" (a mean that knows no mask), "median" (nobody's); "_unit" behind it: of length 1."""
+    how, _, unit = how.partition("_")
+    axis, last = g.constant(np.array([1], "<i8")), g.constant(np.array([-1], "<i8"))
+    mask = g.node("Cast", g.node("Unsqueeze", "attention_mask", last), to=1)
+    if how in ("mean", "sqrt", "sum"):
+        n = g.node("Clip", g.node("ReduceSum", mask, axis, keepdims=0), g.constant(np.array(1e-9, "<f4")))
+        x = g.node("ReduceSum", g.node("Mul", x, mask), axis, keepdims=0)
+        x = x if how == "sum" else g.node("Div", x, g.node("Sqrt", n) if how == "sqrt" else n)
+    elif how in ("cls", "last"):
+        x = g.node("Gather", x, g.constant(np.array(0 if how == "cls" else -1, "<i8")), axis=1)
+    elif how == "max":
+        none = g.node("Equal", mask, g.constant(np.array(0, "<f4")))
+        x = g.node("ReduceMax", g.node("Where", none, g.constant(np.array(-1e9, "<f4")), x), axes=[1], keepdims=0)
+    elif how == "plain":
+        x = g.node("ReduceMean", x, axes=[1], keepdims=0)
+    else:
+        x = g.node("Slice", x, g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8")), axis)
+    x = changed("pooled", x)
+    return g.node("Div", x, g.node("Clip", g.node("ReduceL2", x, axes=[1], keepdims=1), g.constant(np.array(1e-12, "<f4")))) if unit else x
+
+
+def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None, lies=()):
     """An encoder as exporters write it, which ONNX Runtime runs ("spelt"). style: "fused" (LayerNormalization, Gelu), "spelt" (of single operations),
     "gemm" (Gemm over matrices as published), "turned" (Transpose of them). types: "input", "constant" as where there
     is no such input, or "folded" into the positions. names: stored under the published names where the graph keeps them. end: "state", or
-    "pooled". change(graph, where, value) may put something else in a value's place."""
-    g = Graph()
+    "mean", "cls", … with an "_unit" behind it (below). change(graph, where, value) may put something else in a value's place, lies another number in
+    that of a constant."""
+    g, lies = Graph(), dict(lies)
+    true = lambda what, value: lies.get(what, value)
     changed = lambda where, value: change(g, where, value) or value if change else value
     keep = lambda name, value: g.keep(name if names else "t%d" % len(g.stored), np.ascontiguousarray(value))
-    one, two, half = (g.constant(np.array(v, "<f4")) for v in (1, 2, 0.5))
-    root = g.constant(np.array((len(tensors["embeddings.LayerNorm.bias"]) // heads) ** 0.5, "<f4"))
+    number = lambda what, value: g.constant(np.array(true(what, value), "<f4"))
+    one, half = number("one", 1), number("half", 0.5)
+    root = number("root", (len(tensors["embeddings.LayerNorm.bias"]) // heads) ** 0.5)
     first, across = (g.constant(np.array([v], "<i8")) for v in (0, 1))
     length = g.node("Slice", g.node("Shape", "input_ids"), g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8")))
 
     def norm(x, where):
         gamma, beta = (keep("m.%sLayerNorm.%s" % (where, e), tensors["%sLayerNorm.%s" % (where, e)]) for e in ("weight", "bias"))
         if style != "spelt":
-            return g.node("LayerNormalization", x, gamma, beta, axis=-1, epsilon=1e-12)
-        off = g.node("Sub", x, g.node("ReduceMean", x, axes=[-1]))
-        variance = g.node("ReduceMean", g.node("Pow", off, two), axes=[-1])
-        spread = g.node("Sqrt", g.node("Add", variance, g.constant(np.array(1e-12, "<f4"))))
+            more = {"epsilon": true("epsilon", 1e-12)} if true("epsilon", 0) is not None else {}
+            return g.node("LayerNormalization", x, gamma, beta, axis=true("norm axis", -1), **more, **true("norm", {}))
+        off = g.node("Sub", x, g.node("ReduceMean", x, axes=[true("mean axis", -1)]))
+        variance = g.node("ReduceMean", g.node("Pow", off, number("two", 2)), axes=[true("variance axis", -1)])
+        spread = g.node("Sqrt", g.node("Add", variance, number("epsilon", 1e-12)))
         return g.node("Add", g.node("Mul", g.node("Div", off, spread), gamma), beta)
 
     def linear(x, where):
         matrix, bias = tensors[where + ".weight"], keep("m.%s.bias" % where, tensors[where + ".bias"])
+        if Graph.codes == "dynamic":
+            return changed(where, g.node("Add", g.integer_product(x, matrix.T), bias))
         if style == "gemm":
-            return changed(where, g.node("Gemm", x, keep("m.%s.weight" % where, matrix), bias, transB=1, alpha=1.0))
+            return changed(where, g.node("Gemm", x, keep("m.%s.weight" % where, matrix), bias, transB=1, alpha=true("alpha", 1.0)))
         if style == "turned":
             turned = g.node("Transpose", keep("m.%s.weight" % where, matrix), perm=[1, 0])
         else:
-            turned = g.keep("onnx::MatMul_%d" % g.n, np.ascontiguousarray(matrix.T))
+            turned = changed("matrix of " + where, g.keep("onnx::MatMul_%d" % g.n, np.ascontiguousarray(matrix.T)))
         product = g.node("MatMul", x, turned)
         return changed(where, g.node("Add", bias, product) if style == "spelt" else g.node("Add", product, bias))
 
     def split(x, perm):
-        return g.node("Transpose", g.node("Reshape", x, g.constant(np.array([0, 0, heads, -1], "<i8"))), perm=perm)
+        return g.node("Transpose", g.node("Reshape", x, g.constant(np.array([0, 0, true("heads", heads), -1], "<i8"))), perm=true("perm", perm))
 
-    table = lambda what, index: g.node("Gather", keep("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what]), index)
+    coded = lambda what, index: g.coded_rows("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what], index)
+    table = coded if Graph.codes == "dynamic" else lambda what, index: g.node("Gather", keep("m.embeddings.%s.weight" % what, tensors["embeddings.%s.weight" % what]), index)
     places = np.arange(len(tensors["embeddings.position_embeddings.weight"]), dtype="<i8")[None]
-    places = g.node("Slice", g.keep("ids", places), first, length, across)
-    kinds = "token_type_ids" if types == "input" else g.node("Expand", g.constant(np.zeros((1, 1), "<i8")), length)
+    begin, until = first, length
+    if true("start", 0):
+        begin = g.constant(np.array([lies["start"]], "<i8"))
+        until = g.node("Add", length, begin)
+    places = g.node("Slice", g.keep("ids", places), begin, until, across)
+    kinds = "token_type_ids" if types == "input" else g.node("Expand", g.constant(np.full((1, 1), true("type", 0), "<i8")), length)
     x = table("word_embeddings", "input_ids")
     if types == "folded":  # the one type added to the positions
         both = tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][:1]
-        x = g.node("Add", x, g.node("Slice", g.keep("places", both), first, length))
+        x = g.node("Add", x, g.node("Slice", g.keep("places", both), begin, until))
     else:
         x = g.node("Add", g.node("Add", x, table("token_type_embeddings", kinds)), table("position_embeddings", places))
     x = norm(changed("embeddings", x), "embeddings.")
-    mask = g.node("Mul", g.node("Sub", one, g.node("Cast", "attention_mask", to=1)), g.constant(np.array(-1e9, "<f4")))
-    mask = g.node("Unsqueeze", mask, g.constant(np.array([1, 2], "<i8")))
+    mask = g.node("Mul", g.node("Sub", number("mask", 1), g.node("Cast", "attention_mask", to=1)), g.constant(np.array(-1e9, "<f4")))
+    mask = changed("mask", g.node("Unsqueeze", mask, g.constant(np.array([1, 2], "<i8"))))
     for i in range(layers):
         layer = "encoder.layer.%d." % i
         q, k, v = (linear(x, layer + "attention.self." + part) for part in ("query", "key", "value"))
         scores = g.node("MatMul", split(q, [0, 2, 1, 3]), split(k, [0, 2, 3, 1]))
-        scores = g.node("Add", changed(layer + "scores", g.node("Div", scores, root)), mask)
-        context = g.node("MatMul", g.node("Softmax", scores, axis=-1), split(v, [0, 2, 1, 3]))
-        context = g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), g.constant(np.array([0, 0, -1], "<i8")))
+        scores = g.node("Add", changed(layer + "scores", g.node(true("scale by", "Div"), scores, root)), mask)
+        context = g.node("MatMul", g.node("Softmax", scores, **({"axis": true("softmax axis", -1)} if true("softmax axis", 0) is not None else {})), split(v, [0, 2, 1, 3]))
+        context = g.node("Reshape", g.node("Transpose", context, perm=true("join", [0, 2, 1, 3])), g.constant(np.array([0, 0, -1], "<i8")))
         x = norm(g.node("Add", linear(context, layer + "attention.output.dense"), x), layer + "attention.output.")
         wide = linear(x, layer + "intermediate.dense")
         if style == "spelt":
-            gate = g.node("Add", g.node("Erf", g.node("Div", wide, g.constant(np.array(2 ** 0.5, "<f4")))), one)
+            gate = g.node("Add", g.node("Erf", g.node(true("erf by", "Div"), wide, number("root of two", 2 ** 0.5))), one)
             wide = g.node("Mul", g.node("Mul", wide, gate), half)
         else:
             wide = g.node("Gelu", wide)
         x = norm(g.node("Add", linear(changed(layer + "active", wide), layer + "output.dense"), x), layer + "output.")
-    if end == "pooled":
-        x = g.node("ReduceSum", g.node("Mul", x, g.node("Cast", "attention_mask", to=1)))
-        x = changed("pooled", g.node("Div", x, g.node("ReduceSum", "attention_mask")))
+    if end != "state":
+        x = pool(g, x, end, changed)
     return g.model(["input_ids", "attention_mask"] + ["token_type_ids"] * (types == "input"), [x])

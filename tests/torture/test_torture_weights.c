@@ -53,6 +53,7 @@ static void each_reader(void **state)
         {QUERN__TORCH, "torch/legacy-views.bin", NULL, 0},
         {QUERN__ONNX, "onnx/fused.onnx", NULL, 0},
         {QUERN__ONNX, "onnx/spelt.onnx", NULL, 0},
+        {QUERN__ONNX, "onnx/dynamic.onnx", NULL, 0},
         {QUERN__ONNX, "onnx/gemm.onnx", NULL, 0},
         {QUERN__ONNX, "onnx/turned.onnx", NULL, 0},
         {QUERN__GGUF, "gguf/q8_0.gguf", NULL, 0},
