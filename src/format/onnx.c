@@ -162,12 +162,12 @@ static tag rows(walk *k, const quern__onnx_node *node, const tag *in, uint32_t n
         return quern__lost(k);
     if (gathers)
         return quern__gather_rows(k, in[0], in[1]);
-    double start, end, axis = 0, step = 1;
+    double start, end, axis = 0, stride = 1;
     if (!quern__numbers_are_one(in[1].numbers, &start) ||
         !quern__numbers_are_one(in[2].numbers, &end) ||
         (n > 3 && (!quern__numbers_are_one(in[3].numbers, &axis) || in[3].numbers->count != 1)) ||
-        (n > 4 && !quern__numbers_are_one(in[4].numbers, &step)) || start != 0 || axis != 0 ||
-        step != 1 || end != k->tokens || in[1].numbers->count != 1 || in[2].numbers->count != 1)
+        (n > 4 && !quern__numbers_are_one(in[4].numbers, &stride)) || start != 0 || axis != 0 ||
+        stride != 1 || end != k->tokens || in[1].numbers->count != 1 || in[2].numbers->count != 1)
         return quern__lost_because(k, "takes rows of a table that are not those from 0 on");
     tag index = quern__meta;
     index.numbers = quern__numbers_count(&k->room, k->tokens);

@@ -95,7 +95,7 @@ static const numbers *unsqueeze(room *r, const numbers *a, uint32_t bits, uint32
     for (uint32_t i = 0; i < rank; i++) {
         if (!(bits & 1u << i) && from == a->rank)
             return NULL;
-        shape[i] = bits & 1u << i ? 1 : a->shape[from++];
+        shape[i] = (bits & 1u << i) != 0 ? 1 : a->shape[from++];
     }
     return from == a->rank ? reshape(r, a, rank, shape) : NULL;
 }
@@ -364,7 +364,7 @@ static int constant_of_shape(const call *c, const numbers **out)
         const numbers *one = quern__onnx_is_inside(c->f, t)
                                  ? quern__numbers_load(c->r, t, c->f->data + t->offset)
                                  : NULL;
-        if (!quern__numbers_are_one(one, &value))
+        if (!one || !quern__numbers_are_one(one, &value))
             return QUERN_OK;
         kind = one->kind;
     }

@@ -102,7 +102,7 @@ static double half(uint16_t h)
     return h & 0x8000 ? -value : value;
 }
 
-static double stored(int type, const uint8_t *p)
+static double element(int type, const uint8_t *p)
 {
     union {
         float f;
@@ -178,7 +178,7 @@ const numbers *quern__numbers_load(room *r, const quern__onnx_tensor *t, const u
     if (n && t->varints)
         return unpack(n, t, data) ? quern__numbers_settled(n) : NULL;
     for (size_t i = 0; n && i < n->count; i++)
-        n->at[i] = stored(t->type, data + i * width);
+        n->at[i] = element(t->type, data + i * width);
     return quern__numbers_settled(n);
 }
 
@@ -207,7 +207,7 @@ double quern__numbers_walked(const quern__number_walker *w, uint32_t rank, const
 /* The shape of the two together; false: they have none. */
 bool quern__numbers_join(uint32_t *rank, uint32_t *shape, uint32_t more, const uint32_t *other)
 {
-    uint32_t out[QUERN__MAX_RANK];
+    uint32_t out[QUERN__MAX_RANK] = {0};
     const uint32_t all = *rank > more ? *rank : more;
     for (uint32_t i = 0; i < all; i++) { /* from the last */
         const uint32_t a = i < *rank ? shape[*rank - 1 - i] : 1,
