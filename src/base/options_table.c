@@ -180,7 +180,8 @@ static const quern_option options[] = {
     {"precision", "QUERN_PRECISION", QUERN_OPTION_CHOICE, "CLASS", "auto",
      "auto|fp32|int8|bf16|fp16|int4", 0, 0, MODELS " model-quantize", 0,
      "Arithmetic of the encoder: fp32, int8 for a model that has been quantised (model quantize), "
-     "int4 likewise and rougher, in half its memory, fp16 for matrices of half the size, or bf16, "
+     "int4 likewise and rougher, in two thirds of its memory, fp16 for matrices of half the size, "
+     "or bf16, "
      "whose bits are the same on one kind of machine only. auto is int8 where that passed its "
      "gate, else fp32; "
      "with a store it is the class of the vectors that are there."},
