@@ -249,7 +249,9 @@ static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, 
     multiply(e, &chunk->up, first, end, QUERN__EP_BIAS, x, h, none, rows);
     gate.at += from; /* a chunk is within a piece */
     h.at += from;
-    e->kernels->apply_gate(feed == QUERN__FEED_GATED_SILU ? QUERN__GATE_SILU : QUERN__GATE_GELU,
+    e->kernels->apply_gate(feed == QUERN__FEED_GATED_SILU        ? QUERN__GATE_SILU
+                           : feed == QUERN__FEED_GATED_GELU_TANH ? QUERN__GATE_GELU_TANH
+                                                                 : QUERN__GATE_GELU,
                            gate, h, rows, width);
 }
 

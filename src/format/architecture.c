@@ -44,7 +44,8 @@ void quern__model_config_architecture(const quern__model_config *c, quern__jsonw
     static const char *const feeds[] = {[QUERN__FEED_GELU] = "gelu",
                                         [QUERN__FEED_RELU] = "relu",
                                         [QUERN__FEED_GATED_GELU] = "gated-gelu",
-                                        [QUERN__FEED_GATED_SILU] = "gated-silu"};
+                                        [QUERN__FEED_GATED_SILU] = "gated-silu",
+                                        [QUERN__FEED_GATED_GELU_TANH] = "gated-gelu-tanh"};
     const quern__family *f = quern__family_find(c->family);
     const bool distances = f && f->distances;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/json.h"
 #include "format/model_config.h"
 
 static const char *const distilbert[][2] = {{"attention.self.query", "attention.q_lin"},
@@ -74,20 +75,28 @@ static const char *const qwen3[][2] = {{"embeddings.word_embeddings", "embed_tok
                                        {"output.dense", "mlp.down_proj"},
                                        {NULL, NULL}};
 
+#define T5_NAMES                                                                                   \
+    {"embeddings.word_embeddings", "shared"},                                                      \
+        {"encoder.relative_attention_bias",                                                        \
+         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"},                         \
+        {"final.LayerNorm", "encoder.final_layer_norm"},                                           \
+        {"attention.input.LayerNorm", "layer.0.layer_norm"},                                       \
+        {"attention.self.query", "layer.0.SelfAttention.q"},                                       \
+        {"attention.self.key", "layer.0.SelfAttention.k"},                                         \
+        {"attention.self.value", "layer.0.SelfAttention.v"},                                       \
+        {"attention.output.dense", "layer.0.SelfAttention.o"},                                     \
+        {"attention.output.LayerNorm", "layer.1.layer_norm"},                                      \
+    {                                                                                              \
+        "output.dense", "layer.1.DenseReluDense.wo"                                                \
+    }
+
 static const char *const t5[][2] = {
-    {"embeddings.word_embeddings", "shared"},
-    {"encoder.relative_attention_bias",
-     "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"},
-    {"final.LayerNorm", "encoder.final_layer_norm"},
-    {"attention.input.LayerNorm", "layer.0.layer_norm"},
-    {"attention.self.query", "layer.0.SelfAttention.q"},
-    {"attention.self.key", "layer.0.SelfAttention.k"},
-    {"attention.self.value", "layer.0.SelfAttention.v"},
-    {"attention.output.dense", "layer.0.SelfAttention.o"},
-    {"attention.output.LayerNorm", "layer.1.layer_norm"},
-    {"intermediate.dense", "layer.1.DenseReluDense.wi"},
-    {"output.dense", "layer.1.DenseReluDense.wo"},
-    {NULL, NULL}};
+    T5_NAMES, {"intermediate.dense", "layer.1.DenseReluDense.wi"}, {NULL, NULL}};
+
+static const char *const t5_gated[][2] = {T5_NAMES,
+                                          {"intermediate.gate", "layer.1.DenseReluDense.wi_0"},
+                                          {"intermediate.dense", "layer.1.DenseReluDense.wi_1"},
+                                          {NULL, NULL}};
 
 static const char *const t5_keys[][2] = {{"hidden_size", "d_model"},
                                          {"num_hidden_layers", "num_layers"},
@@ -182,13 +191,29 @@ static const quern__rule qwen3_rules[] = {
     {.key = "layer_types", .kind = QUERN__RULE_ALL, .only = "full_attention"},
     {.key = NULL}};
 
-static const quern__rule t5_rules[] = {COUNT("d_kv", depth, 16384),
-                                       {.key = "relative_attention_max_distance",
-                                        .kind = QUERN__RULE_COUNT,
-                                        .field = FIELD(far),
-                                        .most = 1e9},
-                                       OFF("is_gated_act"),
-                                       {.key = NULL}};
+#define T5_RULES                                                                                   \
+    COUNT("d_kv", depth, 16384),                                                                   \
+    {                                                                                              \
+        .key = "relative_attention_max_distance", .kind = QUERN__RULE_COUNT, .field = FIELD(far),  \
+        .most = 1e9                                                                                \
+    }
+#define IS(KEY, VALUE)                                                                             \
+    {                                                                                              \
+        .key = KEY, .kind = QUERN__RULE_IS, .only = VALUE                                          \
+    }
+
+static const quern__rule t5_rules[] = {
+    T5_RULES, OFF("is_gated_act"), IS("dense_act_fn", "relu"), {.key = NULL}};
+
+static const quern__rule t5_gated_rules[] = {
+    T5_RULES, ON("is_gated_act"), IS("dense_act_fn", "gelu_new"), {.key = NULL}};
+
+#define T5                                                                                         \
+    .prefix = "", .distances = true, .eps = 1e-6f, .layer = "encoder.block.", .keys = t5_keys,     \
+    .norms_first = true, .rms = true, .unplaced = true, .positions = 512
+#define T5_GATED                                                                                   \
+    T5, .names = t5_gated, .rules = t5_gated_rules, .activation = "gated-gelu",                    \
+        .feed = QUERN__FEED_GATED_GELU_TANH
 
 static const quern__family families[] = {
     {.name = "bert", .prefix = "bert.", .types = 2, .eps = 1e-12f, .layer = LAYER},
@@ -259,19 +284,13 @@ static const quern__family families[] = {
      .heads_normed = true,
      .causal = true},
     {.name = "t5",
-     .prefix = "",
-     .distances = true,
-     .eps = 1e-6f,
-     .layer = "encoder.block.",
+     T5,
      .names = t5,
-     .keys = t5_keys,
      .rules = t5_rules,
      .activation = "relu",
-     .feed = QUERN__FEED_RELU,
-     .norms_first = true,
-     .rms = true,
-     .unplaced = true,
-     .positions = 512},
+     .feed = QUERN__FEED_RELU},
+    {.name = "t5-gated", .of = "t5", T5_GATED},
+    {.name = "mt5", T5_GATED},
     {.name = "model2vec", .table = true, .positions = 512},
     {.name = "wordllama", .table = true, .unknown_row = true, .positions = 1 << 20},
 };
@@ -284,10 +303,19 @@ const quern__family *quern__family_find(const char *name)
     return NULL;
 }
 
+const quern__family *quern__family_variant(const quern__family *model_type, quern_str activation)
+{
+    for (size_t i = 0; i < QUERN__COUNT(families); i++)
+        if (families[i].of && strcmp(families[i].of, model_type->name) == 0 &&
+            quern__str_is(activation, families[i].activation))
+            return &families[i];
+    return model_type;
+}
+
 const char *quern__family_known(void)
 {
     return "bert, roberta, xlm-roberta, distilbert, mpnet, modernbert, nomic_bert, qwen3, t5, "
-           "model2vec, wordllama";
+           "mt5, model2vec, wordllama";
 }
 
 const char *quern__family_key(const quern__family *f, const char *bert)

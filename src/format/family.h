@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 enum { QUERN__DISTANCE_BUCKETS = 32, QUERN__DISTANCE_MOST = 128 };
 
 /* A key of config.json that one family has. */
@@ -17,6 +19,7 @@ enum quern__rule_kind {
     QUERN__RULE_OFF,   /* null, false or 0 */
     QUERN__RULE_ON,    /* true */
     QUERN__RULE_ALL,   /* a list of nothing but `only` */
+    QUERN__RULE_IS,    /* `only` */
     QUERN__RULE_FLAG,  /* to a bool */
     QUERN__RULE_COUNT, /* to a uint32_t, 1 to `most` */
     QUERN__RULE_NUMBER, /* to a double, 1 to `most`; null where it is not needed: as though it were not there */
@@ -36,11 +39,13 @@ enum quern__feed {
     QUERN__FEED_GELU,
     QUERN__FEED_RELU,
     QUERN__FEED_GATED_GELU,
-    QUERN__FEED_GATED_SILU
+    QUERN__FEED_GATED_SILU,
+    QUERN__FEED_GATED_GELU_TANH
 };
 
 typedef struct quern__family {
-    const char *name; /* model_type of config.json */
+    const char *name; /* model_type of config.json, where `of` is NULL */
+    const char *of;   /* the family whose model_type it has: its activation tells it from that */
     bool
         table; /* no layers: a static table (static_table.h); nothing below is of it but positions */
     bool unknown_row;   /* the unknown token's row counts like another's */
@@ -91,6 +96,8 @@ static inline bool quern__family_placed(const quern__family *f)
 
 /* NULL: not known here. */
 const quern__family *quern__family_find(const char *name);
+/* The one of this model_type whose hidden_act is `activation`; `model_type` where there is none. */
+const quern__family *quern__family_variant(const quern__family *model_type, quern_str activation);
 const char *quern__family_known(void); /* "bert, roberta, …", for messages */
 /* What config.json calls a setting, given BERT's key. */
 const char *quern__family_key(const quern__family *f, const char *bert);

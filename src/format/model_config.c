@@ -71,7 +71,8 @@ typedef struct settings {
     const quern__family *family;
     uint64_t padding;
     uint64_t buckets;
-    uint64_t seen; /* of the family's rules, by their number */
+    uint64_t seen;       /* of the family's rules, by their number */
+    char activation[24]; /* of a "feed_forward_proj", by which T5's are told apart */
     bool
         embeds; /* there is an "embedding_dtype", which model2vec writes where it has no model_type */
 } settings;
@@ -145,6 +146,12 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     quern_str value;
 
     s->embeds |= quern__str_is(key, "embedding_dtype");
+    if (quern__str_is(key, "feed_forward_proj") && quern__json_peek(j) == QUERN__JSON_STRING) {
+        const int what = quern__json_string(j, &value, err);
+        if (!what && !memchr(value.ptr, 0, value.len))
+            snprintf(s->activation, sizeof s->activation, "%.*s", CUT(value));
+        return what;
+    }
     if (!quern__str_is(key, "model_type"))
         return quern__json_skip(j, err);
     int rc = quern__json_string(j, &value, err);
@@ -155,7 +162,7 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     snprintf(name, sizeof name, "%.*s", CUT(value));
     if (value.len < sizeof name && !memchr(value.ptr, 0, value.len))
         s->family = quern__family_find(name);
-    if (!s->family)
+    if (!s->family || s->family->of)
         return unsupported(j, err, "model_type", value, quern__family_known());
     memcpy(s->c->family, name, sizeof name);
     return QUERN_OK;
@@ -251,6 +258,8 @@ static int read_rule(quern__json *j, quern__model_config *c, const quern__rule *
     switch (rule->kind) {
     case QUERN__RULE_ALL:
         return read_list(j, rule, err);
+    case QUERN__RULE_IS:
+        return expect_string(j, rule->key, rule->only, err);
     case QUERN__RULE_FLAG:
         return quern__json_bool(j, field, err);
     case QUERN__RULE_NUMBER:
@@ -444,8 +453,11 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
     int rc = read_keys(&s, read_family_key, text, len, name, err);
     if (!rc && !s.family && s.embeds)
         s.family = quern__family_find("model2vec");
-    if (!rc && s.family && s.family->table) {
+    if (!rc && s.family) {
+        s.family = quern__family_variant(s.family, (quern_str){s.activation, strlen(s.activation)});
         snprintf(out->family, sizeof out->family, "%s", s.family->name);
+    }
+    if (!rc && s.family && s.family->table) {
         out->table = out->pooling_stated = true;
         out->normalize = false;
         out->positions = TABLE_LENGTH;

@@ -58,8 +58,8 @@ enum quern__epilogue {
     QUERN__EP_ADD,      /* y = y + x W */
 };
 
-/* What activates the one half of a gated block (rule 14). */
-enum quern__gate { QUERN__GATE_GELU, QUERN__GATE_SILU };
+/* What activates the one half of a gated block (rules 14 and 34). */
+enum quern__gate { QUERN__GATE_GELU, QUERN__GATE_SILU, QUERN__GATE_GELU_TANH };
 
 /* Which keys a query sees: so many tokens before its own, and behind it. */
 typedef struct quern__outlook {
@@ -129,10 +129,11 @@ struct quern__kernels {
     void (*dot_f16)(const float *q, const uint16_t *rows, size_t n, size_t dim, float *out);
     void (*dot_f32)(const float *q, const float *rows, size_t n, size_t dim, float *out);
 
-    /* For tests: the elementwise functions of rules 6, 7 and 14 on n values, n a multiple of 16. */
+    /* For tests: the elementwise functions of rules 6, 7, 14 and 34 on n values, n a multiple of 16. */
     void (*gelu)(const float *in, float *out, size_t n);
     void (*exp2)(const float *in, float *out, size_t n);
     void (*silu)(const float *in, float *out, size_t n);
+    void (*gelu_tanh)(const float *in, float *out, size_t n);
     void (*fma)(const float *a, const float *b, const float *c, float *out, size_t n);
 };
 

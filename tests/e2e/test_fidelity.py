@@ -139,7 +139,12 @@ class T5(Oracle):
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             scores /= scores.sum(-1, keepdims=True)
             x = x + np.einsum("hij,jhd->ihd", scores, v).reshape(len(x), -1) @ self.w[attention + "SelfAttention.o.weight"].T
-            h = np.maximum(self.norm(x, feed + "layer_norm") @ self.w[feed + "DenseReluDense.wi.weight"].T, 0)
+            y = self.norm(x, feed + "layer_norm")
+            if self.o.gated:  # transformers' NewGELUActivation
+                g, h = (y @ self.w[feed + "DenseReluDense.wi_%d.weight" % k].T for k in (0, 1))
+                h = h * 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g ** 3)))
+            else:
+                h = np.maximum(y @ self.w[feed + "DenseReluDense.wi.weight"].T, 0)
             x = x + h @ self.w[feed + "DenseReluDense.wo.weight"].T
         return self.head(self.norm(x, "encoder.final_layer_norm"))
 
@@ -291,7 +296,7 @@ class Fidelity(unittest.TestCase):
             options = tiny(folder, *arguments, *size)
             if tokenizer:
                 tokenizer(folder)
-            oracle = (Rotary if options.family in make_tiny().ROTARY else T5 if options.family == "t5" else Oracle)(folder, options)
+            oracle = (Rotary if options.family in make_tiny().ROTARY else T5 if options.family in ("t5", "mt5") else Oracle)(folder, options)
             got, message = embed(folder, TEXTS)
             self.assertIsNotNone(got, message)
             want = (make_tiny().denses(options) or [(0, 0, options.hidden * len(options.pooling.split("+")))])[-1][2]
@@ -352,6 +357,10 @@ class Fidelity(unittest.TestCase):
         self.compare("--family", "t5", "--seed", 41, "--hidden", 72, "--heads", 3, "--head-dim", 40, "--intermediate", 500, "--length", 300,
                      "--dense", "33:identity", "--dtype", "bf16", tokenizer=closed)
         self.compare("--family", "t5", "--seed", 42, "--hidden", 33, "--heads", 1, "--head-dim", 7, "--layers", 1, "--intermediate", 5)
+
+    def test_gated_t5(self):
+        self.compare("--family", "t5", "--gated", "--seed", 43, "--hidden", 72, "--heads", 3, "--head-dim", 40, "--intermediate", 500, "--length", 300)
+        self.compare("--family", "mt5", "--gated", "--seed", 44, "--hidden", 33, "--heads", 1, "--head-dim", 7, "--layers", 1, "--intermediate", 5)
 
     def test_mpnet(self):
         self.compare("--family", "mpnet", "--seed", 8)

@@ -130,8 +130,17 @@ static void test_families(void **state)
     assert_true(c.hidden == 8 && c.depth == 5 && c.positions == 512 && c.types == 0 &&
                 c.layer_norm_eps == 1e-6f);
     config_refused(T5 "}", QUERN_EFORMAT, "d_kv");
-    config_refused(T5 ",\"d_kv\":5,\"feed_forward_proj\":\"gated-gelu\"}", QUERN_EUNSUPPORTED,
-                   "feed_forward_proj \"gated-gelu\"");
+    const char *gated =
+        T5 ",\"d_kv\":5,\"is_gated_act\":true,\"feed_forward_proj\":\"gated-gelu\"}";
+    assert_int_equal(quern__model_config_parse(&c, gated, strlen(gated), "x", &err), QUERN_OK);
+    assert_string_equal(c.family, "t5-gated");
+    config_refused(T5 ",\"d_kv\":5,\"feed_forward_proj\":\"gated-silu\"}", QUERN_EUNSUPPORTED,
+                   "feed_forward_proj \"gated-silu\"");
+    config_refused(T5 ",\"d_kv\":5,\"feed_forward_proj\":\"gated-gelu\",\"is_gated_act\":false}",
+                   QUERN_EUNSUPPORTED, "is_gated_act");
+    config_refused(T5 ",\"d_kv\":5,\"dense_act_fn\":\"gelu_new\"}", QUERN_EUNSUPPORTED,
+                   "dense_act_fn");
+    config_refused("{\"model_type\":\"t5-gated\"}", QUERN_EUNSUPPORTED, "model_type \"t5-gated\"");
     config_refused(T5 ",\"d_kv\":5,\"is_gated_act\":true}", QUERN_EUNSUPPORTED, "is_gated_act");
     config_refused(T5 ",\"d_kv\":5,\"relative_attention_max_distance\":64}", QUERN_EUNSUPPORTED,
                    "max_distance is 64");

@@ -142,6 +142,12 @@ static void elementwise(const quern__kernels *k, const quern__kernels *want)
     for (size_t i = 0; i < n; i++)
         if (isnan(a[i]) && !isnan(x[i]))
             fail_msg("%s: silu(nan) is %a", k->name, (double)x[i]);
+    k->gelu_tanh(a, x, n);
+    want->gelu_tanh(a, y, n);
+    same_floats(k, "gelu_tanh", x, y, n);
+    for (size_t i = 0; i < n; i++)
+        if (isnan(a[i]) && !isnan(x[i]))
+            fail_msg("%s: gelu_tanh(nan) is %a", k->name, (double)x[i]);
     k->exp2(a, x, n);
     want->exp2(a, y, n);
     same_floats(k, "exp2", x, y, n);
@@ -180,6 +186,13 @@ static void test_accuracy(void **state)
         for (int l = 0; l < 16; l++) {
             const double x = (double)s[l], want = x / (1 + exp(-x));
             assert_true(fabs((double)e[l] - want) <= 1.2e-5 * fabs(want) + 1e-35);
+        }
+        reference_table()->gelu_tanh(in, g, 16);
+        for (int l = 0; l < 16; l++) {
+            const double x = (double)in[l],
+                         want =
+                             x / (1 + exp(-2 * sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+            assert_true(fabs((double)g[l] - want) <= 4e-5 * fabs(want) + 1e-35);
             in[l] = -fabsf(in[l]) * 8;
         }
         reference_table()->exp2(in, e, 16);
@@ -437,7 +450,7 @@ static void check_gates(const quern__kernels *k, const quern__kernels *want, uin
                         uint32_t n, quern__rows gate)
 {
     quern__rows y = matrix(rows, n), z = matrix(rows, n);
-    for (int kind = QUERN__GATE_GELU; kind <= QUERN__GATE_SILU; kind++) {
+    for (int kind = QUERN__GATE_GELU; kind <= QUERN__GATE_GELU_TANH; kind++) {
         fill(y, rows, n, true);
         memcpy(z.at, y.at, (size_t)rows * QUERN__STRIDE * sizeof(float));
         k->apply_gate(kind, gate, y, rows, n);
