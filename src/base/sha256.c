@@ -53,6 +53,22 @@ int quern__sha256_of(const void *data, size_t n, uint8_t out[32], quern_error *e
     return rc;
 }
 
+int quern__sha256_of_map(const quern__map *m, uint8_t out[32], quern_error *err)
+{
+    enum { STEP = 1 << 22 };
+    quern__sha256 h;
+    int rc = quern__sha256_begin(&h, err);
+    for (size_t at = 0; rc == QUERN_OK && at < m->size; at += STEP) {
+        const size_t n = m->size - at < STEP ? m->size - at : STEP;
+        rc = quern__sha256_add(&h, (const char *)m->data + at, n, err);
+        quern__map_forget(m, at, n);
+    }
+    if (rc == QUERN_OK)
+        rc = quern__sha256_end(&h, out, err);
+    quern__sha256_dispose(&h);
+    return rc;
+}
+
 void quern__hex32(const uint8_t digest[32], char out[65])
 {
     static const char digits[] = "0123456789abcdef";

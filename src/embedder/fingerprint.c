@@ -36,8 +36,7 @@ static int hash_file(const char *path, const quern__stat *opened,
         return rc;
     rc = check_same(path, opened, &map.file, err);
     if (rc == QUERN_OK)
-        rc = quern__sha256_of(map.data, map.size, digest, err);
-    quern__map_forget(&map, 0, map.size);
+        rc = quern__sha256_of_map(&map, digest, err);
     quern__map_close(&map);
     if (rc != QUERN_OK)
         return rc;

@@ -175,30 +175,58 @@ class Streams(CommandTest):
         few, many = self.peak(10000), self.peak(1000000 if LONG else 200000)
         self.assertLessEqual(many - few, 2 << 20)
 
-    @unittest.skipIf(SANITIZED, "a sanitizer needs memory of its own")
+    def peak_of_embed(self, model, precision, threads, count, limit):
+        """Most resident bytes of a job of so many texts, short ones and long ones; None: the limit was too low, and it says so."""
+        letters = "abcdefghijklmnopqrstuvwxyz"  # three of them are words enough to come by much of a vocabulary
+        lines = [" ".join(letters[i % 26] + letters[k % 26] + letters[(i + k) // 7 % 26] for k in range(1 + i * 7919 % (180 if i % 5 == 0 else 24))) + "\n"
+                 for i in range(count)]
+        with self.start("embed", "--model", model, "--precision", precision, "--threads", str(threads), "--memory-limit",
+                        str(limit), "--format", "f32", "--truncate") as p:
+            def feed():
+                try:
+                    p.stdin.write("".join(lines).encode())
+                    p.stdin.flush()
+                except BrokenPipeError:
+                    pass
+            feeder = threading.Thread(target=feed)
+            feeder.start()
+            got, wanted = 0, count * self.ok("model", "info", model, "--json").json["dimensions"] * 4
+            while got < wanted and (part := p.stdout.read1(1 << 16)):
+                got += len(part)
+            peak = None
+            if got == wanted:
+                with open("/proc/%d/status" % p.pid) as status:
+                    peak = next(int(row.split()[1]) << 10 for row in status if row.startswith("VmHWM"))
+            feeder.join()
+            try:
+                p.stdin.close()
+            except BrokenPipeError:
+                pass
+            self.assertEqual(p.wait(60), 0 if peak else 1)
+        return peak
+
     @unittest.skipIf(SANITIZED, "a sanitizer's memory is its own")
     def test_peak_of_10000_texts(self):
         """Weights and 64 MiB a thread at the most, and never more than the limit."""
-        for model in [self.model] + ([WEIGHTS] if LONG and not NO_WEIGHTS else []):
-            limit = 512 << 20
-            p = subprocess.Popen([BIN, "embed", "--model", model, "--threads", "2", "--memory-limit", str(limit), "--format", "f32"], cwd=self.cwd,
-                                 env=self.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            reader = threading.Thread(target=p.stdout.read)
-            reader.start()
-            for i in range(10000):
-                p.stdin.write(b"ban kolor gut %d\n" % i)
-            p.stdin.flush()
-            time.sleep(0.2)
-            with open("/proc/%d/status" % p.pid) as f:
-                peak = next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM"))
-            p.stdin.close()
-            reader.join()
-            p.stdout.close()
-            self.assertEqual(p.wait(), 0)
-            weights = os.path.getsize(os.path.join(model, "model.safetensors"))
-            self.assertLess(peak, weights + 2 * (64 << 20))
-            self.assertLess(peak, limit)
+        models = [(self.model, "fp32"), (self.model, "int8")] + ([] if NO_WEIGHTS else [(WEIGHTS, "fp32")] + [(WEIGHTS, "int8")] * LONG)
+        for model, precision in models:
+            size = os.path.getsize(os.path.join(model, "model.safetensors"))
+            if precision == "int8":
+                self.ok("model", "import", model, "--name", "peak")
+                self.ok("model", "quantize", "peak", "--force")
+                model = "peak"
+            for threads in (1, 2) if LONG else (2,):
+                with self.subTest(model=model, precision=precision, threads=threads):
+                    limit = 192 << 20
+                    peak = self.peak_of_embed(model, precision, threads, 10000 if LONG else 100, limit)
+                    self.assertIsNotNone(peak)
+                    self.assertLessEqual(peak, size + threads * (64 << 20))
+                    self.assertLessEqual(peak, limit)
+                    self.assertIsNone(self.peak_of_embed(model, precision, threads, 10, 4 << 20))
+            if precision == "int8":
+                self.ok("model", "remove", "peak", "--yes")
 
+    @unittest.skipIf(SANITIZED, "a sanitizer needs memory of its own")
     def test_memory_limit(self):
         self.ok("embed", "--memory-limit", "256M", "x")
         answer = self.refused(1, "out of memory", "embed", "--memory-limit", "1M", "x")
