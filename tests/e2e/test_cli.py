@@ -111,7 +111,7 @@ class Usage(CommandTest):
         self.refused(2, "exclude each other", "bench", "--baseline", "a", "--save-baseline", "b")
 
     def test_what_this_version_cannot(self):
-        self.refused(1, "int4 is not built", "embed", "--precision", "int4", "x")
+        self.refused(4, "no int4 weights yet", "embed", "--precision", "int4", "x")
         nobody = "postgres://user:secret@127.0.0.1:1/x"
         self.refused(1, "PostgreSQL" if WITHOUT_POSTGRES else "127.0.0.1:1/x: no connection", "search", "--db", nobody, "x")
         doctor = self.quern("doctor", "--db", nobody)
