@@ -190,7 +190,10 @@ static void attend(const quern__encoder *e, const quern__workspace *w, const que
             .bias_stride = e->bias_stride,
             .scratch = scratch,
         };
-        e->kernels->attention(&a);
+        if (e->int8 && !l->outlook && quern__int8_attends(b->lengths[t]))
+            e->int8->attention(&a);
+        else
+            e->kernels->attention(&a);
     }
 }
 

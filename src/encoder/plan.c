@@ -34,6 +34,15 @@ static float *take(float **at, size_t floats)
     return p;
 }
 
+/* Floats of scratch memory for attention, in whichever way. */
+static size_t attention_floats(const quern__encoder *e)
+{
+    const size_t f32 = quern__attention_scratch(e->max_tokens),
+                 int8 =
+                     e->int8 ? e->int8->attention_room(e->max_tokens, e->slot) / sizeof(float) : 0;
+    return QUERN__MAX(f32, int8);
+}
+
 /* Floats that codes of so many pieces take, with their scales and lows. */
 static size_t codes_floats(const quern__encoder *e, uint32_t rows, uint32_t pieces)
 {
@@ -58,7 +67,7 @@ static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
     const size_t piece = (size_t)rows * QUERN__STRIDE;
     return piece * (2 * (size_t)e->hidden_pieces + e->context_pieces + e->group_pieces) +
            codes_floats(e, rows, e->hidden_pieces) + codes_floats(e, rows, 1) +
-           quern__attention_scratch(e->max_tokens) + quern__head_scratch(e->head) + 64;
+           attention_floats(e) + quern__head_scratch(e->head) + 64;
 }
 
 /* Inner columns of all chunks, and as many of their gate's. */
@@ -81,7 +90,7 @@ static void lay_out(quern__encoder_scratch *s)
         w->x8 = take_codes(e, &at, s->rows, e->hidden_pieces);
         w->h8 = take_codes(e, &at, s->rows, 1);
         w->h8.low = NULL; /* rule 21 */
-        w->attention = take(&at, quern__attention_scratch(e->max_tokens));
+        w->attention = take(&at, attention_floats(e));
         w->head = take(&at, quern__head_scratch(e->head));
     }
     if (s->threads > 1)

@@ -1,5 +1,5 @@
 /*
- * int8.h — tables of the int8 class (docs/bits.md, specification 2): quantised rows, and products of them
+ * int8.h — tables of the int8 class (docs/bits.md, specification 6): quantised rows, and products of them
  * with quantised weights. Everything else of the class (embedding, LayerNorm, attention, pooling) is
  * done by the fp32 table, so an encoder of this class holds one of each, chosen once at open.
  *
@@ -11,7 +11,7 @@
  * Weights. [panel][piece][k rounded up to 4][column], in groups of as many k as the instruction sums;
  * columns past the end zero. 12 KB a panel and piece of 32 columns.
  *
- * The class int4 (specification 5) has this arithmetic and these activations; of its weights, which are a small integer times
+ * The class int4 (specification 7) has this arithmetic and these activations; of its weights, which are a small integer times
  * a step that 32 of them share, only the integers are kept, in 4 bits, and a panel's piece is widened to bytes beside the
  * processor while its rows pass: 6.5 KB in memory become 12 KB in the nearest caches.
  *
@@ -33,6 +33,15 @@
 enum { QUERN__CODE_MAX_SIZE = 2, QUERN__K_GROUP = 4 };
 /* int4: inputs that share a step, and the greatest step; weights are -8 .. 7 of them. */
 enum { QUERN__STEP_INPUTS = 32, QUERN__STEP_MAX = 15 };
+
+/* Attention of texts of so many tokens is in integers (rule 26): shorter ones gain nothing, and fidelity of longer ones
+ * is not known. Part of the specification. */
+enum { QUERN__INTEGER_FROM = 64, QUERN__INTEGER_TO = 1536 };
+
+static inline bool quern__int8_attends(uint32_t length)
+{
+    return length >= QUERN__INTEGER_FROM && length <= QUERN__INTEGER_TO;
+}
 
 /* Rows of codes: row r, column c is code (c / 384) * piece + r * 384 + c % 384 of `at`. Each row has a
  * scale and a low end a piece: x = scale * code + low. low NULL: -QUERN__GELU_OFFSET for every row, and it
@@ -72,6 +81,10 @@ typedef struct quern__int8_kernels {
     /* Rule 22: panels first..end of y = epilogue(x W), epilogues as in kernels_table.h. */
     void (*product)(const quern__matrix8 *w, uint32_t first, uint32_t end, int epilogue,
                     quern__codes x, quern__rows y, quern__rows residual, uint32_t rows);
+    /* Rules 26 to 28, for texts that quern__int8_attends and layers without an outlook; scratch: attention_room
+     * bytes. */
+    void (*attention)(const quern__attention *a);
+    size_t (*attention_room)(uint32_t longest, uint32_t slot);
     /* For tests: rule 23 on n values, n a multiple of 16. */
     void (*gelu)(const float *in, float *out, size_t n);
 } quern__int8_kernels;

@@ -31,6 +31,29 @@ QUERN__INLINE void codes_store(code *to, vec v)
     _mm256_storeu_si256((__m256i *)(void *)to, _mm256_permute4x64_epi64(pairs, 0xd8));
 }
 
+QUERN__INLINE void bytes_store(int8_t *to, vec v)
+{
+    __m256i pairs = _mm256_packs_epi32(_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b));
+    pairs = _mm256_permute4x64_epi64(pairs, 0xd8);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_packs_epi16(_mm256_castsi256_si128(pairs),
+                                                            _mm256_extracti128_si256(pairs, 1)));
+}
+
+/* The lower 16 bits of x and of y, in turn. */
+QUERN__INLINE __m256 two_words(__m256 x, __m256 y)
+{
+    return _mm256_castsi256_ps(_mm256_blend_epi16(
+        _mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(y), 16), 0xaa));
+}
+
+QUERN__INLINE void words_store(float words[2][16][16], uint32_t group, const vec *four)
+{
+    for (uint32_t i = 0; i < 2; i++)
+        vec_store(words[group / 8][2 * group % 16 + i],
+                  (vec){two_words(four[2 * i].a, four[2 * i + 1].a),
+                        two_words(four[2 * i].b, four[2 * i + 1].b)});
+}
+
 QUERN__INLINE vec vec_from_ints(const int32_t *p)
 {
     const __m256i *from = (const __m256i *)(const void *)p;

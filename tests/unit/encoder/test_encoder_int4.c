@@ -15,7 +15,7 @@
 #include "golden_texts.h"
 #include "tiny_model.h"
 
-enum { HIDDEN = 96, INNER = 448, LAYERS = 2, VOCAB = 60, LONGEST = 40, COUNT = 7 };
+enum { HIDDEN = 96, INNER = 448, LAYERS = 2, VOCAB = 60, LONGEST = 70, COUNT = 7 };
 
 static const char path[] = "test_encoder_int4.safetensors";
 static const char hex[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

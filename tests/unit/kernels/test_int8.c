@@ -1,7 +1,8 @@
 /*
  * test_int8.c — every table of the int8 class against the scalar one, bit for bit, and the scalar one
- * against rules 20 to 23 of docs/bits.md spelled out for one element: hostile rows, all codes and weights at
- * their ends, every row count up to two tiles, odd depths and widths, NaN and 255 in all padding.
+ * against rules 20 to 23 and 26 to 28 of docs/bits.md spelled out for one element: hostile rows, all codes and weights
+ * at their ends, every row count up to two tiles, odd depths and widths, texts of one to three pieces, NaN and 255 in
+ * all padding.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -499,6 +500,236 @@ static void test_nothing_to_do(void **state)
     }
 }
 
+/* ---- attention ---- */
+
+/* Rule 26 for the codes of one head's keys: of all of them where `key` is not one. Returns the column's scale. */
+static float key_codes(const quern__attention *a, uint32_t column, uint32_t key, int32_t *code)
+{
+    float l = INFINITY, h = -INFINITY, bad = 0;
+    for (uint32_t j = 0; j < a->length; j++) {
+        const float v = *element(a->qkv, j, column);
+        l = v < l ? v : l;
+        h = v > h ? v : h;
+        if (!isfinite(v))
+            bad = NAN;
+    }
+    l += 0.0f;
+    const float s = fmaf(h - l, 1.0f / 255.0f, bad + 1e-20f);
+    float q = (*element(a->qkv, key, column) - l) * (1.0f / s);
+    q = q < 255 ? q : 255;
+    *code = (int32_t)lrintf(q);
+    return s;
+}
+
+/* The scale of a key's values. */
+static float value_scale(const quern__attention *a, uint32_t first, uint32_t key)
+{
+    float m = 0;
+    for (uint32_t i = 0; i < a->depth; i++) {
+        const float v = fabsf(*element(a->qkv, key, first + i));
+        m = v > m ? v : m;
+    }
+    return fmaf(m, 1.0f / 127.0f, 1e-20f);
+}
+
+/* Rule 6's two factors. */
+static float power_parts(float x, float *power)
+{
+    x = -100.0f > x ? -100.0f : x;
+    const float t = x + 12582912.0f, f = x - (t - 12582912.0f);
+    float p = 0.00956051021f;
+    p = fmaf(p, f, 0.0559170392f);
+    p = fmaf(p, f, 0.240249811f);
+    p = fmaf(p, f, 0.693121968f);
+    *power = ldexpf(1.0f, (int)(t - 12582912.0f));
+    return fmaf(p, f, 0.999999191f);
+}
+
+/* Rules 26 and 27 for one query: its scores without their scale (or, with biases, as they are). Returns the scale. */
+static float scores_of(const quern__attention *a, uint32_t query, uint32_t head, uint32_t keys,
+                       float *x)
+{
+    float w[QUERN__PIECE], m = 0;
+    for (uint32_t i = 0; i < a->depth; i++) {
+        int32_t code;
+        w[i] = *element(a->qkv, query, head * a->slot + i) *
+               (a->scale * key_codes(a, keys + i, 0, &code));
+        m = fabsf(w[i]) > m ? fabsf(w[i]) : m;
+    }
+    const float s = fmaf(m, 1.0f / 127.0f, 1e-20f), inverse = 1.0f / s;
+    for (uint32_t j = 0; j < a->length; j++) {
+        int32_t sum = 0, code;
+        for (uint32_t i = 0; i < a->depth; i++) {
+            key_codes(a, keys + i, j, &code);
+            sum += code * (int32_t)lrintf(w[i] * inverse);
+        }
+        x[j] = a->bias ? fmaf((float)sum, s, a->bias[(int64_t)head * a->bias_stride + query - j])
+                       : (float)sum;
+    }
+    return s;
+}
+
+/* Rules 26 to 28, spelled out for one element of the context. Finite numbers only. */
+static float one_context(const quern__attention *a, uint32_t query, uint32_t head, uint32_t column)
+{
+    const uint32_t shared = a->key_heads ? a->key_heads : a->heads,
+                   keys = (a->heads + head * shared / a->heads) * a->slot,
+                   values = keys + shared * a->slot;
+    float *x = floats(a->length), top = -INFINITY, most = 0, z = 0, t = 0;
+    const float s = scores_of(a, query, head, keys, x);
+    for (uint32_t j = 0; j < a->length; j++) {
+        const float of_values = value_scale(a, values, j);
+        top = x[j] > top ? x[j] : top;
+        most = of_values > most ? of_values : most;
+    }
+    for (uint32_t start = 0; start < a->length; start += QUERN__PIECE) {
+        int64_t sum = 0;
+        for (uint32_t j = start; j < QUERN__MIN(a->length, start + QUERN__PIECE); j++) {
+            const float of_values = value_scale(a, values, j), below = x[j] - top;
+            float power;
+            const float p =
+                power_parts(a->bias ? below + 14.9999f : fmaf(below, s, 14.9999f), &power);
+            z = fmaf(p, power, z);
+            sum += (int64_t)(fmaf(p, power * (of_values / most), 8388608.0f) - 8388608.0f) *
+                   lrintf(*element(a->qkv, j, values + column) * (1.0f / of_values));
+        }
+        t = start ? t + (float)sum : (float)sum;
+    }
+    quern__free(x);
+    return t * (most * (1.0f / z));
+}
+
+typedef struct attending {
+    uint32_t length, heads, key_heads, depth, slot;
+    bool wild, biased;
+} attending;
+
+static void same_context(const quern__int8_kernels *k, const attending *s, quern__rows a,
+                         quern__rows b)
+{
+    for (uint32_t r = 0; r < s->length; r++)
+        for (uint32_t c = 0; c < s->heads * s->depth; c++)
+            if (!same_float(*element(a, r, c), *element(b, r, c)))
+                fail_msg("%s: attention of %u tokens, %u heads of %u: row %u, column %u: %a, "
+                         "scalar has %a",
+                         k->name, s->length, s->heads, s->depth, r, c, (double)*element(a, r, c),
+                         (double)*element(b, r, c));
+}
+
+static void one_attention(const quern__int8_kernels *k, const attending *s)
+{
+    const uint32_t shared = s->key_heads ? s->key_heads : s->heads,
+                   columns = (s->heads + 2 * shared) * s->slot, width = s->heads * s->depth;
+    const quern__int8_kernels *want = &quern__int8_scalar;
+    const size_t room =
+        QUERN__MAX(k->attention_room(s->length, s->slot), want->attention_room(s->length, s->slot));
+    matrix qkv = matrix_new(s->length, columns, 0), c1 = matrix_new(s->length, width + 3, 0),
+           c2 = matrix_new(s->length, width + 3, 0);
+    float *scratch = quern__alloc_pages(room), *bias = floats((size_t)s->heads * 4096);
+    assert_non_null(scratch);
+    memset(scratch, 255, room);
+    for (uint32_t r = 0; r < s->length; r++)
+        for (uint32_t c = 0; c < columns; c++)
+            *element(qkv.m, r, c) =
+                c % s->slot >= s->depth ? 0 : hostile(&rng, s->wild && !((r + c) % 61));
+    for (size_t i = 0; i < (size_t)s->heads * 4096; i++)
+        bias[i] = quern__rng_float(&rng) * 8 - 4;
+    quern__attention a = {.qkv = qkv.m,
+                          .context = c1.m,
+                          .length = s->length,
+                          .end_head = s->heads / 2,
+                          .heads = s->heads,
+                          .key_heads = s->key_heads,
+                          .depth = s->depth,
+                          .slot = s->slot,
+                          .column = 3,
+                          .scale = (float)(1.4426950408889634 / sqrt((double)s->depth)),
+                          .bias = s->biased ? bias + 2048 : NULL,
+                          .bias_stride = 4096,
+                          .scratch = scratch};
+    k->attention(&a); /* in two calls: as threads share it */
+    a.first_head = a.end_head;
+    a.end_head = s->heads;
+    k->attention(&a);
+    a.first_head = 0;
+    a.context = c2.m;
+    want->attention(&a);
+    for (uint32_t c = 0; c < 3; c++) /* in front of the first head */
+        assert_true(isnan(*element(c1.m, 0, c)));
+    a.context.at += 3;
+    same_context(k, s, (quern__rows){c1.m.at + 3, c1.m.piece}, a.context);
+    const uint32_t query = quern__rng_below(&rng, s->length),
+                   head = quern__rng_below(&rng, s->heads),
+                   column = quern__rng_below(&rng, s->depth);
+    const float got = *element(c1.m, query, 3 + head * s->depth + column);
+    if (!s->wild && !same_float(got, one_context(&a, query, head, column)))
+        fail_msg("%s: attention of %u tokens, head %u of %u, query %u: %a, rules 26 to 28 give %a",
+                 k->name, s->length, head, s->depth, query, (double)got,
+                 (double)one_context(&a, query, head, column));
+    quern__free_pages(scratch, room);
+    quern__free(bias);
+    quern__free(qkv.memory);
+    quern__free(c1.memory);
+    quern__free(c2.memory);
+}
+
+/* Of any length: where attention is in integers is the encoder's business (rule 26). */
+static void test_attention(void **state)
+{
+    (void)state;
+    static const attending shapes[] = {
+        {70, 5, 0, 16, 16, false, true},    {97, 2, 0, 64, 64, false, false},
+        {66, 3, 0, 17, 32, false, true},    {65, 2, 0, 80, 96, true, false},
+        {64, 2, 0, 1, 16, false, false},    {40, 4, 2, 128, 128, false, false},
+        {35, 2, 0, 100, 128, false, false}, {33, 3, 1, 48, 48, true, true},
+        {9, 1, 0, 384, 384, false, false}};
+    for (size_t i = 0; table(i); i++) {
+        for (uint32_t length = 1; length <= 200; length += length < 20 || long_form() ? 1 : 23)
+            one_attention(table(i), &(attending){length, 2, 0, 32, 32, length % 3 == 0, false});
+        for (size_t s = 0; s < QUERN__COUNT(shapes); s++)
+            one_attention(table(i), shapes + s);
+        for (uint32_t length = 383; length <= 386; length += long_form() ? 1 : 2)
+            one_attention(table(i), &(attending){length, 1, 0, 32, 32, false, length == 385});
+        one_attention(table(i), &(attending){long_form() ? 1536 : 770, 1, 0, 16, 16, false, false});
+    }
+}
+
+/* A number that is not finite reaches what it has to do with, as NaN. */
+static void test_attention_hides_nothing(void **state)
+{
+    (void)state;
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; table(i); i++)
+        for (uint32_t at = 0; at < 9; at++) {
+            const uint32_t part = at % 3, length = 67;
+            matrix qkv = matrix_new(length, 48, 0), c = matrix_new(length, 16, 0);
+            const size_t room = table(i)->attention_room(length, 16);
+            float *scratch = quern__alloc_pages(room);
+            assert_non_null(scratch);
+            for (uint32_t r = 0; r < length; r++)
+                for (uint32_t j = 0; j < 48; j++)
+                    *element(qkv.m, r, j) = quern__rng_float(&rng) - 0.5f;
+            *element(qkv.m, 40, 16 * part + 7) = values[at / 3];
+            table(i)->attention(&(quern__attention){.qkv = qkv.m,
+                                                    .context = c.m,
+                                                    .length = length,
+                                                    .end_head = 1,
+                                                    .heads = 1,
+                                                    .depth = 16,
+                                                    .slot = 16,
+                                                    .scale = 0.36f,
+                                                    .scratch = scratch});
+            for (uint32_t r = 0; r < length; r++)
+                if (r == 40 || part)
+                    assert_true(isnan(*element(c.m, r, 3)));
+                else
+                    assert_true(isfinite(*element(c.m, r, 3)));
+            quern__free_pages(scratch, room);
+            quern__free(qkv.memory);
+            quern__free(c.memory);
+        }
+}
+
 /* ---- GELU, and choosing ---- */
 
 static void test_gelu(void **state)
@@ -553,10 +784,16 @@ static void test_pick(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quantise),      cmocka_unit_test(test_nothing_hides),
-        cmocka_unit_test(test_products),      cmocka_unit_test(test_fours),
-        cmocka_unit_test(test_nothing_to_do), cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_pick),          cmocka_unit_test(test_tiles_were_used_well),
+        cmocka_unit_test(test_quantise),
+        cmocka_unit_test(test_nothing_hides),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_fours),
+        cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_attention_hides_nothing),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_tiles_were_used_well),
     };
     quern__rng_seed(&rng, 20261121);
     return cmocka_run_group_tests(tests, NULL, NULL);

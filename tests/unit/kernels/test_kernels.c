@@ -424,8 +424,8 @@ static void attentions(const quern__kernels *k, const quern__kernels *want)
 {
     static const struct {
         uint32_t heads, depth, slot;
-    } shapes[] = {{2, 32, 32}, {5, 16, 16}, {2, 64, 64},   {3, 24, 32},
-                  {2, 80, 96}, {1, 1, 16},  {4, 128, 128}, {3, 48, 48}};
+    } shapes[] = {{2, 32, 32}, {5, 16, 16},   {2, 64, 64},   {3, 24, 32}, {2, 80, 96},
+                  {1, 1, 16},  {2, 100, 128}, {4, 128, 128}, {3, 48, 48}};
     const uint32_t step = long_form() ? 1 : 37;
     for (uint32_t length = 1; length <= 512; length += length < 36 ? 1 : step)
         one_attention(k, want, length, 2, 32, 32, length % 3 == 0);
