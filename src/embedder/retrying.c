@@ -6,9 +6,10 @@
  *
  * A server that answers 500 every time may be down, or stumble over what a call holds: llama.cpp's server says so of a text
  * that is too long for it, Ollama's of one whose vector would not be finite. Rejected: telling them apart by what the page
- * says, which changes with every version. Instead a word of ours is asked for: who embeds that and still not this call has
- * refused it, which is an error like a 400's, for the one text alone to be found and set aside. Whoever asks once
- * only (attempts 1) is not asked more by us.
+ * says, which changes with every version. Instead it is seen whether another call has been answered since this one failed
+ * first, or else a word of ours is: who embeds that and still not this call has refused it, which is an error like a 400's, for
+ * the one text alone to be found and set aside. The tries that it took are given back to the budget, or a few such texts would
+ * leave nothing for a real outage, and nothing to tell the next one by. Whoever asks once only (attempts 1) is not asked more.
  */
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,10 @@
 #include "embedder/wrap.h"
 #include "quern/provider.h"
 
-enum { INTERNAL = 500 }; /* the HTTP status */
+enum {
+    INTERNAL = 500,
+    SILENT_MS = 1000
+}; /* the HTTP status; a server that did not answer the word is left alone */
 enum { IN_HAND = 100, NO_BUDGET = 10000, NAP_MS = 50, LONGEST_MS = 3600 * 1000 };
 
 typedef struct patience {
@@ -36,18 +40,9 @@ typedef struct patience {
 typedef struct retrying {
     quern__wrap wrap;
     patience patience;
+    /* under its mutex: when a call was last answered, and the word last was not; 0: never */
+    uint64_t answered_ns, silent_ns;
 } retrying;
-
-/* Under the mutex. */
-static bool in_budget(patience *r)
-{
-    if (r->opt.budget_percent > NO_BUDGET)
-        return true;
-    if (r->credit < 100)
-        return false;
-    r->credit -= 100;
-    return true;
-}
 
 /* One more try: NULL, and *ms until it. Else why there is none; "" where the error says it all. */
 static const char *may_go_on(patience *r, uint32_t tried, int32_t named_ms, uint64_t began,
@@ -56,7 +51,9 @@ static const char *may_go_on(patience *r, uint32_t tried, int32_t named_ms, uint
     if (named_ms < 0 || tried >= r->opt.attempts)
         return "";
     quern__mutex_lock(r->mutex);
-    bool granted = in_budget(r);
+    bool granted = r->opt.budget_percent > NO_BUDGET || r->credit >= 100;
+    if (granted && r->opt.budget_percent <= NO_BUDGET)
+        r->credit -= 100;
     uint64_t bound = (uint64_t)r->opt.base_ms << QUERN__MIN(tried - 1, 20u);
     bound = QUERN__MIN(bound, (uint64_t)QUERN__MIN(r->opt.cap_ms, (uint32_t)LONGEST_MS));
     uint32_t jitter = quern__rng_below(&r->rng, (uint32_t)bound + 1);
@@ -81,10 +78,10 @@ static int nap(uint32_t ms, const quern_cancel *cancel, quern_error *err)
     return quern__check_cancel(cancel, err);
 }
 
-static void count_try(patience *r)
+static void earn(patience *r, uint64_t hundredths)
 {
     quern__mutex_lock(r->mutex);
-    r->credit = QUERN__MIN(r->credit + r->opt.budget_percent, (uint64_t)IN_HAND * 100);
+    r->credit = QUERN__MIN(r->credit + hundredths, (uint64_t)IN_HAND * 100);
     quern__mutex_unlock(r->mutex);
 }
 
@@ -94,7 +91,7 @@ static int try_on(patience *r, quern__try_fn once, void *ud, const quern_cancel 
     quern_error inner = {.subject = -1, .retry_ms = -1}; /* a table's may leave it as it is */
     uint64_t began = quern__now_ns();
     uint32_t ms = 0;
-    count_try(r);
+    earn(r, r->opt.budget_percent);
     for (uint32_t tried = 1;; tried++) {
         int rc = once(ud, &inner);
         if (rc == QUERN_OK)
@@ -143,17 +140,26 @@ typedef struct attempt {
     retrying *r;
     const quern__ask *ask;
     uint32_t tried;
+    uint64_t failed_ns; /* first */
 } attempt;
 
 static int ask_once(void *ud, quern_error *err)
 {
     attempt *a = ud;
+    int rc = quern__wrap_ask(a->r, a->ask, err);
+    if (rc == QUERN_OK) {
+        quern__mutex_lock(a->r->patience.mutex);
+        a->r->answered_ns = quern__now_ns();
+        quern__mutex_unlock(a->r->patience.mutex);
+    } else if (!a->tried) {
+        a->failed_ns = quern__now_ns();
+    }
     a->tried++;
-    return quern__wrap_ask(a->r, a->ask, err);
+    return rc;
 }
 
 /* Whether it embeds one word, now. */
-static bool answers_others(retrying *r, const quern_embed_options *opt)
+static bool embeds_a_word(retrying *r, const quern_embed_options *opt)
 {
     const size_t dim = quern_embedder_dimensions(r->wrap.inner);
     const quern_str word = quern_str_of("word");
@@ -161,31 +167,53 @@ static bool answers_others(retrying *r, const quern_embed_options *opt)
     quern_embed_result result = {0};
     quern_error unsaid;
     alone.arrived = NULL;
-    quern__mutex_lock(r->patience.mutex);
-    const bool granted = in_budget(&r->patience);
-    quern__mutex_unlock(r->patience.mutex);
-    if (!granted)
-        return false;
     float *vector = quern__calloc(dim, sizeof *vector);
-    const bool answers =
+    const bool does =
         vector && quern__wrap_embed(r, &word, 1, &alone, vector, &result, &unsaid) == QUERN_OK;
     quern__free(vector);
-    return answers;
+    return does;
+}
+
+/* Whether it has answered anything since `failed_ns`, if only just now. */
+static bool answers_others(retrying *r, const quern_embed_options *opt, uint64_t failed_ns)
+{
+    const uint64_t now = quern__now_ns();
+    quern__mutex_lock(r->patience.mutex);
+    const bool did = r->answered_ns > failed_ns;
+    const bool silent = r->silent_ns && now - r->silent_ns < (uint64_t)SILENT_MS * 1000000;
+    if (!did && !silent) /* until it answers; one asks at a time */
+        r->silent_ns = now;
+    quern__mutex_unlock(r->patience.mutex);
+    if (did || silent || !embeds_a_word(r, opt))
+        return did;
+    quern__mutex_lock(r->patience.mutex);
+    r->answered_ns = quern__now_ns();
+    r->silent_ns = 0;
+    quern__mutex_unlock(r->patience.mutex);
+    return true;
 }
 
 /* It stayed a 500 through all tries: is it the server, or this call? */
 static int ask_of_others(attempt *a, int rc, quern_error *err)
 {
+    const quern_embed_options *opt = a->ask->opt;
     quern_error again = {.subject = -1, .retry_ms = -1};
-    if (!answers_others(a->r, a->ask->opt))
+    const bool others = answers_others(a->r, opt, a->failed_ns);
+    if (quern__check_cancel(opt->cancel, &again)) {
+        *err = again;
+        return again.status;
+    }
+    if (!others)
         return rc;
-    if (ask_once(a, &again) == QUERN_OK)
-        return QUERN_OK;
-    if (again.detail == INTERNAL && again.retry_ms >= 0) {
+    rc = ask_once(a, &again);
+    if (rc == QUERN_EREMOTE && again.detail == INTERNAL && again.retry_ms >= 0) {
         snprintf(err->msg, sizeof err->msg, "%.400s (%u times, while it answers others)", again.msg,
                  a->tried);
         err->retry_ms = -1;
         err->subject = a->ask->n == 1 ? 0 : -1;
+        earn(&a->r->patience, (uint64_t)(a->tried - 2) * 100);
+    } else {
+        *err = again;
     }
     return rc;
 }
@@ -195,12 +223,15 @@ static int retrying_embed(void *self, const quern_str *texts, size_t n,
                           quern_error *err)
 {
     retrying *r = self;
+    const quern_retry_options *o = &r->patience.opt;
     const quern__ask ask = {.texts = texts, .n = n, .opt = opt, .out = out, .results = results};
     quern_error said = {.subject = -1, .retry_ms = -1};
     attempt a = {.r = r, .ask = &ask};
+    const uint64_t began = quern__now_ns();
     int rc = try_on(&r->patience, ask_once, &a, opt->cancel, &said);
     const bool stayed = rc == QUERN_EREMOTE && said.detail == INTERNAL && said.retry_ms >= 0;
-    if (stayed && a.tried > 1 && a.tried == r->patience.opt.attempts)
+    const bool in_time = !o->deadline_ms || (quern__now_ns() - began) / 1000000 < o->deadline_ms;
+    if (stayed && o->attempts > 1 && in_time)
         rc = ask_of_others(&a, rc, &said);
     if (rc && err)
         *err = said;
