@@ -21,6 +21,7 @@
 enum {
     PAGE_BYTES = 4 << 20,
     FIRST_PAGE_ROWS = 64,
+    FIRST_KEYS = 8,        /* that are asked for by key, of rows of any size */
     FIRST_FAR_ROWS = 1024, /* where each page asks shards for its stamps */
     PAGE_ROWS = 4096,
     SURE_DIGITS = 15, /* of a decimal number that a double holds */
@@ -412,7 +413,7 @@ static int begin_cursor(quern__postgres_plan *p, quern_str after, quern__arena *
     return rc;
 }
 
-/* How many rows the next page may have, after one of n rows and so many bytes. */
+/* How many rows the next page may have, after one of n rows (or keys) and so many bytes. */
 static size_t next_want(size_t want, size_t n, size_t bytes)
 {
     size_t fit = n ? PAGE_BYTES / (bytes / n + 1) : want;
@@ -683,12 +684,13 @@ int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *k
     quern__postgres_plan plan;
     quern__arena arena;
     quern_row rows[PAGE];
+    size_t some, want = FIRST_KEYS;
     if (n == 0)
         return QUERN_OK;
     quern__arena_init(&arena, 0);
     int rc = quern__postgres_plan_begin(&plan, s, read, err);
-    for (size_t at = 0; at < n && !rc; at += PAGE) {
-        size_t some = QUERN__MIN(n - at, (size_t)PAGE);
+    for (size_t at = 0; at < n && !rc; at += some) {
+        some = QUERN__MIN(n - at, QUERN__MIN(want, (size_t)PAGE));
         if (at)
             rc = quern__pg_begin(plan.db, QUERN__PG_READ, err);
         if (rc)
@@ -701,6 +703,7 @@ int quern__postgres_fetch(void *self, const quern_read *read, const quern_str *k
         for (size_t i = 0; i < some && !rc; i++)
             if (rows[i].key.ptr)
                 rc = fn(&rows[i], ud);
+        want = next_want(want, some, arena.used);
         quern__arena_dispose(&arena);
     }
     quern__arena_dispose(&arena);

@@ -467,6 +467,67 @@ static void two_savers_of_a_first_stamp(void **state)
     assert_int_equal(g.chunks, 2);
 }
 
+/* ---- many keys at once ---- */
+
+typedef struct in_order {
+    quern_str *keys; /* as they were asked for */
+    size_t n, at;
+    size_t gone; /* every so manieth has no row; 0: all have one */
+    int64_t drop;
+} in_order;
+
+static int next_of(const quern_row *row, void *ud)
+{
+    in_order *w = ud;
+    if (w->drop) { /* a row that was not read yet is one that can go */
+        char text[80];
+        snprintf(text, sizeof text, "DELETE FROM many WHERE id = %lld", (long long)w->drop);
+        w->drop = 0;
+        sql(text);
+    }
+    while (w->gone && w->at % w->gone == 1)
+        w->at++;
+    assert_true(w->at < w->n);
+    assert_int_equal(row->key.len, w->keys[w->at].len);
+    assert_memory_equal(row->key.ptr, w->keys[w->at].ptr, row->key.len);
+    w->at++;
+    return 0;
+}
+
+/* In the caller's order; and long rows are not held by the hundred. */
+static void many_keys_in_parts(void **state)
+{
+    enum { MANY = 600, LONG_ROWS = 64 };
+    (void)state;
+    quern_error err;
+    quern_str keys[MANY];
+    char text[MANY][24];
+    sql("DROP TABLE IF EXISTS many; CREATE TABLE many (id bigint PRIMARY KEY, title text);"
+        "INSERT INTO many SELECT i, 't' FROM generate_series(1, 600) AS i");
+    quern_source_spec spec = source("many", "id");
+    spec.name = "many";
+    static const char *const columns[] = {"title"};
+    quern_read read = {.source = &spec, .columns = columns, .n_columns = 1};
+    assert_int_equal(T.source_put(store->self, &spec, 0, &err), QUERN_OK);
+    for (size_t i = 0; i < MANY; i++) { /* from the last; some are not there, some come twice */
+        snprintf(text[i], sizeof text[i], "%zu", i % 7 == 1 ? 1000 + i : (MANY - i) / 2 + 1);
+        keys[i] = quern_str_of(text[i]);
+    }
+    in_order w = {.keys = keys, .n = MANY, .gone = 7};
+    if (T.fetch(store->self, &read, keys, MANY, next_of, &w, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(w.at, MANY);
+    sql("UPDATE many SET title = repeat('x', 200000) WHERE id <= 64");
+    for (size_t i = 0; i < LONG_ROWS; i++) {
+        snprintf(text[i], sizeof text[i], "%zu", i + 1);
+        keys[i] = quern_str_of(text[i]);
+    }
+    w = (in_order){.keys = keys, .n = LONG_ROWS, .drop = LONG_ROWS};
+    if (T.fetch(store->self, &read, keys, LONG_ROWS, next_of, &w, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(w.at, LONG_ROWS - 1);
+}
+
 /* No transaction of ours is left behind, whatever a callback or a fault did. */
 static void nothing_stays_open(void **state)
 {
@@ -539,6 +600,7 @@ int main(void)
         cmocka_unit_test(vectors_keep_their_bits),
         cmocka_unit_test(two_savers_of_a_first_stamp),
         cmocka_unit_test(documents_that_cannot_be_held),
+        cmocka_unit_test(many_keys_in_parts),
         cmocka_unit_test(nothing_stays_open),
     };
     return cmocka_run_group_tests_name("rows, postgres", tests, start, stop);
