@@ -22,30 +22,21 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "format/family.h"
+#include "format/model_parts.h"
 
-enum {
-    MAX_FILE = 1 << 20,
-    MAX_PATH_BYTES = 4096,
-    MAX_MODULES = 16,
-    MAX_WIDTH = 16384,
-    TABLE_LENGTH = 1 << 20
-};
+enum { MAX_FILE = 1 << 20, MAX_PATH_BYTES = 4096, TABLE_LENGTH = 1 << 20 };
 
-/* A value in a message: strings of a hostile file are cut. */
-#define CUT(s)        (int)QUERN__MIN((s).len, 80), (s).ptr
-#define KNOWN_MODULES "Transformer, StaticEmbedding, Pooling, Dense and Normalize"
-
-static int twice(quern__json *j, const char *key, quern_error *err)
+int quern__part_twice(quern__json *j, const char *key, quern_error *err)
 {
     return quern__json_fail(j, err, "\"%s\" is there twice", key);
 }
 
-static int unsupported(const quern__json *j, quern_error *err, const char *what, quern_str value,
-                       const char *known)
+int quern__part_unknown(const quern__json *j, quern_error *err, const char *what, quern_str value,
+                        const char *known)
 {
     return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
                        "%s: %s \"%.*s\" is not supported at byte %zu; known: %s", j->name, what,
-                       CUT(value), j->at, known);
+                       QUERN__CUT(value), j->at, known);
 }
 
 /* ---- config.json ---- */
@@ -90,7 +81,7 @@ static int read_size(quern__json *j, settings *s, const struct size_key *key, qu
     int rc;
 
     if (*field)
-        return twice(j, name, err);
+        return quern__part_twice(j, name, err);
     rc = quern__json_u64(j, &value, err);
     if (rc)
         return rc;
@@ -107,7 +98,7 @@ static int read_epsilon(quern__json *j, quern__model_config *c, const char *name
     int rc;
 
     if (c->layer_norm_eps > 0)
-        return twice(j, name, err);
+        return quern__part_twice(j, name, err);
     rc = quern__json_double(j, &value, err);
     if (rc)
         return rc;
@@ -118,17 +109,34 @@ static int read_epsilon(quern__json *j, quern__model_config *c, const char *name
 }
 
 /* A key that may have one value only. */
-static int expect_string(quern__json *j, const char *key, const char *wanted, quern_error *err)
+int quern__part_copy(quern__json *j, const char *key, char *out, size_t size, quern_error *err)
 {
     quern_str s;
     int rc = quern__json_string(j, &s, err);
 
     if (rc)
         return rc;
-    return quern__str_is(s, wanted) ? QUERN_OK : unsupported(j, err, key, s, wanted);
+    if (s.len >= size || (s.len && memchr(s.ptr, 0, s.len)))
+        return quern__json_fail(
+            j, err, "%s is %zu bytes long or holds a NUL; at most %zu without NUL wanted", key,
+            s.len, size - 1);
+    if (s.len)
+        memcpy(out, s.ptr, s.len);
+    out[s.len] = 0;
+    return QUERN_OK;
 }
 
-static int expect_bool(quern__json *j, const char *key, bool wanted, quern_error *err)
+int quern__part_expect(quern__json *j, const char *key, const char *wanted, quern_error *err)
+{
+    quern_str s;
+    int rc = quern__json_string(j, &s, err);
+
+    if (rc)
+        return rc;
+    return quern__str_is(s, wanted) ? QUERN_OK : quern__part_unknown(j, err, key, s, wanted);
+}
+
+int quern__part_expect_bool(quern__json *j, const char *key, bool wanted, quern_error *err)
 {
     bool value;
     int rc = quern__json_bool(j, &value, err);
@@ -140,6 +148,26 @@ static int expect_bool(quern__json *j, const char *key, bool wanted, quern_error
                        value ? "true" : "false", j->at);
 }
 
+int quern__part_one_value(quern__json *j, quern_str key, const quern__one_value *table,
+                          size_t count, bool *is_one, quern_error *err)
+{
+    const quern__one_value *v = table;
+
+    while (v < table + count && !quern__str_is(key, v->key))
+        v++;
+    *is_one = v < table + count;
+    if (!*is_one)
+        return QUERN_OK;
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
+        return quern__json_null(j, err);
+    if (v->type == QUERN__JSON_NULL)
+        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                           "%s: %s at byte %zu is not supported but as null", j->name, v->key,
+                           j->at);
+    return v->only ? quern__part_expect(j, v->key, v->only, err)
+                   : quern__part_expect_bool(j, v->key, false, err);
+}
+
 static int read_family_key(quern__json *j, settings *s, quern_str key, quern_error *err)
 {
     char name[sizeof s->c->family];
@@ -149,7 +177,7 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     if (quern__str_is(key, "feed_forward_proj") && quern__json_peek(j) == QUERN__JSON_STRING) {
         const int what = quern__json_string(j, &value, err);
         if (!what && !memchr(value.ptr, 0, value.len))
-            snprintf(s->activation, sizeof s->activation, "%.*s", CUT(value));
+            snprintf(s->activation, sizeof s->activation, "%.*s", QUERN__CUT(value));
         return what;
     }
     if (!quern__str_is(key, "model_type"))
@@ -158,12 +186,12 @@ static int read_family_key(quern__json *j, settings *s, quern_str key, quern_err
     if (rc)
         return rc;
     if (s->family)
-        return twice(j, "model_type", err);
-    snprintf(name, sizeof name, "%.*s", CUT(value));
+        return quern__part_twice(j, "model_type", err);
+    snprintf(name, sizeof name, "%.*s", QUERN__CUT(value));
     if (value.len < sizeof name && !memchr(value.ptr, 0, value.len))
         s->family = quern__family_find(name);
     if (!s->family || s->family->of)
-        return unsupported(j, err, "model_type", value, quern__family_known());
+        return quern__part_unknown(j, err, "model_type", value, quern__family_known());
     memcpy(s->c->family, name, sizeof name);
     return QUERN_OK;
 }
@@ -189,9 +217,9 @@ static int read_matryoshka(quern__json *j, quern__model_config *c, quern_str key
             return quern__json_fail(j, err, "more than %d matryoshka_dimensions",
                                     QUERN__MATRYOSHKA);
         rc = quern__json_u64(j, &d, err);
-        if (!rc && (d < 1 || d > MAX_WIDTH))
+        if (!rc && (d < 1 || d > QUERN__WIDEST))
             return quern__json_fail(j, err, "matryoshka_dimensions holds %llu; 1 to %d wanted",
-                                    (unsigned long long)d, MAX_WIDTH);
+                                    (unsigned long long)d, QUERN__WIDEST);
         if (!rc)
             c->declared[c->declared_count++] = (uint32_t)d;
     }
@@ -230,7 +258,7 @@ static int read_list(quern__json *j, const quern__rule *rule, quern_error *err)
         return quern__json_null(j, err);
     rc = quern__json_enter_array(j, err);
     while (!rc && (rc = quern__json_next_item(j, err)) == 1)
-        rc = expect_string(j, rule->key, rule->only, err);
+        rc = quern__part_expect(j, rule->key, rule->only, err);
     return rc;
 }
 
@@ -259,7 +287,7 @@ static int read_rule(quern__json *j, quern__model_config *c, const quern__rule *
     case QUERN__RULE_ALL:
         return read_list(j, rule, err);
     case QUERN__RULE_IS:
-        return expect_string(j, rule->key, rule->only, err);
+        return quern__part_expect(j, rule->key, rule->only, err);
     case QUERN__RULE_FLAG:
         return quern__json_bool(j, field, err);
     case QUERN__RULE_NUMBER:
@@ -286,7 +314,7 @@ static int read_family_rule(quern__json *j, settings *s, quern_str key, bool *is
         if (quern__str_is(key, s->family->rules[i].key)) {
             *is_one = true;
             if (s->seen >> i & 1)
-                return twice(j, s->family->rules[i].key, err);
+                return quern__part_twice(j, s->family->rules[i].key, err);
             s->seen |= (uint64_t)1 << i;
             return read_rule(j, s->c, s->family->rules + i, err);
         }
@@ -329,12 +357,12 @@ static int read_config_key(quern__json *j, settings *s, quern_str key, quern_err
     if (quern__str_is(key, quern__family_key(s->family, "layer_norm_eps")))
         return read_epsilon(j, c, quern__family_key(s->family, "layer_norm_eps"), err);
     if (quern__str_is(key, quern__family_key(s->family, "hidden_act")))
-        return expect_string(j, quern__family_key(s->family, "hidden_act"),
-                             s->family->activation ? s->family->activation : "gelu", err);
+        return quern__part_expect(j, quern__family_key(s->family, "hidden_act"),
+                                  s->family->activation ? s->family->activation : "gelu", err);
     if (quern__str_is(key, "position_embedding_type"))
-        return expect_string(j, "position_embedding_type", "absolute", err);
+        return quern__part_expect(j, "position_embedding_type", "absolute", err);
     if (quern__str_is(key, "is_decoder")) /* a causal mask */
-        return expect_bool(j, "is_decoder", false, err);
+        return quern__part_expect_bool(j, "is_decoder", false, err);
     if (s->family->distances && quern__str_is(key, "relative_attention_num_buckets"))
         return quern__json_u64(j, &s->buckets, err);
     if (s->family->padding && quern__str_is(key, "pad_token_id") &&
@@ -477,330 +505,12 @@ int quern__model_config_parse(quern__model_config *out, const char *text, size_t
 
 /* ---- the other files: one parser each, run by read_file over the file if it is there ---- */
 
-/* What modules.json and the files it names say, beside the configuration itself. */
-typedef struct reading {
-    quern__model_config *config;
-    char pooling_path[256];
-    bool has_transformer, has_pooling, has_normalize; /* has_normalize: the last one is */
-    uint32_t modules;
-    quern__dense *dense; /* whose file is being read */
-    uint32_t width;      /* of what it reads */
-} reading;
-
-typedef struct module {
-    bool has_idx, has_type, has_path;
-    char kind[32]; /* last part of the type */
-    char path[256];
-} module;
-
-static int copy_string(quern__json *j, const char *key, char *out, size_t size, quern_error *err)
-{
-    quern_str s;
-    int rc = quern__json_string(j, &s, err);
-
-    if (rc)
-        return rc;
-    if (s.len >= size || (s.len && memchr(s.ptr, 0, s.len)))
-        return quern__json_fail(
-            j, err, "%s is %zu bytes long or holds a NUL; at most %zu without NUL wanted", key,
-            s.len, size - 1);
-    if (s.len)
-        memcpy(out, s.ptr, s.len);
-    out[s.len] = 0;
-    return QUERN_OK;
-}
-
-static int read_type(quern__json *j, module *m, quern_error *err)
-{
-    static const char prefix[] = "sentence_transformers.models.";
-    static const char *const known[] = {"Transformer", "StaticEmbedding", "Pooling", "Dense",
-                                        "Normalize"};
-    const size_t skip = sizeof prefix - 1;
-    quern_str s;
-    int rc = quern__json_string(j, &s, err);
-
-    if (rc)
-        return rc;
-    if (m->has_type)
-        return twice(j, "type", err);
-    m->has_type = true;
-    if (s.len > skip && memcmp(s.ptr, prefix, skip) == 0) {
-        quern_str kind = {s.ptr + skip, s.len - skip};
-        for (size_t i = 0; i < QUERN__COUNT(known); i++)
-            if (quern__str_is(kind, known[i])) {
-                memcpy(m->kind, known[i], strlen(known[i]) + 1);
-                return QUERN_OK;
-            }
-    }
-    return unsupported(j, err, "module type", s, KNOWN_MODULES);
-}
-
-/* A folder inside the model's folder: relative, without ".." — the file is a stranger's. */
-static bool is_inside(const char *path)
-{
-    const char *part = path;
-
-    if (*path == '/')
-        return false;
-    while (*part) {
-        size_t n = strcspn(part, "/");
-        if (n == 2 && part[0] == '.' && part[1] == '.')
-            return false;
-        part += n + (part[n] == '/');
-    }
-    return true;
-}
-
-static int accept_dense(quern__json *j, reading *r, const module *m, quern_error *err)
-{
-    quern__model_config *c = r->config;
-
-    if (c->dense_count == QUERN__DENSES)
-        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: more than %d modules Dense are not supported (byte %zu)", j->name,
-                           QUERN__DENSES, j->at);
-    quern__dense *d = &c->dense[c->dense_count++];
-    *d = (quern__dense){.bias = true, .tanh = true, .unit = r->has_normalize};
-    memcpy(d->path, m->path, sizeof d->path);
-    r->has_normalize = false;
-    return QUERN_OK;
-}
-
-static int accept_module(quern__json *j, reading *r, const module *m, quern_error *err)
-{
-    if (!m->has_type || !m->has_path)
-        return quern__json_fail(j, err, "module %lu has no %s", (unsigned long)r->modules,
-                                m->has_type ? "path" : "type");
-    if (!is_inside(m->path))
-        return quern__json_fail(j, err, "module path \"%.80s\" leads out of the model's folder",
-                                m->path);
-    const bool table = m->kind[0] == 'S', transformer = m->kind[0] == 'T' || table,
-               pooling = m->kind[0] == 'P';
-    const bool again = transformer ? r->has_transformer
-                       : pooling   ? r->has_pooling
-                                   : m->kind[0] == 'N' && r->has_normalize;
-    if (again)
-        return twice(j, m->kind, err);
-    if (!transformer && !r->has_transformer)
-        return quern__json_fail(j, err, "module %s stands before Transformer", m->kind);
-    if (!transformer && !pooling && !r->has_pooling)
-        return quern__json_fail(j, err, "module %s stands before Pooling", m->kind);
-    if (transformer && m->path[0] && strcmp(m->path, ".") != 0)
-        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: the %s module lies in \"%.80s\"; only the model's own "
-                           "folder (\"\") is supported",
-                           j->name, m->kind, m->path);
-    if ((transformer && table != r->config->table) || (r->config->table && m->kind[0] == 'D'))
-        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: a module %s in a model of type %s is not supported (byte %zu)",
-                           j->name, m->kind, r->config->family, j->at);
-    r->has_pooling |= table; /* it gives one row */
-    if (m->kind[0] == 'D')
-        return accept_dense(j, r, m, err);
-    r->has_transformer |= transformer;
-    r->has_pooling |= pooling;
-    r->has_normalize = m->kind[0] == 'N';
-    if (pooling)
-        memcpy(r->pooling_path, m->path, sizeof r->pooling_path);
-    return QUERN_OK;
-}
-
-static int read_module(quern__json *j, reading *r, quern_error *err)
-{
-    module m = {0};
-    quern_str key;
-    uint64_t idx;
-    int rc = quern__json_enter_object(j, err);
-
-    if (rc)
-        return rc;
-    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
-        if (quern__str_is(key, "idx")) {
-            rc = quern__json_u64(j, &idx, err);
-            if (!rc && (m.has_idx || idx != r->modules))
-                rc = quern__json_fail(j, err, "module idx %llu, %lu wanted",
-                                      (unsigned long long)idx, (unsigned long)r->modules);
-            m.has_idx = true;
-        } else if (quern__str_is(key, "type")) {
-            rc = read_type(j, &m, err);
-        } else if (quern__str_is(key, "path")) {
-            rc = m.has_path ? twice(j, "path", err)
-                            : copy_string(j, "module path", m.path, sizeof m.path, err);
-            m.has_path = true;
-        } else {
-            rc = quern__json_skip(j, err);
-        }
-        if (rc)
-            return rc;
-    }
-    return rc ? rc : accept_module(j, r, &m, err);
-}
-
-static int read_modules(quern__json *j, reading *r, quern_error *err)
-{
-    int rc = quern__json_enter_array(j, err);
-
-    if (rc)
-        return rc;
-    while ((rc = quern__json_next_item(j, err)) == 1) {
-        if (r->modules == MAX_MODULES)
-            return quern__json_fail(j, err, "more than %d modules", MAX_MODULES);
-        rc = read_module(j, r, err);
-        if (rc)
-            return rc;
-        r->modules++;
-    }
-    if (rc)
-        return rc;
-    if (!r->has_transformer || !r->has_pooling)
-        return quern__json_fail(j, err, "no %s module",
-                                r->has_transformer ? "Pooling" : "Transformer");
-    return QUERN_OK;
-}
-
-static const struct pooling_mode {
-    const char *key, *name;
-    int mode;
-} pooling_modes[] = {
-    {"pooling_mode_cls_token", "cls", QUERN__POOL_CLS},
-    {"pooling_mode_max_tokens", "max", QUERN__POOL_MAX},
-    {"pooling_mode_mean_tokens", "mean", QUERN__POOL_MEAN},
-    {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len", QUERN__POOL_SQRT},
-    {"pooling_mode_lasttoken", "lasttoken", QUERN__POOL_LAST},
-};
-
-/* pooling_mode_*: each that is true must be one that is computed here; several are concatenated. */
-static int read_pooling_mode(quern__json *j, reading *r, quern_str key, quern_error *err)
-{
-    int mode = 0;
-    char name[64]; /* the key does not outlive the next read */
-    bool on;
-    int rc;
-
-    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
-        if (quern__str_is(key, pooling_modes[i].key))
-            mode = pooling_modes[i].mode;
-    snprintf(name, sizeof name, "%.*s", CUT(key));
-    rc = quern__json_bool(j, &on, err);
-    if (rc || !on)
-        return rc;
-    if (!mode)
-        return unsupported(j, err, "pooling", quern_str_of(name),
-                           "pooling_mode_ … mean_tokens, cls_token, max_tokens, "
-                           "mean_sqrt_len_tokens, lasttoken");
-    if (r->config->pooling & mode)
-        return twice(j, name, err);
-    r->config->pooling |= mode;
-    return QUERN_OK;
-}
-
-static int read_pooling(quern__json *j, reading *r, quern_error *err)
-{
-    bool has_width = false;
-    quern_str key;
-    uint64_t width;
-    int rc = quern__json_enter_object(j, err);
-
-    r->config->pooling = 0;
-    if (rc)
-        return rc;
-    while ((rc = quern__json_next_key(j, &key, err)) == 1) {
-        if (quern__str_is(key, "word_embedding_dimension")) {
-            rc = quern__json_u64(j, &width, err);
-            if (!rc && !r->config->hidden && width >= 1 && width <= MAX_WIDTH)
-                r->config->hidden = (uint32_t)width; /* around a graph */
-            else if (!rc && width != r->config->hidden)
-                rc =
-                    quern__json_fail(j, err,
-                                     "word_embedding_dimension is %llu, hidden_size of config.json "
-                                     "%lu",
-                                     (unsigned long long)width, (unsigned long)r->config->hidden);
-            has_width = true;
-        } else if (key.len > 13 && memcmp(key.ptr, "pooling_mode_", 13) == 0) {
-            rc = read_pooling_mode(j, r, key, err);
-        } else if (quern__str_is(key,
-                                 "include_prompt")) { /* false: the mean leaves the prompt out */
-            rc = expect_bool(j, "include_prompt", true, err);
-        } else {
-            rc = quern__json_skip(j, err);
-        }
-        if (rc)
-            return rc;
-    }
-    if (rc)
-        return rc;
-    if (!has_width)
-        return quern__json_fail(j, err, "no word_embedding_dimension");
-    if (!r->config->pooling)
-        return quern__json_fail(j, err, "no pooling_mode_… is true");
-    r->config->pooling_stated = true;
-    return QUERN_OK;
-}
-
-static int read_dense_width(quern__json *j, const char *key, uint32_t *out, quern_error *err)
-{
-    uint64_t n;
-
-    if (*out)
-        return twice(j, key, err);
-    int rc = quern__json_u64(j, &n, err);
-    if (!rc && (n < 1 || n > MAX_WIDTH))
-        rc = quern__json_fail(j, err, "%s is %llu; 1 to %d wanted", key, (unsigned long long)n,
-                              MAX_WIDTH);
-    if (!rc)
-        *out = (uint32_t)n;
-    return rc;
-}
-
-static int read_activation(quern__json *j, quern__dense *d, quern_error *err)
-{
-    static const char tanh[] = "torch.nn.modules.activation.Tanh",
-                      identity[] = "torch.nn.modules.linear.Identity";
-    quern_str s;
-    int rc = quern__json_string(j, &s, err);
-
-    if (rc)
-        return rc;
-    d->tanh = quern__str_is(s, tanh);
-    return d->tanh || quern__str_is(s, identity)
-               ? QUERN_OK
-               : unsupported(j, err, "activation_function", s,
-                             "torch.nn.modules.activation.Tanh, torch.nn.modules.linear.Identity");
-}
-
-static int read_dense(quern__json *j, reading *r, quern_error *err)
-{
-    quern__dense *d = r->dense;
-    quern_str key;
-    int rc = quern__json_enter_object(j, err);
-
-    while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1)
-        if (quern__str_is(key, "in_features"))
-            rc = read_dense_width(j, "in_features", &d->in, err);
-        else if (quern__str_is(key, "out_features"))
-            rc = read_dense_width(j, "out_features", &d->out, err);
-        else if (quern__str_is(key, "bias"))
-            rc = quern__json_bool(j, &d->bias, err);
-        else if (quern__str_is(key, "activation_function"))
-            rc = read_activation(j, d, err);
-        else
-            rc = quern__json_skip(j, err);
-    if (rc)
-        return rc;
-    if (!d->in || !d->out)
-        return quern__json_fail(j, err, "no %s", d->in ? "out_features" : "in_features");
-    if (d->in != r->width)
-        return quern__json_fail(j, err, "in_features is %lu; the module before it gives %lu",
-                                (unsigned long)d->in, (unsigned long)r->width);
-    return QUERN_OK;
-}
-
 static int read_longest(quern__json *j, quern__model_config *c, quern_error *err)
 {
     uint64_t n;
 
     if (c->max_seq_length)
-        return twice(j, "max_seq_length", err);
+        return quern__part_twice(j, "max_seq_length", err);
     if (quern__json_peek(j) == QUERN__JSON_NULL)
         return quern__json_null(j, err);
     int rc = quern__json_u64(j, &n, err);
@@ -815,11 +525,32 @@ static int read_longest(quern__json *j, quern__model_config *c, quern_error *err
     return QUERN_OK;
 }
 
+/* Names key and value, as it stands in the file; of an object or a list only the key. */
+static int refuse_handed_on(quern__json *j, const char *in, quern_str key, quern_error *err)
+{
+    const int kind = quern__json_peek(j); /* it steps over what stands in front of the value */
+    const size_t at = j->at;
+    quern_str value = {"", 0};
+    char name[96];
+
+    snprintf(name, sizeof name, "%.*s", QUERN__CUT(key));
+    int rc = quern__json_skip(j, err);
+    if (rc)
+        return rc;
+    if (kind != QUERN__JSON_OBJECT && kind != QUERN__JSON_ARRAY)
+        value = (quern_str){j->text + at, j->at - at};
+    return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)at,
+                       "%s: %s holds \"%s\"%s%.*s at byte %zu, which could change a vector and "
+                       "is not supported",
+                       j->name, in, name, value.len ? ": " : "", QUERN__CUT(value), at);
+}
+
 /* What is handed on to transformers in place of what config.json and the tokenizer's files say: nothing, or what says where
  * the files come from and how they are held. `key` does not outlive the next read. */
 static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
 {
-    static const char *const harmless[] = {"attn_implementation",
+    static const char *const harmless[] = {"add_pooling_layer", /* its result is not read here */
+                                           "attn_implementation",
                                            "cache_dir",
                                            "code_revision",
                                            "device_map",
@@ -827,7 +558,9 @@ static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
                                            "force_download",
                                            "local_files_only",
                                            "low_cpu_mem_usage",
+                                           "padding_side", /* a text stands alone */
                                            "proxies",
+                                           "reference_compile",
                                            "resume_download",
                                            "revision",
                                            "token",
@@ -841,7 +574,7 @@ static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
     quern_str given;
     int rc;
 
-    snprintf(name, sizeof name, "%.*s", CUT(key));
+    snprintf(name, sizeof name, "%.*s", QUERN__CUT(key));
     if (quern__json_peek(j) == QUERN__JSON_NULL)
         return quern__json_null(j, err);
     rc = quern__json_enter_object(j, err);
@@ -850,59 +583,75 @@ static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
         while (i < QUERN__COUNT(harmless) && !quern__str_is(given, harmless[i]))
             i++;
         if (i == QUERN__COUNT(harmless))
-            return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                               "%s: %s holds \"%.*s\" at byte %zu, which could change a vector and "
-                               "is not supported",
-                               j->name, name, CUT(given), j->at);
+            return refuse_handed_on(j, name, given, err);
         rc = quern__json_skip(j, err);
     }
     return rc;
 }
 
-/* Keys of sentence_bert_config.json that may have one value only, or none. */
-static const struct one_value {
-    const char *key;
-    int type; /* null: nothing but that */
-    const char *only;
-} one_values[] = {
+/* Keys of sentence_bert_config.json that decide a vector. */
+static const quern__one_value sentence_values[] = {
     {"do_lower_case", QUERN__JSON_BOOL, NULL}, /* in front of the tokenizer's own */
     {"mask_prompt", QUERN__JSON_BOOL, NULL},
     {"tokenizer_name_or_path", QUERN__JSON_NULL, NULL},
     {"transformer_task", QUERN__JSON_STRING, "feature-extraction"},
     {"module_output_name", QUERN__JSON_STRING, "token_embeddings"},
+    {"query_length", QUERN__JSON_NULL, NULL}, /* those of late interaction */
+    {"document_length", QUERN__JSON_NULL, NULL},
+    {"query_expansion", QUERN__JSON_NULL, NULL},
 };
 
-static int read_one_value(quern__json *j, const struct one_value *v, quern_error *err)
+/* "modality_config": what of the transformer's results a text's tokens are. Without "text" it would be
+ * wrapped in a message first. */
+static int read_modalities(quern__json *j, quern_error *err)
 {
-    const int type = quern__json_peek(j);
+    quern_str key;
+    bool has_text = false;
 
-    if (type == QUERN__JSON_NULL)
+    if (quern__json_peek(j) == QUERN__JSON_NULL)
         return quern__json_null(j, err);
-    if (v->type == QUERN__JSON_NULL)
-        return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
-                           "%s: %s at byte %zu is not supported but as null", j->name, v->key,
-                           j->at);
-    return v->only ? expect_string(j, v->key, v->only, err) : expect_bool(j, v->key, false, err);
+    int rc = quern__json_enter_object(j, err);
+    while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1) {
+        if (!quern__str_is(key, "text")) {
+            rc = quern__json_skip(j, err);
+            continue;
+        }
+        has_text = true;
+        rc = quern__json_enter_object(j, err);
+        while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1)
+            rc = quern__str_is(key, "method") ? quern__part_expect(j, "method", "forward", err)
+                 : quern__str_is(key, "method_output_name")
+                     ? quern__part_expect(j, "method_output_name", "last_hidden_state", err)
+                     : quern__json_skip(j, err);
+    }
+    if (!rc && !has_text)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
+                         "%s: a modality_config without \"text\" is not supported (byte %zu)",
+                         j->name, j->at);
+    return rc;
 }
 
-static int read_sentence(quern__json *j, reading *r, quern_error *err)
+static int read_sentence(quern__json *j, quern__reading *r, quern_error *err)
 {
     static const char *const handed_on[] = {
         "model_args",    "config_args",      "tokenizer_args",   "model_kwargs",
         "config_kwargs", "tokenizer_kwargs", "processor_kwargs", "processing_kwargs"};
     quern_str key;
+    bool is_one;
     int rc = quern__json_enter_object(j, err);
 
     while (!rc && (rc = quern__json_next_key(j, &key, err)) == 1) {
-        size_t one = 0, on = 0;
-        while (one < QUERN__COUNT(one_values) && !quern__str_is(key, one_values[one].key))
-            one++;
+        size_t on = 0;
         while (on < QUERN__COUNT(handed_on) && !quern__str_is(key, handed_on[on]))
             on++;
+        rc = quern__part_one_value(j, key, sentence_values, QUERN__COUNT(sentence_values), &is_one,
+                                   err);
+        if (rc || is_one)
+            continue;
         if (quern__str_is(key, "max_seq_length"))
             rc = read_longest(j, r->config, err);
-        else if (one < QUERN__COUNT(one_values))
-            rc = read_one_value(j, &one_values[one], err);
+        else if (quern__str_is(key, "modality_config"))
+            rc = read_modalities(j, err);
         else if (on < QUERN__COUNT(handed_on))
             rc = read_handed_on(j, key, err);
         else
@@ -932,13 +681,13 @@ static int read_prompts(quern__json *j, quern__model_config *c, quern_error *err
     while ((rc = quern__json_next_key(j, &key, err)) == 1) {
         rank = document_rank(key);
         if (quern__str_is(key, "query")) {
-            rc = c->prompt_query[0]
-                     ? twice(j, "query", err)
-                     : copy_string(j, "prompt query", c->prompt_query, sizeof c->prompt_query, err);
+            rc = c->prompt_query[0] ? quern__part_twice(j, "query", err)
+                                    : quern__part_copy(j, "prompt query", c->prompt_query,
+                                                       sizeof c->prompt_query, err);
         } else if (rank > best) {
             best = rank;
-            rc = copy_string(j, "prompt document", c->prompt_document, sizeof c->prompt_document,
-                             err);
+            rc = quern__part_copy(j, "prompt document", c->prompt_document,
+                                  sizeof c->prompt_document, err);
         } else {
             rc = quern__json_skip(j, err);
         }
@@ -948,7 +697,7 @@ static int read_prompts(quern__json *j, quern__model_config *c, quern_error *err
     return rc;
 }
 
-static int read_st_config(quern__json *j, reading *r, quern_error *err)
+static int read_st_config(quern__json *j, quern__reading *r, quern_error *err)
 {
     quern_str key;
     bool is_one;
@@ -992,10 +741,9 @@ static int join(quern__buf *path, const char *folder, const char *sub, const cha
     return quern__buf_ok(path, "a path", err);
 }
 
-typedef int (*parser)(quern__json *j, reading *r, quern_error *err);
-
 /* Runs parse over a whole file. *found (may be NULL: the file must be there) says whether it exists. */
-static int read_file(const char *path, parser parse, reading *r, bool *found, quern_error *err)
+static int read_file(const char *path, quern__part parse, quern__reading *r, bool *found,
+                     quern_error *err)
 {
     quern__json j;
     char *text = NULL;
@@ -1034,7 +782,7 @@ static int read_config(quern__model_config *out, const char *path, quern_error *
     return rc;
 }
 
-static int read_denses(reading *r, const char *folder, quern__buf *path, quern_error *err)
+static int read_denses(quern__reading *r, const char *folder, quern__buf *path, quern_error *err)
 {
     quern__model_config *c = r->config;
     int rc = QUERN_OK;
@@ -1044,7 +792,7 @@ static int read_denses(reading *r, const char *folder, quern__buf *path, quern_e
         r->dense = &c->dense[i];
         rc = join(path, folder, r->dense->path, "config.json", err);
         if (!rc)
-            rc = read_file(path->data, read_dense, r, NULL, err);
+            rc = read_file(path->data, quern__part_dense, r, NULL, err);
         r->width = r->dense->out;
     }
     return rc;
@@ -1058,7 +806,7 @@ static const char *const sentence_names[] = {
     "sentence_xlnet_config.json"};
 
 /* All files but config.json, into what that gave. */
-static int read_around(reading *r, const char *folder, quern_error *err)
+static int read_around(quern__reading *r, const char *folder, quern_error *err)
 {
     quern__buf path;
     bool found;
@@ -1066,15 +814,19 @@ static int read_around(reading *r, const char *folder, quern_error *err)
 
     quern__buf_init(&path, MAX_PATH_BYTES);
     if ((rc = join(&path, folder, "", "modules.json", err)) != QUERN_OK ||
-        (rc = read_file(path.data, read_modules, r, &found, err)) != QUERN_OK)
+        (rc = read_file(path.data, quern__part_modules, r, &found, err)) != QUERN_OK)
         goto done;
     if (found) {
         r->config->normalize = r->has_normalize;
         if (!r->config->table &&
             ((rc = join(&path, folder, r->pooling_path, "config.json", err)) != QUERN_OK ||
-             (rc = read_file(path.data, read_pooling, r, NULL, err)) != QUERN_OK ||
+             (rc = read_file(path.data, quern__part_pooling, r, NULL, err)) != QUERN_OK ||
              (rc = read_denses(r, folder, &path, err)) != QUERN_OK))
             goto done;
+        for (uint32_t i = 0; i < r->normalize_count; i++)
+            if ((rc = join(&path, folder, r->normalize_path[i], "config.json", err)) != QUERN_OK ||
+                (rc = read_file(path.data, quern__part_normalize, r, &found, err)) != QUERN_OK)
+                goto done;
     }
     found = false;
     for (size_t i = 0; !found && i < QUERN__COUNT(sentence_names); i++)
@@ -1091,7 +843,7 @@ done:
 
 static int read_all(quern__model_config *out, const char *folder, bool graph, quern_error *err)
 {
-    reading r = {.config = out};
+    quern__reading r = {.config = out};
     quern__buf path;
     quern_error why;
 
@@ -1137,31 +889,6 @@ uint32_t quern__model_config_pooled(const quern__model_config *c)
 uint32_t quern__model_config_width(const quern__model_config *c)
 {
     return c->dense_count ? c->dense[c->dense_count - 1].out : quern__model_config_pooled(c);
-}
-
-void quern__model_config_pooling(const quern__model_config *c, char out[40])
-{
-    size_t at = 0;
-    out[0] = 0;
-    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
-        if (c->pooling & pooling_modes[i].mode)
-            at += (size_t)snprintf(out + at, 40 - at, "%s%s", at ? "+" : "", pooling_modes[i].name);
-}
-
-int quern__model_config_pooling_of(const char *name)
-{
-    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
-        if (strcmp(pooling_modes[i].name, name) == 0)
-            return pooling_modes[i].mode;
-    return 0;
-}
-
-const char *quern__model_config_pooling_key(int mode)
-{
-    for (size_t i = 0; i < QUERN__COUNT(pooling_modes); i++)
-        if (pooling_modes[i].mode == mode)
-            return pooling_modes[i].key;
-    return "";
 }
 
 int quern__model_config_cut(quern__model_config *c, uint32_t dimensions, bool force,

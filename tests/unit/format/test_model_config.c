@@ -461,6 +461,170 @@ static void test_pooling(void **state)
     refused(QUERN_ENOTFOUND, "1_Pooling/config.json");
 }
 
+/* Every name of a kind gives the same model; the class of another package, or of another place, none. */
+static void test_types(void **state)
+{
+#define OLD(KIND)        "sentence_transformers.models." KIND
+#define BASE(FILE, KIND) "sentence_transformers.base.modules." FILE "." KIND
+#define NEW(FILE)        "sentence_transformers.sentence_transformer.modules." FILE
+    static const char *const good[][4] = {
+        {OLD("Transformer"), OLD("Pooling"), OLD("Dense"), OLD("Normalize")},
+        {OLD("transformer.Transformer"), OLD("pooling.Pooling"), OLD("dense.Dense"),
+         OLD("normalize.Normalize")},
+        {BASE("transformer", "Transformer"), NEW("pooling.Pooling"), BASE("dense", "Dense"),
+         BASE("normalize", "Normalize")},
+    };
+    static const char *const bad[] = {"other.models.Pooling",
+                                      "other.sentence_transformers.models.Pooling",
+                                      "sentence_transformers.models.other.Pooling",
+                                      "sentence_transformers.models.pooling.Pooling2",
+                                      "sentence_transformers.models.pooling",
+                                      BASE("pooling", "Pooling"),
+                                      "Pooling",
+                                      "sentence_transformers.sparse_encoder.modules.Pooling",
+                                      ""};
+    char text[1200];
+    quern__model_config c;
+    quern_error err;
+
+    (void)state;
+    snprintf(text, sizeof text, "%s/2_Dense", folder);
+    assert_int_equal(quern__make_dirs(text, &err), QUERN_OK);
+    put("2_Dense/config.json", "{\"in_features\":80,\"out_features\":7}");
+    for (size_t i = 0; i < sizeof good / sizeof *good + sizeof bad / sizeof *bad; i++) {
+        const size_t n = sizeof good / sizeof *good;
+        const char *const *t = good[i < n ? i : 0], *pooling = i < n ? t[1] : bad[i - n];
+        snprintf(text, sizeof text,
+                 "[{\"idx\":0,\"path\":\"\",\"type\":\"%s\"},"
+                 "{\"idx\":1,\"path\":\"1_Pooling\",\"type\":\"%s\"},"
+                 "{\"idx\":2,\"path\":\"2_Dense\",\"type\":\"%s\"},"
+                 "{\"idx\":3,\"path\":\"3_Normalize\",\"type\":\"%s\"}]",
+                 t[0], pooling, t[2], t[3]);
+        put("modules.json", text);
+        if (i < n) {
+            read_good(&c);
+            assert_true(c.dense_count == 1 && c.normalize && c.pooling == QUERN__POOL_MEAN);
+        } else {
+            refused(QUERN_EUNSUPPORTED, "module type");
+            refused(QUERN_EUNSUPPORTED, bad[i - n]);
+        }
+    }
+}
+
+/* What newer releases write for a pooling, alone and beside the older keys. */
+static void test_pooling_words(void **state)
+{
+    static const struct {
+        const char *text;
+        int status, pooling;
+        const char *part;
+    } all[] = {
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"mean\",\"include_prompt\":true", QUERN_OK,
+         QUERN__POOL_MEAN, NULL},
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"lasttoken\"", QUERN_OK, QUERN__POOL_LAST,
+         NULL},
+        {"\"embedding_dimension\":80,\"pooling_mode\":[\"cls\",\"mean_sqrt_len_tokens\"]", QUERN_OK,
+         QUERN__POOL_CLS | QUERN__POOL_SQRT, NULL},
+        {"\"embedding_dimension\":80,\"word_embedding_dimension\":80,\"pooling_mode\":\"max\","
+         "\"pooling_mode_max_tokens\":true,\"pooling_mode_cls_token\":false",
+         QUERN_OK, QUERN__POOL_MAX, NULL},
+        {"\"embedding_dimension\":80,\"pooling_mode_mean_tokens\":true", QUERN_OK, QUERN__POOL_MEAN,
+         NULL},
+        {"\"embedding_dimension\":80,\"pooling_mode\":[\"mean\",\"cls\"]", QUERN_EUNSUPPORTED, 0,
+         "\"cls\" twice or behind"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":[\"cls\",\"cls\"]", QUERN_EUNSUPPORTED, 0,
+         "\"cls\" twice or behind"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"weightedmean\"", QUERN_EUNSUPPORTED, 0,
+         "weightedmean"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"mean\",\"pooling_mode_cls_token\":true",
+         QUERN_EFORMAT, 0, "contradict"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"mean\",\"pooling_mode_mean_tokens\":false",
+         QUERN_EFORMAT, 0, "contradict"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":\"mean\",\"pooling_mode\":\"mean\"",
+         QUERN_EFORMAT, 0, "twice"},
+        {"\"embedding_dimension\":80,\"word_embedding_dimension\":81,\"pooling_mode\":\"mean\"",
+         QUERN_EFORMAT, 0, "word_embedding_dimension is 81, in front of it 80"},
+        {"\"embedding_dimension\":81,\"pooling_mode\":\"mean\"", QUERN_EFORMAT, 0,
+         "embedding_dimension is 81, hidden_size"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":[]", QUERN_EFORMAT, 0, "no pooling_mode"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":null", QUERN_EFORMAT, 0, "1_Pooling"},
+        {"\"embedding_dimension\":80,\"pooling_mode\":[1]", QUERN_EFORMAT, 0, "1_Pooling"},
+        {"\"pooling_mode\":\"mean\"", QUERN_EFORMAT, 0, "or embedding_dimension"},
+    };
+    quern__model_config c;
+    char text[300];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        snprintf(text, sizeof text, "{%s}", all[i].text);
+        put("1_Pooling/config.json", text);
+        if (all[i].status)
+            refused(all[i].status, all[i].part);
+        else
+            read_good(&c);
+        assert_true(all[i].status || c.pooling == all[i].pooling);
+    }
+}
+
+/* What newer releases say of a Dense and a Normalize: what each reads and writes. */
+static void test_names(void **state)
+{
+    static const char *const fine[] = {
+        "\"module_input_name\":\"sentence_embedding\",\"module_output_name\":"
+        "\"sentence_embedding\"",
+        "\"module_output_name\":null,\"use_residual\":false"};
+    static const char *const bad[] = {"\"module_input_name\":\"token_embeddings\"",
+                                      "\"module_output_name\":\"x\"", "\"use_residual\":true"};
+    quern__model_config c;
+    quern_error err;
+    char text[300];
+
+    (void)state;
+    for (int i = 2; i < 4; i++) {
+        snprintf(text, sizeof text, "%s/%s", folder, i == 2 ? "2_Dense" : "3_Normalize");
+        assert_int_equal(quern__make_dirs(text, &err), QUERN_OK);
+    }
+    put("modules.json",
+        MODULES(DENSE("2_Dense", "2") ",{\"idx\":3,\"path\":\"3_Normalize\",\"type\":"
+                                      "\"sentence_transformers.models.Normalize\"}"));
+    for (size_t i = 0; i < 5; i++) {
+        for (int normalize = 0; normalize < 2; normalize++) {
+            const char *keys = i < 2 ? fine[i] : bad[i - 2];
+            put("2_Dense/config.json", "{\"in_features\":80,\"out_features\":7}");
+            put("3_Normalize/config.json", "{}");
+            snprintf(text, sizeof text, "{\"in_features\":80,\"out_features\":7,%s}", keys);
+            put(normalize ? "3_Normalize/config.json" : "2_Dense/config.json", text);
+            if (i < 2)
+                read_good(&c);
+            else
+                refused(QUERN_EUNSUPPORTED, normalize ? "3_Normalize" : "2_Dense");
+        }
+    }
+}
+
+/* What of the transformer's results a token is, as newer releases say. */
+static void test_modalities(void **state)
+{
+#define MODALITY(TEXT) "{\"transformer_task\":\"feature-extraction\",\"modality_config\":" TEXT "}"
+    quern__model_config c;
+
+    (void)state;
+    put("sentence_bert_config.json",
+        MODALITY("{\"text\":{\"method\":\"forward\",\"method_output_name\":"
+                 "\"last_hidden_state\"}}"));
+    read_good(&c);
+    assert_int_equal(c.max_seq_length, 0);
+    put("sentence_bert_config.json",
+        MODALITY("{\"text\":{\"method\":\"forward\",\"method_output_name\":\"pooler_output\"}}"));
+    refused(QUERN_EUNSUPPORTED, "pooler_output");
+    put("sentence_bert_config.json", MODALITY("{\"text\":{\"method\":\"get_text_features\"}}"));
+    refused(QUERN_EUNSUPPORTED, "get_text_features");
+    put("sentence_bert_config.json", MODALITY("{\"message\":{\"method\":\"forward\"}}"));
+    refused(QUERN_EUNSUPPORTED, "modality_config without \"text\"");
+    put("sentence_bert_config.json", "{\"query_length\":32}");
+    refused(QUERN_EUNSUPPORTED, "query_length");
+}
+
 static void test_sentence(void **state)
 {
     quern__model_config c;
@@ -490,9 +654,14 @@ static void test_handed_on(void **state)
     static const char *const kinds[] = {"model_args",   "config_args",   "tokenizer_args",
                                         "model_kwargs", "config_kwargs", "processor_kwargs"};
     static const char *const fine[] = {
-        "null", "{}", "{\"trust_remote_code\":true,\"revision\":null,\"torch_dtype\":\"auto\"}"};
-    static const char *const bad[] = {"{\"layer_norm_eps\":1e-5}", "{\"do_lower_case\":false}",
-                                      "{\"revision\":\"main\",\"num_hidden_layers\":2}"};
+        "null", "{}", "{\"trust_remote_code\":true,\"revision\":null,\"torch_dtype\":\"auto\"}",
+        "{\"add_pooling_layer\":false,\"padding_side\":\"left\",\"reference_compile\":false}"};
+    static const char *const bad[] = {"{\"layer_norm_eps\":1e-5}", "{\"do_lower_case\": false }",
+                                      "{\"revision\":\"main\",\"num_hidden_layers\":2}",
+                                      "{\"hidden_act\":\"relu\"}", "{\"rope_scaling\":{\"x\":1}}"};
+    static const char *const said[] = {"\"layer_norm_eps\": 1e-5 at", "\"do_lower_case\": false at",
+                                       "\"num_hidden_layers\": 2 at", "\"hidden_act\": \"relu\" at",
+                                       "\"rope_scaling\" at"};
     quern__model_config c;
     char text[256];
 
@@ -508,6 +677,7 @@ static void test_handed_on(void **state)
             snprintf(text, sizeof text, "{\"%s\":%s}", kinds[k], bad[i]);
             put("sentence_bert_config.json", text);
             refused(QUERN_EUNSUPPORTED, kinds[k]);
+            refused(QUERN_EUNSUPPORTED, said[i]);
         }
         snprintf(text, sizeof text, "{\"%s\":[1]}", kinds[k]);
         put("sentence_bert_config.json", text);
@@ -649,6 +819,10 @@ int main(void)
         cmocka_unit_test_setup(test_matryoshka, reset),
         cmocka_unit_test_setup(test_paths, reset),
         cmocka_unit_test_setup(test_pooling, reset),
+        cmocka_unit_test_setup(test_types, reset),
+        cmocka_unit_test_setup(test_pooling_words, reset),
+        cmocka_unit_test_setup(test_names, reset),
+        cmocka_unit_test_setup(test_modalities, reset),
         cmocka_unit_test_setup(test_sentence, reset),
         cmocka_unit_test_setup(test_handed_on, reset),
         cmocka_unit_test_setup(test_old_names, reset),
