@@ -658,6 +658,25 @@ class Partial(ShardTest):
         again = self.ok("search", "ban kolor", "--partial", "--limit", "300", "--json").json
         self.assertEqual((again["partial"], again["hits"]), (False, all_hits["vector"]))
 
+    def test_a_shard_that_lacks_another_generation(self):
+        """Restored from before one that is being built: it has all that a search of the active one asks for."""
+        self.apply()
+        self.ok("add", self.documents("in.jsonl", texts(60)))
+        self.ok("fill")
+        all_hits = self.hits("ban kolor", "--limit", "60")
+        lost = {row[0] for row in psql(self.shards[1], "SELECT trim(both '\"' from key) FROM quern_shard.vectors_1")}
+        self.assertTrue(0 < len(lost) < 60)
+        built = self.ok("generation", "build", "--source", "documents", "--max-chunks", "2", "--json").json["generation"]
+        psql(self.shards[0], "DROP TABLE quern_shard.vectors_%d, quern_shard.stamps_%d" % (built, built))
+        self.assertIn("lacks quern_shard.", self.quern("shard", "status", "--json").json["shards"][0]["why"])
+        subprocess.run([TOOL, "stop", folders[2]], check=True)
+        try:
+            part = self.ok("search", "ban kolor", "--partial", "--limit", "60", "--json")
+            self.assertIn("partial: 1 of the servers did not answer", self.ok("search", "ban kolor", "--partial").message)
+        finally:
+            subprocess.run([TOOL, "restart", folders[2]], check=True, stderr=subprocess.DEVNULL)
+        self.assertEqual(part.json["hits"], [h for h in all_hits if h["key"] not in lost])
+
 
 class Hanging(ShardTest):
     """Servers that take what they are sent and say nothing; nobody closes a connection."""

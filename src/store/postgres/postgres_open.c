@@ -33,6 +33,7 @@ void quern__postgres_close(void *self)
     quern__free(s->inside);
     quern__free(s->vector_prefix);
     quern__free(s->direct);
+    quern__free(s->down);
     quern__free(s);
 }
 

@@ -94,10 +94,10 @@ bool quern__shard_lost_table(quern__postgres *s, const quern_error *err)
     return strcmp(quern__pg_sqlstate(s->own), "42P01") == 0 && strstr(err->msg, "quern_shard.");
 }
 
-int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_error *err)
+int quern__shard_lacking(quern__postgres *s, int64_t server, quern__pg_result **out,
+                         quern_error *err)
 {
     quern__pg_params p;
-    quern__pg_result *r = NULL;
     quern_error inner = {0};
     char sql[700], name[NAME_BYTES];
     snprintf(sql, sizeof sql,
@@ -112,19 +112,25 @@ int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_e
     quern__pg_params_init(&p);
     quern__pg_text(&p, quern_str_of(s->schema));
     quern__pg_text(&p, quern_str_of(name));
-    int rc = quern__postgres_query(s, sql, &p, QUERN__PG_AS_TEXT, &r, &inner);
-    size_t n = rc ? 0 : quern__pg_rows(r);
-    if (n)
-        snprintf(one, 40, "%.39s", quern__pg_get_text(r, 0, 0).ptr);
-    if (rc && quern__shard_lost_table(s, &inner)) { /* it has nothing of ours at all */
-        snprintf(one, 40, "tables");
-        n = 1;
-        rc = QUERN_OK;
-    }
-    quern__pg_clear(r);
-    if (rc && err)
+    *out = NULL;
+    int rc = quern__shard_query(s, QUERN__PG_ANSWER_MS, sql, &p, out, &inner);
+    if (!rc)
+        return (int)quern__pg_rows(*out);
+    if (quern__shard_lost_table(s, &inner))
+        return 1;
+    if (err)
         *err = inner;
-    return rc ? rc : (int)n;
+    return rc;
+}
+
+int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    int n = quern__shard_lacking(s, server, &r, err);
+    if (n > 0)
+        snprintf(one, 40, "%.39s", r ? quern__pg_get_text(r, 0, 0).ptr : "tables");
+    quern__pg_clear(r);
+    return n;
 }
 
 static int blame_table(quern__postgres *s, int rc, quern_error *err)
@@ -513,7 +519,7 @@ int quern__shard_index_state(quern__postgres *s, const quern__pg_generation *g, 
     *state = QUERN_INDEX_READY;
     for (size_t i = 0; i < n && !rc && *state != QUERN_INDEX_BUILDING; i++) {
         int one = QUERN_INDEX_READY;
-        if (quern__shard_is_down(s, servers[i]))
+        if (quern__shard_is_down(s, servers[i], g->id))
             continue;
         rc = index_at(s, servers[i], name, &one, err);
         if (!rc && one != QUERN_INDEX_READY)

@@ -4,16 +4,18 @@
  *
  * Nobody pays for it while all is well: the search fails first, as it always does, and only then asks which shards are
  * down and begins anew without them. Which were missed is counted where a generation is opened that lies on one, so
- * a shard that was not needed is not held against the answer. Writing and counting never leave anything out.
+ * a shard that was not needed is not held against the answer. A shard that answers but lacks tables (it was restored from
+ * before they came) is missed by their generations alone.
+ * Writing and counting never leave anything out.
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "store/postgres/postgres_store.h"
-
-enum { ANSWER_MS = 5000 }; /* of a shard that is asked whether it is there */
 
 /* ---- the limit ---- */
 
@@ -61,9 +63,36 @@ bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why)
     quern__pg_result *r = NULL;
     snprintf(sql, sizeof sql, "SELECT name FROM @shard_%" PRId64 "_tables LIMIT 1", server);
     /* any other fault is that of a shard that has been given up */
-    int rc = quern__shard_query(s, ANSWER_MS, sql, NULL, &r, why);
+    int rc = quern__shard_query(s, QUERN__PG_ANSWER_MS, sql, NULL, &r, why);
     quern__pg_clear(r);
     return rc != QUERN_EIO;
+}
+
+static int add_down(quern__postgres *s, int64_t server, int64_t generation, quern_error *err)
+{
+    quern__pg_down *grown = quern__resize_array(s->down, s->n_down + 1, sizeof *grown);
+    if (!grown)
+        return quern__fail_memory(err, (s->n_down + 1) * sizeof *grown);
+    s->down = grown;
+    s->down[s->n_down++] = (quern__pg_down){server, generation, false};
+    return QUERN_OK;
+}
+
+/* Of all generations, or of those whose tables (vectors_7, stamps_7) it lacks. */
+static int look_at(quern__postgres *s, int64_t server, quern_error *err)
+{
+    quern__pg_result *r = NULL;
+    if (!quern__shard_answers(s, server, NULL))
+        return add_down(s, server, 0, err);
+    int n = quern__shard_lacking(s, server, &r, NULL), rc = QUERN_OK;
+    if (n == QUERN_EIO || (n > 0 && !r)) /* it has gone since, or has nothing of ours */
+        rc = add_down(s, server, 0, err);
+    for (size_t i = 0; r && i < quern__pg_rows(r) && !rc; i++) {
+        const char *number = strrchr(quern__pg_get_text(r, i, 0).ptr, '_');
+        rc = add_down(s, server, number ? strtoll(number + 1, NULL, 10) : 0, err);
+    }
+    quern__pg_clear(r);
+    return rc;
 }
 
 static int find_down(quern__postgres *s, quern_error *err)
@@ -71,12 +100,8 @@ static int find_down(quern__postgres *s, quern_error *err)
     quern__pg_result *r = NULL;
     int rc = quern__postgres_query(s, "SELECT id FROM @shards ORDER BY id", NULL, QUERN__PG_AS_TEXT,
                                    &r, err);
-    for (size_t i = 0; !rc && i < quern__pg_rows(r) && s->n_down < QUERN__PG_SHARDS; i++) {
-        int64_t id = quern__pg_get_int(r, i, 0);
-        char one[40];
-        if (!quern__shard_answers(s, id, NULL) || quern__shard_lacks(s, id, one, NULL) > 0)
-            s->down[s->n_down++] = (quern__pg_down){id, false};
-    }
+    for (size_t i = 0; !rc && i < quern__pg_rows(r) && i < QUERN__PG_SHARDS; i++)
+        rc = look_at(s, quern__pg_get_int(r, i, 0), err);
     quern__pg_clear(r);
     return rc;
 }
@@ -84,18 +109,26 @@ static int find_down(quern__postgres *s, quern_error *err)
 int quern__postgres_partial(void *self, int on, uint32_t *missed, quern_error *err)
 {
     quern__postgres *s = self;
+    int64_t last = 0;
     *missed = 0;
     for (size_t i = 0; i < s->n_down; i++)
-        *missed += s->down[i].missed;
+        if (s->down[i].missed && s->down[i].server != last) {
+            last = s->down[i].server;
+            ++*missed;
+        }
+    quern__free(s->down);
+    s->down = NULL;
     s->n_down = 0;
     return on ? find_down(s, err) : QUERN_OK;
 }
 
-bool quern__shard_is_down(quern__postgres *s, int64_t server)
+bool quern__shard_is_down(quern__postgres *s, int64_t server, int64_t generation)
 {
-    for (size_t i = 0; i < s->n_down; i++)
-        if (s->down[i].server == server)
-            return s->down[i].missed = true;
+    for (size_t i = 0; i < s->n_down; i++) {
+        quern__pg_down *d = &s->down[i];
+        if (d->server == server && (!d->generation || d->generation == generation))
+            return d->missed = true;
+    }
     return false;
 }
 
@@ -105,7 +138,7 @@ int quern__shard_find_missing(quern__postgres *s, quern__pg_generation *g, quern
     size_t n = 0, missing = 0;
     int rc = quern__shard_servers(s, g->id, servers, &n, err);
     for (size_t i = 0; i < n && !rc; i++)
-        if (quern__shard_is_down(s, servers[i])) {
+        if (quern__shard_is_down(s, servers[i], g->id)) {
             g->missing |= UINT64_C(1) << i;
             missing++;
         }

@@ -30,12 +30,15 @@ enum quern__pg_storage {
     QUERN__PG_STORED_VECTOR   /* pgvector's vector(dimensions): f32 */
 };
 
-enum { QUERN__PG_SHARDS = 64 }; /* at most */
+enum {
+    QUERN__PG_SHARDS = 64,     /* at most */
+    QUERN__PG_ANSWER_MS = 5000 /* of a shard that is asked whether it is there, and what is */
+};
 
 /* A shard that is left out of what is read, see postgres_shard_partial.c. */
 typedef struct quern__pg_down {
-    int64_t server;
-    bool missed; /* something that was read lies on it */
+    int64_t server, generation; /* 0: of all generations */
+    bool missed;                /* something that was read lies on it */
 } quern__pg_down;
 
 typedef struct quern__postgres {
@@ -61,8 +64,8 @@ typedef struct quern__postgres {
     int64_t sized;              /* the generation that rows were last read for, */
     size_t row_bytes;           /* and how large one was */
     quern__pg *listener;        /* of task_wait; NULL: not yet, or none to be had */
-    quern__pg_down down[QUERN__PG_SHARDS];
-    size_t n_down; /* 0 but within a search that may be partial */
+    quern__pg_down *down;       /* by server; NULL but within a search that may be partial */
+    size_t n_down;
 } quern__postgres;
 
 /* postgres_open.c */
@@ -397,7 +400,11 @@ int quern__postgres_sweep_shards(void *self, int64_t generation, uint64_t *remov
 int quern__shard_blame(quern__postgres *s, int rc, quern_error *err);
 /* Was the fault that? */
 bool quern__shard_lost_table(quern__postgres *s, const quern_error *err);
-/* How many tables of generations are not on a server that should be; `one` of them, if not NULL. */
+/* How many tables of generations are not on a server that should be, their names in *out; that is NULL where nothing of
+ * ours is there at all, and after a fault. Waits for QUERN__PG_ANSWER_MS. */
+int quern__shard_lacking(quern__postgres *s, int64_t server, quern__pg_result **out,
+                         quern_error *err);
+/* The same, and `one` of them, if there are any. */
 int quern__shard_lacks(quern__postgres *s, int64_t server, char one[40], quern_error *err);
 /* postgres_shard_stamps.c: stamps beside the vectors of such a generation (migrations/0015) */
 /* What the store has of a stamp, in order of the keys: its number (0: nothing of it is on shards), and the stamp, to be
@@ -429,7 +436,8 @@ void quern__shard_put_stamps_move(quern__buf *out, const quern__postgres *s, int
 /* postgres_shard_partial.c */
 int quern__postgres_partial(void *self, int on, uint32_t *missed, quern_error *err);
 bool quern__shard_answers(quern__postgres *s, int64_t server, quern_error *why);
-bool quern__shard_is_down(quern__postgres *s, int64_t server); /* and is now missed */
+/* Or lacks tables of that generation; and is now missed. */
+bool quern__shard_is_down(quern__postgres *s, int64_t server, int64_t generation);
 /* Fills g->missing, by partition. EIO: all of them are. */
 int quern__shard_find_missing(quern__postgres *s, quern__pg_generation *g, quern_error *err);
 static inline bool quern__shard_misses(const quern__pg_generation *g, int partition)
