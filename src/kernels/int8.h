@@ -1,7 +1,7 @@
 /*
  * int8.h — tables of the int8 class (docs/bits.md, specification 6): quantised rows, and products of them
- * with quantised weights. Everything else of the class (embedding, LayerNorm, attention, pooling) is
- * done by the fp32 table, so an encoder of this class holds one of each, chosen once at open.
+ * with quantised weights, and attention of long texts. Everything else of the class (embedding, LayerNorm, attention of
+ * others, pooling) is done by the fp32 table, so an encoder of this class holds one of each, chosen once at open.
  *
  * Codes. A quantised matrix of tokens x n lies in pieces of 384 columns, as fp32 activations do, with a
  * constant row stride of 384 codes. A code is 0..255; a table says how wide it wants it (code_size):
@@ -34,9 +34,9 @@ enum { QUERN__CODE_MAX_SIZE = 2, QUERN__K_GROUP = 4 };
 /* int4: inputs that share a step, and the greatest step; weights are -8 .. 7 of them. */
 enum { QUERN__STEP_INPUTS = 32, QUERN__STEP_MAX = 15 };
 
-/* Attention of texts of so many tokens is in integers (rule 26): shorter ones gain nothing, and fidelity of longer ones
- * is not known. Part of the specification. */
-enum { QUERN__INTEGER_FROM = 64, QUERN__INTEGER_TO = 1536 };
+/* Attention of texts of so many tokens is in integers (rule 26): shorter ones gain nothing, and fidelity of much longer ones
+ * than the 256 of those it was measured on is not known. Part of the specification. */
+enum { QUERN__INTEGER_FROM = 64, QUERN__INTEGER_TO = 512 };
 
 static inline bool quern__int8_attends(uint32_t length)
 {

@@ -81,7 +81,8 @@ typedef struct quern__attention {
      * floats further. What lies between -(length - 1) and length + QUERN__STRIP - 2 is read. */
     const float *bias;
     uint32_t bias_stride;
-    float *scratch; /* quern__attention_scratch floats, 64-byte aligned */
+    float *
+        scratch; /* quern__attention_scratch floats, or attention_room bytes of int8's; 64-byte aligned */
 } quern__attention;
 
 static inline size_t quern__attention_scratch(uint32_t longest)

@@ -21,7 +21,7 @@
 enum {
     PAGE_BYTES = 4 << 20,
     FIRST_PAGE_ROWS = 64,
-    FIRST_KEYS = 8,        /* that are asked for by key, of rows of any size */
+    FIRST_KEYS = 16,       /* that are asked for by key, of rows of any size */
     FIRST_FAR_ROWS = 1024, /* where each page asks shards for its stamps */
     PAGE_ROWS = 4096,
     SURE_DIGITS = 15, /* of a decimal number that a double holds */

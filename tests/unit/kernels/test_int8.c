@@ -690,8 +690,17 @@ static void test_attention(void **state)
             one_attention(table(i), shapes + s);
         for (uint32_t length = 383; length <= 386; length += long_form() ? 1 : 2)
             one_attention(table(i), &(attending){length, 1, 0, 32, 32, false, length == 385});
-        one_attention(table(i), &(attending){long_form() ? 1536 : 770, 1, 0, 16, 16, false, false});
+        one_attention(table(i), &(attending){QUERN__INTEGER_TO, 1, 0, 16, 16, false, false});
     }
+}
+
+/* Which texts' is in integers depends on their length alone. */
+static void test_which_attends(void **state)
+{
+    (void)state;
+    assert_false(quern__int8_attends(0) || quern__int8_attends(63));
+    assert_true(quern__int8_attends(64) && quern__int8_attends(512));
+    assert_false(quern__int8_attends(513) || quern__int8_attends(UINT32_MAX));
 }
 
 /* A number that is not finite reaches what it has to do with, as NaN. */
@@ -789,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_fours),
         cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_which_attends),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_hides_nothing),
         cmocka_unit_test(test_gelu),
