@@ -540,7 +540,9 @@ int cmd_model_quantize(cli *c, quern_error *err)
     QUERN_INIT(&report);
     opt.name = strchr(c->args[0], '/') ? NULL : c->args[0];
     opt.force = quern_config_flag(c->config, "force");
-    opt.precision = quern_precision_named(precision);
+    /* Elsewhere --precision is what to compute with; only on this command line, what to make. */
+    const int here = strncmp(quern_config_origin(c->config, "precision"), "--", 2) == 0;
+    opt.precision = here ? quern_precision_named(precision) : QUERN_PRECISION_INT8;
     if (opt.precision == QUERN_PRECISION_AUTO)
         opt.precision = QUERN_PRECISION_INT8;
     if (opt.precision != QUERN_PRECISION_INT8 && opt.precision != QUERN_PRECISION_INT4)

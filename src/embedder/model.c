@@ -203,23 +203,23 @@ static int check_made_from(quern_model *m, const char *path, const quern__quanti
 {
     if (file->four != four)
         return quern__fail(err, QUERN_EMISMATCH, 0,
-                           "%s: its weights are those of the class %s; quern model quantize makes "
-                           "them anew",
-                           path, file->four ? "int4" : "int8");
+                           "%s: its weights are those of the class %s; %s makes them anew", path,
+                           file->four ? "int4" : "int8", quern__quantise_command(four));
     char weights[65], architecture[65] = "";
     int rc = quern_model_weights_sha256(m, weights, err);
     if (rc == QUERN_OK)
         rc = quern__model_config_architecture_sha256(&m->config, architecture, err);
     if (rc == QUERN_OK && strcmp(weights, file->source) != 0)
-        rc = quern__fail(err, QUERN_EMISMATCH, 0,
-                         "%s: made from other weights (sha256 %.12s…, the model's %.12s…); quern "
-                         "model quantize makes them anew",
-                         path, file->source, weights);
+        rc =
+            quern__fail(err, QUERN_EMISMATCH, 0,
+                        "%s: made from other weights (sha256 %.12s…, the model's %.12s…); %s makes "
+                        "them anew",
+                        path, file->source, weights, quern__quantise_command(four));
     else if (rc == QUERN_OK && strcmp(architecture, file->architecture) != 0)
         rc = quern__fail(err, QUERN_EMISMATCH, 0,
                          "%s: made under another config.json (its heads, layers or epsilon: "
-                         "architecture %.12s…, now %.12s…); quern model quantize makes them anew",
-                         path, file->architecture, architecture);
+                         "architecture %.12s…, now %.12s…); %s makes them anew",
+                         path, file->architecture, architecture, quern__quantise_command(four));
     return rc;
 }
 
@@ -232,9 +232,8 @@ static int open_quantised(quern_model *m, bool four, quern__quantised_file *file
     memset(file, 0, sizeof *file);
     int rc = path ? quern__stat_path(path, &st, err) : quern__fail_memory(err, 0);
     if (rc == QUERN_OK && !st.exists)
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0,
-                         "%s has no %s weights yet; quern model quantize makes them", m->name,
-                         four ? "int4" : "int8");
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s has no %s weights yet; %s makes them",
+                         m->name, four ? "int4" : "int8", quern__quantise_command(four));
     if (rc == QUERN_OK) /* first whose they are: then what is wrong with their shapes */
         rc = quern__quantised_peek(file, path, err);
     if (rc == QUERN_OK)
@@ -445,7 +444,7 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     bool done = false;
     const bool four = m->precision == QUERN_PRECISION_INT4;
     m->int8 = quern__int8_pick(quern__cpu_allowed());
-    int rc = quern__refuse_int8(m->config.family, err);
+    int rc = quern__refuse_int8(m->config.family, four, err);
     if (rc == QUERN_OK)
         rc = find_place(opt, &place, &folder, err);
     if (rc == QUERN_OK && folder)
@@ -460,8 +459,9 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
             err,
             quern__fail(err, QUERN_EMISMATCH, 0,
                         "%s: the vectors were made with %s weights (calibration %.12s…) that "
-                        "the model has no longer; quern model quantize makes them",
-                        m->name, quern_precision_name(m->precision), calibration),
+                        "the model has no longer; %s makes them",
+                        m->name, quern_precision_name(m->precision), calibration,
+                        quern__quantise_command(four)),
             "index_stale");
     else if (rc == QUERN_EMISMATCH && calibration[0])
         rc = quern__code(err, rc, "index_stale"); /* these made no vector that is there */

@@ -285,14 +285,19 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     const quern__fidelity f = fidelity_of(r);
     char source[65], architecture[65];
     quern__lock *lock = NULL;
-    if (!r->passed && !w->opt->force)
+    if (!r->passed && !w->opt->force && q->four)
         return quern__fail(w->err, QUERN_EMISMATCH, 0,
-                           "%s: %s is too far from fp32: cosine %.5f on average and %.5f at worst "
-                           "over %u texts, the gate is %g and %g; nothing was written (--force)",
-                           quern__model_name(w->model), quern_precision_name(w->opt->precision),
-                           r->cosine_mean, r->cosine_worst, r->probes,
-                           q->four ? 0 : (double)QUERN__GATE_MEAN,
-                           (double)(q->four ? QUERN__GATE4_WORST : QUERN__GATE_WORST));
+                           "%s: int4 is too far from fp32: cosine %.5f at worst over %u texts, the "
+                           "gate is %g; nothing was written (--force)",
+                           quern__model_name(w->model), r->cosine_worst, r->probes,
+                           (double)QUERN__GATE4_WORST);
+    if (!r->passed && !w->opt->force)
+        return quern__fail(
+            w->err, QUERN_EMISMATCH, 0,
+            "%s: int8 is too far from fp32: cosine %.5f on average and %.5f at worst "
+            "over %u texts, the gate is %g and %g; nothing was written (--force)",
+            quern__model_name(w->model), r->cosine_mean, r->cosine_worst, r->probes,
+            (double)QUERN__GATE_MEAN, (double)QUERN__GATE_WORST);
     const size_t n = strlen(folder) + strlen(file_of(q->four)) + 2;
     char *path = quern__alloc(n);
     if (!path)

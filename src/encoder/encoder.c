@@ -115,6 +115,20 @@ static int not_finite(const loader *l, const quern__tensor *t)
                        t->name, t->offset);
 }
 
+/* Halves give them back as they are. */
+static bool exact_in_halves(const float *row, uint32_t k)
+{
+    bool exact = true;
+    for (uint32_t i = 0; i < k; i++) {
+        uint16_t half;
+        float back;
+        quern__f32_to_f16(row + i, &half, 1);
+        quern__f16_to_f32(&half, &back, 1);
+        exact &= back == row[i];
+    }
+    return exact;
+}
+
 /* Weights of a row that the class has no numbers for. */
 static int not_held(const loader *l, const quern__tensor *t, const float *row, uint32_t k)
 {
@@ -124,6 +138,12 @@ static int not_held(const loader *l, const quern__tensor *t, const float *row, u
         return not_finite(l, t);
     for (uint32_t i = 0; i < k; i++)
         most = QUERN__MAX(most, fabsf(row[i]));
+    if (most < kernels->least)
+        return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
+                           "tensor \"%s\" at byte %zu has a row of weights of %g at most, of which "
+                           "this class of precision keeps too little (under %g); use --precision "
+                           "fp32",
+                           t->name, t->offset, (double)most, (double)kernels->least);
     return quern__fail(l->err, QUERN_EFORMAT, (int64_t)t->offset,
                        "tensor \"%s\" at byte %zu holds a weight of %g, and this class of "
                        "precision none over %g; use --precision fp32",
@@ -178,13 +198,17 @@ static bool locate(const quern__encoder *e, const source *s, uint32_t c, uint32_
     return inside < e->depth;
 }
 
-/* True when every weight is one that the class can hold: `most` at most, and no NaN. */
-static bool fits(const float *row, uint32_t k, float most)
+/* True when every weight is one that the class can hold: `most` at most, no NaN, and not all so small that rounding
+ * leaves nothing of the row. */
+static bool fits(const float *row, uint32_t k, const quern__kernels *t)
 {
     bool fit = true;
-    for (uint32_t i = 0; i < k; i++)
-        fit &= fabsf(row[i]) <= most;
-    return fit;
+    float greatest = 0;
+    for (uint32_t i = 0; i < k; i++) {
+        fit &= fabsf(row[i]) <= t->most;
+        greatest = QUERN__MAX(greatest, fabsf(row[i]));
+    }
+    return fit && (greatest >= t->least || exact_in_halves(row, k));
 }
 
 /* One piece of one panel: gathers row pointers (widening into copies where need be), packs, checks. */
@@ -217,8 +241,7 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
     t->pack(rows, k, l->packed_at);
     if (t->kind != QUERN__MATRIX_F32 || !all_finite(l->packed_at, (size_t)k * panel))
         for (uint32_t j = 0; j < panel; j++)
-            if (of[j] && rows[j] &&
-                !(t->most > 0 ? fits(rows[j], k, t->most) : all_finite(rows[j], k)))
+            if (of[j] && rows[j] && !(t->most > 0 ? fits(rows[j], k, t) : all_finite(rows[j], k)))
                 return not_held(l, of[j], rows[j], k);
     l->packed_at += quern__packed_floats(t, k);
     return QUERN_OK;
@@ -916,13 +939,13 @@ static const char *find_prefix(const loader *l)
                : "";
 }
 
-int quern__refuse_int8(const char *family, quern_error *err)
+int quern__refuse_int8(const char *family, bool four, quern_error *err)
 {
     const quern__family *f = quern__family_find(family);
     return f && f->rules ? quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                                       "the class int8 is not made for models of the family %s; "
+                                       "the class %s is not made for models of the family %s; "
                                        "use --precision fp32",
-                                       family)
+                                       four ? "int4" : "int8", family)
                          : QUERN_OK;
 }
 
@@ -974,18 +997,18 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     if (!rc)
         rc = check_graph(config, weights, err);
     if (!rc && quantised)
-        rc = quern__refuse_int8(config->family, err);
+        rc = quern__refuse_int8(config->family, quantised->four, err);
     if (!rc && quantised && quantised->four)
         rc = quern__check_four(e->hidden, e->intermediate, err);
     if (!rc && quantised &&
         (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
          quantised->intermediate != e->intermediate))
-        rc =
-            quern__fail(err, QUERN_EFORMAT, 0,
-                        "the quantised weights are of %u layers, %u by %u; the model has %u, %u by "
-                        "%u (quern model quantize)",
-                        quantised->layers, quantised->hidden, quantised->intermediate,
-                        e->layer_count, e->hidden, e->intermediate);
+        rc = quern__fail(
+            err, QUERN_EFORMAT, 0,
+            "the quantised weights are of %u layers, %u by %u; the model has %u, %u by "
+            "%u (%s)",
+            quantised->layers, quantised->hidden, quantised->intermediate, e->layer_count,
+            e->hidden, e->intermediate, quern__quantise_command(quantised->four));
     if (!rc && !config->dense_count)
         rc = quern__head_open(&e->head, config, NULL, kernels, err);
     if (!rc)

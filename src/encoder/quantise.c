@@ -436,7 +436,7 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
     if (fp32->lookup)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "a static table has no products: there is nothing to quantise");
-    int rc = quern__refuse_int8(fp32->family->name, err);
+    int rc = quern__refuse_int8(fp32->family->name, four, err);
     if (!rc && four)
         rc = quern__check_four(fp32->hidden, fp32->intermediate, err);
     if (rc)

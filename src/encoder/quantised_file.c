@@ -204,11 +204,14 @@ static int take_head(reader *r, quern__quantised_file *out)
 {
     const quern__tensor *version, *source, *architecture, *checksum;
     int rc = take(r, "version", 1, 0, 1, &version);
-    out->four = !rc && *(const uint8_t *)version->data == versions[1];
-    if (!rc && *(const uint8_t *)version->data != versions[out->four])
+    const uint8_t found = rc ? 0 : *(const uint8_t *)version->data;
+    out->four = found == versions[1];
+    if (!rc && found != versions[out->four]) {
+        const bool four = quern__is_four_name(r->path); /* an unknown version does not say */
         rc = quern__fail(r->err, QUERN_EMISMATCH, (int64_t)version->offset,
-                         "%s: its version is %u; this quern reads %d (quern model quantize)",
-                         r->path, *(const uint8_t *)version->data, versions[0]);
+                         "%s: its version is %u; this quern reads %d (%s)", r->path, found,
+                         versions[four], quern__quantise_command(four));
+    }
     if (!rc)
         rc = take(r, "source", 32, 0, 1, &source);
     if (!rc)
@@ -232,9 +235,9 @@ static int check_sum(reader *r, const quern__quantised_file *out)
     if (rc || strcmp(found, out->checksum) == 0)
         return rc;
     return quern__fail(r->err, QUERN_EMISMATCH, 0,
-                       "%s: damaged: its checksum is %.12s…, that of its contents %.12s… (quern "
-                       "model quantize)",
-                       r->path, out->checksum, found);
+                       "%s: damaged: its checksum is %.12s…, that of its contents %.12s… (%s)",
+                       r->path, out->checksum, found,
+                       quern__quantise_command(out->four || quern__is_four_name(r->path)));
 }
 
 /* out->file is open. */

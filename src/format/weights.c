@@ -446,3 +446,14 @@ bool quern__is_quantised(const char *name)
             return true;
     return false;
 }
+
+bool quern__is_four_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash ? slash + 1 : path, QUERN__FOUR_NAME) == 0;
+}
+
+const char *quern__quantise_command(bool four)
+{
+    return four ? "quern model quantize --precision int4" : "quern model quantize";
+}

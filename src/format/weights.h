@@ -56,6 +56,9 @@ enum quern__weights_format {
 /* The quantised weights of a model, class by class; NULL past the end. And whether a file is one of them. */
 const char *quern__quantised_at(size_t i);
 bool quern__is_quantised(const char *name);
+bool quern__is_four_name(const char *path); /* a path that ends in int4's */
+/* What the user runs to have them (again). */
+const char *quern__quantise_command(bool four);
 
 enum { QUERN__WEIGHTS_FILES = 40, QUERN__WEIGHTS_NAME = 128 };
 

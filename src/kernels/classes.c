@@ -15,6 +15,7 @@ const quern__kernels *quern__kernels_of(int precision, uint32_t allowed, quern__
         room->base = base;
         room->kind = QUERN__MATRIX_F16;
         room->most = 0x1.ffdffep15f; /* the next one rounds to infinity */
+        room->least = 0x1p-14f;      /* below are denormals: fewer bits, then none */
         room->pack = base->pack_half;
         room->product = base->product_half;
         return room;

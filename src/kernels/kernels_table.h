@@ -99,6 +99,7 @@ struct quern__kernels {
     int kind;                   /* of its packed matrices */
     const quern__kernels *base; /* NULL, or the fp32 table that it was made from (classes.h) */
     float most;                 /* the greatest weight that is taken; 0: any finite one */
+    float least;                /* halves: a row all under it is taken only as it is; 0: any */
     const char *order; /* NULL, or what the bits of this class depend on beside its specification */
 
     /* Transposes `panel` rows of weights (NULL: zeros) of k elements into dst[k][panel]. */

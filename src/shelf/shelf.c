@@ -234,8 +234,10 @@ void quern_shelf_free(quern_shelf_list *l)
 static int verify_file(const quern__shelf *s, const char *folder, const quern__manifest_file *f,
                        quern_error *err)
 {
-    const char *mend = quern__is_quantised(f->name) ? "quern model quantize makes it again"
-                                                    : "pull or import the model again";
+    const bool made = quern__is_quantised(f->name);
+    const char *mend = made ? quern__quantise_command(quern__is_four_name(f->name))
+                            : "pull or import the model again";
+    const char *end = made ? " makes it again" : "";
     char *path = NULL, hex[65];
     quern__stat st;
     uint64_t size;
@@ -245,13 +247,13 @@ static int verify_file(const quern__shelf *s, const char *folder, const quern__m
     if (rc)
         goto done;
     if (!st.is_file) {
-        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: gone; %s", path, mend);
+        rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: gone; %s%s", path, mend, end);
         goto done;
     }
     rc = quern__shelf_hash(s, path, f->name, hex, &size, err);
     if (rc == QUERN_OK && (size != f->size || strcmp(hex, f->sha256) != 0))
-        rc = quern__fail(err, QUERN_EMISMATCH, 0, "%.200s: SHA-256 %s, recorded %s; %s", path, hex,
-                         f->sha256, mend);
+        rc = quern__fail(err, QUERN_EMISMATCH, 0, "%.200s: SHA-256 %s, recorded %s; %s%s", path,
+                         hex, f->sha256, mend, end);
 done:
     quern__free(path);
     return rc;

@@ -27,7 +27,7 @@ class Int4(CommandTest):
         return self.ok("model", "quantize", "--precision", "int4", "--force", "--json", "./tiny").json
 
     def test_life(self):
-        self.refused(4, "no int4 weights yet", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        self.refused(4, "no int4 weights yet; quern model quantize --precision int4 makes", "embed", "--model", "./tiny", "--precision", "int4", "x")
         made = self.quantize()
         self.assertEqual((made["precision"], made["bytes"]), ("int4", os.path.getsize(self.file)))
         first = self.embed("--precision", "int4")
@@ -54,7 +54,24 @@ class Int4(CommandTest):
         prints = {p: self.ok("embed", "--model", "./tiny", "--precision", p, "x").lines[0]["fingerprint"] for p in ("fp32", "fp16", "int8", "int4")}
         self.assertEqual(len(set(prints.values())), 4)
         os.replace(eight, self.file)
-        self.refused(1, "of the class int8", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        self.refused(1, "of the class int8; quern model quantize --precision int4 makes", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        with open(self.file, "rb") as f:
+            data = bytearray(f.read())
+        header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+        data[8 + int.from_bytes(data[:8], "little") + header["version"]["data_offsets"][0]] = 66
+        with open(self.file, "wb") as f:
+            f.write(data)
+        self.refused(1, "its version is 66; this quern reads 65 (quern model quantize --precision int4)",
+                     "embed", "--model", "./tiny", "--precision", "int4", "x")
+
+    def test_what_is_made(self):  # what is computed with elsewhere says nothing of it
+        for precision in ("fp32", "int4", "auto"):
+            made = self.quern("model", "quantize", "--force", "--json", "./tiny", env={"QUERN_PRECISION": precision})
+            self.assertEqual((made.code, made.json["precision"]), (0, "int8"), made.message)
+        self.write("quern.ini", "precision = fp16\n")
+        self.assertEqual(self.ok("model", "quantize", "--force", "--json", "./tiny", "--config", "quern.ini").json["precision"], "int8")
+        self.assertFalse(os.path.exists(self.file))
+        self.assertEqual(self.ok("model", "quantize", "--force", "--json", "./tiny", "--precision", "auto").json["precision"], "int8")
 
     def test_damage(self):
         self.quantize()
@@ -63,7 +80,7 @@ class Int4(CommandTest):
             byte = f.read(1)
             f.seek(-2000, os.SEEK_END)
             f.write(bytes([byte[0] ^ 1]))
-        self.refused(1, "damaged", "embed", "--model", "./tiny", "--precision", "int4", "x")
+        self.refused(1, "(quern model quantize --precision int4)", "embed", "--model", "./tiny", "--precision", "int4", "x")
         self.assertEqual(self.embed().code, 0)
 
     def test_other_widths_and_words(self):

@@ -1,8 +1,10 @@
 /*
- * fuzz_quantised.c — any bytes as a file of quantised weights for a model of one layer, 4 columns and 6 inner ones: refused
+ * fuzz_quantised.c — any bytes as a file of quantised weights for a model of one layer, 4 columns and 6 inner ones, and for
+ * one of 32 and 64, which int4 can have: refused
  * with a message, or every number is within its range. A checksum would stop nearly all: where the bytes have a place for
  * one, they are tried again with the right one in it.
  */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +14,25 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const quern__model_config config = {.layers = 1, .hidden = 4, .intermediate = 6};
+static const quern__model_config configs[2] = {{.layers = 1, .hidden = 4, .intermediate = 6},
+                                               {.layers = 1, .hidden = 32, .intermediate = 64}};
 
 static void check_numbers(const quern__quantised *q)
 {
     for (int m = 0; m < QUERN__Q_MATRICES; m++) {
         const size_t outputs = quern__quantised_outputs(q, m),
                      inputs = quern__quantised_inputs(q, m);
-        for (size_t i = 0; i < outputs * inputs; i++)
-            if (q->layer[0].weight[m][i] < -127)
+        const bool four = quern__is_four(q, m);
+        int sum = 0; /* so that all of it is read */
+        for (size_t i = 0; i < outputs * inputs / (four ? 2 : 1); i++)
+            if (four)
+                sum += q->layer[0].weight[m][i];
+            else if (q->layer[0].weight[m][i] < -127)
+                abort();
+        if (sum == INT_MIN || four != (q->layer[0].step[m] != NULL))
+            abort();
+        for (size_t i = 0; four && i < outputs * inputs / QUERN__STEP_INPUTS; i++)
+            if (abs(q->layer[0].step[m][i]) < 1 || abs(q->layer[0].step[m][i]) > 15)
                 abort();
         for (size_t i = 0; i < outputs; i++)
             if (!isfinite(q->layer[0].scale[m][i]) || q->layer[0].scale[m][i] <= 0)
@@ -32,12 +44,12 @@ static void check_numbers(const quern__quantised *q)
                 abort();
 }
 
-static void try_it(const uint8_t *data, size_t size)
+static void try_as(const uint8_t *data, size_t size, const quern__model_config *config)
 {
     quern__quantised_file f;
     quern_error err;
     memset(&err, 0, sizeof err);
-    const int rc = quern__quantised_parse(&f, data, size, "fuzz", &config, &err);
+    const int rc = quern__quantised_parse(&f, data, size, "fuzz", config, &err);
     if (rc == QUERN_OK)
         check_numbers(f.numbers);
     else if (f.numbers || f.file || err.status != rc || !err.msg[0])
@@ -46,6 +58,12 @@ static void try_it(const uint8_t *data, size_t size)
         !(f.fidelity.mean <= 1.001f))
         abort();
     quern__quantised_close(&f);
+}
+
+static void try_it(const uint8_t *data, size_t size)
+{
+    for (int i = 0; i < 2; i++)
+        try_as(data, size, &configs[i]);
 }
 
 /* Where its checksum lies, and what it should be; false: it is no such file. */

@@ -91,7 +91,27 @@ def quantised_seeds():
         text += b" " * (-(8 + len(text)) % 64)
         return len(text).to_bytes(8, "little") + text + data
 
+    def four(tensors):
+        for name in ("query", "key", "value", "out", "up", "down"):
+            outputs, inputs = 64 if name == "up" else 32, 64 if name == "down" else 32
+            tensors["layer.0.%s.scale" % name] = np.full((1, outputs), 0.01, "<f4")
+            packed = name not in ("value", "out")
+            count = outputs * inputs // (2 if packed else 1)
+            weight = (np.arange(count) * 7 % 251).reshape(outputs, -1)
+            tensors["layer.0.%s.weight" % name] = weight.astype("u1") if packed else (weight - 125).astype("i1")
+            if packed:
+                tensors["layer.0.%s.step" % name] = np.where(np.arange(outputs * inputs // 32) % 2, 15, -1).reshape(outputs, -1).astype("i1")
+        for name in ("attention", "feed_forward"):
+            tensors["layer.0.smooth." + name] = np.ones(32, "<f4")
+        tensors["version"] = np.full(1, 65, "u1")
+
+    def stepless(tensors):
+        four(tensors)
+        tensors["layer.0.down.step"][3, 1] = 0
+
     put("quantised", "whole.safetensors", made())
+    put("quantised", "four.safetensors", made(four))
+    put("quantised", "four-no-step.safetensors", made(stepless))
     for name, change in {"negative": lambda t: t["layer.0.up.scale"].__imul__(-1), "nan": lambda t: t["layer.0.smooth.attention"].fill(np.nan),
                          "minus-128": lambda t: t["layer.0.down.weight"].fill(-128), "version": lambda t: t["version"].fill(1),
                          "judged": lambda t: t["fidelity"].fill(np.inf), "more": lambda t: t.update(more=np.ones(3, "u1")),

@@ -111,6 +111,49 @@ static void test_same_as_stored_halves(void **state)
     tiny_free(tiny);
 }
 
+/* A row (of a piece) of weights that all are denormal as halves: refused where rounding takes something of them. */
+static void test_what_vanishes(void **state)
+{
+    (void)state;
+    static const struct {
+        float weight, one; /* all of a row but its first weight, and that one */
+        bool taken;
+    } cases[] = {
+        {1e-6f, 1e-6f, false},        {0x1p-26f, 0x1p-26f, false},
+        {-0x1.fffffep-15f, 0, false}, {0, 1e-20f, false},
+        {1e-6f, 0x1p-14f, true}, /* beside what stays, it is lost in rounding as anywhere */
+        {0x1p-24f, 0x1p-15f, true},   {0, 0, true}};
+    for (size_t i = 0; i < QUERN__COUNT(cases); i++) {
+        static const char name[] = "encoder.layer.0.intermediate.dense.weight";
+        quern__kernels room;
+        quern__weights *file;
+        quern__encoder *e;
+        quern_error err;
+        tiny_model *tiny = tiny_new(48, 2, 1, 77, 50, 20, QUERN__F32, "", 5);
+        assert_int_equal(
+            quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err),
+            QUERN_OK);
+        const quern__tensor *t = quern__weights_find(file, name);
+        assert_non_null(t);
+        float row[48];
+        for (uint32_t k = 0; k < 48; k++)
+            row[k] = k ? cases[i].weight : cases[i].one;
+        memcpy((char *)tiny->bytes + t->offset + 76 * sizeof row, row, sizeof row);
+        for (int way = 0; way < 2; way++) {
+            const int class = way ? QUERN__CLASS_FP16 : QUERN__CLASS_FP32;
+            const int rc = quern__encoder_open(&e, &tiny->config, file,
+                                               quern__kernels_of(class, ~0u, &room), 20, &err);
+            if (rc != (way && !cases[i].taken ? QUERN_EFORMAT : QUERN_OK))
+                fail_msg("case %zu, way %d: %d", i, way, rc);
+            if (rc)
+                assert_true(strstr(err.msg, name) && strstr(err.msg, "too little"));
+            quern__encoder_free(e);
+        }
+        quern__weights_free(file);
+        tiny_free(tiny);
+    }
+}
+
 static void test_what_does_not_fit(void **state)
 {
     (void)state;
@@ -152,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_same_as_stored_halves),
         cmocka_unit_test(test_what_does_not_fit),
+        cmocka_unit_test(test_what_vanishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
