@@ -33,6 +33,7 @@ typedef struct inner {
     int retry_ms, status, delay_ms;
     const char *says;   /* the fingerprint, NULL: {} */
     int fatal_at;       /* the call of this number fails for good; 0 none */
+    bool hangs;         /* those behind it last until they are cancelled */
     uint8_t bad[TEXTS]; /* poison, too */
     atomic_int asked[TEXTS],
         answered[TEXTS]; /* how often each was in a call, and in one that went well */
@@ -56,7 +57,8 @@ static inline int inner_embed(void *self, const quern_str *texts, size_t n,
     atomic_fetch_add(&e->texts, (int)n);
     while (now > peak && !atomic_compare_exchange_weak(&e->peak, &peak, now)) {
     }
-    for (int i = 0; i <= e->delay_ms && !rc; i++) {
+    const int lasts = e->hangs && call > e->fatal_at ? 60000 : e->delay_ms;
+    for (int i = 0; i <= lasts && !rc; i++) {
         quern__sleep_ms(1);
         rc = quern__check_cancel(opt->cancel, err);
     }

@@ -295,11 +295,11 @@ static void what_came_in_before_a_fault_is_kept(void **state)
 
 static void nothing_starts_behind_a_fault(void **state)
 {
-    inner e = {.poison = -1, .fatal_at = 5};
+    inner e = {.poison = -1, .fatal_at = 5, .hangs = true};
     quern_embedder *b = batched(make_inner(&e), 1, 4);
     (void)state;
     assert_int_equal(embed_all(b, TEXTS, NULL), QUERN_EREMOTE);
-    assert_true(e.calls < 5 + 4 + 4); /* those that were under way */
+    assert_in_range(e.calls, 5, 5 + 3); /* those that were under way */
     quern_embedder_free(b);
 }
 
