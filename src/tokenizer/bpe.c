@@ -342,6 +342,7 @@ static int32_t piece_of(const quern__bpe *b, const uint32_t *cps, uint32_t n)
 {
     char spelled[QUERN__VOCAB_MAX_PIECE + 4];
     uint32_t len = 0;
+    spelled[0] = '\0';
     for (uint32_t i = 0; i < n; i++) {
         len += quern__utf8_put(spelled + len, cps[i]);
         if (len > b->vocab->longest)
