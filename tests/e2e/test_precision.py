@@ -108,11 +108,13 @@ class Auto(CommandTest):
             self.refused(1, "under another config.json", "embed", "--precision", "int8", "x")
         self.config(num_hidden_layers=3)
         self.assertEqual(self.klass(), "int8")
-        self.quantize(version=b"\1")
-        answer = self.ok("embed", "x")
-        self.assertEqual(answer.lines[0]["precision"], "fp32")
-        self.assertIn("its version is 1", answer.message)
-        self.refused(1, "its version is 1", "embed", "--precision", "int8", "x")
+        for old in (1, 2):
+            self.quantize(version=bytes([old]))
+            saying = "its version is %d; this quern reads 3 (quern model quantize)" % old
+            answer = self.ok("embed", "x")
+            self.assertEqual(answer.lines[0]["precision"], "fp32")
+            self.assertIn(saying, answer.message)
+            self.refused(1, saying, "embed", "--precision", "int8", "x")
         with open(self.file, "r+b") as f:  # damage is none of them
             f.seek(-3000, os.SEEK_END)
             byte = f.read(1)
@@ -126,7 +128,7 @@ class Auto(CommandTest):
         self.ok("add", "in.jsonl")
         self.ok("fill")
         before = self.made()
-        for saying, change in (("its version is 1", lambda: self.quantize(version=b"\1")), ("config.json", lambda: self.config(layer_norm_eps=0.0625))):
+        for saying, change in (("its version is 2", lambda: self.quantize(version=b"\2")), ("config.json", lambda: self.config(layer_norm_eps=0.0625))):
             change()
             for args in (("search", "--json", "x"), ("fill", "--json")):
                 self.assertEqual(self.refused(1, saying, *args).error["code"], "index_stale", args)

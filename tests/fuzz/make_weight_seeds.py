@@ -76,7 +76,7 @@ def quantised_seeds():
             tensors["layer.0.%s.weight" % name] = np.arange(outputs * inputs).reshape(outputs, inputs).astype("i1") - 9
         for name in ("attention", "feed_forward"):
             tensors["layer.0.smooth." + name] = np.ones(4, "<f4")
-        tensors.update(version=np.full(1, 2, "u1"), source=np.arange(32, dtype="u1"), architecture=np.arange(32, 64, dtype="u1"))
+        tensors.update(version=np.full(1, 3, "u1"), source=np.arange(32, dtype="u1"), architecture=np.arange(32, 64, dtype="u1"))
         change(tensors)
         digest = hashlib.sha256()
         for name in sorted(tensors):
@@ -103,7 +103,7 @@ def quantised_seeds():
                 tensors["layer.0.%s.step" % name] = np.where(np.arange(outputs * inputs // 32) % 2, 15, -1).reshape(outputs, -1).astype("i1")
         for name in ("attention", "feed_forward"):
             tensors["layer.0.smooth." + name] = np.ones(32, "<f4")
-        tensors["version"] = np.full(1, 65, "u1")
+        tensors["version"] = np.full(1, 66, "u1")
 
     def stepless(tensors):
         four(tensors)
@@ -113,7 +113,7 @@ def quantised_seeds():
     put("quantised", "four.safetensors", made(four))
     put("quantised", "four-no-step.safetensors", made(stepless))
     for name, change in {"negative": lambda t: t["layer.0.up.scale"].__imul__(-1), "nan": lambda t: t["layer.0.smooth.attention"].fill(np.nan),
-                         "minus-128": lambda t: t["layer.0.down.weight"].fill(-128), "version": lambda t: t["version"].fill(1),
+                         "minus-128": lambda t: t["layer.0.down.weight"].fill(-128), "version": lambda t: t["version"].fill(2),
                          "judged": lambda t: t["fidelity"].fill(np.inf), "more": lambda t: t.update(more=np.ones(3, "u1")),
                          "less": lambda t: t.pop("layer.0.key.scale"), "wide": lambda t: t.update({"layer.0.out.weight": np.ones((4, 5), "i1")}),
                          "turned": lambda t: t.update({"layer.0.up.weight": np.ones((4, 6), "i1")})}.items():
