@@ -165,6 +165,17 @@ static int ask_graph(quern_model *m, quern_error *err)
     return QUERN_OK;
 }
 
+static int open_tokenizer(quern_model *m, quern_error *err)
+{
+    int rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+    if (rc == QUERN_OK && m->config.lower && !quern__tokenizer_lowers(m->tokenizer))
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                         "%s: do_lower_case is true in sentence_bert_config.json, and the "
+                         "tokenizer does not lower-case, which is not supported",
+                         m->name);
+    return rc;
+}
+
 static int open_files(quern_model *m, const quern_model_options *opt, quern_error *err)
 {
     int rc = quern__model_config_read(&m->config, m->path, err);
@@ -178,7 +189,7 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
         rc = quern__model_config_cut(&m->config, opt->dimensions, opt->force_dimensions, m->name,
                                      err);
     if (rc == QUERN_OK)
-        rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+        rc = open_tokenizer(m, err);
     if (rc != QUERN_OK)
         return rc;
     if (quern__tokenizer_vocab_size(m->tokenizer) > m->config.vocab)
@@ -669,7 +680,7 @@ static int open_ort(quern_model *m, const quern_model_options *opt, quern_error 
     if (rc == QUERN_OK)
         rc = quern__model_config_around(&m->config, m->path, err);
     if (rc == QUERN_OK)
-        rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+        rc = open_tokenizer(m, err);
     if (rc == QUERN_OK)
         rc = choose_max_length(m, opt->max_length, err);
     if (rc == QUERN_OK)

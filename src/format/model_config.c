@@ -591,7 +591,6 @@ static int read_handed_on(quern__json *j, quern_str key, quern_error *err)
 
 /* Keys of sentence_bert_config.json that decide a vector. */
 static const quern__one_value sentence_values[] = {
-    {"do_lower_case", QUERN__JSON_BOOL, NULL}, /* in front of the tokenizer's own */
     {"mask_prompt", QUERN__JSON_BOOL, NULL},
     {"tokenizer_name_or_path", QUERN__JSON_NULL, NULL},
     {"transformer_task", QUERN__JSON_STRING, "feature-extraction"},
@@ -650,6 +649,10 @@ static int read_sentence(quern__json *j, quern__reading *r, quern_error *err)
             continue;
         if (quern__str_is(key, "max_seq_length"))
             rc = read_longest(j, r->config, err);
+        else if (quern__str_is(key, "do_lower_case"))
+            rc = quern__json_peek(j) == QUERN__JSON_NULL
+                     ? quern__json_null(j, err)
+                     : quern__json_bool(j, &r->config->lower, err);
         else if (quern__str_is(key, "modality_config"))
             rc = read_modalities(j, err);
         else if (on < QUERN__COUNT(handed_on))

@@ -61,6 +61,7 @@ typedef struct quern__model_config {
     uint32_t declared_count; /* or that these will */
     uint32_t declared[QUERN__MATRYOSHKA];
     uint32_t max_seq_length; /* sentence_bert_config.json; 0 absent */
+    bool lower; /* its do_lower_case: only for a tokenizer that lower-cases of its own */
     char prompt_query[512],
         prompt_document[512]; /* config_sentence_transformers.json prompts; "" absent */
 } quern__model_config;

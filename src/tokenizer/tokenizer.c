@@ -267,6 +267,11 @@ int32_t quern__tokenizer_unknown(const quern__tokenizer *t)
                                                  : t->bpe.unk;
 }
 
+bool quern__tokenizer_lowers(const quern__tokenizer *t)
+{
+    return t->kind == QUERN__TOKENIZER_WORDPIECE && t->wordpiece.lower;
+}
+
 uint32_t quern__tokenizer_specials(const quern__tokenizer *t)
 {
     return t->n_before + t->n_after;

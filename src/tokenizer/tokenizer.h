@@ -46,6 +46,8 @@ int quern__tokenize_plain(const quern__tokenizer *t, quern_str text, quern__toke
 uint32_t quern__tokenizer_vocab_size(const quern__tokenizer *t); /* highest id + 1 */
 /* Tokens the template adds to one text: 2 for BERT. */
 uint32_t quern__tokenizer_specials(const quern__tokenizer *t);
+/* It lower-cases whatever it reads: a text that was lower-cased before has the same ids. */
+bool quern__tokenizer_lowers(const quern__tokenizer *t);
 int32_t quern__tokenizer_unknown(const quern__tokenizer *t); /* the unknown token; -1: has none */
 /* Of tokenizer_config.json; 0 unknown. */
 uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t);

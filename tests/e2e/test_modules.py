@@ -46,6 +46,25 @@ class Modules(CommandTest):
         self.assertIn("81 dimensions are asked for, the model gives 80", self.quern("embed", "a", "--model", self.model, "--dimensions", 81,
                                                                                     "--force-dimensions").message)
 
+    def test_lower_case(self):
+        """do_lower_case of sentence_bert_config.json: nothing is left to do for a tokenizer that lower-cases; another is refused."""
+        folder = self.folder_of("lower")
+        want = self.vectors(folder)
+        for name, change in (("sentence_bert_config.json", lambda c: c.update(do_lower_case=True)), ("tokenizer.json", None)):
+            with open(os.path.join(folder, name)) as f:
+                content = json.load(f)
+            if change:
+                change(content)
+            else:
+                content["normalizer"]["lowercase"] = False
+            with open(os.path.join(folder, name), "w") as f:
+                json.dump(content, f)
+            if change:
+                np.testing.assert_array_equal(self.vectors(folder), want)
+        refused = self.quern("embed", "a", "--model", folder)
+        self.assertNotEqual(refused.code, 0)
+        self.assertIn("do_lower_case is true", refused.message)
+
     def test_generations(self):
         with open(os.path.join(self.cwd, "in.jsonl"), "w") as f:
             f.write("".join(json.dumps({"id": i, "text": t}) + "\n" for i, t in enumerate(TEXTS)))

@@ -162,4 +162,6 @@ FIXED = [b"", b" ", b"\t\r\n  \x0b", b"\0", b"a\0b", b"\xff", b"ab\xffcd", b"\xe
          "한".encode() * 34, ("x\u0301" * 5000).encode(), ("a" + "\u0301\u302e\u0323" * 40).encode(),
          ("a" + "\u302e\u1b44" * 60).encode(), "e\u0301e\u0301".encode(), "\U0001d160\U0001d16d\u0301".encode(),
          "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪".encode(), "\u0301".encode(), "\u302e".encode(), "\U0002b820\U0002b920".encode(),
-         "\u0f73\u0f71\u0344\u302e".encode(), ("中" * 5000).encode(), b"!" * 1000, "\u200b\u200d".encode()]
+         "\u0f73\u0f71\u0344\u302e".encode(), ("中" * 5000).encode(), b"!" * 1000, "\u200b\u200d".encode(),
+         # White space around a text belongs to it: nobody strips it first.
+         b" x ", b"\n x", b"x\n", "\u00a0x\u00a0".encode(), "\u3000x\u3000".encode(), b"  \n", "\u00a0".encode(), "\u3000 ".encode()]

@@ -644,8 +644,11 @@ static void test_sentence(void **state)
     refused(QUERN_EFORMAT, "sentence_bert_config.json");
     put("sentence_bert_config.json", "{\"max_seq_length\":64,\"max_seq_length\":65}");
     refused(QUERN_EFORMAT, "twice");
-    put("sentence_bert_config.json", "{\"do_lower_case\":true}");
-    refused(QUERN_EUNSUPPORTED, "do_lower_case");
+    put("sentence_bert_config.json", "{\"do_lower_case\":1}");
+    refused(QUERN_EFORMAT, "sentence_bert_config.json");
+    put("sentence_bert_config.json", "{\"do_lower_case\":true}"); /* the tokenizer decides */
+    read_good(&c);
+    assert_true(c.lower);
 }
 
 /* What is handed on to the reference's loader, under its old and new names. */
@@ -707,8 +710,8 @@ static void test_old_names(void **state)
     put("sentence_bert_config.json", NULL);
     read_good(&c);
     assert_int_equal(c.max_seq_length, 32);
-    put("sentence_roberta_config.json", "{\"do_lower_case\":true}");
-    refused(QUERN_EUNSUPPORTED, "do_lower_case");
+    put("sentence_roberta_config.json", "{\"mask_prompt\":true}");
+    refused(QUERN_EUNSUPPORTED, "mask_prompt");
     put("sentence_roberta_config.json", NULL);
     put("sentence_xlm-roberta_config.json", "{\"max_seq_length\":16}");
     read_good(&c);
