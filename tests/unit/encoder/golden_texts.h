@@ -1,69 +1,85 @@
 /*
- * golden_texts.h — for tests: the 20 texts whose vectors have golden hashes, as token ids, and vectors of them however they
- * are cut into calls.
+ * golden_texts.h — for tests: all-MiniLM-L6-v2 as published and the 20 texts (token ids) whose vectors have golden hashes.
  */
 #ifndef QUERN_TESTS_GOLDEN_TEXTS_H
 #define QUERN_TESTS_GOLDEN_TEXTS_H
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
-#include "base/compiler.h"
 #include "base/os.h"
 #include "base/sha256.h"
-#include "encoder/encoder_impl.h"
+#include "encodings.h"
+#include "format/model_config.h"
+#include "format/weights.h"
 
-enum { DIM = 384, TEXTS = 20, ROOM = 1024 };
+enum { MINILM_DIM = 384, MINILM_TEXTS = 20, MINILM_ROOM = 1024, MINILM_LONGEST = 256 };
 
-static inline uint32_t golden_texts(int32_t *ids, uint32_t *lengths)
+typedef struct minilm {
+    quern__model_config config;
+    quern__weights *weights;
+    int32_t ids[MINILM_ROOM];
+    uint32_t lengths[MINILM_TEXTS], starts[MINILM_TEXTS]; /* starts: in ids */
+} minilm;
+
+static inline void read_golden_texts(minilm *m)
 {
     char path[1024], *data;
-    size_t size, at = 0;
-    uint32_t n = 0;
+    size_t size;
+    uint32_t n = 0, at = 0;
     quern_error err;
     const char *root = getenv("QUERN_ROOT");
     snprintf(path, sizeof path, "%s/tests/golden/bits_texts.txt", root ? root : ".");
     if (quern__read_file(path, 1 << 16, &data, &size, &err))
         fail_msg("%s", err.msg);
     for (char *p = data; *p; n++, p++) {
-        assert_true(n < TEXTS);
-        for (lengths[n] = 0; *p != '\n'; lengths[n]++) {
-            assert_true(at < ROOM);
-            ids[at++] = (int32_t)strtol(p, &p, 10);
-        }
+        assert_true(n < MINILM_TEXTS);
+        m->starts[n] = at;
+        for (; *p != '\n'; m->ids[at++] = (int32_t)strtol(p, &p, 10))
+            assert_true(at < MINILM_ROOM);
+        m->lengths[n] = at - m->starts[n];
     }
+    assert_int_equal(n, MINILM_TEXTS);
     quern__free(data);
-    return n;
 }
 
-/* n texts on so many threads, `batch` of them a call; rows of the model's width. */
-static inline void encode(const quern__encoder *e, uint32_t threads, uint32_t batch,
-                          const int32_t *ids, const uint32_t *lengths, uint32_t n, float *out)
+static inline void minilm_open(minilm *m)
 {
     quern_error err;
-    quern__pool *pool = NULL;
-    quern__encoder_scratch *s;
-    if (threads > 1)
-        assert_int_equal(quern__pool_new(&pool, threads, &err), QUERN_OK);
-    assert_int_equal(quern__encoder_scratch_new(&s, e, threads, &err), QUERN_OK);
-    for (uint32_t i = 0; i < n; i += batch) {
-        const uint32_t many = QUERN__MIN(n - i, batch);
-        if (quern__encode(e, s, pool, ids, lengths + i, many, true,
-                          out + (size_t)i * quern__encoder_width(e), NULL, &err))
-            fail_msg("%s", err.msg);
-        for (uint32_t j = 0; j < many; j++)
-            ids += lengths[i + j];
-    }
-    quern__encoder_scratch_free(s);
-    quern__pool_free(pool);
+    const char *folder = getenv("QUERN_TEST_MODEL");
+    assert_non_null(folder);
+    if (quern__model_config_read(&m->config, folder, &err) ||
+        quern__weights_open(&m->weights, folder, &err))
+        fail_msg("%s (tools/test-env fetches the model)", err.msg);
+    read_golden_texts(m);
 }
 
-static inline void hash_vectors(const float *out, uint32_t n, char hex[65])
+/* Their vectors in class fp32, and the bytes of its encoder. */
+static inline uint64_t minilm_fp32(const minilm *m, float *out)
+{
+    quern__encoder *e;
+    quern_error err;
+    if (quern__encoder_open(&e, &m->config, m->weights, quern__kernels_pick(~0u), MINILM_LONGEST,
+                            &err))
+        fail_msg("%s", err.msg);
+    const uint64_t bytes = quern__encoder_bytes(e);
+    encode(e, 1, MINILM_TEXTS, m->ids, m->lengths, MINILM_TEXTS, out);
+    quern__encoder_free(e);
+    return bytes;
+}
+
+/* The SHA-256 of n vectors. */
+static inline void assert_hash(const char *what, const float *out, uint32_t n, const char *want)
 {
     uint8_t digest[32];
-    assert_int_equal(quern__sha256_of(out, n * DIM * sizeof *out, digest, NULL), QUERN_OK);
+    char hex[65];
+    assert_int_equal(quern__sha256_of(out, (size_t)n * MINILM_DIM * sizeof *out, digest, NULL),
+                     QUERN_OK);
     quern__hex32(digest, hex);
+    if (strcmp(hex, want) != 0)
+        fail_msg("%s: the hash of %u texts is %s, not %s", what, n, hex, want);
 }
 
 #endif

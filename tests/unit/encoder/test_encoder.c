@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/os.h"
+#include "encodings.h"
 #include "tiny_model.h"
 
 #if defined(__x86_64__)
@@ -74,22 +75,6 @@ static void random_texts(texts *t, uint32_t n, uint32_t longest)
     }
 }
 
-/* Vectors of all texts in one call. */
-static void encode(const quern__encoder *e, uint32_t threads, const int32_t *ids,
-                   const uint32_t *lengths, uint32_t n, bool normalize, float *out)
-{
-    quern_error err;
-    quern__pool *pool = NULL;
-    quern__encoder_scratch *s;
-    if (threads > 1)
-        assert_int_equal(quern__pool_new(&pool, threads, &err), QUERN_OK);
-    assert_int_equal(quern__encoder_scratch_new(&s, e, threads, &err), QUERN_OK);
-    if (quern__encode(e, s, pool, ids, lengths, n, normalize, out, NULL, &err))
-        fail_msg("%s", err.msg);
-    quern__encoder_scratch_free(s);
-    quern__pool_free(pool);
-}
-
 static void assert_right(shape s, int dtype, const char *prefix, int pooling, bool normalize)
 {
     tiny_model *tiny = tiny_of(s, dtype, prefix);
@@ -104,7 +89,7 @@ static void assert_right(shape s, int dtype, const char *prefix, int pooling, bo
     float *out = quern__alloc_array((size_t)t.n * s.hidden, sizeof *out);
     double *want = quern__alloc_array(s.hidden, sizeof *want);
     assert_true(out && want);
-    encode(m.encoder, 1, t.ids, t.lengths, t.n, normalize, out);
+    encode_as(m.encoder, 1, t.n, t.ids, t.lengths, t.n, normalize, out);
     for (uint32_t i = 0, at = 0; i < t.n; at += t.lengths[i++]) {
         double length = 0;
         slow_forward(tiny, t.ids + at, t.lengths[i], want);
@@ -257,7 +242,7 @@ static void test_one_pattern(void **state)
         random_texts(&t, 24, i % 2 ? LONGEST : 20);
         assert_int_equal(open_tiny(&reference, tiny, reference_table(), &err), QUERN_OK);
         for (uint32_t j = 0, at = 0; j < t.n; at += t.lengths[j++])
-            encode(reference.encoder, 1, t.ids + at, t.lengths + j, 1, true,
+            encode(reference.encoder, 1, 1, t.ids + at, t.lengths + j, 1,
                    alone + (size_t)j * hidden);
         for (size_t k = 0; fast_table(k); k++) {
             poison(); /* opening computes too */
@@ -284,10 +269,10 @@ static void test_floor(void **state)
     quern_error err;
     random_texts(&t, 1, LONGEST);
     assert_int_equal(open_tiny(&m, tiny, &quern__kernels_scalar, &err), QUERN_OK);
-    encode(m.encoder, 1, t.ids, t.lengths, 1, true, a);
+    encode(m.encoder, 1, 1, t.ids, t.lengths, 1, a);
     close_model(&m);
     assert_int_equal(open_tiny(&m, tiny, reference_table(), &err), QUERN_OK);
-    encode(m.encoder, 2, t.ids, t.lengths, 1, true, b);
+    encode(m.encoder, 2, 1, t.ids, t.lengths, 1, b);
     close_model(&m);
     assert_same_row(a, b, 80, "scalar");
     tiny_free(tiny);
@@ -333,7 +318,7 @@ static void test_threads(void **state)
     random_texts(&t, 12, 20);
     assert_int_equal(quern__pool_new(&pool, 2, &err), QUERN_OK);
     assert_int_equal(open_tiny(&m, tiny, quern__kernels_pick(~0u), &err), QUERN_OK);
-    encode(m.encoder, 1, t.ids, t.lengths, t.n, true, want);
+    encode(m.encoder, 1, t.n, t.ids, t.lengths, t.n, want);
     for (int i = 0; i < CALLERS; i++) {
         c[i] = (caller){m.encoder, &t, want, pool, false};
         assert_int_equal(quern__thread_start(threads + i, call_often, c + i, &err), QUERN_OK);

@@ -10,61 +10,42 @@
 #include <cmocka.h>
 
 #include "../kernels/kernel_tables.h"
+#include "encodings.h"
 #include "golden_texts.h"
-#include "kernels/classes.h"
-#include "tiny_model.h"
+#include "tiny_classes.h"
 
 static const char golden[] = "45470dec9a1d9fa237f69c0ea8ff6ddd758517d57acbcb2c4816657e6aa7a12a";
 
 static void test_golden(void **state)
 {
     (void)state;
-    static int32_t ids[ROOM];
-    static float want[TEXTS * DIM], out[TEXTS * DIM];
-    uint32_t lengths[TEXTS];
-    const char *folder = getenv("QUERN_TEST_MODEL");
-    quern__model_config config;
-    quern__weights *weights = NULL;
+    static minilm m;
+    static float want[MINILM_TEXTS * MINILM_DIM], out[MINILM_TEXTS * MINILM_DIM];
+    const uint32_t n = MINILM_TEXTS;
     quern__encoder *e = NULL;
     quern__kernels room;
     quern_error err;
     if (SANITIZED || getenv("QUERN_SKIP_MODEL_TESTS"))
         skip();
-    assert_non_null(folder);
-    const uint32_t n = golden_texts(ids, lengths);
-    if (quern__model_config_read(&config, folder, &err) ||
-        quern__weights_open(&weights, folder, &err) ||
-        quern__encoder_open(&e, &config, weights, quern__kernels_pick(~0u), 256, &err))
-        fail_msg("%s", err.msg);
-    encode(e, 1, n, ids, lengths, n, want);
-    const uint64_t full = quern__encoder_bytes(e);
-    quern__encoder_free(e);
+    minilm_open(&m);
+    const uint64_t full = minilm_fp32(&m, want);
     const quern__kernels *base;
     for (size_t i = 0; (base = quern__kernels_at(i)); i++) {
         const bool scalar = base == &quern__kernels_scalar;
         if ((base->need & quern__cpu_detected()) != base->need || (scalar && !long_form()))
             continue; /* scalar: test_same_as_stored_halves */
         const quern__kernels *k = quern__kernels_of(QUERN__CLASS_FP16, base->need, &room);
-        if (quern__encoder_open(&e, &config, weights, k, 256, &err))
+        if (quern__encoder_open(&e, &m.config, m.weights, k, MINILM_LONGEST, &err))
             fail_msg("%s", err.msg);
         assert_true(quern__encoder_bytes(e) < full * 6 / 10);
         for (uint32_t way = 0; way < 3; way++) {
-            char hex[65];
-            encode(e, 1 + way, way == 1 ? 1 : n, ids, lengths, n, out);
-            hash_vectors(out, n, hex);
-            if (strcmp(hex, golden) != 0)
-                fail_msg("%s: the hash is %s, not %s", k->name, hex, golden);
+            encode(e, 1 + way, way == 1 ? 1 : n, m.ids, m.lengths, n, out);
+            assert_hash(k->name, out, n, golden);
         }
-        for (uint32_t t = 0; t < n; t++) {
-            double near = 0;
-            for (uint32_t c = 0; c < DIM; c++)
-                near += (double)want[t * DIM + c] * (double)out[t * DIM + c];
-            if (!(near > 0.999999))
-                fail_msg("%s, text %u: cosine to fp32 is %f", k->name, t, near);
-        }
+        assert_near(k->name, want, out, n, MINILM_DIM, 0.999999);
         quern__encoder_free(e);
     }
-    quern__weights_free(weights);
+    quern__weights_free(m.weights);
 }
 
 enum { TINY = 5, LONGEST = 20 };
@@ -124,33 +105,16 @@ static void test_what_vanishes(void **state)
         {1e-6f, 0x1p-14f, true}, /* beside what stays, it is lost in rounding as anywhere */
         {0x1p-24f, 0x1p-15f, true},   {0, 0, true}};
     for (size_t i = 0; i < QUERN__COUNT(cases); i++) {
-        static const char name[] = "encoder.layer.0.intermediate.dense.weight";
-        quern__kernels room;
-        quern__weights *file;
-        quern__encoder *e;
-        quern_error err;
-        tiny_model *tiny = tiny_new(48, 2, 1, 77, 50, 20, QUERN__F32, "", 5);
-        assert_int_equal(
-            quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err),
-            QUERN_OK);
-        const quern__tensor *t = quern__weights_find(file, name);
-        assert_non_null(t);
         float row[48];
+        quern_error err;
         for (uint32_t k = 0; k < 48; k++)
             row[k] = k ? cases[i].weight : cases[i].one;
-        memcpy((char *)tiny->bytes + t->offset + 76 * sizeof row, row, sizeof row);
-        for (int way = 0; way < 2; way++) {
-            const int class = way ? QUERN__CLASS_FP16 : QUERN__CLASS_FP32;
-            const int rc = quern__encoder_open(&e, &tiny->config, file,
-                                               quern__kernels_of(class, ~0u, &room), 20, &err);
-            if (rc != (way && !cases[i].taken ? QUERN_EFORMAT : QUERN_OK))
-                fail_msg("case %zu, way %d: %d", i, way, rc);
-            if (rc)
-                assert_true(strstr(err.msg, name) && strstr(err.msg, "too little"));
-            quern__encoder_free(e);
-        }
-        quern__weights_free(file);
-        tiny_free(tiny);
+        assert_int_equal(tiny_open_with(QUERN__CLASS_FP32, 76 * 48, row, 48, &err), QUERN_OK);
+        const int rc = tiny_open_with(QUERN__CLASS_FP16, 76 * 48, row, 48, &err);
+        if (rc != (cases[i].taken ? QUERN_OK : QUERN_EFORMAT))
+            fail_msg("case %zu: %d", i, rc);
+        if (rc)
+            assert_true(strstr(err.msg, TINY_WEIGHT) && strstr(err.msg, "too little"));
     }
 }
 
@@ -163,29 +127,11 @@ static void test_what_does_not_fit(void **state)
     } cases[] = {{65504.0f, NULL},  {-0x1.ffdffep15f, NULL}, {65520.0f, "65520"},
                  {-1e30f, "1e+30"}, {INFINITY, "infinity"},  {NAN, "NaN"}};
     for (size_t i = 0; i < QUERN__COUNT(cases); i++) {
-        quern__kernels room;
-        quern__weights *file;
-        quern__encoder *e;
         quern_error err;
-        tiny_model *tiny = tiny_new(48, 2, 1, 77, 50, 20, QUERN__F32, "", 5);
-        assert_int_equal(
-            quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err),
-            QUERN_OK);
-        const quern__tensor *t =
-            quern__weights_find(file, "encoder.layer.0.intermediate.dense.weight");
-        assert_non_null(t);
-        memcpy((char *)tiny->bytes + t->offset + 4 * 49, &cases[i].weight, sizeof(float));
-        const int rc = quern__encoder_open(
-            &e, &tiny->config, file, quern__kernels_of(QUERN__CLASS_FP16, ~0u, &room), 20, &err);
+        const int rc = tiny_open_with(QUERN__CLASS_FP16, 49, &cases[i].weight, 1, &err);
         assert_int_equal(rc, cases[i].says ? QUERN_EFORMAT : QUERN_OK);
-        if (rc) {
-            assert_non_null(strstr(err.msg, "intermediate.dense.weight"));
-            assert_non_null(strstr(err.msg, cases[i].says));
-        } else {
-            quern__encoder_free(e);
-        }
-        quern__weights_free(file);
-        tiny_free(tiny);
+        if (rc)
+            assert_true(strstr(err.msg, TINY_WEIGHT) && strstr(err.msg, cases[i].says));
     }
 }
 

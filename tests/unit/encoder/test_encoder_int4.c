@@ -10,10 +10,11 @@
 #include <cmocka.h>
 
 #include "../kernels/kernel_tables.h"
-#include "encoder/quantise.h"
+#include "base/alloc.h"
+#include "base/os.h"
 #include "encoder/quantised_file.h"
-#include "golden_texts.h"
-#include "tiny_model.h"
+#include "encodings.h"
+#include "tiny_classes.h"
 
 enum { HIDDEN = 96, INNER = 448, LAYERS = 2, VOCAB = 60, LONGEST = 70, COUNT = 7 };
 
@@ -21,10 +22,8 @@ static const char path[] = "test_encoder_int4.safetensors";
 static const char hex[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 static const quern__fidelity fidelity = {0.99f, 0.985f, 0.9f};
 
-static tiny_model *tiny;
-static quern__weights *file;
-static quern__encoder *fp32;
-static quern__quantised *four;
+static tiny_pair model;
+static quern__quantised *four; /* its numbers */
 static int32_t ids[COUNT * LONGEST];
 static uint32_t lengths[COUNT];
 
@@ -32,29 +31,23 @@ static int make(void **state)
 {
     (void)state;
     quern__rng r;
-    quern_error err;
     uint32_t at = 0;
     quern__rng_seed(&r, 11);
-    tiny = tiny_new(HIDDEN, 3, LAYERS, INNER, VOCAB, LONGEST, QUERN__F32, "", 12);
     for (uint32_t i = 0; i < COUNT; i++) {
         lengths[i] = i ? 1 + quern__rng_below(&r, LONGEST) : LONGEST;
         for (uint32_t j = 0; j < lengths[i]; j++)
             ids[at++] = (int32_t)quern__rng_below(&r, VOCAB);
     }
-    if (quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err) ||
-        quern__encoder_open(&fp32, &tiny->config, file, quern__kernels_pick(~0u), LONGEST, &err) ||
-        quern__quantise(&four, fp32, file, true, ids, lengths, COUNT, NULL, NULL, NULL, &err))
-        fail_msg("%s", err.msg);
+    tiny_pair_new(&model, tiny_new(HIDDEN, 3, LAYERS, INNER, VOCAB, LONGEST, QUERN__F32, "", 12),
+                  true, LONGEST, ids, lengths, COUNT);
+    four = model.numbers;
     return 0;
 }
 
 static int unmake(void **state)
 {
     (void)state;
-    quern__quantised_free(four);
-    quern__encoder_free(fp32);
-    quern__weights_free(file);
-    tiny_free(tiny);
+    tiny_pair_free(&model);
     (void)quern__remove_file(path, NULL);
     return 0;
 }
@@ -90,16 +83,6 @@ static quern__quantised widened(int8_t **memory)
     return wide;
 }
 
-static quern__encoder *opened(const quern__quantised *q, const quern__kernels *k,
-                              const quern__int8_kernels *k8)
-{
-    quern__encoder *e;
-    quern_error err;
-    if (quern__encoder_open_int8(&e, &tiny->config, file, q, k, k8, LONGEST, &err))
-        fail_msg("%s", err.msg);
-    return e;
-}
-
 static void test_same_as_int8_of_these_weights(void **state)
 {
     (void)state;
@@ -107,14 +90,15 @@ static void test_same_as_int8_of_these_weights(void **state)
     const quern__int8_kernels *k8;
     int8_t *memory;
     const quern__quantised wide = widened(&memory);
-    quern__encoder *e = opened(&wide, quern__kernels_pick(~0u), quern__int8_pick(~0u));
+    quern__encoder *e =
+        tiny_pair_open(&model, &wide, quern__kernels_pick(~0u), quern__int8_pick(~0u));
     const uint64_t bytes = quern__encoder_bytes(e);
     encode(e, 1, COUNT, ids, lengths, COUNT, want);
     quern__encoder_free(e);
     for (size_t i = 0; (k8 = quern__int8_at(i)); i++) {
         if ((k8->need & quern__cpu_runnable()) != k8->need)
             continue;
-        e = opened(four, quern__kernels_pick(k8->need), k8);
+        e = tiny_pair_open(&model, four, quern__kernels_pick(k8->need), k8);
         assert_true(quern__encoder_bytes(e) < bytes);
         for (uint32_t way = 0; way < 3; way++) {
             memset(out, 0, sizeof out);
@@ -124,14 +108,8 @@ static void test_same_as_int8_of_these_weights(void **state)
         }
         quern__encoder_free(e);
     }
-    encode(fp32, 1, COUNT, ids, lengths, COUNT, plain);
-    for (uint32_t t = 0; t < COUNT; t++) {
-        double near = 0;
-        for (uint32_t c = 0; c < HIDDEN; c++)
-            near += (double)plain[t * HIDDEN + c] * (double)want[t * HIDDEN + c];
-        if (!(near > 0.9)) /* random weights */
-            fail_msg("text %u: cosine to fp32 is %f", t, near);
-    }
+    encode(model.fp32, 1, COUNT, ids, lengths, COUNT, plain);
+    assert_near("random weights", plain, want, COUNT, HIDDEN, 0.9);
     quern__free(memory);
 }
 
@@ -154,7 +132,7 @@ static void test_there_and_back(void **state)
     char *bytes;
     size_t size;
     written(&bytes, &size);
-    if (quern__quantised_open(&f, path, &tiny->config, &err))
+    if (quern__quantised_open(&f, path, &model.tiny->config, &err))
         fail_msg("%s", err.msg);
     assert_true(f.four && f.numbers->four);
     assert_true(quern__fidelity_passes(&f.fidelity, true) &&
@@ -172,7 +150,8 @@ static void test_there_and_back(void **state)
     for (size_t i = 0; i < size; i += i < 6000 ? 13 : 997) {
         const char was = bytes[i];
         bytes[i] = (char)(was ^ (1 << i % 8));
-        const int rc = quern__quantised_parse(&f, bytes, size, "damaged", &tiny->config, &err);
+        const int rc =
+            quern__quantised_parse(&f, bytes, size, "damaged", &model.tiny->config, &err);
         assert_true(rc == QUERN_EFORMAT || rc == QUERN_EMISMATCH || (rc == QUERN_OK && was == ' '));
         quern__quantised_close(&f);
         bytes[i] = was;
@@ -193,7 +172,7 @@ static void test_steps(void **state)
         size_t size;
         *step = none[i];
         written(&bytes, &size);
-        assert_int_equal(quern__quantised_open(&f, path, &tiny->config, &err), QUERN_EFORMAT);
+        assert_int_equal(quern__quantised_open(&f, path, &model.tiny->config, &err), QUERN_EFORMAT);
         assert_non_null(strstr(err.msg, "layer.1.up.step"));
         quern__free(bytes);
     }

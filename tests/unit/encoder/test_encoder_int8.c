@@ -11,13 +11,10 @@
 #include <cmocka.h>
 
 #include "../kernels/kernel_tables.h"
-#include "base/alloc.h"
-#include "base/compiler.h"
-#include "base/os.h"
-#include "base/sha256.h"
 #include "encoder/encoder_impl.h"
-#include "encoder/quantise.h"
-#include "tiny_model.h"
+#include "encodings.h"
+#include "golden_texts.h"
+#include "tiny_classes.h"
 
 enum { VOCAB = 503, LONGEST = QUERN__INTEGER_FROM + 20, TEXTS = 24 };
 
@@ -51,61 +48,15 @@ static void random_texts(texts *t)
     }
 }
 
-static void encode(const quern__encoder *e, uint32_t threads, const int32_t *ids,
-                   const uint32_t *lengths, uint32_t n, float *out)
-{
-    quern_error err;
-    quern__pool *pool = NULL;
-    quern__encoder_scratch *s;
-    if (threads > 1)
-        assert_int_equal(quern__pool_new(&pool, threads, &err), QUERN_OK);
-    assert_int_equal(quern__encoder_scratch_new(&s, e, threads, &err), QUERN_OK);
-    if (quern__encode(e, s, pool, ids, lengths, n, true, out, NULL, &err))
-        fail_msg("%s", err.msg);
-    quern__encoder_scratch_free(s);
-    quern__pool_free(pool);
-}
-
 /* A model in both classes. */
-typedef struct pair {
-    tiny_model *tiny;
-    quern__weights *file;
-    quern__encoder *fp32;
-    quern__quantised *quantised;
-} pair;
-
-static void pair_new(pair *p, uint32_t hidden, uint32_t heads, uint32_t layers, uint32_t inner,
+static void pair_new(tiny_pair *p, uint32_t hidden, uint32_t heads, uint32_t layers, uint32_t inner,
                      const char *prefix)
 {
-    quern_error err;
     static texts t;
     random_texts(&t);
-    p->tiny = tiny_new(hidden, heads, layers, inner, VOCAB, LONGEST + 3, QUERN__F32, prefix, 5);
-    if (quern__weights_parse(&p->file, QUERN__SAFETENSORS, p->tiny->bytes, p->tiny->size, "tiny",
-                             &err) ||
-        quern__encoder_open(&p->fp32, &p->tiny->config, p->file, quern__kernels_pick(~0u), LONGEST,
-                            &err) ||
-        quern__quantise(&p->quantised, p->fp32, p->file, false, t.ids, t.lengths, t.n, NULL, NULL,
-                        NULL, &err))
-        fail_msg("%s", err.msg);
-}
-
-static void pair_free(pair *p)
-{
-    quern__quantised_free(p->quantised);
-    quern__encoder_free(p->fp32);
-    quern__weights_free(p->file);
-    tiny_free(p->tiny);
-}
-
-static quern__encoder *open_int8(const pair *p, const quern__kernels *k,
-                                 const quern__int8_kernels *k8)
-{
-    quern__encoder *e;
-    quern_error err;
-    if (quern__encoder_open_int8(&e, &p->tiny->config, p->file, p->quantised, k, k8, LONGEST, &err))
-        fail_msg("%s", err.msg);
-    return e;
+    tiny_pair_new(p,
+                  tiny_new(hidden, heads, layers, inner, VOCAB, LONGEST + 3, QUERN__F32, prefix, 5),
+                  false, LONGEST, t.ids, t.lengths, t.n);
 }
 
 /* The same texts by other ways: alone, in random batches, on several threads. */
@@ -124,7 +75,7 @@ static void assert_same_ways(const quern__encoder *e, const texts *t, const floa
             lengths[i] = t->lengths[from[i]];
             memcpy(some + at, t->ids + t->starts[from[i]], lengths[i] * sizeof *some);
         }
-        encode(e, 1 + round % 4, some, lengths, n, out);
+        encode(e, 1 + round % 4, n, some, lengths, n, out);
         for (uint32_t i = 0; i < n; i++)
             assert_memory_equal(out + (size_t)i * dim, all + (size_t)from[i] * dim,
                                 dim * sizeof *out);
@@ -135,7 +86,7 @@ static void assert_same_ways(const quern__encoder *e, const texts *t, const floa
 static void one_shape(uint32_t hidden, uint32_t heads, uint32_t layers, uint32_t inner,
                       const char *prefix)
 {
-    pair p;
+    tiny_pair p;
     static texts t;
     pair_new(&p, hidden, heads, layers, inner, prefix);
     random_texts(&t); /* others than those of the calibration */
@@ -144,12 +95,12 @@ static void one_shape(uint32_t hidden, uint32_t heads, uint32_t layers, uint32_t
           *first = quern__alloc_array(floats, sizeof *want),
           *out = quern__alloc_array(floats, sizeof *want);
     assert_true(want && first && out);
-    encode(p.fp32, 1, t.ids, t.lengths, t.n, want);
+    encode(p.fp32, 1, t.n, t.ids, t.lengths, t.n, want);
     for (size_t i = 0; int8_table(i); i++)
         for (size_t j = 0; j < 2; j++) {
             const quern__kernels *k = fast_table(j) ? fast_table(j) : reference_table();
-            quern__encoder *e = open_int8(&p, k, int8_table(i));
-            encode(e, 1 + (uint32_t)j, t.ids, t.lengths, t.n, out);
+            quern__encoder *e = tiny_pair_open(&p, p.numbers, k, int8_table(i));
+            encode(e, 1 + (uint32_t)j, t.n, t.ids, t.lengths, t.n, out);
             if (!i && !j)
                 memcpy(first, out, floats * sizeof *out);
             if (memcmp(first, out, floats * sizeof *out) != 0)
@@ -159,17 +110,14 @@ static void one_shape(uint32_t hidden, uint32_t heads, uint32_t layers, uint32_t
                 assert_same_ways(e, &t, first, hidden);
             quern__encoder_free(e);
         }
-    for (uint32_t i = 0; i < t.n; i++) {
-        double near = 0;
-        for (uint32_t c = 0; c < hidden; c++)
-            near += (double)want[(size_t)i * hidden + c] * (double)first[(size_t)i * hidden + c];
-        if (!(near > 0.99)) /* random weights have no outliers, but every error goes on */
-            fail_msg("hidden %u, text %u: cosine to fp32 is %f", hidden, i, near);
-    }
+    char what[32];
+    snprintf(what, sizeof what, "hidden %u", hidden);
+    /* random weights have no outliers, but every error goes on */
+    assert_near(what, want, first, t.n, hidden, 0.99);
     quern__free(want);
     quern__free(first);
     quern__free(out);
-    pair_free(&p);
+    tiny_pair_free(&p);
 }
 
 static void test_shapes(void **state)
@@ -188,15 +136,15 @@ static void test_shapes(void **state)
 static void test_what_does_not_fit(void **state)
 {
     (void)state;
-    pair p;
+    tiny_pair p;
     quern_error err;
     quern__encoder *e;
     pair_new(&p, 48, 2, 2, 77, "");
-    uint32_t *numbers[] = {&p.quantised->layers, &p.quantised->hidden, &p.quantised->intermediate};
+    uint32_t *numbers[] = {&p.numbers->layers, &p.numbers->hidden, &p.numbers->intermediate};
     for (size_t i = 0; i < QUERN__COUNT(numbers); i++) {
         const uint32_t was = *numbers[i];
         *numbers[i] = was - 1;
-        assert_int_equal(quern__encoder_open_int8(&e, &p.tiny->config, p.file, p.quantised,
+        assert_int_equal(quern__encoder_open_int8(&e, &p.tiny->config, p.file, p.numbers,
                                                   quern__kernels_pick(0), quern__int8_pick(0),
                                                   LONGEST, &err),
                          QUERN_EFORMAT);
@@ -209,7 +157,7 @@ static void test_what_does_not_fit(void **state)
     const uint32_t length = 2;
     float out[48];
     quern__encoder_scratch *s;
-    e = open_int8(&p, quern__kernels_pick(~0u), quern__int8_pick(~0u));
+    e = tiny_pair_open(&p, p.numbers, quern__kernels_pick(~0u), quern__int8_pick(~0u));
     ((float *)e->layers[1].smooth[0])[7] = INFINITY; /* as an overflow would */
     assert_int_equal(quern__encoder_scratch_new(&s, e, 1, &err), QUERN_OK);
     assert_int_equal(quern__encode(e, s, NULL, ids, &length, 1, true, out, NULL, &err),
@@ -217,7 +165,7 @@ static void test_what_does_not_fit(void **state)
     assert_non_null(strstr(err.msg, "not finite"));
     quern__encoder_scratch_free(s);
     quern__encoder_free(e);
-    pair_free(&p);
+    tiny_pair_free(&p);
 }
 
 /* ---- all-MiniLM-L6-v2 ---- */
@@ -227,103 +175,65 @@ static const char golden_numbers[] =
 static const char golden_vectors[] =
     "e6b1b7d25f0ac5516a223c9133063c500f50c31fa39245fb28d3c008beb6f68b";
 
-enum {
-    DIM = 384,
-    MINILM_TEXTS = 20,
-    ROOM = 1024,
-    SLOW = QUERN__CPU_SCALAR | QUERN__CPU_AMX_PLAIN /* one thread shows enough */
-};
+enum { SLOW = QUERN__CPU_SCALAR | QUERN__CPU_AMX_PLAIN /* one thread shows enough */ };
 
 static void add(quern__sha256 *h, const void *p, size_t n)
 {
     assert_int_equal(quern__sha256_add(h, p, n, NULL), QUERN_OK);
 }
 
-static void assert_hash(const char *what, const char *table, quern__sha256 *h, const char *want)
+static void assert_numbers(const quern__quantised *q)
 {
+    quern__sha256 h;
     uint8_t digest[32];
     char hex[65];
-    assert_int_equal(quern__sha256_end(h, digest, NULL), QUERN_OK);
-    quern__hex32(digest, hex);
-    if (strcmp(hex, want) != 0)
-        fail_msg("%s (%s): the hash is %s, not %s", what, table, hex, want);
-}
-
-static uint32_t golden_texts(int32_t *ids, uint32_t *lengths)
-{
-    char path[1024], *data;
-    size_t size, at = 0;
-    uint32_t n = 0;
-    quern_error err;
-    const char *root = getenv("QUERN_ROOT");
-    snprintf(path, sizeof path, "%s/tests/golden/bits_texts.txt", root ? root : ".");
-    if (quern__read_file(path, 1 << 16, &data, &size, &err))
-        fail_msg("%s", err.msg);
-    for (char *p = data; *p; n++, p++) {
-        assert_true(n < MINILM_TEXTS);
-        for (lengths[n] = 0; *p != '\n'; lengths[n]++) {
-            assert_true(at < ROOM);
-            ids[at++] = (int32_t)strtol(p, &p, 10);
-        }
-    }
-    quern__free(data);
-    return n;
-}
-
-static void hash_numbers(quern__sha256 *h, const quern__quantised *q)
-{
+    assert_int_equal(quern__sha256_begin(&h, NULL), QUERN_OK);
     for (uint32_t l = 0; l < q->layers; l++) {
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
             const size_t outputs = quern__quantised_outputs(q, m),
                          inputs = quern__quantised_inputs(q, m);
-            add(h, q->layer[l].weight[m], outputs * inputs);
-            add(h, q->layer[l].scale[m], inputs / 384 * outputs * sizeof(float));
+            add(&h, q->layer[l].weight[m], outputs * inputs);
+            add(&h, q->layer[l].scale[m], inputs / 384 * outputs * sizeof(float));
         }
         for (int i = 0; i < 2; i++)
-            add(h, q->layer[l].smooth[i], q->hidden * sizeof(float));
+            add(&h, q->layer[l].smooth[i], q->hidden * sizeof(float));
     }
+    assert_int_equal(quern__sha256_end(&h, digest, NULL), QUERN_OK);
+    quern__hex32(digest, hex);
+    if (strcmp(hex, golden_numbers) != 0)
+        fail_msg("the hash of the quantised numbers is %s, not %s", hex, golden_numbers);
 }
 
 static void test_golden(void **state)
 {
     (void)state;
-    static int32_t ids[ROOM];
-    static float out[MINILM_TEXTS * DIM];
-    uint32_t lengths[MINILM_TEXTS];
-    const char *folder = getenv("QUERN_TEST_MODEL");
-    quern__model_config config;
-    quern__weights *weights;
+    static minilm m;
+    static float out[MINILM_TEXTS * MINILM_DIM];
+    const uint32_t n = MINILM_TEXTS;
     quern__encoder *fp32, *e;
     quern__quantised *q;
-    quern__sha256 h;
     quern_error err;
     if (SANITIZED || getenv("QUERN_SKIP_MODEL_TESTS"))
         skip();
-    assert_non_null(folder);
-    const uint32_t n = golden_texts(ids, lengths);
-    if (quern__model_config_read(&config, folder, &err) ||
-        quern__weights_open(&weights, folder, &err) ||
-        quern__encoder_open(&fp32, &config, weights, quern__kernels_pick(~0u), 256, &err) ||
-        quern__quantise(&q, fp32, weights, false, ids, lengths, n, NULL, NULL, NULL, &err))
+    minilm_open(&m);
+    if (quern__encoder_open(&fp32, &m.config, m.weights, quern__kernels_pick(~0u), MINILM_LONGEST,
+                            &err) ||
+        quern__quantise(&q, fp32, m.weights, false, m.ids, m.lengths, n, NULL, NULL, NULL, &err))
         fail_msg("%s", err.msg);
-    assert_int_equal(quern__sha256_begin(&h, &err), QUERN_OK);
-    hash_numbers(&h, q);
-    assert_hash("quantised numbers", "", &h, golden_numbers);
+    assert_numbers(q);
     for (size_t i = 0; int8_table(i); i++)
         for (uint32_t threads = 1; threads <= (int8_table(i)->need & SLOW && !long_form() ? 1 : 3);
              threads += 2) {
-            if (quern__encoder_open_int8(&e, &config, weights, q, quern__kernels_pick(~0u),
-                                         int8_table(i), 256, &err))
+            if (quern__encoder_open_int8(&e, &m.config, m.weights, q, quern__kernels_pick(~0u),
+                                         int8_table(i), MINILM_LONGEST, &err))
                 fail_msg("%s", err.msg);
-            encode(e, threads, ids, lengths, n, out);
+            encode(e, threads, n, m.ids, m.lengths, n, out);
             quern__encoder_free(e);
-            assert_int_equal(quern__sha256_begin(&h, &err), QUERN_OK);
-            add(&h, out, sizeof out);
-            assert_hash("vectors of 20 texts", int8_table(i)->name, &h, golden_vectors);
+            assert_hash(int8_table(i)->name, out, n, golden_vectors);
         }
     quern__quantised_free(q);
     quern__encoder_free(fp32);
-    quern__weights_free(weights);
+    quern__weights_free(m.weights);
 }
 
 int main(void)

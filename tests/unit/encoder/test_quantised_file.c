@@ -12,9 +12,8 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/os.h"
-#include "encoder/quantise.h"
 #include "encoder/quantised_file.h"
-#include "tiny_model.h"
+#include "tiny_classes.h"
 
 static const char path[] = "test_quantised_file.int8.safetensors";
 static const char source[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -22,8 +21,8 @@ static const char architecture[] =
     "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 static const quern__fidelity fidelity = {0.9995f, 0.998f, 0.97f};
 
-static tiny_model *tiny;
-static quern__quantised *numbers;
+static tiny_pair model;
+static quern__quantised *numbers; /* its */
 static char *bytes;
 static size_t size;
 
@@ -42,26 +41,18 @@ static void written(const char **checksum)
 static int make(void **state)
 {
     (void)state;
-    quern__weights *file = NULL;
-    quern__encoder *fp32 = NULL;
-    quern_error err;
     const int32_t ids[5] = {1, 2, 3, 4, 5};
     const uint32_t length = 5;
-    tiny = tiny_new(48, 2, 2, 400, 100, 16, QUERN__F32, "", 9);
-    if (quern__weights_parse(&file, QUERN__SAFETENSORS, tiny->bytes, tiny->size, "tiny", &err) ||
-        quern__encoder_open(&fp32, &tiny->config, file, quern__kernels_pick(~0u), 16, &err) ||
-        quern__quantise(&numbers, fp32, file, false, ids, &length, 1, NULL, NULL, NULL, &err))
-        fail_msg("%s", err.msg);
-    quern__encoder_free(fp32);
-    quern__weights_free(file);
+    tiny_pair_new(&model, tiny_new(48, 2, 2, 400, 100, 16, QUERN__F32, "", 9), false, 16, ids,
+                  &length, 1);
+    numbers = model.numbers;
     return 0;
 }
 
 static int unmake(void **state)
 {
     (void)state;
-    quern__quantised_free(numbers);
-    tiny_free(tiny);
+    tiny_pair_free(&model);
     quern__free(bytes);
     return quern__remove_file(path, NULL);
 }
@@ -80,7 +71,7 @@ static void test_there_and_back(void **state)
     assert_int_equal(size, was);
     assert_memory_equal(bytes, again, size);
     quern__free(again);
-    if (quern__quantised_open(&f, path, &tiny->config, &err))
+    if (quern__quantised_open(&f, path, &model.tiny->config, &err))
         fail_msg("%s", err.msg);
     assert_string_equal(f.checksum, first);
     assert_string_equal(f.source, source);
@@ -100,7 +91,7 @@ static void test_there_and_back(void **state)
                                 48 * sizeof(float));
     }
     quern__quantised_close(&f);
-    assert_int_equal(quern__quantised_open(&f, "no such file", &tiny->config, &err),
+    assert_int_equal(quern__quantised_open(&f, "no such file", &model.tiny->config, &err),
                      QUERN_ENOTFOUND);
 }
 
@@ -114,7 +105,8 @@ static void test_damage(void **state)
     for (size_t i = 0; i < size; i += i < head ? 1 + step / 16 : step) {
         const char was = bytes[i];
         bytes[i] = (char)(was ^ (1 << i % 8));
-        const int rc = quern__quantised_parse(&f, bytes, size, "damaged", &tiny->config, &err);
+        const int rc =
+            quern__quantised_parse(&f, bytes, size, "damaged", &model.tiny->config, &err);
         if (rc == QUERN_OK) /* a space of the header's end at most */
             assert_true(was == ' ');
         else
@@ -123,7 +115,7 @@ static void test_damage(void **state)
         bytes[i] = was;
     }
     for (size_t n = 0; n < size; n += 1 + size / 300) {
-        assert_int_equal(quern__quantised_parse(&f, bytes, n, "cut", &tiny->config, &err),
+        assert_int_equal(quern__quantised_parse(&f, bytes, n, "cut", &model.tiny->config, &err),
                          QUERN_EFORMAT);
         quern__quantised_close(&f);
     }
@@ -154,20 +146,20 @@ static void test_numbers_out_of_range(void **state)
         *scale = bad[i];
         quern__free(bytes);
         written(&checksum);
-        refused(&tiny->config, "layer.1.down.scale", QUERN_EFORMAT);
+        refused(&model.tiny->config, "layer.1.down.scale", QUERN_EFORMAT);
         *scale = was;
         was = *smooth;
         *smooth = bad[i];
         quern__free(bytes);
         written(&checksum);
-        refused(&tiny->config, "layer.0.smooth.feed_forward", QUERN_EFORMAT);
+        refused(&model.tiny->config, "layer.0.smooth.feed_forward", QUERN_EFORMAT);
         *smooth = was;
     }
     const int8_t was = *weight;
     *weight = -128;
     quern__free(bytes);
     written(&checksum);
-    refused(&tiny->config, "holds -128", QUERN_EFORMAT);
+    refused(&model.tiny->config, "holds -128", QUERN_EFORMAT);
     *weight = was;
     quern__free(bytes);
     written(&checksum);
@@ -176,17 +168,17 @@ static void test_numbers_out_of_range(void **state)
 static void test_another_model(void **state)
 {
     (void)state;
-    quern__model_config other = tiny->config;
+    quern__model_config other = model.tiny->config;
     other.layers = 1;
     refused(&other, "layers", QUERN_EFORMAT);
     other.layers = 3;
     refused(&other, "layers", QUERN_EFORMAT);
     other.layers = 1000000;
     refused(&other, "layers", QUERN_EFORMAT);
-    other = tiny->config;
+    other = model.tiny->config;
     other.hidden = 64;
     refused(&other, "layer.0.query.weight", QUERN_EFORMAT);
-    other = tiny->config;
+    other = model.tiny->config;
     other.intermediate = 384;
     refused(&other, "layer.0.up.weight", QUERN_EFORMAT);
 }
