@@ -80,22 +80,7 @@ QUERN__INLINE void tile(const uint32_t rows, const code *x, const int8_t *w, uin
             last_four(x + r * QUERN__PIECE + i, w, sums + r * 16);
 }
 
-static QUERN__NOINLINE const char *tile_sums(uint32_t rows, const code *x, const int8_t *w,
-                                             uint32_t k, int32_t *sums, const char *next,
-                                             uint32_t tiles)
-{
-    next = fetch(next, k / tiles / 4 + 1);
-    switch (rows) {
-#define CASE(R)                                                                                    \
-    case R:                                                                                        \
-        tile(R, x, w, k, sums);                                                                    \
-        break;
-        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
-#undef CASE
-    }
-    return next;
-}
-
+#include "kernels/int8_tile_sums.inc"
 #include "kernels/int8_body.inc"
 #else
 typedef int quern__int8_i8mm_absent; /* a translation unit may not be empty */
