@@ -104,5 +104,11 @@ void quern__jsonw_float(
     float v); /* shortest of %.6g–%.9g that reads back as the same float; not locale-dependent */
 void quern__jsonw_double(quern__jsonw *w, double v);                  /* likewise up to %.17g */
 void quern__jsonw_raw(quern__jsonw *w, const char *json, size_t len); /* one value, trusted */
+/* A key and its value. */
+void quern__jsonw_put_str(quern__jsonw *w, const char *key, quern_str s);
+void quern__jsonw_put_cstr(quern__jsonw *w, const char *key, const char *s);
+void quern__jsonw_put_i64(quern__jsonw *w, const char *key, int64_t v);
+void quern__jsonw_put_u64(quern__jsonw *w, const char *key, uint64_t v);
+void quern__jsonw_put_bool(quern__jsonw *w, const char *key, bool v);
 
 #endif

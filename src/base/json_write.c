@@ -210,3 +210,33 @@ void quern__jsonw_raw(quern__jsonw *w, const char *json, size_t len)
     before_value(w);
     quern__buf_append(w->out, json, len);
 }
+
+void quern__jsonw_put_str(quern__jsonw *w, const char *key, quern_str value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_str(w, value);
+}
+
+void quern__jsonw_put_cstr(quern__jsonw *w, const char *key, const char *value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_cstr(w, value);
+}
+
+void quern__jsonw_put_i64(quern__jsonw *w, const char *key, int64_t value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_i64(w, value);
+}
+
+void quern__jsonw_put_u64(quern__jsonw *w, const char *key, uint64_t value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_u64(w, value);
+}
+
+void quern__jsonw_put_bool(quern__jsonw *w, const char *key, bool value)
+{
+    quern__jsonw_key(w, key);
+    quern__jsonw_bool(w, value);
+}

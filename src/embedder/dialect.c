@@ -48,30 +48,17 @@ static void put_texts(quern__jsonw *w, const char *key, const quern__provider_qu
     quern__jsonw_end_array(w);
 }
 
-static void put_text(quern__jsonw *w, const char *key, const char *value)
+void quern__dialect_put_dimensions(quern__jsonw *w, const char *key,
+                                   const quern__provider_question *q)
 {
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, value);
-}
-
-static void put_flag(quern__jsonw *w, const char *key, bool value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_bool(w, value);
-}
-
-static void put_dimensions(quern__jsonw *w, const char *key, const quern__provider_question *q)
-{
-    if (!q->dimensions)
-        return;
-    quern__jsonw_key(w, key);
-    quern__jsonw_u64(w, q->dimensions);
+    if (q->dimensions)
+        quern__jsonw_put_u64(w, key, q->dimensions);
 }
 
 static void put_question(quern__jsonw *w, const quern__provider_question *q)
 {
     if (q->dialect != QUERN__DIALECT_TEI)
-        put_text(w, "model", q->model);
+        quern__jsonw_put_cstr(w, "model", q->model);
     if (quern__dialect_sees(q->dialect)) {
         quern__dialect_ask_vision(q, w);
         return;
@@ -79,42 +66,42 @@ static void put_question(quern__jsonw *w, const quern__provider_question *q)
     switch (q->dialect) {
     case QUERN__DIALECT_COHERE:
         put_texts(w, "texts", q);
-        put_text(w, "input_type", q->query ? "search_query" : "search_document");
-        put_text(w, "truncate", q->truncate ? "END" : "NONE");
+        quern__jsonw_put_cstr(w, "input_type", q->query ? "search_query" : "search_document");
+        quern__jsonw_put_cstr(w, "truncate", q->truncate ? "END" : "NONE");
         quern__jsonw_key(w, "embedding_types");
         quern__jsonw_raw(w, "[\"float\"]", 9);
-        put_dimensions(w, "output_dimension", q);
+        quern__dialect_put_dimensions(w, "output_dimension", q);
         break;
     case QUERN__DIALECT_TEI: /* a server has one model, and that its own dimension */
         put_texts(w, "inputs", q);
-        put_flag(w, "truncate", q->truncate);
-        put_flag(w, "normalize", false);
+        quern__jsonw_put_bool(w, "truncate", q->truncate);
+        quern__jsonw_put_bool(w, "normalize", false);
         break;
     case QUERN__DIALECT_OLLAMA:
         put_texts(w, "input", q);
-        put_flag(w, "truncate", q->truncate);
-        put_dimensions(w, "dimensions", q);
+        quern__jsonw_put_bool(w, "truncate", q->truncate);
+        quern__dialect_put_dimensions(w, "dimensions", q);
         break;
     case QUERN__DIALECT_VOYAGE:
         put_texts(w, "input", q);
-        put_text(w, "input_type", q->query ? "query" : "document");
-        put_flag(w, "truncation", q->truncate);
-        put_dimensions(w, "output_dimension", q);
+        quern__jsonw_put_cstr(w, "input_type", q->query ? "query" : "document");
+        quern__jsonw_put_bool(w, "truncation", q->truncate);
+        quern__dialect_put_dimensions(w, "output_dimension", q);
         break;
     case QUERN__DIALECT_JINA:
         put_texts(w, "input", q);
-        put_text(w, "task", q->query ? "retrieval.query" : "retrieval.passage");
-        put_flag(w, "truncate", q->truncate);
-        put_dimensions(w, "dimensions", q);
+        quern__jsonw_put_cstr(w, "task", q->query ? "retrieval.query" : "retrieval.passage");
+        quern__jsonw_put_bool(w, "truncate", q->truncate);
+        quern__dialect_put_dimensions(w, "dimensions", q);
         break;
     default:
         put_texts(w, "input", q);
-        put_dimensions(w, "dimensions", q);
+        quern__dialect_put_dimensions(w, "dimensions", q);
         break;
     }
     if (q->base64)
-        put_text(w, q->dialect == QUERN__DIALECT_JINA ? "embedding_type" : "encoding_format",
-                 "base64");
+        quern__jsonw_put_cstr(
+            w, q->dialect == QUERN__DIALECT_JINA ? "embedding_type" : "encoding_format", "base64");
 }
 
 int quern__dialect_ask(const quern__provider_question *q, quern__buf *body, quern_error *err)

@@ -58,6 +58,9 @@ static inline bool quern__dialect_sees(int dialect)
 bool quern__dialect_takes(int dialect, int kind);
 bool quern__dialect_fuses(int dialect, const char *model);
 void quern__dialect_ask_vision(const quern__provider_question *q, quern__jsonw *w);
+/* The dimension asked for under this key; none: nothing. */
+void quern__dialect_put_dimensions(quern__jsonw *w, const char *key,
+                                   const quern__provider_question *q);
 
 /*
  * The vectors of an answer into out [n, *dim], each once. *dim 0: that of the first one, which out has room for

@@ -27,27 +27,13 @@ bool quern__dialect_fuses(int dialect, const char *model)
            (dialect == QUERN__DIALECT_DASHSCOPE_VISION && begins(model, "qwen3-vl-embedding"));
 }
 
-static void put(quern__jsonw *w, const char *key, quern_str value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_str(w, value);
-}
-
-static void put_dimensions(quern__jsonw *w, const char *key, const quern__provider_question *q)
-{
-    if (!q->dimensions)
-        return;
-    quern__jsonw_key(w, key);
-    quern__jsonw_u64(w, q->dimensions);
-}
-
 /* ---- Voyage: {"content":[{"type":"text","text":…},{"type":"image_url","image_url":…}]} ---- */
 
 static void put_piece(quern__jsonw *w, const char *type, quern_str value)
 {
     quern__jsonw_object(w);
-    put(w, "type", quern_str_of(type));
-    put(w, type, value);
+    quern__jsonw_put_cstr(w, "type", type);
+    quern__jsonw_put_str(w, type, value);
     quern__jsonw_end_object(w);
 }
 
@@ -80,10 +66,9 @@ static void put_voyage(quern__jsonw *w, const quern__provider_question *q)
             close_content(w);
     }
     quern__jsonw_end_array(w);
-    put(w, "input_type", quern_str_of(q->query ? "query" : "document"));
-    quern__jsonw_key(w, "truncation");
-    quern__jsonw_bool(w, q->truncate);
-    put_dimensions(w, "output_dimension", q);
+    quern__jsonw_put_cstr(w, "input_type", q->query ? "query" : "document");
+    quern__jsonw_put_bool(w, "truncation", q->truncate);
+    quern__dialect_put_dimensions(w, "output_dimension", q);
 }
 
 /* ---- Jina and DashScope: [{"text":…},{"image":…},{"video":…}] ---- */
@@ -96,9 +81,9 @@ static void put_parts(quern__jsonw *w, const char *key, const quern__provider_qu
         const quern_asset *a = i < q->n ? NULL : &q->assets[i - q->n];
         quern__jsonw_object(w);
         if (a)
-            put(w, a->kind == QUERN_ASSET_VIDEO ? "video" : "image", a->url);
+            quern__jsonw_put_str(w, a->kind == QUERN_ASSET_VIDEO ? "video" : "image", a->url);
         else
-            put(w, "text", q->texts[i]);
+            quern__jsonw_put_str(w, "text", q->texts[i]);
         quern__jsonw_end_object(w);
     }
     quern__jsonw_end_array(w);
@@ -108,12 +93,11 @@ static void put_jina(quern__jsonw *w, const quern__provider_question *q)
 {
     put_parts(w, "input", q);
     if (!begins(q->model, "jina-clip")) {
-        put(w, "task", quern_str_of(q->query ? "retrieval.query" : "retrieval.passage"));
-        quern__jsonw_key(w, "truncate");
-        quern__jsonw_bool(w, q->truncate);
+        quern__jsonw_put_cstr(w, "task", q->query ? "retrieval.query" : "retrieval.passage");
+        quern__jsonw_put_bool(w, "truncate", q->truncate);
     }
-    put_dimensions(w, "dimensions", q);
-    put(w, "embedding_type", quern_str_of(q->base64 ? "base64" : "float"));
+    quern__dialect_put_dimensions(w, "dimensions", q);
+    quern__jsonw_put_cstr(w, "embedding_type", q->base64 ? "base64" : "float");
 }
 
 static void put_dashscope(quern__jsonw *w, const quern__provider_question *q)
@@ -126,11 +110,9 @@ static void put_dashscope(quern__jsonw *w, const quern__provider_question *q)
         return;
     quern__jsonw_key(w, "parameters");
     quern__jsonw_object(w);
-    put_dimensions(w, "dimension", q);
-    if (q->together) {
-        quern__jsonw_key(w, "enable_fusion");
-        quern__jsonw_bool(w, true);
-    }
+    quern__dialect_put_dimensions(w, "dimension", q);
+    if (q->together)
+        quern__jsonw_put_bool(w, "enable_fusion", true);
     quern__jsonw_end_object(w);
 }
 

@@ -314,17 +314,13 @@ static int write_json(quern_embedder *e, const float *v, const quern_embed_resul
     for (size_t k = 0; k < e->table.dimensions; k++)
         quern__jsonw_float(&w, v[k]);
     quern__jsonw_end_array(&w);
-    quern__jsonw_key(&w, "tokens");
-    quern__jsonw_u64(&w, r->tokens);
-    quern__jsonw_key(&w, "truncated");
-    quern__jsonw_bool(&w, r->truncated);
+    quern__jsonw_put_u64(&w, "tokens", r->tokens);
+    quern__jsonw_put_bool(&w, "truncated", r->truncated);
     quern__jsonw_key(&w, "inference_ms");
     const uint64_t microseconds = (r->tokenize_ns + r->encode_ns) / 1000;
     quern__jsonw_double(&w, (double)microseconds / 1000);
-    quern__jsonw_key(&w, "model");
-    quern__jsonw_cstr(&w, e->table.name);
-    quern__jsonw_key(&w, "fingerprint");
-    quern__jsonw_cstr(&w, hash);
+    quern__jsonw_put_cstr(&w, "model", e->table.name);
+    quern__jsonw_put_cstr(&w, "fingerprint", hash);
     quern__jsonw_end_object(&w);
     rc = quern__buf_ok(&b, "embedding as JSON", err);
     if (rc == QUERN_OK && !(*json = quern__buf_detach(&b)))

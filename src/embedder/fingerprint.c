@@ -163,16 +163,11 @@ static void put_modules(const quern_model *m, const char (*dense)[65], quern__js
     for (uint32_t i = 0; i < m->config.dense_count; i++) {
         const quern__dense *d = &m->config.dense[i];
         quern__jsonw_object(w);
-        quern__jsonw_key(w, "activation");
-        quern__jsonw_cstr(w, d->tanh ? "tanh" : "identity");
-        quern__jsonw_key(w, "bias");
-        quern__jsonw_bool(w, d->bias);
-        quern__jsonw_key(w, "normalize");
-        quern__jsonw_bool(w, d->unit);
-        quern__jsonw_key(w, "type");
-        quern__jsonw_cstr(w, "dense");
-        quern__jsonw_key(w, "weights");
-        quern__jsonw_cstr(w, dense[i]);
+        quern__jsonw_put_cstr(w, "activation", d->tanh ? "tanh" : "identity");
+        quern__jsonw_put_bool(w, "bias", d->bias);
+        quern__jsonw_put_bool(w, "normalize", d->unit);
+        quern__jsonw_put_cstr(w, "type", "dense");
+        quern__jsonw_put_cstr(w, "weights", dense[i]);
         quern__jsonw_end_object(w);
     }
     quern__jsonw_end_array(w);
@@ -195,59 +190,37 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
         quern__jsonw_key(&w, "architecture");
         quern__model_config_architecture(&m->config, &w);
     }
-    if (m->ort) {
-        quern__jsonw_key(&w, "backend");
-        quern__jsonw_cstr(&w, m->backend);
-    }
-    if (m->int8) {
-        quern__jsonw_key(&w, "calibration");
-        quern__jsonw_cstr(&w, m->calibration);
-    }
-    if (m->ort) {
-        quern__jsonw_key(&w, "device");
-        quern__jsonw_cstr(&w, quern__ort_device_name(m->ort));
-    }
-    quern__jsonw_key(&w, "dimension");
-    quern__jsonw_u64(&w, quern_model_dimensions(m));
-    quern__jsonw_key(&w, "max_length");
-    quern__jsonw_u64(&w, m->max_length);
+    if (m->ort)
+        quern__jsonw_put_cstr(&w, "backend", m->backend);
+    if (m->int8)
+        quern__jsonw_put_cstr(&w, "calibration", m->calibration);
+    if (m->ort)
+        quern__jsonw_put_cstr(&w, "device", quern__ort_device_name(m->ort));
+    quern__jsonw_put_u64(&w, "dimension", quern_model_dimensions(m));
+    quern__jsonw_put_u64(&w, "max_length", m->max_length);
     if (m->config.dense_count)
         put_modules(m, dense, &w);
-    quern__jsonw_key(&w, "normalize");
-    quern__jsonw_bool(&w, true);
-    if (m->ort) {
-        quern__jsonw_key(&w, "optimization");
-        quern__jsonw_cstr(&w, m->optimization);
-    }
-    if (m->kernels->order) {
-        quern__jsonw_key(&w, "order");
-        quern__jsonw_cstr(&w, m->kernels->order);
-    }
-    if (m->ort) {
-        quern__jsonw_key(&w, "output");
-        quern__jsonw_cstr(&w, quern__ort_output(m->ort));
-    }
-    quern__jsonw_key(&w, "pooling");
-    quern__jsonw_cstr(&w, m->pooling);
-    quern__jsonw_key(&w, "precision");
-    quern__jsonw_cstr(&w, quern__model_precision(m));
+    quern__jsonw_put_bool(&w, "normalize", true);
+    if (m->ort)
+        quern__jsonw_put_cstr(&w, "optimization", m->optimization);
+    if (m->kernels->order)
+        quern__jsonw_put_cstr(&w, "order", m->kernels->order);
+    if (m->ort)
+        quern__jsonw_put_cstr(&w, "output", quern__ort_output(m->ort));
+    quern__jsonw_put_cstr(&w, "pooling", m->pooling);
+    quern__jsonw_put_cstr(&w, "precision", quern__model_precision(m));
     quern__jsonw_key(&w, "prompts");
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "document");
-    quern__jsonw_cstr(&w, m->config.prompt_document);
-    quern__jsonw_key(&w, "query");
-    quern__jsonw_cstr(&w, m->config.prompt_query);
+    quern__jsonw_put_cstr(&w, "document", m->config.prompt_document);
+    quern__jsonw_put_cstr(&w, "query", m->config.prompt_query);
     quern__jsonw_end_object(&w);
-    if (!m->ort) {
-        quern__jsonw_key(&w, "spec");
-        quern__jsonw_u64(&w, m->precision == QUERN_PRECISION_INT4 ? QUERN__SPEC_INT4
+    if (!m->ort)
+        quern__jsonw_put_u64(&w, "spec",
+                             m->precision == QUERN_PRECISION_INT4 ? QUERN__SPEC_INT4
                              : m->int8                            ? QUERN__SPEC_INT8
                                        : specs[quern__model_matrices(m->precision)]);
-    }
-    quern__jsonw_key(&w, "tokenizer");
-    quern__jsonw_cstr(&w, tokenizer);
-    quern__jsonw_key(&w, "weights");
-    quern__jsonw_cstr(&w, weights);
+    quern__jsonw_put_cstr(&w, "tokenizer", tokenizer);
+    quern__jsonw_put_cstr(&w, "weights", weights);
     quern__jsonw_end_object(&w);
     int rc = quern__buf_ok(&b, "fingerprint", err);
     if (rc == QUERN_OK && !(*json = quern__buf_detach(&b)))

@@ -482,24 +482,18 @@ static int remote_fingerprint(void *self, char **json, quern_error *err)
     quern__buf_init(&b, 1 << 20);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w); /* keys in order: the form is canonical */
-    quern__jsonw_key(&w, "dimensions");
-    quern__jsonw_u64(&w, p->dimensions);
-    if (quern__dialect_sees(p->profile->dialect)) { /* how several parts become one vector */
-        quern__jsonw_key(&w, "fusion");
-        quern__jsonw_cstr(&w, fuses(p) ? "model" : "mean");
-    }
-    quern__jsonw_key(&w, "kind");
-    quern__jsonw_cstr(&w, "remote");
-    quern__jsonw_key(&w, "model");
-    quern__jsonw_cstr(&w, p->model);
-    quern__jsonw_key(&w, "normalize");
-    quern__jsonw_bool(&w, true);
+    quern__jsonw_put_u64(&w, "dimensions", p->dimensions);
+    if (quern__dialect_sees(p->profile->dialect)) /* how several parts become one vector */
+        quern__jsonw_put_cstr(&w, "fusion", fuses(p) ? "model" : "mean");
+    quern__jsonw_put_cstr(&w, "kind", "remote");
+    quern__jsonw_put_cstr(&w, "model", p->model);
+    quern__jsonw_put_bool(&w, "normalize", true);
     quern__jsonw_key(&w, "prompts");
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "document");
-    quern__jsonw_cstr(&w, p->prompts[QUERN_AS_DOCUMENT] ? p->prompts[QUERN_AS_DOCUMENT] : "");
-    quern__jsonw_key(&w, "query");
-    quern__jsonw_cstr(&w, p->prompts[QUERN_AS_QUERY] ? p->prompts[QUERN_AS_QUERY] : "");
+    quern__jsonw_put_cstr(&w, "document",
+                          p->prompts[QUERN_AS_DOCUMENT] ? p->prompts[QUERN_AS_DOCUMENT] : "");
+    quern__jsonw_put_cstr(&w, "query",
+                          p->prompts[QUERN_AS_QUERY] ? p->prompts[QUERN_AS_QUERY] : "");
     quern__jsonw_end_object(&w);
     quern__jsonw_end_object(&w);
     int rc = quern__buf_ok(&b, "a fingerprint", err);

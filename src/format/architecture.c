@@ -22,20 +22,7 @@ static void put_number(quern__jsonw *w, const char *key, double value)
     char text[17];
     memcpy(&bits, &value, sizeof bits);
     snprintf(text, sizeof text, "%016" PRIx64, bits);
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, text);
-}
-
-static void put_text(quern__jsonw *w, const char *key, const char *value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_cstr(w, value);
-}
-
-static void put_count(quern__jsonw *w, const char *key, uint64_t value)
-{
-    quern__jsonw_key(w, key);
-    quern__jsonw_u64(w, value);
+    quern__jsonw_put_cstr(w, key, text);
 }
 
 /* Keys in ascending order: this text is hashed. */
@@ -51,31 +38,34 @@ void quern__model_config_architecture(const quern__model_config *c, quern__jsonw
 
     quern__jsonw_object(w);
     if (c->table) { /* rows, and nothing that could be done to them otherwise */
-        put_text(w, "family", c->family);
+        quern__jsonw_put_cstr(w, "family", c->family);
         quern__jsonw_end_object(w);
         return;
     }
-    put_text(w, "activation", feeds[f ? f->feed : QUERN__FEED_GELU]);
-    put_count(w, "biases",
-              (uint64_t)c->bias_attention | (uint64_t)c->bias_feed << 1 |
-                  (uint64_t)c->bias_down << 2 | (uint64_t)c->bias_norm << 3);
-    put_count(w, "depth", c->depth ? c->depth : c->heads ? c->hidden / c->heads : 0);
-    put_count(w, "distance_buckets", distances ? QUERN__DISTANCE_BUCKETS : 0);
-    put_count(w, "distance_most", !distances ? 0 : c->far ? c->far : QUERN__DISTANCE_MOST);
+    quern__jsonw_put_cstr(w, "activation", feeds[f ? f->feed : QUERN__FEED_GELU]);
+    quern__jsonw_put_u64(w, "biases",
+                         (uint64_t)c->bias_attention | (uint64_t)c->bias_feed << 1 |
+                             (uint64_t)c->bias_down << 2 | (uint64_t)c->bias_norm << 3);
+    quern__jsonw_put_u64(w, "depth", c->depth ? c->depth : c->heads ? c->hidden / c->heads : 0);
+    quern__jsonw_put_u64(w, "distance_buckets", distances ? QUERN__DISTANCE_BUCKETS : 0);
+    quern__jsonw_put_u64(w, "distance_most",
+                         !distances ? 0
+                         : c->far   ? c->far
+                                    : QUERN__DISTANCE_MOST);
     put_number(w, "eps", (double)c->layer_norm_eps);
-    put_text(w, "family", c->family);
-    put_count(w, "first_position", (uint64_t)(c->padding + 1));
-    put_count(w, "global_every", c->global_every);
-    put_count(w, "heads", c->heads);
-    put_count(w, "hidden", c->hidden);
-    put_count(w, "intermediate", c->intermediate);
-    put_count(w, "key_heads", c->key_heads ? c->key_heads : c->heads);
-    put_count(w, "layers", c->layers);
+    quern__jsonw_put_cstr(w, "family", c->family);
+    quern__jsonw_put_u64(w, "first_position", (uint64_t)(c->padding + 1));
+    quern__jsonw_put_u64(w, "global_every", c->global_every);
+    quern__jsonw_put_u64(w, "heads", c->heads);
+    quern__jsonw_put_u64(w, "hidden", c->hidden);
+    quern__jsonw_put_u64(w, "intermediate", c->intermediate);
+    quern__jsonw_put_u64(w, "key_heads", c->key_heads ? c->key_heads : c->heads);
+    quern__jsonw_put_u64(w, "layers", c->layers);
     put_number(w, "rope", c->rope);
     put_number(w, "rope_local", c->rope_local > 0 ? c->rope_local : c->rope);
     put_number(w, "rope_part", c->rope_part);
-    put_count(w, "types", c->types);
-    put_count(w, "window", c->window);
+    quern__jsonw_put_u64(w, "types", c->types);
+    quern__jsonw_put_u64(w, "window", c->window);
     quern__jsonw_end_object(w);
 }
 

@@ -273,23 +273,16 @@ static void write_text(const quern__manifest *m, quern__buf *text)
     for (uint32_t i = 0; i < m->n; i++) {
         quern__jsonw_key(&w, m->file[i].name);
         quern__jsonw_object(&w);
-        quern__jsonw_key(&w, "mtime_ns");
-        quern__jsonw_i64(&w, m->file[i].mtime_ns);
-        quern__jsonw_key(&w, "sha256");
-        quern__jsonw_cstr(&w, m->file[i].sha256);
-        quern__jsonw_key(&w, "size");
-        quern__jsonw_u64(&w, m->file[i].size);
+        quern__jsonw_put_i64(&w, "mtime_ns", m->file[i].mtime_ns);
+        quern__jsonw_put_cstr(&w, "sha256", m->file[i].sha256);
+        quern__jsonw_put_u64(&w, "size", m->file[i].size);
         quern__jsonw_end_object(&w);
     }
     quern__jsonw_end_object(&w);
-    quern__jsonw_key(&w, "imported_at");
-    quern__jsonw_cstr(&w, m->imported_at);
-    quern__jsonw_key(&w, "name");
-    quern__jsonw_cstr(&w, m->name);
-    quern__jsonw_key(&w, "origin");
-    quern__jsonw_cstr(&w, m->origin);
-    quern__jsonw_key(&w, "version");
-    quern__jsonw_u64(&w, MANIFEST_VERSION);
+    quern__jsonw_put_cstr(&w, "imported_at", m->imported_at);
+    quern__jsonw_put_cstr(&w, "name", m->name);
+    quern__jsonw_put_cstr(&w, "origin", m->origin);
+    quern__jsonw_put_u64(&w, "version", MANIFEST_VERSION);
     quern__jsonw_end_object(&w);
     quern__buf_putc(text, '\n');
 }

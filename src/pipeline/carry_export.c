@@ -161,14 +161,7 @@ static void put_time(quern__jsonw *w, const char *name, int64_t ms)
 {
     char text[25];
     quern__rfc3339(ms, text);
-    quern__jsonw_key(w, name);
-    quern__jsonw_cstr(w, text);
-}
-
-static void put_count(quern__jsonw *w, const char *name, uint64_t n)
-{
-    quern__jsonw_key(w, name);
-    quern__jsonw_u64(w, n);
+    quern__jsonw_put_cstr(w, name, text);
 }
 
 static void begin_line(quern__jsonw *w, quern__buf *out, const page_doc *d)
@@ -181,8 +174,7 @@ static void begin_line(quern__jsonw *w, quern__buf *out, const page_doc *d)
 
 static void end_line(quern__jsonw *w, quern__buf *out, const page_doc *d)
 {
-    quern__jsonw_key(w, "revision");
-    quern__jsonw_str(w, d->revision);
+    quern__jsonw_put_str(w, "revision", d->revision);
     put_time(w, "created", d->created_ms);
     put_time(w, "updated", d->updated_ms);
     quern__jsonw_end_object(w);
@@ -194,31 +186,27 @@ static void write_chunk(export_run *r, const page_doc *d, const quern_chunk *c)
     quern__buf *out = &r->lines[QUERN__CARRY_ROWS];
     quern__jsonw w;
     begin_line(&w, out, d);
-    put_count(&w, "chunk", c->index);
-    put_count(&w, "chunks", d->chunks);
-    put_count(&w, "start", c->start);
-    put_count(&w, "end", c->end);
+    quern__jsonw_put_u64(&w, "chunk", c->index);
+    quern__jsonw_put_u64(&w, "chunks", d->chunks);
+    quern__jsonw_put_u64(&w, "start", c->start);
+    quern__jsonw_put_u64(&w, "end", c->end);
     quern__jsonw_key(&w, "characters");
     quern__jsonw_array(&w);
     quern__jsonw_u64(&w, c->char_start);
     quern__jsonw_u64(&w, c->char_end);
     quern__jsonw_end_array(&w);
     if (c->page)
-        put_count(&w, "page", c->page);
-    if (d->section.len) {
-        quern__jsonw_key(&w, "section");
-        quern__jsonw_str(&w, d->section);
-    }
-    if (c->heading.len) {
-        quern__jsonw_key(&w, "heading");
-        quern__jsonw_str(&w, c->heading);
-    }
+        quern__jsonw_put_u64(&w, "page", c->page);
+    if (d->section.len)
+        quern__jsonw_put_str(&w, "section", d->section);
+    if (c->heading.len)
+        quern__jsonw_put_str(&w, "heading", c->heading);
     if (c->asset.len) {
         quern__jsonw_key(&w, "asset");
         quern__jsonw_raw(&w, c->asset.ptr, c->asset.len);
     }
     if (d->dropped_bytes)
-        put_count(&w, "dropped_bytes", d->dropped_bytes);
+        quern__jsonw_put_u64(&w, "dropped_bytes", d->dropped_bytes);
     end_line(&w, out, d);
 }
 

@@ -335,8 +335,7 @@ int quern__shape_text(quern_str text, quern__buf *fields, quern_error *err)
     quern__jsonw w;
     quern__jsonw_init(&w, fields);
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "text");
-    quern__jsonw_str(&w, text);
+    quern__jsonw_put_str(&w, "text", text);
     quern__jsonw_end_object(&w);
     return quern__buf_ok(fields, "a document", err);
 }

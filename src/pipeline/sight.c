@@ -57,14 +57,10 @@ static int put_label(quern__buf *b, const quern_asset *a, quern__arena *arena, q
     quern__buf_clear(b);
     quern__jsonw_init(&w, b);
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "kind");
-    quern__jsonw_cstr(&w, quern__asset_kind_name(a->kind));
-    quern__jsonw_key(&w, "key");
-    quern__jsonw_str(&w, key);
-    if (a->frame >= 0) {
-        quern__jsonw_key(&w, "frame");
-        quern__jsonw_i64(&w, a->frame);
-    }
+    quern__jsonw_put_cstr(&w, "kind", quern__asset_kind_name(a->kind));
+    quern__jsonw_put_str(&w, "key", key);
+    if (a->frame >= 0)
+        quern__jsonw_put_i64(&w, "frame", a->frame);
     quern__jsonw_end_object(&w);
     int rc = quern__buf_ok(b, "an asset's name", err);
     if (rc != QUERN_OK)

@@ -34,22 +34,15 @@ static void put_parts(quern__jsonw *w, const quern__search_run *r)
     for (size_t i = 0; i < r->n_parts; i++) {
         const quern__search_part *p = &r->parts[i];
         quern__jsonw_object(w);
-        quern__jsonw_key(w, "source");
-        quern__jsonw_cstr(w, p->recipe->spec.name);
-        quern__jsonw_key(w, "generation");
-        quern__jsonw_i64(w, p->generation.id);
-        quern__jsonw_key(w, "index");
-        quern__jsonw_cstr(w, r->opt->mode == QUERN_MODE_TEXT ? "words" : way_name(p->way));
-        if (r->opt->mode != QUERN_MODE_VECTOR) {
-            quern__jsonw_key(w, "text_search");
-            quern__jsonw_bool(w, p->has_words);
-        }
-        if (p->note) {
-            quern__jsonw_key(w, "note");
-            quern__jsonw_cstr(w, p->note);
-        }
-        quern__jsonw_key(w, "scanned");
-        quern__jsonw_u64(w, p->scanned);
+        quern__jsonw_put_cstr(w, "source", p->recipe->spec.name);
+        quern__jsonw_put_i64(w, "generation", p->generation.id);
+        quern__jsonw_put_cstr(w, "index",
+                              r->opt->mode == QUERN_MODE_TEXT ? "words" : way_name(p->way));
+        if (r->opt->mode != QUERN_MODE_VECTOR)
+            quern__jsonw_put_bool(w, "text_search", p->has_words);
+        if (p->note)
+            quern__jsonw_put_cstr(w, "note", p->note);
+        quern__jsonw_put_u64(w, "scanned", p->scanned);
         quern__jsonw_end_object(w);
     }
     quern__jsonw_end_array(w);
@@ -62,32 +55,25 @@ int quern__search_explain(const quern__search_run *r, size_t hits, char **json, 
     quern__buf_init(&b, EXPLAIN_BYTES);
     quern__jsonw_init(&w, &b);
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "mode");
-    quern__jsonw_cstr(&w, r->opt->mode == QUERN_MODE_TEXT     ? "text"
+    quern__jsonw_put_cstr(&w, "mode",
+                          r->opt->mode == QUERN_MODE_TEXT     ? "text"
                           : r->opt->mode == QUERN_MODE_HYBRID ? "hybrid"
                                                               : "vector");
     if (r->opt->mode != QUERN_MODE_VECTOR) {
-        quern__jsonw_key(&w, "words");
-        quern__jsonw_u64(&w, r->n_words);
-        quern__jsonw_key(&w, "texts");
-        quern__jsonw_u64(&w, r->texts);
+        quern__jsonw_put_u64(&w, "words", r->n_words);
+        quern__jsonw_put_u64(&w, "texts", r->texts);
     }
     put_parts(&w, r);
-    quern__jsonw_key(&w, "scanned");
-    quern__jsonw_u64(&w, r->scanned);
-    quern__jsonw_key(&w, "rounds");
-    quern__jsonw_u64(&w, r->rounds);
-    quern__jsonw_key(&w, "candidates");
-    quern__jsonw_u64(&w, r->candidates);
-    quern__jsonw_key(&w, "kept");
-    quern__jsonw_u64(&w, hits);
+    quern__jsonw_put_u64(&w, "scanned", r->scanned);
+    quern__jsonw_put_u64(&w, "rounds", r->rounds);
+    quern__jsonw_put_u64(&w, "candidates", r->candidates);
+    quern__jsonw_put_u64(&w, "kept", hits);
     quern__jsonw_key(&w, "dropped");
     quern__jsonw_object(&w);
     for (int i = 0; i < QUERN__DROPS; i++) {
         if (!reasons[i])
             continue;
-        quern__jsonw_key(&w, reasons[i]);
-        quern__jsonw_u64(&w, r->drops[i]);
+        quern__jsonw_put_u64(&w, reasons[i], r->drops[i]);
     }
     quern__jsonw_end_object(&w);
     quern__jsonw_end_object(&w);

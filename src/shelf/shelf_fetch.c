@@ -98,10 +98,8 @@ static int write_note(const fetch *f, quern_error *err)
     quern__buf_init(&text, NOTE_MAX_BYTES);
     quern__jsonw_init(&w, &text);
     quern__jsonw_object(&w);
-    quern__jsonw_key(&w, "etag");
-    quern__jsonw_cstr(&w, f->etag);
-    quern__jsonw_key(&w, "url");
-    quern__jsonw_cstr(&w, f->url);
+    quern__jsonw_put_cstr(&w, "etag", f->etag);
+    quern__jsonw_put_cstr(&w, "url", f->url);
     quern__jsonw_end_object(&w);
     int rc = quern__buf_ok(&text, "a download's note", err);
     if (rc == QUERN_OK)

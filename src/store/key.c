@@ -29,8 +29,7 @@ static int put_blob(quern__jsonw *w, quern_str bytes, quern_error *err)
     int rc = quern__buf_ok(&hex, "key", err);
     if (!rc) {
         quern__jsonw_object(w);
-        quern__jsonw_key(w, "blob");
-        quern__jsonw_str(w, (quern_str){hex.len ? hex.data : "", hex.len});
+        quern__jsonw_put_str(w, "blob", (quern_str){hex.len ? hex.data : "", hex.len});
         quern__jsonw_end_object(w);
     }
     quern__buf_dispose(&hex);

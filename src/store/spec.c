@@ -71,8 +71,7 @@ int quern__spec_to_json(const quern_source_spec *spec, quern__buf *out, quern_er
         const char *value = *field_of(&copy, i);
         if (!value)
             continue;
-        quern__jsonw_key(&w, fields[i].name);
-        quern__jsonw_cstr(&w, value);
+        quern__jsonw_put_cstr(&w, fields[i].name, value);
     }
     quern__jsonw_end_object(&w);
     return quern__buf_ok(out, "the source's declaration", err);
