@@ -108,7 +108,6 @@ static int read_epsilon(quern__json *j, quern__model_config *c, const char *name
     return QUERN_OK;
 }
 
-/* A key that may have one value only. */
 int quern__part_copy(quern__json *j, const char *key, char *out, size_t size, quern_error *err)
 {
     quern_str s;
@@ -126,6 +125,7 @@ int quern__part_copy(quern__json *j, const char *key, char *out, size_t size, qu
     return QUERN_OK;
 }
 
+/* A key that may have one value only. */
 int quern__part_expect(quern__json *j, const char *key, const char *wanted, quern_error *err)
 {
     quern_str s;
