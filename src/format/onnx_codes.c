@@ -89,17 +89,17 @@ static int unquantise(walk *k, const quern__onnx_node *node, const tag *in, uint
 {
     const quern__onnx_tensor *x = quern__tensor_of(k, in[0]), *scale = quern__tensor_of(k, in[1]),
                              *zero = n == 3 ? quern__tensor_of(k, in[2]) : NULL;
-    quern__onnx_attribute a;
-    bool has, blocks;
-    int rc = quern__onnx_attribute_of(&k->f, node, "block_size", &blocks, &a, k->err);
+    quern__onnx_attribute a, block;
+    bool has;
+    int rc = quern__onnx_attribute_of(&k->f, node, "block_size", &has, &block, k->err);
     if (rc == QUERN_OK)
         rc = quern__onnx_attribute_of(&k->f, node, "axis", &has, &a, k->err);
     if (rc)
         return rc;
     *out = quern__computed(k);
     const int64_t axis = !has ? 1 : a.i < 0 ? a.i + (x ? (int64_t)x->rank : 0) : a.i;
-    if ((blocks && a.i) || !is_codes(x) || x->derived || in[0].turned || !is_scale(scale) ||
-        !x->rank || x->rank > 2 || (in[2].kind == QUERN__CONST && n == 3 && !zero) ||
+    if (block.i || !is_codes(x) || x->derived || in[0].turned || !is_scale(scale) || !x->rank ||
+        x->rank > 2 || (in[2].kind == QUERN__CONST && n == 3 && !zero) ||
         (zero && (zero->type != x->type || zero->derived || zero->count != scale->count)) ||
         (scale->count != 1 && (scale->rank != 1 || axis < 0 || axis >= (int64_t)x->rank ||
                                scale->count != x->shape[axis])))

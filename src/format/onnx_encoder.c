@@ -660,6 +660,18 @@ tag quern__gather_rows(walk *k, tag table, tag index)
 static const char *const shapes[] = {"Shape",   "Unsqueeze", "Squeeze", "Reshape",  "Transpose",
                                      "Flatten", "Cast",      "Dropout", "Identity", NULL};
 
+/* Two values in an operation on each of their elements, neither of which is all of the result. */
+static bool spread(const quern__onnx_node *node, const tag *in, uint32_t n)
+{
+    static const char *const each[] = {"Add", "Sub", "Mul", "Div"};
+    size_t i = 0;
+    while (i < QUERN__COUNT(each) && !is(node, each[i]))
+        i++;
+    return n == 2 && i < QUERN__COUNT(each) && quern__is_value(in[0]) && quern__is_value(in[1]) &&
+           !quern__view_covers(&in[0].view, &in[1].view) &&
+           !quern__view_covers(&in[1].view, &in[0].view);
+}
+
 static int step_number(walk *k, const quern__onnx_node *node, const tag *in, uint32_t n, tag *out)
 {
     if (is(node, "Add") && n == 2)
@@ -696,6 +708,10 @@ int quern__step_value(walk *k, const quern__onnx_node *node, const tag *in, uint
             sides[i] = in[0].view.axis[i].size;
         *out = quern__meta;
         out->numbers = quern__numbers_fill(&k->room, QUERN__TRUTH, in[0].view.rank, sides, 0);
+        return QUERN_OK;
+    }
+    if (spread(node, in, n)) {
+        *out = quern__lost_because(k, "makes more of two values than either of them is");
         return QUERN_OK;
     }
     if (is(node, "MatMul") && n == 2)

@@ -209,14 +209,16 @@ static tag of_vector(const quern__onnx_node *node, const tag *in, uint32_t n, ta
 }
 
 /* What keeps a length from being nothing. */
-static tag of_length(const quern__onnx_node *node, const tag *in, uint32_t n, tag otherwise)
+static tag of_length(const walk *k, const quern__onnx_node *node, const tag *in, uint32_t n,
+                     tag otherwise)
 {
     double c;
-    const bool second = n == 2 && in[1].kind == QUERN__LENGTH;
+    const bool second = n == 2 && in[1].kind == QUERN__LENGTH,
+               bounded = n > 2 && k->f.names[node->inputs + 2].len;
     const tag x = in[second ? 1 : 0], y = in[second ? 0 : 1];
     if (is(node, "Expand") && n == 2 && !second)
         return x;
-    const bool least = is(node, "Max") || (is(node, "Clip") && !second && !in[2].numbers);
+    const bool least = (is(node, "Max") && n == 2) || (is(node, "Clip") && !second && !bounded);
     return least && n >= 2 && quern__numbers_are_one(y.numbers, &c) && c < 1e-6 ? x : otherwise;
 }
 
@@ -256,7 +258,7 @@ int quern__step_pooling(walk *k, const quern__onnx_node *node, const tag *in, ui
         return of_hidden(k, node, in, n, out);
     if (vector && (is(node, "ReduceL2") || is(node, "LpNormalization")))
         return length(k, node, in, n, out);
-    *out = vector ? of_vector(node, in, n, *out) : of_length(node, in, n, *out);
+    *out = vector ? of_vector(node, in, n, *out) : of_length(k, node, in, n, *out);
     return QUERN_OK;
 }
 

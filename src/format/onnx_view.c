@@ -78,6 +78,17 @@ bool quern__view_transpose(view *v, const int64_t *perm, uint32_t n)
     return true;
 }
 
+bool quern__view_covers(const view *v, const view *other)
+{
+    for (uint32_t i = 1; i <= other->rank; i++) {
+        const axis x = other->axis[other->rank - i];
+        if (x.size != 1 && (i > v->rank || x.size != v->axis[v->rank - i].size ||
+                            x.kind != v->axis[v->rank - i].kind))
+            return false;
+    }
+    return true;
+}
+
 bool quern__view_is_rows(const view *v, uint32_t *columns)
 {
     axis wide[QUERN__VIEW_RANK];

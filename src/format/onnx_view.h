@@ -25,6 +25,8 @@ quern__view quern__view_rows(uint32_t tokens, uint32_t columns);
 /* Each gives false where the elements would not lie as axes of one kind each. */
 bool quern__view_reshape(quern__view *v, uint32_t rank, const uint32_t *shape);
 bool quern__view_transpose(quern__view *v, const int64_t *perm, uint32_t n);
+/* Is one that is broadcast to the other of the other's shape? */
+bool quern__view_covers(const quern__view *v, const quern__view *other);
 /* The axes that are not 1, in their order; the number of them. */
 uint32_t quern__view_wide(const quern__view *v, struct quern__view_axis *out);
 /* Is it tokens by columns, all of them, the columns last? */

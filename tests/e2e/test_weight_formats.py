@@ -398,6 +398,8 @@ class Onnx(Formats):
             told(style, {}, "Add", "not known to be a mask",
                  change=("mask", lambda g, v: g.node("Add", v, g.node("Where", g.node("Greater", alibi(g, v), g.constant(np.array(20, "<f4"))), low(g), high(g)))))
             told(style, {"heads": 4}, "heads")
+            # rows and the same in another axis: each with each
+            told(style, {}, "Add", "than either", change=(layer + "output.dense", lambda g, v: g.node("Reshape", v, g.constant(np.array([-1, 1, 80], "<i8")))))
             told(style, {"perm": [0, 2, 3, 1]}, "heads")
             told(style, {"join": [0, 1, 2, 3]}, "rows")
             told(style, {"start": 1}, "positions from 0")
@@ -458,6 +460,14 @@ class Onnx(Formats):
             self.same(plain)  # there the modules say it
         self.put(folder, self.NAME, files.onnx(self.tensors, end="mean", change=lambda g, w, v: g.node("Tanh", v, name="squash") if w == "pooled" else None))
         self.refused(folder, "EUNSUPPORTED", "--pooling")
+        few, many = (lambda g: g.constant(np.array(1e-12, "<f4"))), (lambda g: g.constant(np.array(5, "<f4")))
+        for length in (lambda g, v: g.node("Max", v, few(g), many(g)), lambda g, v: g.node("Clip", v, few(g), many(g)),
+                       lambda g, v: g.node("Clip", v, few(g), g.node("Cosh", many(g)))):  # the last: of a number that is not known here
+            self.put(folder, self.NAME, files.onnx(self.tensors, end="mean_unit", change=lambda g, w, v: length(g, v) if w == "length" else None))
+            self.refused(folder, "EUNSUPPORTED", "--pooling")
+        for length in (lambda g, v: g.node("Max", v, few(g)), lambda g, v: g.node("Clip", v, few(g), "")):
+            self.put(folder, self.NAME, files.onnx(self.tensors, end="mean_unit", change=lambda g, w, v: length(g, v) if w == "length" else None))
+            self.assertEqual(self.info(folder)["pooling"], "mean")
 
     def test_tensors_lie(self):
         folder = self.folder()
@@ -580,6 +590,17 @@ class Onnx(Formats):
             graph = files.onnx(self.tensors, style="turned")
         finally:
             files.Graph.codes = None
+        for size in (0, 16):  # 0: none
+            files.Graph.codes, files.Graph.block = "linear", {"block_size": size}
+            try:
+                for style in ("gemm", "turned", "spelt"):
+                    self.put(folder, self.NAME, files.onnx(self.tensors, style=style))
+                    if size:
+                        self.refused(folder, "EUNSUPPORTED", "DequantizeLinear")
+                    else:
+                        self.assertIsNotNone(embed(folder, TEXTS)[0], style)
+            finally:
+                files.Graph.codes, files.Graph.block = None, {}
         self.put(folder, self.NAME, graph.replace(b"DequantizeLinear", b"EequantizeLinear"))
         self.refused(folder, "EUNSUPPORTED", "EequantizeLinear")
         self.damaged(folder, self.NAME, graph, 12)

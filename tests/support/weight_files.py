@@ -275,6 +275,7 @@ class Graph:
 
     outside = None  # (bytearray, file name): where tensors' data goes from now on
 
+    block = {}  # what DequantizeLinear says of blocks
     codes = None  # how matrices and tables are stored: "cast", "zero", "linear", or "dynamic" as onnxruntime.quantization.quantize_dynamic makes them
 
     def coded(self, name, value):
@@ -284,7 +285,7 @@ class Graph:
         put = lambda what, v: self.plain(name + what, v)
         if Graph.codes == "linear":
             return self.node("DequantizeLinear", put("_q", codes if axis == 0 else np.ascontiguousarray(codes.T)), put("_s", scale), put("_z", zero),
-                             axis=axis, out=name)
+                             axis=axis, out=name, **Graph.block)
         wide = lambda v: v[:, None] if axis == 0 else v[None]
         x = self.node("Cast", put("_q", codes if axis == 0 else np.ascontiguousarray(codes.T)), to=1)
         if Graph.codes == "zero":
@@ -365,7 +366,9 @@ def pool(g, x, how, changed=lambda where, value: value):
     else:
         x = g.node("Slice", x, g.constant(np.array([1], "<i8")), g.constant(np.array([2], "<i8")), axis)
     x = changed("pooled", x)
-    return g.node("Div", x, g.node("Clip", g.node("ReduceL2", x, axes=[1], keepdims=1), g.constant(np.array(1e-12, "<f4")))) if unit else x
+    if not unit:
+        return x
+    return g.node("Div", x, changed("length", g.node("Clip", g.node("ReduceL2", x, axes=[1], keepdims=1), g.constant(np.array(1e-12, "<f4")))))
 
 
 def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, end="state", change=None, lies=()):
