@@ -68,7 +68,7 @@ typedef struct quern_provider_options {
         *cancel;       /* ends the call that finds out `dimensions`; not kept. NULL: none */
     uint32_t attempts; /* of that call, with pauses as quern_embedder_retrying makes them; 0: 3 */
     /* Told of each answer whose status is not 200, tries that are repeated included: its body, at most 4,096 bytes of UTF-8 in
-     * one line (control characters as \u and four digits), what went out in headers and the signatures of assets' URLs struck
+     * one line (control characters and ends of lines as \u and four digits), what went out in headers and the signatures of assets' URLs struck
      * out. A provider may repeat the texts it was sent, so quern itself writes a body nowhere: errors hold its message alone.
      * Borrowed for the call. Any thread, several at once. NULL: nobody asks */
     void (*refused)(int status, quern_str body, void *ud);

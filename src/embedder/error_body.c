@@ -9,10 +9,10 @@
 
 #include "text/utf8.h"
 
-/* C0, DEL and C1: what a terminal may obey. */
+/* C0, DEL and C1, which a terminal may obey, and Unicode's own ends of lines and paragraphs. */
 static bool is_control(uint32_t cp)
 {
-    return cp < 0x20 || (cp >= 0x7F && cp < 0xA0);
+    return cp < 0x20 || (cp >= 0x7F && cp < 0xA0) || cp == 0x2028 || cp == 0x2029;
 }
 
 size_t quern__error_body(quern_str page, char out[QUERN__ERROR_BODY + 1])

@@ -9,7 +9,7 @@
 enum { QUERN__ERROR_BODY = 4096 };
 
 /* The first of it: at most QUERN__ERROR_BODY bytes and a NUL into out, valid UTF-8 that ends on a character's edge; control
- * characters as \u and four digits, a byte that is no UTF-8 as U+FFFD. Returns the bytes without the NUL. */
+ * characters and ends of lines as \u and four digits, a byte that is no UTF-8 as U+FFFD. Returns the bytes without the NUL. */
 size_t quern__error_body(quern_str page, char out[QUERN__ERROR_BODY + 1]);
 
 #endif

@@ -26,6 +26,9 @@ static void one_line(void **state)
     is("\xC2\x9B"
        "2J",
        4, "\\u009b2J"); /* C1's CSI */
+    is("a\xE2\x80\xA8"
+       "b\xE2\x80\xA9",
+       8, "a\\u2028b\\u2029"); /* ends of lines, to some */
     is("\xFF\xC3", 2, "\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
