@@ -177,8 +177,8 @@ static bool embeds_a_word(retrying *r, const quern_embed_options *opt)
 /* Whether it has answered anything since `failed_ns`, if only just now. */
 static bool answers_others(retrying *r, const quern_embed_options *opt, uint64_t failed_ns)
 {
-    const uint64_t now = quern__now_ns();
     quern__mutex_lock(r->patience.mutex);
+    const uint64_t now = quern__now_ns(); /* not before what is under the mutex */
     const bool did = r->answered_ns > failed_ns;
     const bool silent = r->silent_ns && now - r->silent_ns < (uint64_t)SILENT_MS * 1000000;
     if (!did && !silent) /* until it answers; one asks at a time */
