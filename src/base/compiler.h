@@ -10,12 +10,14 @@
 #define QUERN__LIKELY(x)   __builtin_expect(!!(x), 1)
 #define QUERN__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define QUERN__RESTRICT    __restrict__
+#define QUERN__PREFETCH(p) __builtin_prefetch((p), 0, 3)
 #else
 #define QUERN__INLINE static inline
 #define QUERN__NOINLINE
 #define QUERN__LIKELY(x)   (x)
 #define QUERN__UNLIKELY(x) (x)
 #define QUERN__RESTRICT
+#define QUERN__PREFETCH(p) ((void)0)
 #endif
 
 /* Full unrolling of the next loop; gcc and clang ignore each other's spelling. Not under a sanitizer,

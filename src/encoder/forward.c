@@ -110,6 +110,18 @@ static void quantize_inner(const quern__encoder *e, input h, uint32_t chunk, uin
         e->int8->quantize_gelu(h.rows, rows, chunk_width(e, chunk), h.codes);
 }
 
+/* Words lie anywhere in memory, so that no processor foresees them: they are asked for a few tokens ahead. */
+enum { WORDS_AHEAD = 8 };
+
+static void fetch_word(const quern__encoder *e, const quern__block *b, uint32_t token)
+{
+    if (token >= b->tokens)
+        return;
+    const float *row = e->words + (size_t)b->ids[token] * e->hidden;
+    for (uint32_t c = 0; c < e->hidden; c += 64 / sizeof *row)
+        QUERN__PREFETCH(row + c);
+}
+
 /* Word and position rows of tokens first..end, normalised. Where positions have no rows there is one for all. */
 static void embed(const quern__encoder *e, const quern__workspace *w, const quern__block *b,
                   uint32_t first, uint32_t end)
@@ -117,15 +129,19 @@ static void embed(const quern__encoder *e, const quern__workspace *w, const quer
     const quern__rows to = sums_of(e, w);
     const bool placed = quern__family_placed(e->family);
     uint32_t at = 0;
+    for (uint32_t token = first; token < first + WORDS_AHEAD; token++)
+        fetch_word(e, b, token);
     for (uint32_t t = 0; t < b->texts && at < end; at += b->lengths[t++])
         for (uint32_t p = 0, position = 0; p < b->lengths[t]; p++) {
             const bool counts = b->ids[at + p] != e->padding;
             const uint32_t row = !placed ? 0 : counts ? position : e->max_tokens;
             position += counts;
-            if (at + p >= first && at + p < end)
-                e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
-                                      e->positions + (size_t)row * e->hidden, e->hidden,
-                                      row_at(to, at + p));
+            if (at + p < first || at + p >= end)
+                continue;
+            fetch_word(e, b, at + p + WORDS_AHEAD);
+            e->kernels->embed_row(e->words + (size_t)b->ids[at + p] * e->hidden,
+                                  e->positions + (size_t)row * e->hidden, e->hidden,
+                                  row_at(to, at + p));
         }
     if (e->words_norm.gamma)
         norm_rows(e, &e->words_norm, row_at(to, first), row_at(to, first), end - first);

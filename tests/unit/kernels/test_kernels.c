@@ -511,7 +511,9 @@ static void one_row_shape(const quern__kernels *k, const quern__kernels *want, u
     k->embed_row(p, beta, n, y);
     want->embed_row(p, beta, n, z);
     same_rows(k, "embedding", y, z, 1, n);
-    k->normalize_rows(x, x, rows, n, gamma, beta, 1e-5f); /* in place */
+    want->normalize_rows(x, z, rows, n, gamma, beta, 1e-5f);
+    k->normalize_rows(x, x, rows, n, gamma, beta, 1e-5f);
+    same_rows(k, "LayerNorm in place", x, z, rows, n);
     quern__free(x.at);
     quern__free(y.at);
     quern__free(z.at);
