@@ -20,7 +20,7 @@
 #include "kernels/kernels.h"
 
 /* Numbers of the arithmetic specifications; one is part of every fingerprint. */
-enum { QUERN__SPEC = 1 /* class fp32 */, QUERN__SPEC_INT8 = 6, QUERN__SPEC_INT4 = 7 };
+enum { QUERN__SPEC = 1 /* class fp32 */, QUERN__SPEC_INT8 = 8, QUERN__SPEC_INT4 = 9 };
 
 typedef struct quern__encoder quern__encoder;
 typedef struct quern__encoder_scratch quern__encoder_scratch;

@@ -21,7 +21,7 @@
 
 /* Of the format's two kinds, int8 and int4. Also raised where a specification changes the arithmetic: `fidelity` is then of vectors
  * that are made no more, and a gate that was passed with them says nothing. */
-static const uint8_t versions[2] = {3, 66};
+static const uint8_t versions[2] = {4, 67};
 
 enum { NAME_SIZE = 64, MAX_HEADER = 1 << 22, FIDELITIES = 3 };
 

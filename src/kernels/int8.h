@@ -1,5 +1,5 @@
 /*
- * int8.h — tables of the int8 class (docs/bits.md, specification 6): quantised rows, and products of them
+ * int8.h — tables of the int8 class (docs/bits.md, specification 8): quantised rows, and products of them
  * with quantised weights, and attention of long texts. Everything else of the class (embedding, LayerNorm, attention of
  * others, pooling) is done by the fp32 table, so an encoder of this class holds one of each, chosen once at open.
  *
@@ -11,7 +11,7 @@
  * Weights. [panel][piece][k rounded up to 4][column], in groups of as many k as the instruction sums;
  * columns past the end zero. 12 KB a panel and piece of 32 columns.
  *
- * The class int4 (specification 7) has this arithmetic and these activations; of its weights, which are a small integer times
+ * The class int4 (specification 9) has this arithmetic and these activations; of its weights, which are a small integer times
  * a step that 32 of them share, only the integers are kept, in 4 bits, and a panel's piece is widened to bytes beside the
  * processor while its rows pass: 6.5 KB in memory become 12 KB in the nearest caches.
  *

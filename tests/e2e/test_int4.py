@@ -58,10 +58,10 @@ class Int4(CommandTest):
         with open(self.file, "rb") as f:
             data = bytearray(f.read())
         header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
-        data[8 + int.from_bytes(data[:8], "little") + header["version"]["data_offsets"][0]] = 65
+        data[8 + int.from_bytes(data[:8], "little") + header["version"]["data_offsets"][0]] = 66
         with open(self.file, "wb") as f:
             f.write(data)
-        self.refused(1, "its version is 65; this quern reads 66 (quern model quantize --precision int4)",
+        self.refused(1, "its version is 66; this quern reads 67 (quern model quantize --precision int4)",
                      "embed", "--model", "./tiny", "--precision", "int4", "x")
 
     def test_what_is_made(self):  # what is computed with elsewhere says nothing of it

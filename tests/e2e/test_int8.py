@@ -7,6 +7,7 @@ import unittest
 import numpy as np
 
 from command import SANITIZED, WEIGHTS, CommandTest
+from folders import tiny
 
 TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again", "", "x " * 150]
 
@@ -100,6 +101,27 @@ class Tiny(CommandTest):
         self.assertEqual(self.ok("search", "--model", "./tiny", "--json", "a dog sleeps").json["hits"], hits)
         other = self.quern("search", "--model", "./tiny", "--precision", "fp32", "a dog sleeps")  # a query in the other class meets no vectors of this one
         self.assertEqual(other.code, 1, other.out)
+
+
+class Long(CommandTest):
+    """To either side of the lengths between which attention is in integers; with a bias by distance, too."""
+
+    LENGTHS = (63, 64, 65, 511, 512, 513)
+
+    def test_one_pattern_near_fp32(self):
+        for family in ("bert", "mpnet"):
+            folder = os.path.join(self.cwd, family)
+            tiny(folder, "--family", family, "--length", 520, "--layers", 2)
+            self.ok("model", "quantize", "--force", folder)
+            texts = [" ".join("abcdefghij"[(i * i + n) % 10] for i in range(n - 2)) for n in self.LENGTHS]
+            told = self.ok("embed", "--model", folder, "--precision", "int8", *texts).lines
+            self.assertEqual([line["tokens"] for line in told], list(self.LENGTHS))
+            common = ("embed", "--model", folder, "--format", "f32")
+            first = self.ok(*common, "--precision", "int8", *texts)
+            for flags in (["--cpu", "scalar"], ["--cpu", "avx2"], ["--threads", "2", "--batch", "2"]):
+                self.assertEqual(self.ok(*common, "--precision", "int8", *flags, *texts).out, first.out, (family, flags))
+            near = (rows(self.ok(*common, "--precision", "fp32", *texts), 80) * rows(first, 80)).sum(axis=1)
+            self.assertGreater(near.min(), 0.999, (family, near))
 
 
 class Shelf(CommandTest):

@@ -108,9 +108,9 @@ class Auto(CommandTest):
             self.refused(1, "under another config.json", "embed", "--precision", "int8", "x")
         self.config(num_hidden_layers=3)
         self.assertEqual(self.klass(), "int8")
-        for old in (1, 2):
+        for old in (1, 3):
             self.quantize(version=bytes([old]))
-            saying = "its version is %d; this quern reads 3 (quern model quantize)" % old
+            saying = "its version is %d; this quern reads 4 (quern model quantize)" % old
             answer = self.ok("embed", "x")
             self.assertEqual(answer.lines[0]["precision"], "fp32")
             self.assertIn(saying, answer.message)

@@ -76,7 +76,7 @@ def quantised_seeds():
             tensors["layer.0.%s.weight" % name] = np.arange(outputs * inputs).reshape(outputs, inputs).astype("i1") - 9
         for name in ("attention", "feed_forward"):
             tensors["layer.0.smooth." + name] = np.ones(4, "<f4")
-        tensors.update(version=np.full(1, 3, "u1"), source=np.arange(32, dtype="u1"), architecture=np.arange(32, 64, dtype="u1"))
+        tensors.update(version=np.full(1, 4, "u1"), source=np.arange(32, dtype="u1"), architecture=np.arange(32, 64, dtype="u1"))
         change(tensors)
         digest = hashlib.sha256()
         for name in sorted(tensors):
@@ -103,7 +103,7 @@ def quantised_seeds():
                 tensors["layer.0.%s.step" % name] = np.where(np.arange(outputs * inputs // 32) % 2, 15, -1).reshape(outputs, -1).astype("i1")
         for name in ("attention", "feed_forward"):
             tensors["layer.0.smooth." + name] = np.ones(32, "<f4")
-        tensors["version"] = np.full(1, 66, "u1")
+        tensors["version"] = np.full(1, 67, "u1")
 
     def stepless(tensors):
         four(tensors)

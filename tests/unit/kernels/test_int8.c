@@ -545,9 +545,17 @@ static float power_parts(float x, float *power)
     return fmaf(p, f, 0.999999191f);
 }
 
-/* Rules 26 and 27 for one query: its scores without their scale (or, with biases, as they are). Returns the scale. */
-static float scores_of(const quern__attention *a, uint32_t query, uint32_t head, uint32_t keys,
-                       float *x)
+/* The power of two of a share, and what is left of it. */
+static float share_of(float share, int *lift)
+{
+    frexpf(share, lift);
+    *lift = *lift < -29 || share == 0 ? -29 : *lift;
+    return ldexpf(share, -*lift);
+}
+
+/* Rules 26 and 27 for one query: its scores, with what shares add to them. */
+static void scores_of(const quern__attention *a, uint32_t query, uint32_t head, uint32_t keys,
+                      const int *lifts, float *x)
 {
     float w[QUERN__PIECE], m = 0;
     for (uint32_t i = 0; i < a->depth; i++) {
@@ -563,10 +571,10 @@ static float scores_of(const quern__attention *a, uint32_t query, uint32_t head,
             key_codes(a, keys + i, j, &code);
             sum += code * (int32_t)lrintf(w[i] * inverse);
         }
-        x[j] = a->bias ? fmaf((float)sum, s, a->bias[(int64_t)head * a->bias_stride + query - j])
-                       : (float)sum;
+        x[j] = fmaf((float)sum, s, (float)lifts[j]);
+        if (a->bias)
+            x[j] += a->bias[(int64_t)head * a->bias_stride + query - j];
     }
-    return s;
 }
 
 /* Rules 26 to 28, spelled out for one element of the context. Finite numbers only. */
@@ -575,26 +583,32 @@ static float one_context(const quern__attention *a, uint32_t query, uint32_t hea
     const uint32_t shared = a->key_heads ? a->key_heads : a->heads,
                    keys = (a->heads + head * shared / a->heads) * a->slot,
                    values = keys + shared * a->slot;
-    float *x = floats(a->length), top = -INFINITY, most = 0, z = 0, t = 0;
-    const float s = scores_of(a, query, head, keys, x);
+    float *x = floats(a->length), *shares = floats(a->length), top = -INFINITY, most = 0, z = 0,
+          t = 0;
+    int *lifts = (int *)(void *)floats(a->length);
     for (uint32_t j = 0; j < a->length; j++) {
         const float of_values = value_scale(a, values, j);
-        top = x[j] > top ? x[j] : top;
         most = of_values > most ? of_values : most;
     }
+    for (uint32_t j = 0; j < a->length; j++)
+        shares[j] = share_of(value_scale(a, values, j) / most, lifts + j);
+    scores_of(a, query, head, keys, lifts, x);
+    for (uint32_t j = 0; j < a->length; j++)
+        top = x[j] > top ? x[j] : top;
     for (uint32_t start = 0; start < a->length; start += QUERN__PIECE) {
         int64_t sum = 0;
         for (uint32_t j = start; j < QUERN__MIN(a->length, start + QUERN__PIECE); j++) {
-            const float of_values = value_scale(a, values, j), below = x[j] - top;
             float power;
-            const float p =
-                power_parts(a->bias ? below + 14.9999f : fmaf(below, s, 14.9999f), &power);
-            z = fmaf(p, power, z);
-            sum += (int64_t)(fmaf(p, power * (of_values / most), 8388608.0f) - 8388608.0f) *
-                   lrintf(*element(a->qkv, j, values + column) * (1.0f / of_values));
+            const float p = power_parts((x[j] - top) + 14.9999f, &power);
+            z = fmaf(p, ldexpf(power, -lifts[j]), z);
+            sum +=
+                (int64_t)(fmaf(p, power * shares[j], 8388608.0f) - 8388608.0f) *
+                lrintf(*element(a->qkv, j, values + column) * (1.0f / value_scale(a, values, j)));
         }
         t = start ? t + (float)sum : (float)sum;
     }
+    quern__free(lifts);
+    quern__free(shares);
     quern__free(x);
     return t * (most * (1.0f / z));
 }
@@ -739,6 +753,169 @@ static void test_attention_hides_nothing(void **state)
         }
 }
 
+/* ---- how far it is from fp32 ---- */
+
+enum kind { ORDINARY, PEAKED, UNIFORM, SUNK, UNEVEN, KINDS };
+static const char *const kind_names[KINDS] = {"ordinary", "peaked", "uniform", "sunk", "uneven"};
+
+/* A head of one kind. Queries are 8 times larger where scores are peaked, 0 where all are alike; sunk: one key's values are 2^20
+ * times larger and hardly any query looks at it; uneven: keys' values differ by up to 2^20, and scores are peaked. */
+static void fill_head(quern__rows qkv, uint32_t length, uint32_t depth, uint32_t slot, int kind)
+{
+    for (uint32_t r = 0; r < length; r++) {
+        const float even = kind == UNEVEN ? ldexpf(1.0f, (int)quern__rng_below(&rng, 21) - 10) : 1,
+                    by[3] = {kind == ORDINARY  ? 1.5f
+                             : kind == UNIFORM ? 0.0f
+                                               : 8.0f,
+                             1.0f, kind == SUNK && r == length / 3 ? 0x1p20f : even};
+        for (uint32_t c = 0; c < 3 * slot; c++) {
+            float x = 0;
+            for (int i = 0; i < 4; i++) /* bell-shaped */
+                x += quern__rng_float(&rng) - 0.5f;
+            if (kind == SUNK && c / slot == 0 && c == 0)
+                x = 1 + x / 4; /* every query looks this way */
+            if (kind == SUNK && c / slot == 1 && r == length / 3)
+                x = c == slot ? -16.0f : 0; /* and this key is behind them */
+            *element(qkv, r, c) = c % slot < depth ? x * by[c / slot] : 0;
+        }
+    }
+}
+
+/* Rule 5 for one query in double: its context, and what rule 28's bound is made of. */
+typedef struct rule5 {
+    double context[384], size, distance;
+} rule5;
+
+static void attend_exactly(const quern__attention *a, uint32_t query, rule5 *e)
+{
+    double *p = calloc(a->length, sizeof *p), top = -1e300, z = 0, most = 0;
+    assert_non_null(p);
+    memset(e, 0, sizeof *e);
+    for (uint32_t i = 0; i < a->depth; i++) {
+        int32_t code;
+        const double w = fabs((double)*element(a->qkv, query, i) * (double)a->scale *
+                              (double)key_codes(a, a->slot + i, 0, &code));
+        e->distance += w / 2;
+        most = w > most ? w : most;
+    }
+    e->distance += a->depth * most / 127 * 64;
+    for (uint32_t j = 0; j < a->length; j++) {
+        for (uint32_t i = 0; i < a->depth; i++)
+            p[j] += (double)*element(a->qkv, query, i) * (double)a->scale *
+                    (double)*element(a->qkv, j, a->slot + i);
+        top = p[j] > top ? p[j] : top;
+    }
+    for (uint32_t j = 0; j < a->length; j++)
+        z += p[j] = exp2(p[j] - top);
+    for (uint32_t j = 0; j < a->length; j++) {
+        e->size += p[j] / z * 127 * (double)value_scale(a, 2 * a->slot, j);
+        for (uint32_t i = 0; i < a->depth; i++)
+            e->context[i] += p[j] / z * (double)*element(a->qkv, j, 2 * a->slot + i);
+    }
+    free(p);
+}
+
+/* Rule 28's bound is what no head can leave; `worst` and `mean` (root of the mean square) are what these come to. */
+static void one_distance(uint32_t length, uint32_t depth, uint32_t slot, int kind)
+{
+    static const double limits[KINDS][2] = {
+        {0.003, 0.0008}, {0.03, 0.007}, {0.0015, 0.0006}, {0.05, 0.01}, {0.04, 0.01}};
+    matrix qkv = matrix_new(length, 3 * slot, 0), c = matrix_new(length, depth, 0);
+    const quern__int8_kernels *k = table(0);
+    const size_t room = k->attention_room(length, slot);
+    float *scratch = quern__alloc_pages(room);
+    double worst = 0, sum = 0;
+    rule5 e;
+    assert_non_null(scratch);
+    fill_head(qkv.m, length, depth, slot, kind);
+    const quern__attention a = {.qkv = qkv.m,
+                                .context = c.m,
+                                .length = length,
+                                .end_head = 1,
+                                .heads = 1,
+                                .depth = depth,
+                                .slot = slot,
+                                .scale = (float)(1.4426950408889634 / sqrt((double)depth)),
+                                .scratch = scratch};
+    k->attention(&a);
+    uint32_t n = 0;
+    for (uint32_t q = 0; q < length; q += long_form() ? 1 : 29) {
+        attend_exactly(&a, q, &e);
+        const double bound = exp2(2 * e.distance) * (1 + 1 / 254.0 + length / 32764.0) - 1 + 1e-4;
+        for (uint32_t i = 0; i < depth; i++, n++) {
+            const double off = fabs((double)*element(c.m, q, i) - e.context[i]) / e.size;
+            worst = off > worst ? off : worst;
+            sum += off * off;
+            if (!(off <= bound))
+                fail_msg("%s, %u tokens, depth %u: query %u is %g off, the bound is %g",
+                         kind_names[kind], length, depth, q, off, bound);
+        }
+    }
+    if (!(worst <= limits[kind][0] && sqrt(sum / n) <= limits[kind][1]))
+        fail_msg("%s, %u tokens, depth %u: %g off at worst, %g on average", kind_names[kind],
+                 length, depth, worst, sqrt(sum / n));
+    quern__free_pages(scratch, room);
+    quern__free(qkv.memory);
+    quern__free(c.memory);
+}
+
+/* Rule 28: how far from rule 5 attention in integers may be, whatever a head holds. */
+static void test_attention_near_fp32(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        one_distance(64, 32, 32, kind);
+        one_distance(200, 64, 64, kind);
+        one_distance(QUERN__INTEGER_TO, 32, 32, kind);
+        one_distance(385, 17, 32, kind);
+    }
+}
+
+/* The greatest sums there are: every key but the first has the greatest value and the greatest exponential there is, then one
+ * key has all codes 255 and all weights are 127 of either sign. */
+static void one_greatest(uint32_t length, uint32_t depth, float sign)
+{
+    matrix qkv = matrix_new(length, 3 * depth, 0), c = matrix_new(length, depth, 0);
+    for (size_t i = 0; table(i); i++) {
+        const size_t room = table(i)->attention_room(length, depth);
+        float *scratch = quern__alloc_pages(room);
+        assert_non_null(scratch);
+        for (uint32_t r = 0; r < length; r++)
+            for (uint32_t j = 0; j < depth; j++) {
+                *element(qkv.m, r, j) = sign;
+                *element(qkv.m, r, depth + j) = r ? sign : 0;
+                *element(qkv.m, r, 2 * depth + j) = r ? sign : 1.00001f; /* shares 1 and below */
+            }
+        table(i)->attention(&(quern__attention){.qkv = qkv.m,
+                                                .context = c.m,
+                                                .length = length,
+                                                .end_head = 1,
+                                                .heads = 1,
+                                                .depth = depth,
+                                                .slot = depth,
+                                                .scale = 4,
+                                                .scratch = scratch});
+        for (uint32_t r = 0; r < length; r += 7)
+            for (uint32_t j = 0; j < depth; j += 5)
+                if (!(fabsf(*element(c.m, r, j) - sign) < 1e-4f))
+                    fail_msg("%s: %u tokens, depth %u: %g, not %g", table(i)->name, length, depth,
+                             (double)*element(c.m, r, j), (double)sign);
+        quern__free_pages(scratch, room);
+    }
+    quern__free(qkv.memory);
+    quern__free(c.memory);
+}
+
+static void test_greatest_sums(void **state)
+{
+    (void)state;
+    for (int sign = -1; sign <= 1; sign += 2) {
+        one_greatest(384, 32, (float)sign);
+        one_greatest(QUERN__INTEGER_TO, 64, (float)sign);
+        one_greatest(65, 384, (float)sign);
+    }
+}
+
 /* ---- GELU, and choosing ---- */
 
 static void test_gelu(void **state)
@@ -801,6 +978,8 @@ int main(void)
         cmocka_unit_test(test_which_attends),
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_hides_nothing),
+        cmocka_unit_test(test_attention_near_fp32),
+        cmocka_unit_test(test_greatest_sums),
         cmocka_unit_test(test_gelu),
         cmocka_unit_test(test_pick),
         cmocka_unit_test(test_tiles_were_used_well),
