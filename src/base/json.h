@@ -93,6 +93,7 @@ void quern__jsonw_end_object(quern__jsonw *w);
 void quern__jsonw_array(quern__jsonw *w);
 void quern__jsonw_end_array(quern__jsonw *w);
 void quern__jsonw_key(quern__jsonw *w, const char *key);
+void quern__jsonw_key_str(quern__jsonw *w, quern_str key); /* as the next says */
 void quern__jsonw_str(quern__jsonw *w, quern_str s); /* bytes that are not UTF-8 become U+FFFD */
 void quern__jsonw_cstr(quern__jsonw *w, const char *s);
 void quern__jsonw_i64(quern__jsonw *w, int64_t v);

@@ -118,8 +118,13 @@ static void write_string(quern__buf *b, const char *s, size_t len)
 
 void quern__jsonw_key(quern__jsonw *w, const char *key)
 {
+    quern__jsonw_key_str(w, quern_str_of(key));
+}
+
+void quern__jsonw_key_str(quern__jsonw *w, quern_str key)
+{
     before_value(w);
-    write_string(w->out, key, strlen(key));
+    write_string(w->out, key.ptr, key.len);
     quern__buf_putc(w->out, ':');
     w->after_key = true;
 }

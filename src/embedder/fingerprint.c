@@ -124,6 +124,10 @@ int quern__model_in_place(const quern_model *m, quern_error *err)
     int rc = c ? check_parts(m, m->weights, "", err) : quern__fail_memory(err, sizeof *c);
     for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
         rc = check_parts(m, m->dense[i], m->config.dense[i].path, err);
+    if (m->alone) { /* that file was all */
+        quern__free(c);
+        return rc;
+    }
     if (rc == QUERN_OK)
         rc = quern__model_config_read(c, m->path, err);
     if (rc == QUERN_OK)

@@ -176,7 +176,7 @@ static int open_tokenizer(quern_model *m, quern_error *err)
     return rc;
 }
 
-static int open_files(quern_model *m, const quern_model_options *opt, quern_error *err)
+static int open_folder(quern_model *m, quern_error *err)
 {
     int rc = quern__model_config_read(&m->config, m->path, err);
     if (rc == QUERN_OK)
@@ -185,11 +185,17 @@ static int open_files(quern_model *m, const quern_model_options *opt, quern_erro
         rc = quern__static_table_measure(&m->config, m->weights, err);
     if (rc == QUERN_OK)
         rc = ask_graph(m, err);
+    return rc ? rc : open_tokenizer(m, err);
+}
+
+static int open_files(quern_model *m, const quern_model_options *opt, quern_error *err)
+{
+    int rc = m->alone ? QUERN_OK : quern__model_find_alone(m, err);
+    if (rc == QUERN_OK)
+        rc = m->alone ? quern__model_open_alone(m, err) : open_folder(m, err);
     if (rc == QUERN_OK)
         rc = quern__model_config_cut(&m->config, opt->dimensions, opt->force_dimensions, m->name,
                                      err);
-    if (rc == QUERN_OK)
-        rc = open_tokenizer(m, err);
     if (rc != QUERN_OK)
         return rc;
     if (quern__tokenizer_vocab_size(m->tokenizer) > m->config.vocab)
@@ -265,9 +271,9 @@ static int look_beside(quern_model *m, bool four, quern_int8_info *info, quern_e
     QUERN__REQUIRE(m, err);
     QUERN__REQUIRE(info && info->struct_size >= sizeof *info, err);
     quern__quantised_file file;
-    if (m->ort)
-        return quern__fail(err, QUERN_ENOTFOUND, 0,
-                           "%s: an exported graph has no quantised weights beside it", m->name);
+    if (m->ort || m->alone)
+        return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: %s has no quantised weights beside it",
+                           m->name, m->ort ? "an exported graph" : "a GGUF file that stands alone");
     int rc = open_quantised(m, four, &file, &info->bytes, err);
     if (rc != QUERN_OK)
         return rc;
@@ -349,7 +355,7 @@ static int choose_class(quern_model *m, const quern_model_options *opt, int *pre
     *precision = opt ? opt->precision : QUERN_PRECISION_AUTO;
     if (*precision != QUERN_PRECISION_AUTO)
         return QUERN_OK;
-    rc = m->config.table ? QUERN_OK : look_at_int8(m, &there, &anew, err);
+    rc = m->config.table || m->alone ? QUERN_OK : look_at_int8(m, &there, &anew, err);
     if (rc == QUERN_OK && opt && opt->choose) {
         rc = quern_model_weights_sha256(m, weights, err);
         if (rc == QUERN_OK)
@@ -456,6 +462,11 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     const bool four = m->precision == QUERN_PRECISION_INT4;
     m->int8 = quern__int8_pick(quern__cpu_allowed());
     int rc = quern__refuse_int8(m->config.family, four, err);
+    if (rc == QUERN_OK && m->alone)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                         "%s: a GGUF file that stands alone has no quantised weights; put the "
+                         "model's JSON files beside it",
+                         m->name);
     if (rc == QUERN_OK)
         rc = find_place(opt, &place, &folder, err);
     if (rc == QUERN_OK && folder)
@@ -701,7 +712,7 @@ static int open_either(quern_model *m, const quern_model_options *opt, quern_err
     int rc = open_native(m, opt, &native);
     if (rc == QUERN_OK)
         return rc;
-    if (rc != QUERN_EUNSUPPORTED && rc != QUERN_ENOTFOUND)
+    if (m->named || (rc != QUERN_EUNSUPPORTED && rc != QUERN_ENOTFOUND))
         return quern__code(err, quern__fail(err, rc, native.detail, "%s", native.msg), native.code);
     close_native(m);
     if (open_ort(m, opt, &graph) == QUERN_OK)
@@ -725,6 +736,10 @@ static int open_backend(quern_model *m, const quern_model_options *opt, quern_er
 {
     const quern_runtime_options *r = opt->runtime;
     snprintf(m->backend, sizeof m->backend, "native");
+    if (m->named && r->backend == QUERN_BACKEND_ORT)
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "%s: a GGUF file is computed by quern itself; leave the backend native",
+                           m->name);
     int rc = r->backend == QUERN_BACKEND_ORT    ? open_ort(m, opt, err)
              : r->backend == QUERN_BACKEND_AUTO ? open_either(m, opt, err)
                                                 : open_native(m, opt, err);
@@ -770,7 +785,8 @@ int quern__model_open_bounded(quern_model **out, const char *folder, const quern
         rc = quern__stat_path(folder, &st, err);
     if (rc != QUERN_OK)
         return rc;
-    if (!st.exists || !st.is_dir)
+    const bool alone = st.is_file && quern__weights_alone(folder);
+    if (!st.exists || !(st.is_dir || alone))
         return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such model folder", folder);
 
     quern_model *m = quern__calloc(1, sizeof *m);
@@ -779,10 +795,15 @@ int quern__model_open_bounded(quern_model **out, const char *folder, const quern
     atomic_init(&m->holders, 1);
     m->kernels = quern__kernels_pick(quern__cpu_allowed());
     m->precision = QUERN_PRECISION_FP32;
-    m->path = quern__strdup(folder);
+    m->named = alone;
     m->name = how.name ? quern__strdup(how.name) : last_component(folder);
     quern__fpenv env = quern__fpenv_enter();
-    rc = m->path && m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
+    if (alone)
+        rc = quern__model_split(m, folder, err);
+    else if (!(m->path = quern__strdup(folder)))
+        rc = quern__fail_memory(err, 0);
+    if (rc == QUERN_OK)
+        rc = m->name ? quern__mutex_new(&m->mutex, err) : quern__fail_memory(err, 0);
     m->bound = bound;
     if (rc == QUERN_OK)
         rc = open_backend(m, &how, err);
@@ -817,6 +838,7 @@ void quern_model_free(quern_model *m)
     quern__mutex_free(m->mutex);
     quern__free(m->name);
     quern__free(m->path);
+    quern__free(m->alone);
     quern__free(m);
 }
 
@@ -877,6 +899,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.pooling = m->pooling;
     full.pooling_origin = m->ort && !quern__ort_pools(m->ort)
                               ? quern__weights_format_name(QUERN__ONNX)
+                          : m->alone                 ? quern__weights_format_name(QUERN__GGUF)
                           : m->config.pooling_stated ? "modules.json"
                           : m->pooling_of_graph      ? quern__weights_format_name(QUERN__ONNX)
                                                      : "assumed";

@@ -15,6 +15,9 @@
 struct quern_model {
     /* immutable */
     char *name, *path;
+    char *
+        alone; /* in `path`: a file that says of itself what it is, so that no other is looked at; NULL: none */
+    bool named; /* it was named, not found in the folder */
     quern__model_config config;
     quern__weights *weights;
     quern__tokenizer *tokenizer;
@@ -43,6 +46,13 @@ struct quern_model {
     /* any thread */
     atomic_uint holders;
 };
+
+/* model_alone.c: a file that was named in place of a folder: m->path, m->alone. */
+int quern__model_split(quern_model *m, const char *path, quern_error *err);
+/* Looks for one where the folder says nothing of its own. */
+int quern__model_find_alone(quern_model *m, quern_error *err);
+/* Settings, weights and tokenizer of it. */
+int quern__model_open_alone(quern_model *m, quern_error *err);
 
 /* A file of its folder; quern__free it. NULL: out of memory. */
 char *quern__model_file(const quern_model *m, const char *file);

@@ -15,6 +15,7 @@
 #include "base/os.h"
 #include "base/sha256.h"
 #include "embedder/embedder.h"
+#include "embedder/model_impl.h"
 #include "encoder/quantise.h"
 #include "encoder/quantised_file.h"
 #include "format/manifest.h"
@@ -343,6 +344,11 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
     const quern__fpenv env = quern__fpenv_enter(); /* what is measured is part of the file */
     how.name = asked.name;
     int rc = quern_model_open(&w.model, folder, &how, err);
+    if (!rc && w.model->alone)
+        rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                         "%s: a GGUF file that stands alone has no place for quantised weights; "
+                         "put the model's JSON files beside it",
+                         folder);
     if (!rc) /* now, for minutes later it may be another file */
         rc = quern_model_weights_sha256(w.model, source, err);
     if (!rc)

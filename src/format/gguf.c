@@ -3,9 +3,10 @@
  * aligned. Tensors of fp32, fp16, bf16 and q8_0 (32 values to a half-precision scale); a file of any other
  * quantisation is refused by its name. Names of tensors are translated to the published ones.
  *
- * Only the weights are taken: settings and vocabulary come from the JSON files beside it, as for every other
- * format, so that the same model gives the same ids. What a key-value says is skipped but for the
- * architecture, the alignment, and a causal mask, which would change every vector.
+ * Only the weights are taken here: settings and vocabulary come from the JSON files beside it, as for every
+ * other format, so that the same model gives the same ids; for a file that stands alone gguf_texts.c reads
+ * them. What a key-value says is skipped but for the architecture, the alignment, and a causal mask, which
+ * would change every vector.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 
 #include "base/checked.h"
 #include "base/compiler.h"
+#include "base/json.h"
+#include "format/gguf_reader.h"
 #include "format/weights_build.h"
 
 enum {
@@ -22,10 +25,6 @@ enum {
     SCALED = 32, /* values that share a scale in q8_0 */
     SCALED_BYTES = 34
 };
-
-enum value_type { BOOL = 7, STRING = 8, ARRAY = 9, VALUE_TYPES = 13 };
-/* Bytes of a value, by its type; 0: has a length of its own. */
-static const uint8_t widths[VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 static const struct tensor_type {
     uint32_t number;
@@ -62,96 +61,22 @@ static const struct name_pair {
 };
 
 typedef struct reader {
+    quern__gguf_reader in;
     quern__weights *w;
-    const quern__weights_part *p;
-    size_t at;
     uint64_t alignment;
     bool bert, aligned; /* those keys were seen */
-    quern_error *err;
 } reader;
-
-static int fail(const reader *r, size_t at, const char *what)
-{
-    return quern__fail(r->err, QUERN_EFORMAT, (int64_t)at, "%s: %s, at byte %zu", r->p->name, what,
-                       at);
-}
-
-static size_t left(const reader *r)
-{
-    return r->p->size - r->at;
-}
-
-static int number(reader *r, size_t width, uint64_t *out)
-{
-    *out = 0;
-    if (left(r) < width)
-        return fail(r, r->at, "the file is torn");
-    memcpy(out, r->p->data + r->at, width);
-    r->at += width;
-    return QUERN_OK;
-}
-
-static int text(reader *r, quern_str *out)
-{
-    uint64_t n;
-    int rc = number(r, 8, &n);
-    if (rc == QUERN_OK && n > left(r))
-        rc = fail(r, r->at - 8, "a text that is longer than the file");
-    if (rc)
-        return rc;
-    *out = (quern_str){(const char *)r->p->data + r->at, (size_t)n};
-    r->at += (size_t)n;
-    return QUERN_OK;
-}
-
-static bool is(quern_str s, const char *what)
-{
-    return s.len == strlen(what) && memcmp(s.ptr, what, s.len) == 0;
-}
 
 /* ---- key-values ---- */
 
-static int skip_value(reader *r, uint64_t type);
-
-static int skip_array(reader *r)
-{
-    uint64_t type, n = 0;
-    int rc = number(r, 4, &type);
-    if (rc == QUERN_OK)
-        rc = number(r, 8, &n);
-    if (rc == QUERN_OK && (type >= VALUE_TYPES || type == ARRAY))
-        rc = fail(r, r->at - 12, "an array of an unknown type");
-    if (rc == QUERN_OK && n > left(r) / (type == STRING ? 8 : widths[type]))
-        rc = fail(r, r->at - 8, "an array that is longer than the file");
-    if (rc)
-        return rc;
-    if (type != STRING) {
-        r->at += (size_t)n * widths[type];
-        return QUERN_OK;
-    }
-    for (uint64_t i = 0; rc == QUERN_OK && i < n; i++)
-        rc = skip_value(r, STRING);
-    return rc;
-}
-
-static int skip_value(reader *r, uint64_t type)
-{
-    quern_str ignored;
-    uint64_t number_ignored;
-    if (type >= VALUE_TYPES)
-        return fail(r, r->at, "a value of an unknown type");
-    if (type == STRING)
-        return text(r, &ignored);
-    return type == ARRAY ? skip_array(r) : number(r, widths[type], &number_ignored);
-}
-
 static int read_alignment(reader *r, uint64_t type)
 {
-    int rc = type == 4 && !r->aligned ? number(r, 4, &r->alignment)
-                                      : fail(r, r->at, "the alignment twice, or no number");
+    int rc = type == QUERN__GGUF_U32 && !r->aligned
+                 ? quern__gguf_number(&r->in, 4, &r->alignment)
+                 : quern__gguf_fail(&r->in, r->in.at, "the alignment twice, or no number");
     if (rc == QUERN_OK &&
         (r->alignment < 8 || r->alignment > MAX_ALIGNMENT || (r->alignment & (r->alignment - 1))))
-        rc = fail(r, r->at - 4, "an alignment that is none");
+        rc = quern__gguf_fail(&r->in, r->in.at - 4, "an alignment that is none");
     r->aligned = true;
     return rc;
 }
@@ -160,26 +85,29 @@ static int read_pair(reader *r)
 {
     quern_str key, value = {"", 0};
     uint64_t type = 0, causal = 0;
-    int rc = text(r, &key);
+    int rc = quern__gguf_text(&r->in, &key);
     if (rc == QUERN_OK)
-        rc = number(r, 4, &type);
+        rc = quern__gguf_number(&r->in, 4, &type);
     if (rc)
         return rc;
-    if (is(key, "general.alignment"))
+    if (quern__str_is(key, "general.alignment"))
         return read_alignment(r, type);
-    if (is(key, "bert.attention.causal") && type == BOOL) {
-        rc = number(r, 1, &causal);
-        return rc || !causal ? rc : fail(r, r->at - 1, "a causal mask, which this encoder has not");
+    if (quern__str_is(key, "bert.attention.causal") && type == QUERN__GGUF_BOOL) {
+        rc = quern__gguf_number(&r->in, 1, &causal);
+        return rc || !causal ? rc
+                             : quern__gguf_fail(&r->in, r->in.at - 1,
+                                                "a causal mask, which this encoder has not");
     }
-    if (!is(key, "general.architecture"))
-        return skip_value(r, type);
-    const size_t at = r->at;
-    rc = type == STRING && !r->bert ? text(r, &value)
-                                    : fail(r, at, "the architecture twice, or no text");
-    if (rc == QUERN_OK && !is(value, "bert"))
-        rc = quern__fail(r->err, QUERN_EUNSUPPORTED, (int64_t)at,
+    if (!quern__str_is(key, "general.architecture"))
+        return quern__gguf_skip(&r->in, type);
+    const size_t at = r->in.at;
+    rc = type == QUERN__GGUF_STRING && !r->bert
+             ? quern__gguf_text(&r->in, &value)
+             : quern__gguf_fail(&r->in, at, "the architecture twice, or no text");
+    if (rc == QUERN_OK && !quern__str_is(value, "bert"))
+        rc = quern__fail(r->in.err, QUERN_EUNSUPPORTED, (int64_t)at,
                          "%s: architecture \"%.*s\" is not supported, at byte %zu; known: bert",
-                         r->p->name, (int)QUERN__MIN(value.len, 40), value.ptr, at);
+                         r->in.p->name, (int)QUERN__MIN(value.len, 40), value.ptr, at);
     r->bert = true;
     return rc;
 }
@@ -223,15 +151,16 @@ static bool translate(quern_str theirs, char *out, size_t size)
 static int tensor_fail(const reader *r, quern_str name, size_t at, int status, const char *what,
                        const char *more)
 {
-    return quern__fail(r->err, status, (int64_t)at, "%s: tensor %.*s %s%s, at byte %zu", r->p->name,
-                       (int)QUERN__MIN(name.len, QUERN__SHOWN), name.ptr, what, more, at);
+    return quern__fail(r->in.err, status, (int64_t)at, "%s: tensor %.*s %s%s, at byte %zu",
+                       r->in.p->name, (int)QUERN__MIN(name.len, QUERN__SHOWN), name.ptr, what, more,
+                       at);
 }
 
 static int read_type(reader *r, quern_str name, int *dtype)
 {
     char unknown[24];
     uint64_t number_of = 0;
-    int rc = number(r, 4, &number_of);
+    int rc = quern__gguf_number(&r->in, 4, &number_of);
     if (rc)
         return rc;
     snprintf(unknown, sizeof unknown, "number %llu", (unsigned long long)number_of);
@@ -245,7 +174,7 @@ static int read_type(reader *r, quern_str name, int *dtype)
         }
         called = types[i].name;
     }
-    return tensor_fail(r, name, r->at - 4, QUERN_EUNSUPPORTED,
+    return tensor_fail(r, name, r->in.at - 4, QUERN_EUNSUPPORTED,
                        "has a type that is not read (F32, F16, BF16 and Q8_0 are): ", called);
 }
 
@@ -255,33 +184,33 @@ static int read_tensor(reader *r)
     quern_str name;
     char ours[2 * MAX_NAME];
     uint64_t dimensions = 0, count = 1, bytes = 0, offset = 0;
-    const size_t at = r->at;
+    const size_t at = r->in.at;
     quern__tensor *t = NULL;
-    int rc = text(r, &name), dtype = 0;
+    int rc = quern__gguf_text(&r->in, &name), dtype = 0;
     if (rc == QUERN_OK)
-        rc = number(r, 4, &dimensions);
+        rc = quern__gguf_number(&r->in, 4, &dimensions);
     if (rc)
         return rc;
     if (dimensions > MAX_DIMENSIONS)
         return tensor_fail(r, name, at, QUERN_EFORMAT, "has too many dimensions", "");
     if (translate(name, ours, sizeof ours))
-        rc = quern__weights_add(r->w, (quern_str){ours, strlen(ours)}, at, &t, r->err);
+        rc = quern__weights_add(r->w, (quern_str){ours, strlen(ours)}, at, &t, r->in.err);
     else if (name.len >= 3 && memcmp(name.ptr, "cls", 3) == 0) /* a head, of no use here */
-        rc = quern__weights_add(r->w, name, at, &t, r->err);
+        rc = quern__weights_add(r->w, name, at, &t, r->in.err);
     else
         rc = tensor_fail(r, name, at, QUERN_EUNSUPPORTED, "is none of a BERT encoder's", "");
     if (rc)
         return rc;
     t->rank = (uint32_t)dimensions;
     for (uint32_t i = t->rank; rc == QUERN_OK && i-- > 0;) { /* the fastest first */
-        rc = number(r, 8, &t->shape[i]);
+        rc = quern__gguf_number(&r->in, 8, &t->shape[i]);
         if (rc == QUERN_OK && !quern__mul_u64(count, t->shape[i], &count))
             rc = tensor_fail(r, name, at, QUERN_EFORMAT, "has a shape that overflows", "");
     }
     if (rc == QUERN_OK)
         rc = read_type(r, name, &dtype);
     if (rc == QUERN_OK)
-        rc = number(r, 8, &offset);
+        rc = quern__gguf_number(&r->in, 8, &offset);
     if (rc)
         return rc;
     const bool scaled = dtype == QUERN__Q8_0;
@@ -289,7 +218,7 @@ static int read_tensor(reader *r)
         return tensor_fail(r, name, at, QUERN_EFORMAT, "has rows that are no multiple of 32", "");
     if (!quern__mul_u64(scaled ? count / SCALED : count,
                         scaled ? SCALED_BYTES : (dtype == QUERN__F32 ? 4 : 2), &bytes) ||
-        bytes > r->p->size || offset > r->p->size || offset % r->alignment)
+        bytes > r->in.p->size || offset > r->in.p->size || offset % r->alignment)
         return tensor_fail(r, name, at, QUERN_EFORMAT,
                            "is larger than the file, or not at a multiple of the alignment", "");
     t->dtype = dtype;
@@ -310,52 +239,41 @@ static int by_offset(const void *a, const void *b)
 /* The tensors lie one behind another, with no more than padding between. */
 static int settle(reader *r, size_t first)
 {
-    const uint64_t mask = r->alignment - 1, start = (r->at + mask) & ~mask;
+    const uint64_t mask = r->alignment - 1, start = (r->in.at + mask) & ~mask;
     uint64_t at = 0;
     quern__weights *w = r->w;
-    if (start > r->p->size)
-        return fail(r, r->at, "the file is torn");
+    if (start > r->in.p->size)
+        return quern__gguf_fail(&r->in, r->in.at, "the file is torn");
     if (w->count > first)
         qsort(w->tensors + first, w->count - first, sizeof *w->tensors, by_offset);
     for (size_t i = first; i < w->count; i++) {
         quern__tensor *t = &w->tensors[i];
-        if (t->offset != at || t->bytes > r->p->size - start - at)
-            return quern__fail(r->err, QUERN_EFORMAT, (int64_t)(start + at),
-                               "%s: tensor %.*s at byte %llu: %s", r->p->name, QUERN__SHOWN,
+        if (t->offset != at || t->bytes > r->in.p->size - start - at)
+            return quern__fail(r->in.err, QUERN_EFORMAT, (int64_t)(start + at),
+                               "%s: tensor %.*s at byte %llu: %s", r->in.p->name, QUERN__SHOWN,
                                t->name, (unsigned long long)(start + t->offset),
                                t->offset != at ? "a gap or an overlap" : "the file is torn");
         t->offset = (size_t)(start + at);
-        t->data = r->p->data + t->offset;
+        t->data = r->in.p->data + t->offset;
         at = (at + t->bytes + mask) & ~mask;
-        if (at > r->p->size - start)
-            at = r->p->size - start; /* the last one need not be padded */
+        if (at > r->in.p->size - start)
+            at = r->in.p->size - start; /* the last one need not be padded */
     }
-    return start + at == r->p->size ? QUERN_OK
-                                    : fail(r, (size_t)(start + at), "bytes behind the last tensor");
+    return start + at == r->in.p->size
+               ? QUERN_OK
+               : quern__gguf_fail(&r->in, (size_t)(start + at), "bytes behind the last tensor");
 }
 
 int quern__gguf_read(quern__weights *w, const quern__weights_part *p, quern_error *err)
 {
-    reader r = {.w = w, .p = p, .alignment = 32, .err = err};
-    uint64_t magic, version, tensors, pairs;
+    reader r = {.in = {p, 0, err}, .w = w, .alignment = 32};
+    uint64_t tensors, pairs;
     const size_t first = w->count;
-    int rc = number(&r, 4, &magic);
-    if (rc == QUERN_OK && magic != 0x46554747)
-        return fail(&r, 0, "no GGUF file");
-    if (rc == QUERN_OK)
-        rc = number(&r, 4, &version);
-    if (rc == QUERN_OK && (version < 2 || version > 3))
-        return quern__fail(err, QUERN_EUNSUPPORTED, 4,
-                           "%s: GGUF version %llu at byte 4; 2 and 3 are read", p->name,
-                           (unsigned long long)version);
-    if (rc == QUERN_OK)
-        rc = number(&r, 8, &tensors);
-    if (rc == QUERN_OK)
-        rc = number(&r, 8, &pairs);
+    int rc = quern__gguf_begin(&r.in, &tensors, &pairs);
     for (uint64_t i = 0; rc == QUERN_OK && i < pairs; i++)
         rc = read_pair(&r);
     if (rc == QUERN_OK && !r.bert)
-        rc = fail(&r, r.at, "no general.architecture");
+        rc = quern__gguf_fail(&r.in, r.in.at, "no general.architecture");
     for (uint64_t i = 0; rc == QUERN_OK && i < tensors; i++)
         rc = read_tensor(&r);
     return rc ? rc : settle(&r, first);

@@ -214,6 +214,23 @@ int quern__weights_open_file(quern__weights **out, int format, const char *path,
     return settle(out, w, rc, err);
 }
 
+int quern__weights_open_leaf(quern__weights **out, int format, const char *folder, const char *leaf,
+                             quern_error *err)
+{
+    quern__weights *w;
+    *out = NULL;
+    if (strlen(leaf) >= QUERN__WEIGHTS_NAME)
+        return quern__fail(err, QUERN_EINVAL, 0, "%.40s…: a file's name of %d bytes and more", leaf,
+                           QUERN__WEIGHTS_NAME);
+    int rc = begin(&w, format, err);
+    if (rc == QUERN_OK) {
+        memcpy(w->files.name[0], leaf, strlen(leaf) + 1);
+        w->files.n = 1;
+        rc = add_files(w, folder, err);
+    }
+    return settle(out, w, rc, err);
+}
+
 int quern__weights_parse(quern__weights **out, int format, const void *data, size_t size,
                          const char *name, quern_error *err)
 {

@@ -102,6 +102,11 @@ const char *quern__weights_format_name(int format); /* "safetensors", "pytorch",
 
 /* All files of a folder that its weights are in, checked against each other. */
 int quern__weights_open(quern__weights **out, const char *folder, quern_error *err);
+/* One file of a folder, whatever else is in it. */
+int quern__weights_open_leaf(quern__weights **out, int format, const char *folder, const char *leaf,
+                             quern_error *err);
+/* A file, by its path, that says of itself what it is: "*.gguf". */
+bool quern__weights_alone(const char *name);
 /* One file. */
 int quern__weights_open_file(quern__weights **out, int format, const char *path, quern_error *err);
 /* The same over bytes that the caller keeps alive; `name` is what errors call it. For tests and fuzzing. */

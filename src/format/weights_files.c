@@ -59,6 +59,13 @@ static uint32_t rank_of(const char *name)
     return 0;
 }
 
+bool quern__weights_alone(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    const uint32_t rank = rank_of(slash ? slash + 1 : name);
+    return rank && kinds[rank - 1].format == QUERN__GGUF;
+}
+
 bool quern__weights_is_index(const char *name)
 {
     const uint32_t rank = rank_of(name);

@@ -30,7 +30,7 @@ static int find_path(const char *name, char **path, quern_error *err)
 {
     quern__stat st;
     int rc = quern__stat_path(name, &st, err);
-    if (rc == QUERN_OK && !st.is_dir)
+    if (rc == QUERN_OK && !st.is_dir && !(st.is_file && quern__weights_alone(name)))
         rc = quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such model folder", name);
     if (rc == QUERN_OK && (*path = quern__strdup(name)) == NULL)
         rc = quern__fail_memory(err, 0);

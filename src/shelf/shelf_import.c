@@ -536,6 +536,11 @@ static int fill_staging(const quern__shelf *s, const char *path, const char *sta
         return quern__fail(err, QUERN_ENOTFOUND, 0, "%s: no such file or folder", path);
     if (!st.is_dir && !st.is_file)
         return quern__fail(err, QUERN_EINVAL, 0, "%s: neither a folder nor a file", path);
+    if (st.is_file && quern__weights_alone(path))
+        return quern__fail(err, QUERN_EUNSUPPORTED, 0,
+                           "%s: a GGUF file is no folder for the shelf; it is read where it lies: "
+                           "--model %s%s",
+                           path, strchr(path, '/') ? "" : "./", path);
     rc = quern__real_path(path, &real, err);
     if (rc)
         return rc;

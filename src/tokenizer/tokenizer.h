@@ -30,6 +30,9 @@ void quern__tokens_dispose(quern__tokens *t);
  * else vocab.txt + tokenizer_config.json (+ special_tokens_map.json). EFORMAT names file and byte;
  * whatever changes ids and is not understood is refused by name. About 3 ms for 30,000 pieces. */
 int quern__tokenizer_open(quern__tokenizer **out, const char *folder, quern_error *err);
+/* A tokenizer.json's text; `file` is what messages call it. */
+int quern__tokenizer_from_json(quern__tokenizer **out, const char *file, quern_str text,
+                               quern_error *err);
 void quern__tokenizer_free(quern__tokenizer *t);
 
 /* max_tokens counts special tokens; 0 = no limit. A longer text is cut to its first tokens and keeps

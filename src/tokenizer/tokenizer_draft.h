@@ -96,10 +96,7 @@ enum { QUERN__KEY_OTHER = 1000 };
 int quern__draft_key(quern__json *j, quern_str key, const char *const *names, uint32_t *seen,
                      bool others, int *which, quern_error *err);
 
-/* ---- the readers; text is borrowed for the call ---- */
-int quern__tokenizer_from_json(quern__tokenizer **out, const char *file, quern_str text,
-                               quern_error *err);
-
+/* ---- the readers (that of tokenizer.json is in tokenizer.h); text is borrowed for the call ---- */
 /* The parts of vocab.txt, tokenizer_config.json and special_tokens_map.json; an absent map is empty. */
 typedef struct quern__tokenizer_files {
     const char *vocab_name, *config_name, *map_name;

@@ -21,6 +21,8 @@ from folders import embed, tiny
 sys.path.insert(0, os.path.join(os.environ["QUERN_ROOT"], "tests", "support"))
 import weight_files as files  # noqa: E402
 
+import test_tokenizer_families as families  # noqa: E402 (its reference tokenizers)
+
 LONG = os.environ.get("QUERN_LONG") == "1"
 TEXTS = ["banana kolor", "a", "the ins and outs of it"]
 SINGLE = "model.safetensors"
@@ -687,6 +689,195 @@ class Gguf(Formats):
 
     def test_damaged(self):
         self.damaged(self.folder(), self.NAME, files.gguf(self.tensors, "q8_0"), 25)
+
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class GgufAlone(Formats):
+    """A file without anything beside it: named itself, or alone in a folder."""
+    NAME = "model-any.gguf"
+    SHAPE = Gguf.SHAPE
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with open(os.path.join(cls.good, "config.json")) as f:
+            cls.config = json.load(f)
+        with open(os.path.join(cls.good, "vocab.txt"), encoding="utf-8") as f:
+            cls.vocab = f.read().splitlines()
+
+    def pairs(self, **more):
+        ids = {w: i for i, w in enumerate(self.vocab)}
+        usual = dict(bos_token_id=ids["[CLS]"], eos_token_id=ids["[SEP]"], seperator_token_id=ids["[SEP]"], padding_token_id=ids["[PAD]"],
+                     unknown_token_id=ids["[UNK]"], mask_token_id=ids["[MASK]"], add_bos_token=True, add_eos_token=True,
+                     normalizer__lowercase=True)
+        return files.gguf_alone(self.config, "bert", *files.gguf_word_pieces(self.vocab, SPECIAL), **{**usual, **more})
+
+    def alone(self, pairs, **more):
+        folder = tempfile.mkdtemp(dir=self.scratch.name)
+        self.addCleanup(shutil.rmtree, folder)
+        self.put(folder, self.NAME, files.gguf(self.tensors, pairs=[(k, t, v) for k, (t, v) in pairs.items()], **more))
+        return folder
+
+    def test_same(self):
+        folder = self.alone(self.pairs())
+        self.same(folder)
+        file = os.path.join(folder, self.NAME)
+        self.same(file)
+        wanted, info = self.info(self.good), self.info(file)
+        self.assertEqual(info["tokenizer_sha256"], wanted["tokenizer_sha256"])
+        self.assertEqual((info["pooling"], info["pooling_origin"], info["weights_file"]), ("mean", "gguf", self.NAME))
+        self.assertEqual(self.info(folder)["fingerprint"], info["fingerprint"])
+        self.put(folder, "other.gguf", b"")
+        self.same(file)
+        self.refused(folder, "ENOTFOUND", "config.json")
+        self.put(folder, "config.json", b"{}")  # of the folder, which was not named
+        self.same(file)
+
+    def test_pooling(self):
+        for number, name in ((2, "cls"), (3, "lasttoken")):
+            pairs = self.pairs()
+            pairs["bert.pooling_type"] = (4, struct.pack("<I", number))
+            folder = self.alone(pairs)
+            self.assertEqual(self.info(folder)["pooling"], name)
+        for number in (0, 4, 99):
+            pairs["bert.pooling_type"] = (4, struct.pack("<I", number))
+            self.refused(self.alone(pairs), "EUNSUPPORTED", "bert.pooling_type is none of mean (1)")
+
+    def test_command(self):
+        folder = self.alone(self.pairs())
+        for arguments, message in ((("embed", "a", "--precision", "int8"), "stands alone has no quantised weights"),
+                                   (("embed", "a", "--backend", "ort"), "leave the backend native")):
+            done = subprocess.run([os.environ["QUERN_BIN"], *arguments, "--model", os.path.join(folder, self.NAME)], capture_output=True,
+                                  text=True)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(message, done.stderr)
+        for command, message in (("quantize", "no place for quantised weights"), ("import", "read where it lies")):
+            done = subprocess.run([os.environ["QUERN_BIN"], "model", command, os.path.join(folder, self.NAME)], capture_output=True, text=True)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(message, done.stderr)
+        self.assertEqual(os.listdir(folder), [self.NAME])
+
+    def test_refused_by_name(self):
+        """What is missing, twice, of another type, unknown, or shows another tokenizer."""
+        def told(change, *parts):
+            pairs = self.pairs()
+            change(pairs)
+            self.refused(self.alone(pairs), *parts)
+
+        for key in ("bert.block_count", "bert.context_length", "bert.embedding_length", "bert.feed_forward_length", "bert.attention.head_count",
+                    "bert.attention.layer_norm_epsilon", "bert.pooling_type", "tokenizer.ggml.model", "tokenizer.ggml.tokens",
+                    "tokenizer.ggml.token_type", "tokenizer.ggml.unknown_token_id"):
+            told(lambda p: p.pop(key), "EUNSUPPORTED", "no " + key)
+            told(lambda p: p.update({key: (5, b"\0" * 4)}), "EFORMAT", key + " has another type")
+        told(lambda p: p.update({"bert.attention.head_count_kv": (4, struct.pack("<I", 1))}), "EUNSUPPORTED", "head_count_kv")
+        told(lambda p: p.update({"bert.rope.freq_base": (6, b"\0" * 4)}), "EUNSUPPORTED", "bert.rope.freq_base", "not known")
+        told(lambda p: p.update({"tokenizer.ggml.normalizer.form": (7, b"\1")}), "EUNSUPPORTED", "normalizer.form", "not known")
+        told(lambda p: p.update({"tokenizer.ggml.add_bos_token": (7, b"\0")}), "EUNSUPPORTED", "add_bos_token is false")
+        told(lambda p: p.update({"tokenizer.ggml.add_eos_token": (7, b"\0")}), "EUNSUPPORTED", "add_eos_token is false")
+        told(lambda p: p.update({"tokenizer.ggml.add_bos_token": (7, b"\2")}), "EFORMAT", "truth value")
+        told(lambda p: p.update({"tokenizer.ggml.cls_token_id": (4, struct.pack("<I", 0))}), "EUNSUPPORTED", "bos_token_id")
+        told(lambda p: p.update({"tokenizer.ggml.unknown_token_id": (4, struct.pack("<I", 10**6))}), "EUNSUPPORTED", "is no token")
+        told(lambda p: p.update({"bert.vocab_size": (4, struct.pack("<I", 7))}), "EUNSUPPORTED", "bert.vocab_size")
+        for model in ("llama", "rwkv", "no_vocab", ""):
+            told(lambda p: p.update({"tokenizer.ggml.model": (8, files.gguf_text(model))}), "EUNSUPPORTED", "tokenizer.ggml.model is none of")
+        for model, missing in (("gpt2", "tokenizer.ggml.pre"), ("t5", "does not begin with <s>")):
+            def other(p):
+                p["tokenizer.ggml.model"] = (8, files.gguf_text(model))
+                p.pop("tokenizer.ggml.normalizer.lowercase")
+            told(other, "EUNSUPPORTED", missing)
+            told(lambda p: p.update({"tokenizer.ggml.model": (8, files.gguf_text(model))}), "EUNSUPPORTED", "normalizer.lowercase is true")
+
+    def test_tokens(self):
+        """The vocabulary: kinds that the file does not explain, and pieces that show other ways."""
+        tokens, kinds = files.gguf_word_pieces(self.vocab, SPECIAL)
+        plain = kinds.index(1)
+
+        def told(token, kind, *parts, **more):
+            pairs = self.pairs(**more)
+            pairs["tokenizer.ggml.tokens"] = (9, files.gguf_array(8, [token if i == plain else t for i, t in enumerate(tokens)]))
+            pairs["tokenizer.ggml.token_type"] = (9, files.gguf_array(5, [kind if i == plain else k for i, k in enumerate(kinds)]))
+            if "normalizer__lowercase" in more:
+                pairs.pop("tokenizer.ggml.normalizer.lowercase")
+            self.refused(self.alone(pairs), *parts)
+
+        for kind in (0, 4, 6, 7, -1):
+            told("\u2581x", kind, "EUNSUPPORTED", "token_type")
+        told("\u2581\u4e2d\u6587", 1, "EUNSUPPORTED", "ideographs")
+        told("\u2581", 1, "EFORMAT", "empty")
+        told("", 1, "EFORMAT", "empty")
+        told(b"\xff", 1, "EFORMAT", "UTF-8")
+        told("\u2581Xa", 1, "EUNSUPPORTED", "is not lower-case", normalizer__lowercase=True)
+        told("\u2581\u00e9", 1, "EUNSUPPORTED", "is not lower-case", normalizer__lowercase=True)
+        told("\u2581" + self.vocab[plain + 1], 1, "EFORMAT")  # twice
+        pairs = self.pairs()
+        pairs["tokenizer.ggml.token_type"] = (9, files.gguf_array(5, kinds[1:]))
+        self.refused(self.alone(pairs), "EUNSUPPORTED", "token_type is not one for each token")
+
+    def test_cased(self):
+        pairs = self.pairs(normalizer__lowercase=False)
+        with open(os.path.join(self.good, "tokenizer.json")) as f:
+            wanted = json.load(f)
+        folder = self.folder({SINGLE: files.safetensors(self.tensors)})
+        for accents in (None, True):
+            if accents:
+                pairs["tokenizer.ggml.normalizer.strip_accents"] = (7, b"\1")
+            wanted["normalizer"].update(lowercase=False, strip_accents=accents)
+            self.put(folder, "tokenizer.json", json.dumps(wanted).encode())
+            self.assertEqual(self.info(self.alone(pairs))["tokenizer_sha256"], self.info(folder)["tokenizer_sha256"])
+
+    def other(self, reference, model, tokens, kinds, **more):
+        """The tokenizer of the file is that of the reference's tokenizer.json, by its hash."""
+        tensors = dict(self.tensors)
+        rows = tensors["embeddings.word_embeddings.weight"]
+        tensors["embeddings.word_embeddings.weight"] = np.resize(rows, (len(tokens), rows.shape[1]))
+        config = dict(self.config, vocab_size=len(tokens))
+        folder = self.folder({SINGLE: files.safetensors(tensors), "config.json": json.dumps(config).encode(),
+                              "tokenizer.json": reference.to_str().encode()})
+        pairs = files.gguf_alone(config, model, tokens, kinds, **more)
+        alone = tempfile.mkdtemp(dir=self.scratch.name)
+        self.addCleanup(shutil.rmtree, alone)
+        self.put(alone, self.NAME, files.gguf(tensors, pairs=[(k, t, v) for k, (t, v) in pairs.items()]))
+        self.assertEqual(self.info(alone)["tokenizer_sha256"], self.info(folder)["tokenizer_sha256"])
+        wanted, message = embed(folder, TEXTS)
+        self.assertIsNotNone(wanted, message)
+        vectors, message = embed(alone, TEXTS)
+        self.assertIsNotNone(vectors, message)
+        self.assertEqual(vectors.tobytes(), wanted.tobytes())
+
+    def test_byte_level(self):
+        made = json.loads(families.roberta().to_str())
+        for token in made["added_tokens"]:  # as in the published file
+            token["normalized"] = False
+            made["model"]["vocab"][token["content"]] = token["id"]
+        reference = families.Tokenizer.from_str(json.dumps(made))
+        vocab = reference.get_vocab()
+        tokens = sorted(vocab, key=vocab.get)
+        special = {t["content"] for t in made["added_tokens"]}
+        ids = {n: vocab[t] for n, t in (("bos_token_id", "<s>"), ("eos_token_id", "</s>"), ("mask_token_id", "<mask>"))}
+        merges = [m if isinstance(m, str) else " ".join(m) for m in made["model"]["merges"]]
+        for pre in ("roberta-bpe", "gpt-2"):
+            self.other(reference, "gpt2", tokens, [3 if t in special else 1 for t in tokens], pre=(8, files.gguf_text(pre)),
+                       merges=(9, files.gguf_array(8, merges)), **ids)
+
+    def test_unigram(self):
+        raw = families.spm()
+        made, charsmap = families.read_spm(raw)
+        pieces = [(n, 0.0) for n in ("<s>", "<pad>", "</s>", "<unk>")] + [(p, s) for p, s, _ in made[3:]] + [("<mask>", 0.0)]
+        reference = families.unigram(raw, list(pieces), unk=3, white=False, strip=True, blanks="\u2581", normalized=())
+        tokens, scores = [p for p, _ in pieces], [s for _, s in pieces]
+        kinds = [3, 3, 3, 2] + [1] * (len(pieces) - 5) + [3]
+        more = dict(bos_token_id=0, eos_token_id=2, mask_token_id=len(pieces) - 1, scores=(9, files.gguf_array(6, scores)),
+                    precompiled_charsmap=(9, files.gguf_array(0, charsmap)), add_space_prefix=True)
+        self.other(reference, "t5", tokens, kinds, **more)
+        tokens[-1], kinds[-1], scores[-1] = "[PAD%d]" % len(pieces), 5, -10000.0  # as from a SentencePiece model, which has no mask
+        self.other(reference, "t5", tokens, kinds, **dict(more, scores=(9, files.gguf_array(6, scores))))
+
+    def test_damaged(self):
+        folder = self.alone(self.pairs())
+        with open(os.path.join(folder, self.NAME), "rb") as f:
+            self.damaged(folder, self.NAME, f.read(), 40)
 
 
 if __name__ == "__main__":

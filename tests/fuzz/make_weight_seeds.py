@@ -41,6 +41,23 @@ def gguf_seeds():
     aligned = [("general.architecture", 8, files.gguf_text("bert")), ("general.alignment", 4, b"\x08\0\0\0")]
     put("gguf", "aligned.gguf", files.gguf(some, pairs=aligned, alignment=8, version=2))
     put("gguf", "q4.gguf", files.gguf(some, types={"cls.weight": 2}))
+    config = {"num_hidden_layers": 1, "max_position_embeddings": 8, "hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2,
+              "layer_norm_eps": 1e-12}
+    rows = {"embeddings.word_embeddings.weight": np.zeros((2, 1), "<f4"), "embeddings.token_type_embeddings.weight": np.zeros((2, 1), "<f4")}
+    flags = dict(bos_token_id=0, eos_token_id=2, unknown_token_id=3, mask_token_id=4)
+    words = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", "a", "##b", "\u4e2d"]
+    alone = {"word": files.gguf_alone(config, "bert", *files.gguf_word_pieces(words, words[:5]), normalizer__lowercase=True, **flags)}
+    shown = [b for b in range(256) if 33 <= b <= 126 or (161 <= b and b != 173)]  # GPT-2's alphabet
+    bytes_ = [chr(b) for b in shown] + [chr(256 + i) for i in range(256 - len(shown))]
+    marks = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alone["byte"] = files.gguf_alone(config, "gpt2", marks + bytes_ + ["ab"], [3] * 5 + [1] * 257, pre=(8, files.gguf_text("gpt-2")),
+                                     merges=(9, files.gguf_array(8, ["a b"])), **flags)
+    pieces = marks[:4] + ["\u2581a", "b", "\u2581", "[PAD7]"]
+    alone["unigram"] = files.gguf_alone(config, "t5", pieces, [3, 3, 3, 2, 1, 1, 1, 5], scores=(9, files.gguf_array(6, [0.0] * 4 + [-1.5] * 4)),
+                                        **{**flags, "mask_token_id": 7})
+    alone["map"] = {**alone["unigram"], "tokenizer.ggml.precompiled_charsmap": (9, files.gguf_array(0, b"\4\0\0\0" + b"\0" * 8))}
+    for name, pairs in alone.items():
+        put("gguf", "alone-%s.gguf" % name, files.gguf(rows, pairs=[(k, t, v) for k, (t, v) in pairs.items()]))
 
 
 def onnx_seeds():

@@ -188,6 +188,35 @@ def gguf_text(text):
     return struct.pack("<Q", len(text)) + text
 
 
+def gguf_array(kind, values):
+    """One of texts (8), or of numbers: int32 (5), fp32 (6), bytes (0)."""
+    data = b"".join(map(gguf_text, values)) if kind == 8 else struct.pack("<%d%s" % (len(values), {5: "i", 6: "f", 0: "B"}[kind]), *values)
+    return struct.pack("<IQ", kind, len(values)) + data
+
+
+def gguf_alone(config, model, tokens, kinds, pooling=1, **more):
+    """The key-values of a file that stands alone, by config.json's settings: {key: (type, bytes)}. more: names under tokenizer.ggml,
+    with an int, a bool or (type, bytes)."""
+    u32 = lambda n: (4, struct.pack("<I", n))
+    pairs = {"general.architecture": (8, gguf_text("bert")), "general.name": (8, gguf_text("x")),
+             "bert.block_count": u32(config["num_hidden_layers"]), "bert.context_length": u32(config["max_position_embeddings"]),
+             "bert.embedding_length": u32(config["hidden_size"]), "bert.feed_forward_length": u32(config["intermediate_size"]),
+             "bert.attention.head_count": u32(config["num_attention_heads"]),
+             "bert.attention.layer_norm_epsilon": (6, struct.pack("<f", config["layer_norm_eps"])),
+             "bert.attention.causal": (7, b"\0"), "bert.pooling_type": u32(pooling), "tokenizer.ggml.model": (8, gguf_text(model)),
+             "tokenizer.ggml.tokens": (9, gguf_array(8, tokens)), "tokenizer.ggml.token_type": (9, gguf_array(5, kinds))}
+    for name, value in more.items():
+        value = (7, bytes([value])) if isinstance(value, bool) else u32(value) if isinstance(value, int) else value
+        pairs["tokenizer.ggml." + name.replace("__", ".")] = value
+    return pairs
+
+
+def gguf_word_pieces(vocab, special):
+    """(tokens, kinds) as llama.cpp's converter writes a WordPiece vocabulary."""
+    shown = lambda w: w if w in special else w[2:] if w.startswith("##") else "\u2581" + w
+    return [shown(w) for w in vocab], [3 if w in special else 1 for w in vocab]
+
+
 def gguf(tensors, dtype="f32", pairs=None, version=3, alignment=32, names=gguf_name, types=None):
     """Matrices in `dtype`, vectors in fp32. pairs: [(key, type, bytes of the value)] instead of the usual."""
     usual = [("general.architecture", 8, gguf_text("bert")), ("bert.block_count", 4, struct.pack("<I", 3)),
