@@ -18,7 +18,6 @@
 #include "base/compiler.h"
 #include "base/json.h"
 #include "base/os.h"
-#include "base/sha256.h"
 
 struct quern_embedder {
     /* immutable */
@@ -93,18 +92,8 @@ int quern_embedder_fingerprint(quern_embedder *e, char **json, char hash[65], qu
     QUERN__REQUIRE(json, err);
     *json = NULL;
     QUERN__REQUIRE(e, err);
-    uint8_t digest[32];
     int rc = e->table.fingerprint(e->self, json, err);
-    if (rc == QUERN_OK && hash) {
-        rc = quern__sha256_of(*json, strlen(*json), digest, err);
-        if (rc == QUERN_OK) {
-            quern__hex32(digest, hash);
-        } else {
-            quern_free(*json);
-            *json = NULL;
-        }
-    }
-    return rc;
+    return rc == QUERN_OK && hash ? quern__fingerprint_hash(json, hash, err) : rc;
 }
 
 int quern_embedder_tokenize(quern_embedder *e, quern_str text, quern_tokens **out, quern_error *err)

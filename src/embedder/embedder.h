@@ -32,6 +32,9 @@ int quern__model_open_bounded(quern_model **out, const char *folder, const quern
                               const quern__bound *bound, quern_error *err);
 quern_model *quern__model_hold(quern_model *m); /* one more holder; released by quern_model_free */
 
+/* SHA-256 of a fingerprint; when that fails *json is freed, and NULL. */
+int quern__fingerprint_hash(char **json, char hash[65], quern_error *err);
+
 /* The table's `repeats`, within 0 and 1. */
 float quern__embedder_repeats(const quern_embedder *e);
 enum {

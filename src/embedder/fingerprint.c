@@ -233,26 +233,29 @@ static int fingerprint_json(const quern_model *m, const char *weights, const cha
     return rc;
 }
 
+int quern__fingerprint_hash(char **json, char hash[65], quern_error *err)
+{
+    uint8_t digest[32];
+    int rc = quern__sha256_of(*json, strlen(*json), digest, err);
+    if (rc == QUERN_OK) {
+        quern__hex32(digest, hash);
+    } else {
+        quern__free(*json);
+        *json = NULL;
+    }
+    return rc;
+}
+
 int quern_model_fingerprint(quern_model *m, char **json, char hash[65], quern_error *err)
 {
     QUERN__REQUIRE(json, err);
     *json = NULL;
     QUERN__REQUIRE(m, err);
     char weights[65], dense[QUERN__DENSES][65];
-    uint8_t digest[32];
     int rc = quern_model_weights_sha256(m, weights, err);
     for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
         rc = hash_weights(m, m->dense[i], m->config.dense[i].path, dense[i], err);
     if (rc == QUERN_OK)
         rc = fingerprint_json(m, weights, (const char(*)[65])dense, json, err);
-    if (rc == QUERN_OK && hash) {
-        rc = quern__sha256_of(*json, strlen(*json), digest, err);
-        if (rc == QUERN_OK) {
-            quern__hex32(digest, hash);
-        } else {
-            quern__free(*json);
-            *json = NULL;
-        }
-    }
-    return rc;
+    return rc == QUERN_OK && hash ? quern__fingerprint_hash(json, hash, err) : rc;
 }
