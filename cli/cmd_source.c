@@ -3,6 +3,7 @@
  */
 #include "cli.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,28 +41,45 @@ static void fill_spec(const cli *c, quern_source_spec *spec, char *keys)
         spec->text_search = words ? "words" : "";
 }
 
+/* What a source was declared with behind its name, as both forms show it. */
+static const struct {
+    const char *key, *label;
+    size_t at;
+} fields[] = {
+#define FIELD(KEY, LABEL, MEMBER)                                                                  \
+    {                                                                                              \
+        KEY, LABEL, offsetof(quern_source_spec, MEMBER)                                            \
+    }
+    FIELD("table", "table", table),
+    FIELD("query", "query", query),
+    FIELD("key", "key", keys),
+    FIELD("text", "text", text),
+    FIELD("revision", "revision", revision),
+    FIELD("where", "where", where),
+    FIELD("meta", "meta", meta),
+    FIELD("prepare", "prepare", prepare),
+    FIELD("text_search", "words", text_search),
+    FIELD("stamp_columns", "stamps", stamp_columns),
+    FIELD("keep_text", "keep text", keep_text),
+    FIELD("assets", "assets", assets),
+    FIELD("max_assets", "at most", max_assets),
+#undef FIELD
+};
+enum { FIELDS = sizeof fields / sizeof fields[0] };
+
+static const char *value_of(const quern_source_spec *s, size_t i)
+{
+    return *(const char *const *)(const void *)((const char *)s + fields[i].at);
+}
+
 static void write_json(const quern_source_spec *s, int live)
 {
-    const struct {
-        const char *key, *text;
-    } fields[] = {{"name", s->name},
-                  {"table", s->table},
-                  {"query", s->query},
-                  {"key", s->keys},
-                  {"text", s->text},
-                  {"revision", s->revision},
-                  {"where", s->where},
-                  {"meta", s->meta},
-                  {"prepare", s->prepare},
-                  {"text_search", s->text_search},
-                  {"stamp_columns", s->stamp_columns},
-                  {"keep_text", s->keep_text},
-                  {"assets", s->assets},
-                  {"max_assets", s->max_assets}};
     put_object();
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+    put_key("name");
+    put_text(s->name);
+    for (size_t i = 0; i < FIELDS; i++) {
         put_key(fields[i].key);
-        put_text(fields[i].text);
+        put_text(value_of(s, i));
     }
     put_key("live");
     put_bool(live);
@@ -70,25 +88,10 @@ static void write_json(const quern_source_spec *s, int live)
 
 static void write_text(const quern_source_spec *s, int live)
 {
-    const struct {
-        const char *label, *text;
-    } fields[] = {{"table", s->table},
-                  {"query", s->query},
-                  {"key", s->keys},
-                  {"text", s->text},
-                  {"revision", s->revision},
-                  {"where", s->where},
-                  {"meta", s->meta},
-                  {"prepare", s->prepare},
-                  {"words", s->text_search},
-                  {"stamps", s->stamp_columns},
-                  {"keep text", s->keep_text},
-                  {"assets", s->assets},
-                  {"at most", s->max_assets}};
     out_printf("%s\n", s->name);
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        if (fields[i].text && *fields[i].text)
-            out_printf("  %-9s %s\n", fields[i].label, fields[i].text);
+    for (size_t i = 0; i < FIELDS; i++)
+        if (value_of(s, i) && *value_of(s, i))
+            out_printf("  %-9s %s\n", fields[i].label, value_of(s, i));
     if (live)
         out_printf("  %-9s %s\n", "live", "yes");
 }
