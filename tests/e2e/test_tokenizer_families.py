@@ -221,6 +221,18 @@ class Family(Parity):
                 self.same(folder, reference, texts[:300], max_tokens=most)
         return folder, digest
 
+    def refused(self, folder, says):
+        with self.assertRaises(AssertionError) as caught:
+            strings.dump(folder, [b"x"], 0)
+        self.assertIn(says, str(caught.exception))
+
+    def refused_when_changed(self, base, cases):
+        for change, says in cases:
+            spec = json.loads(json.dumps(base))
+            change(spec)
+            with self.subTest(says=says):
+                self.refused(self.folder(tokenizer__json=spec), says)
+
 
 class Unigram(Family):
     def test_like_xlm_roberta(self):
@@ -333,9 +345,7 @@ class Unigram(Family):
                 (good, {"tokenizer_class": "RobertaTokenizer"}, "has other files"), (good, {"extra_ids": 2000}, "extra_ids"),
                 (good, {"add_prefix_space": False}, "add_prefix_space"), (good, {"eos_token": None}, "no eos_token"), (b"", {}, "no trainer_spec"), (field(2, b""), {"extra_ids": 0}, "no piece has")]:
             with self.subTest(says=says, raw=raw[-20:]):
-                with self.assertRaises(AssertionError) as caught:
-                    strings.dump(self.spiece(raw, {**config, **change}), [b"x"], 0)
-                self.assertIn(says, str(caught.exception))
+                self.refused(self.spiece(raw, {**config, **change}), says)
 
     def test_refused_by_name(self):
         base = json.loads(unigram(spm()).to_str())
@@ -358,13 +368,7 @@ class Unigram(Family):
             (lambda s: s.update(pre_tokenizer={**meta, "prepend_scheme": "last"}), "'last'"),
             (lambda s: s.update(pre_tokenizer={"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": False}), "add_prefix_space"),
         ]
-        for change, says in cases:
-            spec = json.loads(json.dumps(base))
-            change(spec)
-            with self.subTest(says=says):
-                with self.assertRaises(AssertionError) as caught:
-                    strings.dump(self.folder(tokenizer__json=spec), [b"x"], 0)
-                self.assertIn(says, str(caught.exception))
+        self.refused_when_changed(base, cases)
 
 
 class Bpe(Family):
@@ -494,13 +498,7 @@ class Bpe(Family):
              or s["added_tokens"].append({**s["added_tokens"][-1], "content": "A\u030a", "id": s["added_tokens"][-1]["id"] + 1}),
              "another one once normalised"),
         ]
-        for change, says in cases:
-            spec = json.loads(json.dumps(base))
-            change(spec)
-            with self.subTest(says=says):
-                with self.assertRaises(AssertionError) as caught:
-                    strings.dump(self.folder(tokenizer__json=spec), [b"x"], 0)
-                self.assertIn(says, str(caught.exception))
+        self.refused_when_changed(base, cases)
         t = roberta()
         for config, more, says in [({}, {}, "no tokenizer_class"), ({"tokenizer_class": "CLIPTokenizer"}, {}, "'CLIPTokenizer'"),
                                    ({"tokenizer_class": "RobertaTokenizer", "cls_token": None}, {}, "no cls_token"),
@@ -514,9 +512,7 @@ class Bpe(Family):
                 for name, content in more.items():
                     with open(os.path.join(folder, name.replace("__", ".")), "w", encoding="utf-8") as f:
                         f.write(content if isinstance(content, str) else json.dumps(content))
-                with self.assertRaises(AssertionError) as caught:
-                    strings.dump(folder, [b"x"], 0)
-                self.assertIn(says, str(caught.exception))
+                self.refused(folder, says)
 
 
 @functools.cache
@@ -602,13 +598,7 @@ class Llama(Family):
                  (lambda s: s["normalizer"]["normalizers"][0].update(prepend="x" * 17), "16 characters"),
                  (lambda s: s["normalizer"]["normalizers"][0].pop("prepend"), "without 'prepend'"),
                  (lambda s: s.update(pre_tokenizer={"type": "WhitespaceSplit"}), "byte_fallback")]
-        for change, says in cases:
-            spec = json.loads(json.dumps(base))
-            change(spec)
-            with self.subTest(says=says):
-                with self.assertRaises(AssertionError) as caught:
-                    strings.dump(self.folder(tokenizer__json=spec), [b"x"], 0)
-                self.assertIn(says, str(caught.exception))
+        self.refused_when_changed(base, cases)
 
 
 if __name__ == "__main__":
