@@ -13,35 +13,23 @@ import sys
 import tempfile
 import unittest
 
-from command import BIN, LONG, ROOT, WITHOUT_POSTGRES, CommandTest
+from command import BIN, LONG, WITHOUT_POSTGRES, CommandTest
+from own_postgres import Server, psql
 
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 TABLE = "create table books (id integer primary key, title text, blurb text, rev integer)"
 SOURCE = ("source", "add", "books", "--table", "books", "--key", "id", "--text", "{title}. {blurb}", "--text-search", "yes")
 FILES = ("vectors.npy", "vectors.jsonl", "empty.jsonl")
 
 
 def setUpModule():
-    global server, url
-    if WITHOUT_POSTGRES:
-        return
-    server = tempfile.mkdtemp(prefix="quern-carry-")
-    os.chmod(server, 0o755)
-    done = subprocess.run([TOOL, "start", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-    url = done.stdout.strip()
+    global server
+    if not WITHOUT_POSTGRES:
+        server = Server()
 
 
 def tearDownModule():
     if not WITHOUT_POSTGRES:
-        subprocess.run([TOOL, "stop", server], check=True)
-        shutil.rmtree(server)
-
-
-def psql(database, sql):
-    done = subprocess.run([TOOL, "psql", "-At", "-F\t", database], input=sql, capture_output=True, text=True)
-    if done.returncode:
-        raise AssertionError("%s\n%s" % (sql, done.stderr))
-    return [tuple(line.split("\t")) for line in done.stdout.splitlines()]
+        server.close()
 
 
 class Carry(CommandTest):
@@ -54,8 +42,8 @@ class Carry(CommandTest):
         if kind == "sqlite":
             db = os.path.join(self.cwd, name + ".db")
         else:
-            psql(url, "create database " + name)
-            db = url.rsplit("/", 1)[0] + "/" + name
+            psql(server.url, "create database " + name)
+            db = server.of(name)
             if kind == "pgvector":
                 psql(db, "create extension vector")
         self.sql(db, TABLE)
@@ -65,7 +53,7 @@ class Carry(CommandTest):
 
     def sql(self, db, text):
         if db.startswith("postgres"):
-            return psql(db, text)
+            return [tuple(row) for row in psql(db, text)]
         with sqlite3.connect(db, timeout=20) as c:
             return c.executescript(text) and [] if ";" in text else c.execute(text).fetchall()
 

@@ -14,9 +14,9 @@ import threading
 import time
 import unittest
 
-from command import BIN, LONG, ROOT, WITHOUT_POSTGRES, CommandTest
+from command import BIN, LONG, WITHOUT_POSTGRES, CommandTest
+from own_postgres import TOOL
 
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 SEED = int(os.environ.get("QUERN_SEED") or random.SystemRandom().randrange(1 << 32))
 ROUNDS = 200 if LONG else 4
 ROWS = 400

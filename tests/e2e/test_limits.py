@@ -12,12 +12,12 @@ import threading
 import time
 import unittest
 
-from command import BIN, LONG, ROOT, WITHOUT_POSTGRES
+from command import BIN, LONG, WITHOUT_POSTGRES
+from own_postgres import TOOL, Server, psql
 from test_providers import ProviderTest
 
 DRIVER = os.path.join(os.environ["QUERN_BUILD"], "tests", "embed_limited")
 WITHOUT_REDIS = os.environ.get("QUERN_TEST_REDIS", "1") == "0"
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 if not WITHOUT_REDIS:
     from test_redis import Redis
 
@@ -308,16 +308,12 @@ class ThroughPostgres(Shared):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server = tempfile.mkdtemp(prefix="quern-postgres-")
-        os.chmod(cls.server, 0o755)
-        done = subprocess.run([TOOL, "start", cls.server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-        cls.place = done.stdout.strip()
-        cls.addClassCleanup(shutil.rmtree, cls.server)
-        cls.addClassCleanup(subprocess.run, [TOOL, "stop", cls.server], check=False)
+        server = Server()
+        cls.addClassCleanup(server.close)
+        cls.place = server.url
 
     def sql(self, text):
-        done = subprocess.run([TOOL, "psql", "-At", "-F\t", self.place], input=text, capture_output=True, text=True, check=True)
-        return [line.split("\t") for line in done.stdout.splitlines()]
+        return psql(self.place, text)
 
     def setUp(self):
         super().setUp()

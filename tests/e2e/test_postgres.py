@@ -2,17 +2,15 @@
 pgvector: documents, and tables of the user's with integer, uuid, text and composite keys."""
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 import unittest
 
-from command import BIN, ROOT, WITHOUT_POSTGRES, CommandTest
+from command import BIN, WITHOUT_POSTGRES, CommandTest
+from own_postgres import TOOL, Server, psql
 from watermarks import killed_edited_and_resumed
 
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 UUID = "00000000-0000-4000-8000-%012d"
 KEYS = {  # table: its key columns, the value of row i, what quern calls it
     "by_integer": ("id integer", lambda i: "%d" % i, lambda i: i),
@@ -24,24 +22,12 @@ KEYS = {  # table: its key columns, the value of row i, what quern calls it
 
 
 def setUpModule():
-    global server, url
-    server = tempfile.mkdtemp(prefix="quern-postgres-")
-    os.chmod(server, 0o755)
-    done = subprocess.run([TOOL, "start", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-    url = done.stdout.strip()
+    global server
+    server = Server()
 
 
 def tearDownModule():
-    subprocess.run([TOOL, "stop", server], check=True)
-    shutil.rmtree(server)
-
-
-def psql(database, sql):
-    """Rows as lists of text."""
-    done = subprocess.run([TOOL, "psql", "-At", "-F\t", database], input=sql, capture_output=True, text=True)
-    if done.returncode:
-        raise AssertionError("%s\n%s" % (sql, done.stderr))
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    server.close()
 
 
 class PostgresTest(CommandTest):
@@ -52,8 +38,8 @@ class PostgresTest(CommandTest):
         super().setUp()
         PostgresTest.count += 1
         name = "db%d" % PostgresTest.count
-        psql(url, "CREATE DATABASE %s" % name)
-        self.db = url.rsplit("/", 1)[0] + "/" + name
+        psql(server.url, "CREATE DATABASE %s" % name)
+        self.db = server.of(name)
         if self.VECTOR:
             self.sql("CREATE EXTENSION vector")
 
@@ -177,8 +163,8 @@ class Tables(PostgresTest):
     def test_a_store_of_its_own(self):
         self.table("by_uuid")
         before = self.sql("SELECT count(*) FROM pg_class")
-        psql(url, "CREATE DATABASE own%d" % PostgresTest.count)
-        own = url.rsplit("/", 1)[0] + "/own%d" % PostgresTest.count
+        psql(server.url, "CREATE DATABASE own%d" % PostgresTest.count)
+        own = server.of("own%d" % PostgresTest.count)
         self.ok("source", "add", "u", "--table", "by_uuid", "--key", "id", "--text", "{title}", "--store", own)
         self.assertEqual(self.ok("fill", "--store", own, "--json").json["done"], 20)
         self.assertEqual(len(self.keys("ban", "--store", own)), 20)
@@ -237,7 +223,7 @@ class Tables(PostgresTest):
         with subprocess.Popen(args, cwd=self.cwd, env=self.environment(), stderr=subprocess.PIPE) as fill:
             while not int(self.ok("status", "--json").json["done"]):
                 self.assertIsNone(fill.poll(), "the fill was over too soon")
-            subprocess.run([TOOL, "restart", server, "immediate"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([TOOL, "restart", server.folder, "immediate"], check=True, stdout=subprocess.DEVNULL)
             said = fill.stderr.read().decode()
             self.assertIn(fill.wait(), (0, 1), said)
         self.assertEqual(self.ok("fill", "--json").json["done"], 600)
@@ -250,9 +236,9 @@ class Pooler(PostgresTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        done = subprocess.run([TOOL, "pooler", server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run([TOOL, "pooler", server.folder, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
         cls.pooler = done.stdout.strip()
-        cls.addClassCleanup(subprocess.run, [TOOL, "stop-pooler", server], check=True)
+        cls.addClassCleanup(subprocess.run, [TOOL, "stop-pooler", server.folder], check=True)
 
     def environment(self, **env):
         return super().environment(QUERN_DB=self.pooler + "/" + self.db.rsplit("/", 1)[1], **env)
@@ -309,13 +295,10 @@ class Pooler(PostgresTest):
         self.ok("add", "a.jsonl")
         name = self.db.rsplit("/", 1)[1]
         self.sql("CREATE DATABASE %s_other" % name)
-        other = tempfile.mkdtemp(prefix="quern-postgres-")
-        self.addCleanup(shutil.rmtree, other)
-        os.chmod(other, 0o755)
-        done = subprocess.run([TOOL, "start", other, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-        self.addCleanup(subprocess.run, [TOOL, "stop", other], check=True)
-        elsewhere = done.stdout.strip().rsplit("/", 1)[0] + "/" + name
-        psql(done.stdout.strip(), "CREATE DATABASE " + name)
+        other = Server()
+        self.addCleanup(other.close)
+        elsewhere = other.of(name)
+        psql(other.url, "CREATE DATABASE " + name)
         for direct in (self.db + "_other", elsewhere):
             for command in (("fill",), ("search", "ban"), ("migrate", "--check"), ("add", "a.jsonl")):
                 said = self.refused(2, "not the database of", *command, "--direct-url", direct).message

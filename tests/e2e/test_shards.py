@@ -15,8 +15,8 @@ import time
 import unittest
 
 from command import BIN, LONG, ROOT, SANITIZED, WITHOUT_POSTGRES, CommandTest
+from own_postgres import TOOL, psql
 
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 SEARCHERS = os.path.join(os.environ["QUERN_BUILD"], "bench/bench_searchers")
 SHARDS = 3
 WORDS = "ban lan gut kolor ber zan mir tol fen rask".split()
@@ -38,14 +38,6 @@ def tearDownModule():
     for folder in folders:
         subprocess.run([TOOL, "stop", folder], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder)
-
-
-def psql(url, sql):
-    """Rows as lists of text."""
-    done = subprocess.run([TOOL, "psql", "-At", "-F\t", url], input=sql, capture_output=True, text=True)
-    if done.returncode:
-        raise AssertionError("%s\n%s" % (sql, done.stderr))
-    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def texts(n, seed=1):

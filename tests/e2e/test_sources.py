@@ -12,8 +12,9 @@ import time
 import unittest
 
 import test_postgres
-from command import BIN, LONG, ROOT, WITHOUT_POSTGRES
+from command import BIN, LONG, WITHOUT_POSTGRES
 from folders import tiny
+from own_postgres import TOOL
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 
@@ -646,7 +647,7 @@ class StampColumns(Both):
             self.write("a.txt", "ban")
             self.ok("add", "a.txt", "--source", "docs")
             self.refused(2, "built-in", "source", "set", "docs", "--stamp-columns", "model=by")
-            store = ["--store", "other.db" if self.sqlite else test_postgres.url]
+            store = ["--store", "other.db" if self.sqlite else test_postgres.server.url]
             self.refused(1, "only read", "source", "add", "items", "--table", "items", "--key", "id", "--text", "{body}",
                          "--stamp-columns", "generated_at=at", *store)
             self.ok("source", "add", "one", "--table", "items", "--key", "id", "--text", "{body}", "--revision", "rev", "--stamp-columns", "generated_at=at")
@@ -733,8 +734,7 @@ class StampColumns(Both):
     def test_a_row_that_somebody_holds_is_left_for_later(self):
         self.make()
         self.declare()
-        tool = os.path.join(ROOT, "tools/test-postgres")
-        with subprocess.Popen([tool, "psql", "-At", self.db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        with subprocess.Popen([TOOL, "psql", "-At", self.db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
             user.stdin.write("BEGIN; SELECT 'held' FROM items WHERE id = 4 FOR UPDATE;\n")
             user.stdin.flush()
             while user.stdout.readline().strip() != "held":

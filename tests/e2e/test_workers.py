@@ -3,17 +3,15 @@ SQLite and on PostgreSQL."""
 import json
 import os
 import random
-import shutil
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import time
 import unittest
 
-from command import BIN, LONG, ROOT, WITHOUT_POSTGRES, CommandTest
+from command import BIN, LONG, WITHOUT_POSTGRES, CommandTest
+from own_postgres import Server, psql
 
-TOOL = os.path.join(ROOT, "tools/test-postgres")
 QUICK = ["--tick", "50ms", "--lease", "1s"]
 NO_SCANS = ["--interval", "0", "--backstop-interval", "0"]
 WORDS = ["ban", "kolor", "gut", "lan", "ber", "zan", "vis", "mor"]
@@ -438,12 +436,8 @@ class OnPostgres(Workers, CommandTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server = tempfile.mkdtemp(prefix="quern-postgres-")
-        os.chmod(cls.server, 0o755)
-        cls.addClassCleanup(shutil.rmtree, cls.server, True)
-        done = subprocess.run([TOOL, "start", cls.server, str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-        cls.addClassCleanup(subprocess.run, [TOOL, "stop", cls.server])
-        cls.url = done.stdout.strip()
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.close)
 
     def test_who_writes_needs_no_rights_of_ours(self):
         self.fill_items(3)
@@ -455,18 +449,14 @@ class OnPostgres(Workers, CommandTest):
         self.assertEqual((done["claimed"], done["processed"]), (2, 2))
         self.sql("REVOKE ALL ON items FROM writer; DROP ROLE writer")
 
-    def psql(self, database, script):
-        done = subprocess.run([TOOL, "psql", "-At", "-v", "ON_ERROR_STOP=1", database], input=script, capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, "%s\n%s" % (script, done.stderr))
-
     def make(self):
         OnPostgres.count += 1
-        self.psql(self.url, "CREATE DATABASE workers%d" % self.count)
-        self.db = "%s/workers%d" % (self.url.rsplit("/", 1)[0], self.count)
+        psql(self.server.url, "CREATE DATABASE workers%d" % self.count)
+        self.db = self.server.of("workers%d" % self.count)
         self.sql("CREATE EXTENSION vector")
 
     def sql(self, script):
-        self.psql(self.db, script)
+        psql(self.db, script)
 
     def environment(self, **env):
         env.setdefault("QUERN_DB", self.db)
