@@ -97,3 +97,8 @@ class CommandTest(unittest.TestCase):
         with open(path, "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
         return path
+
+    def add_texts(self, texts):
+        """Documents in the store; their keys are 0, 1, 2…"""
+        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(texts)))
+        self.ok("add", "in.jsonl")

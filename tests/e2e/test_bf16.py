@@ -1,41 +1,27 @@
 """The class bf16 from the command line: near fp32, the same bits however it is computed, its order of sums in the fingerprint."""
-import json
-import struct
 import unittest
 
-from command import CommandTest
-
-TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again"]
+from halves import TEXTS, HalvesTest
 
 
-class Bf16(CommandTest):
-    def floats(self, *flags):
-        data = self.ok("embed", "--format", "f32", *flags, *TEXTS).out
-        return struct.unpack("<%df" % (len(data) // 4), data)
-
-    def row(self, *flags):
-        return self.ok("embed", "--precision", "bf16", *flags, "x").lines[0]
-
+class Bf16(HalvesTest):
     def test_vectors(self):
-        here = self.row()
+        here = self.row("bf16")
         self.assertEqual(here["precision"], "bf16")
         first = self.floats("--precision", "bf16")
         for flags in (["--cpu", "scalar"], ["--threads", "2"], ["--batch", "1"]):  # AMX machines: by tiles, unlike scalar
-            if flags[0] != "--cpu" or self.row(*flags)["fingerprint"] == here["fingerprint"]:
+            if flags[0] != "--cpu" or self.row("bf16", *flags)["fingerprint"] == here["fingerprint"]:
                 self.assertEqual(self.floats("--precision", "bf16", *flags), first, flags)
         fp32, tiles = self.floats("--precision", "fp32"), self.floats("--precision", "bf16", "--cpu", "amxplain")
         self.assertNotEqual(fp32, first)
         self.assertEqual(self.floats(), fp32)  # what auto is
-        n = len(first) // len(TEXTS)
         for other in (first, tiles):
-            for i in range(0, len(first), n):
-                self.assertGreater(sum(a * b for a, b in zip(fp32[i:i + n], other[i:i + n])), 0.9995)
+            self.near(fp32, other, 0.9995)
 
     def test_kinds_of_machine_do_not_meet(self):
-        fp32 = self.ok("embed", "--precision", "fp32", "x").lines[0]["fingerprint"]
-        self.assertEqual(len({fp32, *(self.row("--cpu", cpu)["fingerprint"] for cpu in ("scalar", "amxplain"))}), 3)
-        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(TEXTS)))
-        self.ok("add", "in.jsonl")
+        fp32 = self.row("fp32")["fingerprint"]
+        self.assertEqual(len({fp32, *(self.row("bf16", "--cpu", cpu)["fingerprint"] for cpu in ("scalar", "amxplain"))}), 3)
+        self.add_texts(TEXTS)
         self.ok("fill", "--precision", "bf16", "--cpu", "scalar")
         hits = self.ok("search", "--cpu", "scalar", "--json", "a dog sleeps").json["hits"]  # auto: the class of what stands there
         self.assertEqual(hits[0]["key"], "1")

@@ -1,38 +1,24 @@
 """The class fp16 from the command line: nearly fp32, the same bits however it is computed, a class and a generation of its own."""
-import json
-import struct
 import unittest
 
-from command import CommandTest
-
-TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again"]
+from halves import TEXTS, HalvesTest
 
 
-class Fp16(CommandTest):
-    def floats(self, *flags):
-        data = self.ok("embed", "--format", "f32", *flags, *TEXTS).out
-        return struct.unpack("<%df" % (len(data) // 4), data)
-
-    def row(self, *flags):
-        return self.ok("embed", *flags, "x").lines[0]
-
+class Fp16(HalvesTest):
     def test_vectors(self):
-        here = self.row("--precision", "fp16")
+        here = self.row("fp16")
         self.assertEqual(here["precision"], "fp16")
         first, fp32 = self.floats("--precision", "fp16"), self.floats("--precision", "fp32")
         for flags in (["--cpu", "scalar"], ["--threads", "2"], ["--batch", "1"]):
             self.assertEqual(self.floats("--precision", "fp16", *flags), first, flags)
-        self.assertEqual(self.row("--precision", "fp16", "--cpu", "scalar")["fingerprint"], here["fingerprint"])
-        self.assertNotEqual(self.row("--precision", "fp32")["fingerprint"], here["fingerprint"])
+        self.assertEqual(self.row("fp16", "--cpu", "scalar")["fingerprint"], here["fingerprint"])
+        self.assertNotEqual(self.row("fp32")["fingerprint"], here["fingerprint"])
         self.assertNotEqual(fp32, first)
         self.assertEqual(self.floats(), fp32)  # what auto is
-        n = len(first) // len(TEXTS)
-        for i in range(0, len(first), n):
-            self.assertGreater(sum(a * b for a, b in zip(fp32[i:i + n], first[i:i + n])), 0.99999)
+        self.near(fp32, first, 0.99999)
 
     def test_store(self):
-        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(TEXTS)))
-        self.ok("add", "in.jsonl")
+        self.add_texts(TEXTS)
         self.ok("fill", "--precision", "fp32")
         self.ok("fill", "--precision", "fp16")  # another generation
         self.assertEqual(self.ok("status", "--json").json["sources"][0]["done"], 3)

@@ -91,8 +91,7 @@ class Int4(CommandTest):
         self.quantize()
         self.ok("model", "import", "./tiny", "--name", "four")
         self.ok("model", "verify", "four")
-        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(TEXTS)))
-        self.ok("add", "in.jsonl")
+        self.add_texts(TEXTS)
         self.ok("fill", "--model", "four", "--precision", "int4")
         hits = self.ok("search", "--model", "four", "--json", "a dog sleeps").json["hits"]  # auto: the class of what stands there
         self.assertEqual(hits[0]["key"], "1")

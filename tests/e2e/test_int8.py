@@ -92,8 +92,7 @@ class Tiny(CommandTest):
 
     def test_store(self):
         self.ok("model", "quantize", "--force", "./tiny")
-        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t or "ban"}) for i, t in enumerate(TEXTS)))
-        self.ok("add", "in.jsonl")
+        self.add_texts([t or "ban" for t in TEXTS])
         self.ok("fill", "--model", "./tiny", "--precision", "int8")
         hits = self.ok("search", "--model", "./tiny", "--precision", "int8", "--json", "a dog sleeps").json["hits"]
         self.assertEqual(hits[0]["key"], "1")

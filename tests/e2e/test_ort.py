@@ -185,8 +185,7 @@ class Vectors(Graphs):
     def test_a_store(self):
         """Filled and searched; the native engine's vectors are others."""
         folder = self.exported(self.encoder())
-        self.write("in.jsonl", "\n".join(json.dumps({"id": i, "text": t}) for i, t in enumerate(TEXTS)))
-        self.ok("add", "in.jsonl")
+        self.add_texts(TEXTS)
         self.ok("fill", "--model", folder, *ORT)
         hits = self.ok("search", "ban", "--model", folder, *ORT, "--json").json["hits"]
         self.assertEqual(hits[0]["key"], "0")
