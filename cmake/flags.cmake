@@ -22,7 +22,7 @@ if(QUERN_WERROR)
   target_compile_options(quern_flags INTERFACE -Werror)
 endif()
 if(QUERN_SANITIZE)
-  target_compile_definitions(quern_flags INTERFACE QUERN_NO_UNROLL)
+  target_compile_definitions(quern_flags INTERFACE QUERN_SANITIZED)
   target_compile_options(quern_flags INTERFACE -fsanitize=${QUERN_SANITIZE}
     -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(quern_flags INTERFACE -fsanitize=${QUERN_SANITIZE})
