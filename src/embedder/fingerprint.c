@@ -121,7 +121,8 @@ int quern__model_in_place(const quern_model *m, quern_error *err)
 {
     char opened[65] = "", now[65] = "";
     quern__model_config *c = quern__calloc(1, sizeof *c);
-    int rc = c ? check_parts(m, m->weights, "", err) : quern__fail_memory(err, sizeof *c);
+    int rc = c ? check_parts(m, m->weights, m->config.table_path, err)
+               : quern__fail_memory(err, sizeof *c);
     for (uint32_t i = 0; rc == QUERN_OK && i < m->config.dense_count; i++)
         rc = check_parts(m, m->dense[i], m->config.dense[i].path, err);
     if (m->alone) { /* that file was all */
@@ -148,7 +149,7 @@ int quern_model_weights_sha256(quern_model *m, char out[65], quern_error *err)
     int rc = QUERN_OK;
     quern__mutex_lock(m->mutex);
     if (!m->weights_sha256[0])
-        rc = hash_weights(m, m->weights, "", m->weights_sha256, err);
+        rc = hash_weights(m, m->weights, m->config.table_path, m->weights_sha256, err);
     memcpy(out, m->weights_sha256, 65);
     quern__mutex_unlock(m->mutex);
     return rc;

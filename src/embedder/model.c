@@ -165,9 +165,30 @@ static int ask_graph(quern_model *m, quern_error *err)
     return QUERN_OK;
 }
 
+/* Nothing but the tokenizer says how much of a text a table in a module's folder reads. */
+static int take_cut(quern_model *m, quern_error *err)
+{
+    bool left;
+    const uint64_t cut = quern__tokenizer_cut(m->tokenizer, &left);
+    if (!cut)
+        return QUERN_OK;
+    if (left)
+        return quern__fail(
+            err, QUERN_EUNSUPPORTED, 0,
+            "%s: its tokenizer.json keeps the end of a long text (truncation), which "
+            "is not supported",
+            m->name);
+    m->config.max_seq_length = (uint32_t)QUERN__MIN(cut, (uint64_t)m->config.positions);
+    return QUERN_OK;
+}
+
 static int open_tokenizer(quern_model *m, quern_error *err)
 {
-    int rc = quern__tokenizer_open(&m->tokenizer, m->path, err);
+    char *path = quern__model_file(m, m->config.table_path);
+    int rc = path ? quern__tokenizer_open(&m->tokenizer, path, err) : quern__fail_memory(err, 0);
+    quern__free(path);
+    if (rc == QUERN_OK && m->config.table_path[0])
+        rc = take_cut(m, err);
     if (rc == QUERN_OK && m->config.lower && !quern__tokenizer_lowers(m->tokenizer))
         rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
                          "%s: do_lower_case is true in sentence_bert_config.json, and the "
@@ -178,9 +199,13 @@ static int open_tokenizer(quern_model *m, quern_error *err)
 
 static int open_folder(quern_model *m, quern_error *err)
 {
+    char *path = NULL;
     int rc = quern__model_config_read(&m->config, m->path, err);
+    if (rc == QUERN_OK && !(path = quern__model_file(m, m->config.table_path)))
+        rc = quern__fail_memory(err, 0);
     if (rc == QUERN_OK)
-        rc = quern__weights_open(&m->weights, m->path, err);
+        rc = quern__weights_open(&m->weights, path, err);
+    quern__free(path);
     if (rc == QUERN_OK && m->config.table)
         rc = quern__static_table_measure(&m->config, m->weights, err);
     if (rc == QUERN_OK)

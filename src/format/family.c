@@ -292,6 +292,7 @@ static const quern__family families[] = {
     {.name = "t5-gated", .of = "t5", T5_GATED},
     {.name = "mt5", T5_GATED},
     {.name = "model2vec", .table = true, .positions = 512},
+    {.name = "static", .table = true, .unknown_row = true, .positions = 1 << 20},
     {.name = "wordllama", .table = true, .unknown_row = true, .positions = 1 << 20},
 };
 

@@ -844,15 +844,35 @@ done:
     return rc;
 }
 
+/* A table in the folder of its module, as sentence-transformers saves it: no config.json says what it is. */
+static int look_bare(quern__buf *path, const char *folder, bool *bare, quern_error *err)
+{
+    quern__stat config = {0}, modules = {0};
+    int rc = join(path, folder, "", "config.json", err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path->data, &config, err);
+    if (rc == QUERN_OK)
+        rc = join(path, folder, "", "modules.json", err);
+    if (rc == QUERN_OK)
+        rc = quern__stat_path(path->data, &modules, err);
+    *bare = rc == QUERN_OK && !config.exists && modules.exists;
+    return rc;
+}
+
 static int read_all(quern__model_config *out, const char *folder, bool graph, quern_error *err)
 {
+    static const char bare[] = "{\"model_type\":\"static\"}";
     quern__reading r = {.config = out};
     quern__buf path;
     quern_error why;
 
     quern__buf_init(&path, MAX_PATH_BYTES);
-    int rc = join(&path, folder, "", "config.json", err);
+    int rc = graph ? QUERN_OK : look_bare(&path, folder, &r.bare, err);
     if (rc == QUERN_OK)
+        rc = join(&path, folder, "", "config.json", err);
+    if (rc == QUERN_OK && r.bare)
+        rc = quern__model_config_parse(out, bare, sizeof bare - 1, "modules.json", err);
+    else if (rc == QUERN_OK)
         rc = read_config(out, path.data, graph ? &why : err);
     quern__buf_dispose(&path);
     if (rc && graph) { /* of a family that is not known here, or not there */

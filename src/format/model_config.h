@@ -36,6 +36,8 @@ typedef struct quern__model_config {
     char family[16]; /* "bert" */
     bool table; /* a static table: hidden and vocab are those of its weights (static_table.h) */
     bool unknown_row; /* of a table: the unknown token has one that counts */
+    char table_path
+        [256]; /* the module's folder that it and its tokenizer.json lie in; "": the model's own */
     uint32_t hidden, layers, heads, intermediate, vocab, positions,
         types; /* token type vocabulary; 0: the family has none */
     /* Where positions are counted from behind the padding token's (RoBERTa and its kin): its id; the rows of positions are

@@ -118,7 +118,13 @@ static int accept_module(quern__json *j, quern__reading *r, const module *m, que
         return quern__json_fail(j, err, "module %s stands before Transformer", m->kind);
     if (!transformer && !pooling && !r->has_pooling)
         return quern__json_fail(j, err, "module %s stands before Pooling", m->kind);
-    if (transformer && m->path[0] && strcmp(m->path, ".") != 0)
+    if (transformer && !table && r->bare)
+        return quern__fail(err, QUERN_ENOTFOUND, (int64_t)j->at,
+                           "%s: a module %s, and no config.json beside it (byte %zu)", j->name,
+                           m->kind, j->at);
+    if (table && r->bare)
+        memcpy(r->config->table_path, m->path, sizeof m->path);
+    else if (transformer && m->path[0] && strcmp(m->path, ".") != 0)
         return quern__fail(err, QUERN_EUNSUPPORTED, (int64_t)j->at,
                            "%s: the %s module lies in \"%.80s\"; only the model's own "
                            "folder (\"\") is supported",

@@ -19,6 +19,7 @@ typedef struct quern__reading {
     char normalize_path[QUERN__DENSES + 1]
                        [256]; /* one at most in front of each Dense, one behind */
     uint32_t normalize_count;
+    bool bare; /* there is no config.json: only a StaticEmbedding needs none */
     bool has_transformer, has_pooling, has_normalize; /* has_normalize: the last one is */
     uint32_t modules;
     quern__dense *dense; /* whose file is being read */

@@ -153,9 +153,13 @@ static int on_folder(void *ud, const char *name)
     if (quern__check_model_name(name, NULL) != QUERN_OK)
         return QUERN_OK;
     int rc = quern__join(&folder, l->shelf->folder, name, l->err);
-    if (rc == QUERN_OK)
-        rc = quern__join(&config, folder, "config.json", l->err);
-    if (rc || quern__stat_path(config, &st, NULL) != QUERN_OK || !st.is_file)
+    for (int i = 0; rc == QUERN_OK && i < 2 && !st.is_file; i++) {
+        quern__free(config);
+        rc = quern__join(&config, folder, i ? "modules.json" : "config.json", l->err);
+        if (rc == QUERN_OK && quern__stat_path(config, &st, NULL) != QUERN_OK)
+            st.is_file = false;
+    }
+    if (rc || !st.is_file)
         goto done;
     rc = quern__shelf_manifest(l->manifest, folder, &managed, l->err);
     if (rc)

@@ -71,7 +71,8 @@ static bool is_module_folder(const char *name, size_t n)
     return i + 1 < n;
 }
 
-static const char *const module_files[] = {"config.json", "model.safetensors", "pytorch_model.bin"};
+static const char *const module_files[] = {"config.json", "model.safetensors", "pytorch_model.bin",
+                                           "tokenizer.json" /* of a StaticEmbedding */};
 
 static bool is_wanted(const char *name)
 {
@@ -553,7 +554,8 @@ static int fill_staging(const quern__shelf *s, const char *path, const char *sta
     quern__free(real);
     rc = st.is_dir ? import_folder(s, path, staged, m, err)
                    : import_archive(s, path, staged, m, err);
-    if (rc == QUERN_OK && !quern__manifest_find(m, "config.json"))
+    if (rc == QUERN_OK && !quern__manifest_find(m, "config.json") &&
+        !quern__manifest_find(m, "modules.json"))
         rc = quern__fail(err, QUERN_EFORMAT, 0, "%s: no config.json in it: not a model folder",
                          path);
     if (rc == QUERN_OK && !(s->opt.graph && s->opt.check))

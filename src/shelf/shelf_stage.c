@@ -236,13 +236,26 @@ static int check_weights(const char *folder, const quern__model_config *c,
     return QUERN_OK;
 }
 
+/* Of a table in its module's folder that one. */
+static int lies_in(const char *folder, const quern__model_config *c, char **out, quern_error *err)
+{
+    if (c->table_path[0])
+        return quern__join(out, folder, c->table_path, err);
+    *out = quern__strdup(folder);
+    return *out ? QUERN_OK : quern__fail_memory(err, strlen(folder));
+}
+
 int quern__stage_settings(quern__model_config *out, quern__weights **weights, const char *folder,
                           quern_error *err)
 {
+    char *path = NULL;
     *weights = NULL;
     int rc = quern__model_config_read(out, folder, err);
     if (rc == QUERN_OK)
-        rc = quern__weights_open(weights, folder, err);
+        rc = lies_in(folder, out, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern__weights_open(weights, path, err);
+    quern__free(path);
     return rc == QUERN_OK && out->table ? quern__static_table_measure(out, *weights, err) : rc;
 }
 
@@ -251,13 +264,17 @@ int quern__stage_check(const char *folder, quern_error *err)
     quern__model_config config;
     quern__weights *weights;
     quern__tokenizer *tokenizer = NULL;
+    char *path = NULL;
     int rc = quern__stage_settings(&config, &weights, folder, err);
     if (rc == QUERN_OK)
-        rc = quern__tokenizer_open(&tokenizer, folder, err);
+        rc = lies_in(folder, &config, &path, err);
+    if (rc == QUERN_OK)
+        rc = quern__tokenizer_open(&tokenizer, path, err);
     if (rc == QUERN_OK)
         rc = check_weights(folder, &config, weights, tokenizer, err);
     quern__tokenizer_free(tokenizer);
     quern__weights_free(weights);
+    quern__free(path);
     return rc;
 }
 

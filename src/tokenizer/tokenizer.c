@@ -282,6 +282,12 @@ uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t)
     return t->model_max_length;
 }
 
+uint64_t quern__tokenizer_cut(const quern__tokenizer *t, bool *left)
+{
+    *left = t->cut_left;
+    return t->cut;
+}
+
 const char *quern__tokenizer_text(const quern__tokenizer *t, int32_t id)
 {
     const quern__vocab *v = &t->vocab;

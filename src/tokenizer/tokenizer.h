@@ -54,6 +54,8 @@ bool quern__tokenizer_lowers(const quern__tokenizer *t);
 int32_t quern__tokenizer_unknown(const quern__tokenizer *t); /* the unknown token; -1: has none */
 /* Of tokenizer_config.json; 0 unknown. */
 uint64_t quern__tokenizer_model_max_length(const quern__tokenizer *t);
+/* Tokens that tokenizer.json's own truncation leaves, which quern__tokenize does not do; 0: all. *left: the last ones. */
+uint64_t quern__tokenizer_cut(const quern__tokenizer *t, bool *left);
 /* The token's string as in the vocabulary ("##ing"); borrowed; NULL for an id outside. */
 const char *quern__tokenizer_text(const quern__tokenizer *t, int32_t id);
 /* SHA-256 over everything that decides ids (vocabulary, settings, version of the Unicode tables). */

@@ -30,7 +30,8 @@ struct quern__tokenizer {
     quern__segments segments;
     int32_t before[QUERN__TOKENIZER_MAX_SPECIALS], after[QUERN__TOKENIZER_MAX_SPECIALS];
     uint32_t n_before, n_after;
-    uint64_t model_max_length;
+    uint64_t model_max_length, cut;
+    bool cut_left;
     char hash[65];
 };
 

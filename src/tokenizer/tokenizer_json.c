@@ -381,6 +381,27 @@ static int read_model(quern__json_reader *r, quern_error *err)
     return more < 0 ? more : check_model(r, names, seen, err);
 }
 
+/* Passed over for a model whose files say how much it reads; kept for one that has none (quern__tokenizer_cut). */
+static int read_truncation(quern__json_reader *r, quern_error *err)
+{
+    quern_str key, direction;
+    int more = 0, rc = QUERN_OK;
+    if (quern__json_peek(&r->j) != QUERN__JSON_OBJECT)
+        return quern__json_skip(&r->j, err);
+    rc = quern__json_enter_object(&r->j, err);
+    while (rc == QUERN_OK && (more = quern__json_next_key(&r->j, &key, err)) == 1) {
+        if (quern__str_is(key, "max_length")) {
+            rc = quern__json_u64(&r->j, &r->d.t->cut, err);
+        } else if (quern__str_is(key, "direction")) {
+            rc = quern__json_string(&r->j, &direction, err);
+            r->d.t->cut_left = rc == QUERN_OK && !quern__str_is(direction, "Right");
+        } else {
+            rc = quern__json_skip(&r->j, err);
+        }
+    }
+    return rc ? rc : more;
+}
+
 static int read_top(quern__json_reader *r, quern_error *err)
 {
     static const char *const names[] = {
@@ -401,6 +422,9 @@ static int read_top(quern__json_reader *r, quern_error *err)
             if (rc == QUERN_OK && !quern__str_is(version, "1.0"))
                 rc = quern__json_fail(&r->j, err, "version '%.*s' is not supported (only 1.0),",
                                       (int)QUERN__MIN(version.len, 80), version.ptr);
+            break;
+        case 1:
+            rc = read_truncation(r, err);
             break;
         case 3:
             rc = read_added_tokens(r, err);

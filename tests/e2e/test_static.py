@@ -84,6 +84,82 @@ class Static(CommandTest):
               {"embedding_dtype": "float32"}, modules[:1])
         self.compare(folder, "F32", self.rows[:100], None, mapping, unit=False)
 
+    def nested(self, name, normalize=True, kind="sentence_transformers.models.StaticEmbedding", path="0_StaticEmbedding", change=None):
+        """As sentence-transformers saves a model of one StaticEmbedding: no config.json, table and tokenizer in the module's folder."""
+        folder = os.path.join(self.cwd, name)
+        inner = os.path.join(folder, path)
+        write(inner, {"embedding.weight": ("F32", self.rows)}, {})
+        for extra in ("config.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+            os.remove(os.path.join(inner, extra))
+        modules = [{"idx": 0, "name": "0", "path": path, "type": kind}]
+        if normalize:
+            modules.append({"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.models.Normalize"})
+        with open(os.path.join(folder, "modules.json"), "w") as file:
+            json.dump(modules, file)
+        with open(os.path.join(folder, "config_sentence_transformers.json"), "w") as file:
+            json.dump({"prompts": {}, "default_prompt_name": None, "__version__": {"sentence_transformers": "3.3.0"}}, file)
+        if change:
+            with open(os.path.join(inner, "tokenizer.json"), encoding="utf-8") as file:
+                content = json.load(file)
+            content.update(change)
+            with open(os.path.join(inner, "tokenizer.json"), "w", encoding="utf-8") as file:
+                json.dump(content, file)
+        return folder
+
+    def held(self, folder, texts, unit, inner="0_StaticEmbedding"):
+        """To the reference: the mean of all tokens' rows, the unknown one's too, of as many as its tokenizer keeps."""
+        tokenizer = Tokenizer.from_file(os.path.join(folder, inner, "tokenizer.json"))
+        tokenizer.no_padding()
+        got, message = embed(folder, texts)
+        self.assertIsNotNone(got, message)
+        for text, v in zip(texts, got.astype(np.float64)):
+            want = self.rows[tokenizer.encode(text, add_special_tokens=False).ids].astype(np.float64).mean(0)
+            want /= np.linalg.norm(want)
+            np.testing.assert_allclose(v / np.linalg.norm(v), want, atol=5e-6, err_msg=text)
+        return got
+
+    def test_nested(self):
+        plain = self.held(self.nested("plain", False), TEXTS + ["[UNK]", "lan gut kolor " * 250], False)
+        for kind in ("sentence_transformers.models.static_embedding.StaticEmbedding",
+                     "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"):
+            folder = self.nested("n%d" % len(kind), True, kind)
+            self.assertEqual(self.held(folder, TEXTS, True).shape, plain[:len(TEXTS)].shape)
+        info = self.ok("model", "info", folder, "--json").json
+        self.assertEqual((info["family"], info["dimensions"], info["weights_file"]), ("static", 50, "model.safetensors"))
+        self.ok("model", "import", folder, "--name", "nested", "--dimension", 50)
+        self.assertIn("nested", [m["name"] for m in self.ok("model", "list", "--json").json["models"]])
+        self.ok("model", "verify", "nested")
+        self.assertEqual(self.ok("model", "info", "nested", "--json").json["fingerprint"], info["fingerprint"])
+        with open(os.path.join(folder, "0_StaticEmbedding", "model.safetensors"), "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x01")
+        self.assertNotEqual(self.ok("model", "info", folder, "--json").json["fingerprint"], info["fingerprint"])
+
+    def test_nested_truncation(self):
+        cut = {"max_length": 5, "strategy": "LongestFirst", "stride": 0}
+        folder = self.nested("cut", change={"truncation": dict(cut, direction="Right")})
+        self.assertEqual(self.ok("model", "info", folder, "--json").json["max_sequence_length"], 5)
+        self.held(folder, ["kolor ban", "gut"], True)
+        self.refused(1, "reads 5", "embed", "lan gut ban kolor mor ben", "--model", folder)
+        got = np.frombuffer(self.ok("embed", "lan gut ban kolor mor ben kan", "--model", folder, "--format", "f32", "--truncate").out, "<f4")
+        want = self.held(folder, ["lan"], True)
+        self.assertEqual(got.shape, want[0].shape)
+        folder = self.nested("left", change={"truncation": dict(cut, direction="Left")})
+        self.refused(1, "keeps the end of a long text", "embed", "a", "--model", folder)
+
+    def test_nested_refused(self):
+        folder = self.nested("r", path="0_Transformer", kind="sentence_transformers.models.Transformer")
+        self.refused(4, "no config.json beside it", "embed", "a", "--model", folder)
+        folder = self.nested("out", path="..x/../0_StaticEmbedding")
+        self.refused(1, "leads out of", "embed", "a", "--model", folder)
+        folder = self.nested("none")
+        os.remove(os.path.join(folder, "0_StaticEmbedding", "tokenizer.json"))
+        self.refused(4, "neither tokenizer.json", "embed", "a", "--model", folder)
+        folder = self.nested("beside")
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            file.write('{"model_type":"model2vec"}')
+        self.refused(1, "only the model's own folder", "embed", "a", "--model", folder)
+
     def test_command(self):
         folder = os.path.join(self.cwd, "static")
         write(folder, {"embeddings": ("F32", self.rows)}, {"model_type": "model2vec", "normalize": True, "max_length": 20, "is_matryoshka": True})
