@@ -486,8 +486,8 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
     bool done = false;
     const bool four = m->precision == QUERN_PRECISION_INT4;
     m->int8 = quern__int8_pick(quern__cpu_allowed());
-    int rc = quern__refuse_int8(m->config.family, four, err);
-    if (rc == QUERN_OK && m->alone)
+    int rc = QUERN_OK;
+    if (m->alone)
         rc = quern__fail(err, QUERN_EUNSUPPORTED, 0,
                          "%s: a GGUF file that stands alone has no quantised weights; put the "
                          "model's JSON files beside it",

@@ -52,6 +52,7 @@ typedef struct loader {
     const int8_t **row8; /* int8: of the widest matrix, for one matrix in the making */
     const float **scale8;
     const int8_t **step8; /* int4 */
+    size_t *stride8;
     quern_error *err;
 } loader;
 
@@ -264,19 +265,21 @@ static int pack_matrix8(loader *l, const source *s, const float *bias, quern__li
         l->row8[c] = NULL;
         if (!locate(l->e, s, c, &part, &row))
             continue;
-        const uint32_t matrix = s->matrix + part;
-        const size_t width = matrix == QUERN__Q_DOWN ? l->e->intermediate : l->e->hidden,
-                     outputs = matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
+        const int matrix = (int)(s->matrix + part);
+        const size_t width = quern__quantised_inputs(l->quantised, matrix),
+                     outputs = quern__quantised_outputs(l->quantised, matrix);
+        row -= s->row[part]; /* stored, each is alone */
         const size_t at = row * width + s->from;
-        const bool four = quern__is_four(l->quantised, (int)matrix);
+        const bool four = quern__is_four(l->quantised, matrix);
         l->row8[c] = q->weight[matrix] + (four ? at / 2 : at);
         if (four)
             l->step8[c] = q->step[matrix] + at / QUERN__STEP_INPUTS;
         l->scale8[c] = q->scale[matrix] + s->from / QUERN__PIECE * outputs + row;
+        l->stride8[c] = outputs;
     }
-    const size_t stride = s->matrix == QUERN__Q_UP ? l->e->intermediate : l->e->hidden;
-    const quern__columns columns = {
-        s->k, s->columns, l->row8, l->scale8, stride, fours_of(l->e, l->quantised, s), l->step8};
+    const uint32_t fours = fours_of(l->e, l->quantised, s);
+    const quern__columns columns = {s->k,       s->columns, l->row8, l->scale8,
+                                    l->stride8, fours,      l->step8};
     if (l->filled)
         quern__place_int8(l->e->int8, &columns, bias, &l->packed8_at, &l->numbers8_at, &m->int8);
     else
@@ -490,23 +493,24 @@ static int pack_ffn(loader *l, uint32_t index, quern__layer *layer)
                      .first = first,
                      .k = e->hidden,
                      .columns = width,
-                     .layer = index,
-                     .matrix = QUERN__Q_UP},
+                     .layer = index},
                back = {.t = {in.down},
                        .from = first,
                        .k = width,
                        .columns = e->hidden,
                        .layer = index,
                        .matrix = QUERN__Q_DOWN};
+        to.matrix = QUERN__Q_GATE;
         if (in.gate)
             rc = pack_matrix(l, &to, in.gate_bias + first, &layer->chunks[c].gate);
+        to.matrix = QUERN__Q_UP;
         to.t[0] = in.up;
         to.row[0] = in.up_row;
         if (!rc)
             rc = pack_matrix(l, &to, in.up_bias + first, &layer->chunks[c].up);
         if (!rc)
             rc = pack_matrix(l, &back, c ? NULL : in.down_bias, &layer->chunks[c].down);
-        if (!rc && l->quantised)
+        if (!rc && l->quantised && e->family->feed == QUERN__FEED_GELU)
             quern__fold_offset(&layer->chunks[c].down.int8, e->hidden, folded);
     }
     if (rc)
@@ -821,10 +825,10 @@ static void measure(const quern__encoder *e, bool four, size_t *packed, size_t *
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
         ffn += ups * matrix_floats(e, e->hidden, padded(width)) + matrix_floats(e, width, wide);
         if (e->int8)
-            bytes8 += quern__pack_int8_bytes(e->int8, width, e->hidden, four ? width : 0) +
+            bytes8 += ups * quern__pack_int8_bytes(e->int8, width, e->hidden, four ? width : 0) +
                       quern__pack_int8_bytes(e->int8, e->hidden, width, four ? e->hidden : 0);
-        numbers8 +=
-            quern__pack_int8_floats(width, e->hidden) + quern__pack_int8_floats(e->hidden, width);
+        numbers8 += ups * quern__pack_int8_floats(width, e->hidden) +
+                    quern__pack_int8_floats(e->hidden, width);
     }
     *small = e->layer_count *
                  (qkv + ups * padded(e->intermediate) + 6 * wide + 2 * (size_t)padded(e->depth)) +
@@ -843,8 +847,8 @@ static void measure(const quern__encoder *e, bool four, size_t *packed, size_t *
                                          four ? (e->sharing + 1) * keys * e->slot : 0);
         numbers8 += quern__pack_int8_floats(width, e->hidden);
     }
-    bytes8 += quern__pack_int8_bytes(e->int8, e->hidden, e->hidden, 0);
-    numbers8 += quern__pack_int8_floats(e->hidden, e->hidden);
+    bytes8 += quern__pack_int8_bytes(e->int8, e->hidden, e->heads * e->depth, 0);
+    numbers8 += quern__pack_int8_floats(e->hidden, e->heads * e->depth);
     *codes = (e->layer_count * bytes8 + AHEAD_FLOATS + 63) / 64 * 64;
     *packed = *codes + e->layer_count * numbers8 * sizeof(float);
     *small += (size_t)e->layer_count * 2 * wide; /* smoothing */
@@ -906,7 +910,8 @@ static int load(loader *l)
         l->row8 = quern__alloc_array(widest, sizeof *l->row8);
         l->scale8 = quern__alloc_array(widest, sizeof *l->scale8);
         l->step8 = quern__alloc_array(widest, sizeof *l->step8);
-        if (!l->row8 || !l->scale8 || !l->step8)
+        l->stride8 = quern__alloc_array(widest, sizeof *l->stride8);
+        if (!l->row8 || !l->scale8 || !l->step8 || !l->stride8)
             return quern__fail_memory(l->err, widest * sizeof *l->row8);
     }
     e->packed_size = packed;
@@ -939,14 +944,31 @@ static const char *find_prefix(const loader *l)
                : "";
 }
 
-int quern__refuse_int8(const char *family, bool four, quern_error *err)
+void quern__encoder_sizes(const quern__encoder *e, quern__quantised *q)
 {
-    const quern__family *f = quern__family_find(family);
-    return f && f->rules ? quern__fail(err, QUERN_EUNSUPPORTED, 0,
-                                       "the class %s is not made for models of the family %s; "
-                                       "use --precision fp32",
-                                       four ? "int4" : "int8", family)
-                         : QUERN_OK;
+    q->layers = e->layer_count;
+    q->hidden = e->hidden;
+    q->intermediate = e->intermediate;
+    q->queries = e->heads * e->depth;
+    q->keys = e->key_heads * e->depth;
+    q->gated = quern__family_gated(e->family);
+}
+
+static int check_sizes(const quern__encoder *e, const quern__quantised *q, quern_error *err)
+{
+    quern__quantised want;
+    quern__encoder_sizes(e, &want);
+    if (q->layers == want.layers && q->hidden == want.hidden &&
+        q->intermediate == want.intermediate && q->queries == want.queries &&
+        q->keys == want.keys && q->gated == want.gated)
+        return q->four ? quern__check_four(q->hidden, q->intermediate, err) : QUERN_OK;
+    return quern__fail(err, QUERN_EFORMAT, 0,
+                       "the quantised weights are of %u layers, %u by %u, with heads of %u and %u "
+                       "columns%s; the model has %u, %u by %u, %u and %u%s (%s)",
+                       q->layers, q->hidden, q->intermediate, q->queries, q->keys,
+                       q->gated ? ", gated" : "", want.layers, want.hidden, want.intermediate,
+                       want.queries, want.keys, want.gated ? ", gated" : "",
+                       quern__quantise_command(q->four));
 }
 
 /* What an exported graph computes with, against what config.json says that the model is. */
@@ -997,18 +1019,7 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     if (!rc)
         rc = check_graph(config, weights, err);
     if (!rc && quantised)
-        rc = quern__refuse_int8(config->family, quantised->four, err);
-    if (!rc && quantised && quantised->four)
-        rc = quern__check_four(e->hidden, e->intermediate, err);
-    if (!rc && quantised &&
-        (quantised->layers != e->layer_count || quantised->hidden != e->hidden ||
-         quantised->intermediate != e->intermediate))
-        rc = quern__fail(
-            err, QUERN_EFORMAT, 0,
-            "the quantised weights are of %u layers, %u by %u; the model has %u, %u by "
-            "%u (%s)",
-            quantised->layers, quantised->hidden, quantised->intermediate, e->layer_count,
-            e->hidden, e->intermediate, quern__quantise_command(quantised->four));
+        rc = check_sizes(e, quantised, err);
     if (!rc && !config->dense_count)
         rc = quern__head_open(&e->head, config, NULL, kernels, err);
     if (!rc)
@@ -1021,6 +1032,7 @@ static int open_class(quern__encoder **out, const quern__model_config *config,
     quern__free(l.row8);
     quern__free(l.scale8);
     quern__free(l.step8);
+    quern__free(l.stride8);
     if (rc || *stale)
         quern__encoder_free(e);
     else

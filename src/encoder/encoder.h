@@ -49,8 +49,6 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
                              uint32_t max_tokens, const quern__image_place *place,
                              quern_error *err);
 bool quern__encoder_has_image(const quern__encoder *e);
-/* EUNSUPPORTED by name where a family's products have no class int8. */
-int quern__refuse_int8(const char *family, bool four, quern_error *err);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
 /* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8: NULL but in int8 and (four) int4. */

@@ -53,7 +53,7 @@ enum quern__stage {
     QUERN__STAGE_OUT,
     QUERN__STAGE_NORM,
     QUERN__STAGE_UP,
-    QUERN__STAGE_INNER, /* int8: what GELU gave quantised */
+    QUERN__STAGE_INNER, /* int8: inner columns quantised */
     QUERN__STAGE_DOWN,
     QUERN__STAGE_POOL,
     QUERN__STAGES
@@ -123,6 +123,9 @@ struct quern__encoder_scratch {
     bool timed;                      /* set by the bench: fill stage_ns (one thread only) */
     uint64_t stage_ns[QUERN__STAGES];
 };
+
+/* The sizes that quantised weights of it have. */
+void quern__encoder_sizes(const quern__encoder *e, quern__quantised *q);
 
 /* Heads of keys. */
 static inline uint32_t quern__keys_of_group(const quern__encoder *e, uint32_t group)

@@ -95,7 +95,7 @@ static void quantize_context(const quern__encoder *e, const quern__workspace *w,
                              uint32_t end)
 {
     if (e->int8)
-        e->int8->quantize_rows(row_at(w->h, first), end - first, e->hidden, NULL,
+        e->int8->quantize_rows(row_at(w->h, first), end - first, e->heads * e->depth, NULL,
                                quern__codes_at(e->int8, w->x8, first));
 }
 
@@ -104,10 +104,13 @@ static uint32_t chunk_width(const quern__encoder *e, uint32_t chunk)
     return QUERN__MIN(e->intermediate - chunk * QUERN__PIECE, (uint32_t)QUERN__PIECE);
 }
 
+/* What a gate or ReLU gave goes as low as it likes (rule 29). */
 static void quantize_inner(const quern__encoder *e, input h, uint32_t chunk, uint32_t rows)
 {
-    if (e->int8)
+    if (e->int8 && e->family->feed == QUERN__FEED_GELU)
         e->int8->quantize_gelu(h.rows, rows, chunk_width(e, chunk), h.codes);
+    else if (e->int8)
+        e->int8->quantize_rows(h.rows, rows, chunk_width(e, chunk), NULL, h.codes);
 }
 
 /* Words lie anywhere in memory, so that no processor foresees them: they are asked for a few tokens ahead. */
@@ -252,18 +255,18 @@ static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, 
                         uint32_t end, input x, quern__rows h, quern__rows gate, uint32_t rows)
 {
     const int feed = e->family->feed;
+    const uint32_t panel = e->int8 ? e->int8->panel : e->kernels->panel,
+                   width = e->int8 ? chunk->up.int8.n : chunk->up.f32.n;
     if (feed == QUERN__FEED_GELU) {
         multiply(e, &chunk->up, first, end, QUERN__EP_GELU, x, h, none, rows);
         return;
     }
     if (feed == QUERN__FEED_RELU) {
         multiply(e, &chunk->up, first, end, QUERN__EP_BIAS, x, h, none, rows);
-        relu(h, rows, first * e->kernels->panel,
-             QUERN__MIN(end * e->kernels->panel, chunk->up.f32.n));
+        relu(h, rows, first * panel, QUERN__MIN(end * panel, width));
         return;
     }
-    const uint32_t panel = e->kernels->panel, from = first * panel,
-                   width = QUERN__MIN(end * panel, chunk->up.f32.n) - from;
+    const uint32_t from = first * panel, n = QUERN__MIN(end * panel, width) - from;
     multiply(e, &chunk->gate, first, end, QUERN__EP_BIAS, x, gate, none, rows);
     multiply(e, &chunk->up, first, end, QUERN__EP_BIAS, x, h, none, rows);
     gate.at += from; /* a chunk is within a piece */
@@ -271,7 +274,7 @@ static void multiply_up(const quern__encoder *e, const quern__ffn_chunk *chunk, 
     e->kernels->apply_gate(feed == QUERN__FEED_GATED_SILU        ? QUERN__GATE_SILU
                            : feed == QUERN__FEED_GATED_GELU_TANH ? QUERN__GATE_GELU_TANH
                                                                  : QUERN__GATE_GELU,
-                           gate, h, rows, width);
+                           gate, h, rows, n);
 }
 
 /* The feed-forward part. In int8 by few rows at a time within a chunk, so that a chunk's inner columns
@@ -381,7 +384,6 @@ static input shared_inner(const shared *j, uint32_t c)
     input h = {shared_from(j, c), j->s->shared8};
     if (j->e->int8)
         h.codes = quern__codes_from(j->e->int8, h.codes, c);
-    h.codes.low = NULL;
     return h;
 }
 

@@ -97,7 +97,7 @@ void quern__pack_int8(const quern__int8_kernels *kernels, const quern__columns *
                 const uint32_t column = p * kernels->panel + j;
                 if (column >= c->columns || !c->row[column])
                     continue;
-                const float s = c->scale[column][piece * c->stride];
+                const float s = c->scale[column][piece * c->stride[column]];
                 int32_t weights;
                 if (column < c->fours) {
                     rows[j] = unpacked[j];

@@ -15,7 +15,7 @@ typedef struct quern__columns {
     uint32_t k, columns;
     const int8_t *const *row;
     const float *const *scale;
-    size_t stride;
+    const size_t *stride; /* [columns] */
     uint32_t fours;
     const int8_t *const *step;
 } quern__columns;

@@ -62,12 +62,24 @@ static quern__codes take_codes(const quern__encoder *e, float **at, uint32_t row
     return c;
 }
 
+/* Of what products of hidden columns, and of the context's, read. */
+static uint32_t read_pieces(const quern__encoder *e)
+{
+    return QUERN__MAX(e->hidden_pieces, e->context_pieces);
+}
+
+/* Rule 21 has none. */
+static float *lows(const quern__encoder *e, float *low)
+{
+    return e->family->feed == QUERN__FEED_GELU ? NULL : low;
+}
+
 static size_t workspace_floats(const quern__encoder *e, uint32_t rows)
 {
     const size_t piece = (size_t)rows * QUERN__STRIDE;
     return piece * (2 * (size_t)e->hidden_pieces + e->context_pieces + e->group_pieces) +
-           codes_floats(e, rows, e->hidden_pieces) + codes_floats(e, rows, 1) +
-           attention_floats(e) + quern__head_scratch(e->head) + 64;
+           codes_floats(e, rows, read_pieces(e)) + codes_floats(e, rows, 1) + attention_floats(e) +
+           quern__head_scratch(e->head) + 64;
 }
 
 /* Inner columns of all chunks, and as many of their gate's. */
@@ -87,14 +99,15 @@ static void lay_out(quern__encoder_scratch *s)
         w->y = (quern__rows){take(&at, piece * e->hidden_pieces), piece};
         w->h = (quern__rows){take(&at, piece * e->context_pieces), piece};
         w->qkv = (quern__rows){take(&at, piece * e->group_pieces), piece};
-        w->x8 = take_codes(e, &at, s->rows, e->hidden_pieces);
+        w->x8 = take_codes(e, &at, s->rows, read_pieces(e));
         w->h8 = take_codes(e, &at, s->rows, 1);
-        w->h8.low = NULL; /* rule 21 */
+        w->h8.low = lows(e, w->h8.low);
         w->attention = take(&at, attention_floats(e));
         w->head = take(&at, quern__head_scratch(e->head));
     }
     if (s->threads > 1)
         s->shared8 = take_codes(e, &at, s->rows, e->chunk_count);
+    s->shared8.low = lows(e, s->shared8.low);
     s->shared = (quern__rows){at, piece};
 }
 

@@ -75,7 +75,9 @@ static void on_rows(void *ud, uint32_t layer, int reading, uint32_t chunk, quern
     sums *s = ud;
     if (layer != s->layer)
         return;
-    const uint32_t n = reading == QUERN__READS_DOWN ? s->e->intermediate : s->e->hidden;
+    const uint32_t n = reading == QUERN__READS_DOWN  ? s->e->intermediate
+                       : reading == QUERN__READS_OUT ? s->e->heads * s->e->depth
+                                                     : s->e->hidden;
     const uint32_t first = reading == QUERN__READS_DOWN ? chunk : 0,
                    end = reading == QUERN__READS_DOWN ? chunk + 1 : s->pieces[reading];
     for (uint32_t p = first; p < end; p++)
@@ -257,16 +259,42 @@ static void round_matrix(maker *m, uint32_t layer, int matrix, int reading, cons
 
 /* ---- smoothing ---- */
 
-static int tensor_of(const maker *m, uint32_t layer, int matrix, const quern__tensor **out)
+/* A matrix's tensor, and its first row in that: some families have several in one. */
+static const char *tensor_of(const maker *m, int matrix, uint32_t *row)
+{
+    const quern__family *f = m->e->family;
+    const quern__quantised *q = m->q;
+    *row = 0;
+    if (f->fused && matrix <= QUERN__Q_VALUE) {
+        *row = matrix == QUERN__Q_QUERY ? 0 : q->queries + (matrix == QUERN__Q_VALUE ? q->keys : 0);
+        return "attention.self.qkv.weight";
+    }
+    if (f->fused_gate && (matrix == QUERN__Q_UP || matrix == QUERN__Q_GATE)) {
+        *row = matrix == QUERN__Q_UP ? q->intermediate : 0;
+        return "intermediate.both.weight";
+    }
+    return quern__quantised_tensor(matrix);
+}
+
+/* A matrix into m->weight. *count: its weights; 0: layers have none. */
+static int read_matrix(maker *m, uint32_t layer, int matrix, size_t *count)
 {
     char ours[NAME_SIZE], name[NAME_SIZE];
-    const size_t front = (size_t)snprintf(name, sizeof name, "%s", m->e->prefix);
-    snprintf(ours, sizeof ours, "encoder.layer.%u.%s", layer, quern__quantised_tensor(matrix));
+    uint32_t row;
+    const size_t inputs = quern__quantised_inputs(m->q, matrix),
+                 front = (size_t)snprintf(name, sizeof name, "%s", m->e->prefix);
+    *count = 0;
+    if (!quern__quantised_has(m->q, matrix))
+        return QUERN_OK;
+    snprintf(ours, sizeof ours, "encoder.layer.%u.%s", layer, tensor_of(m, matrix, &row));
     quern__family_tensor(m->e->family, ours, name + front, sizeof name - front);
-    *out = quern__weights_find(m->weights, name);
-    return *out ? QUERN_OK
-                : quern__fail(m->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
-                              name);
+    const quern__tensor *t = quern__weights_find(m->weights, name);
+    if (!t)
+        return quern__fail(m->err, QUERN_EFORMAT, 0, "tensor \"%s\" is missing from the weights",
+                           name);
+    *count = inputs * quern__quantised_outputs(m->q, matrix);
+    quern__tensor_read_f32(t, row * inputs, *count, m->weight);
+    return QUERN_OK;
 }
 
 /* Reads matrices first..end in turn and gives the greatest weight of each input channel. */
@@ -275,12 +303,11 @@ static int peaks_of_weights(maker *m, uint32_t layer, int first, int end, float 
     const uint32_t inputs = quern__quantised_inputs(m->q, first);
     memset(peak, 0, inputs * sizeof *peak);
     for (int matrix = first; matrix < end; matrix++) {
-        const quern__tensor *t;
-        const int rc = tensor_of(m, layer, matrix, &t);
+        size_t count;
+        const int rc = read_matrix(m, layer, matrix, &count);
         if (rc)
             return rc;
-        quern__tensor_read_f32(t, 0, t->count, m->weight);
-        for (size_t i = 0; i < t->count; i++) {
+        for (size_t i = 0; i < count; i++) {
             float *p = peak + i % inputs;
             *p = fabsf(m->weight[i]) > *p ? fabsf(m->weight[i]) : *p;
         }
@@ -307,14 +334,14 @@ static int round_reading(maker *m, uint32_t layer, int reading, int first, int e
 {
     const uint32_t inputs = quern__quantised_inputs(m->q, first);
     for (int matrix = first; matrix < end; matrix++) {
-        const quern__tensor *t;
-        const int rc = tensor_of(m, layer, matrix, &t);
+        size_t count;
+        const int rc = read_matrix(m, layer, matrix, &count);
         if (rc)
             return rc;
-        quern__tensor_read_f32(t, 0, t->count, m->weight);
-        for (size_t i = 0; smooth && i < t->count; i++)
+        for (size_t i = 0; smooth && i < count; i++)
             m->weight[i] = (float)((double)m->weight[i] * m->stretch[i % inputs]);
-        round_matrix(m, layer, matrix, reading, smooth);
+        if (count)
+            round_matrix(m, layer, matrix, reading, smooth);
     }
     return QUERN_OK;
 }
@@ -350,6 +377,8 @@ static void lay_out(quern__quantised *q)
     q->memory_size = 0;
     for (uint32_t l = 0; l < q->layers; l++) {
         for (int x = 0; x < QUERN__Q_MATRICES; x++) {
+            if (!quern__quantised_has(q, x))
+                continue;
             const size_t outputs = quern__quantised_outputs(q, x),
                          inputs = quern__quantised_inputs(q, x);
             const bool four = quern__is_four(q, x);
@@ -367,9 +396,7 @@ static quern__quantised *quantised_new(const quern__encoder *e, bool four)
     quern__quantised *q = quern__calloc(1, sizeof *q);
     if (!q)
         return NULL;
-    q->layers = e->layer_count;
-    q->hidden = e->hidden;
-    q->intermediate = e->intermediate;
+    quern__encoder_sizes(e, q);
     q->four = four;
     q->layer = quern__calloc(q->layers, sizeof *q->layer);
     if (q->layer) {
@@ -392,13 +419,16 @@ static int maker_begin(maker *m, bool four)
     bool whole = true;
     s->e = e;
     for (int i = 0; i < 4; i++) {
-        s->pieces[i] = i == QUERN__READS_DOWN ? e->chunk_count : e->hidden_pieces;
+        s->pieces[i] = i == QUERN__READS_DOWN  ? e->chunk_count
+                       : i == QUERN__READS_OUT ? e->context_pieces
+                                               : e->hidden_pieces;
         s->first[i] = pieces;
         pieces += s->pieces[i];
         s->peak[i] = quern__alloc_array((size_t)s->pieces[i] * SIDE, sizeof(float));
         whole &= s->peak[i] != NULL;
     }
-    const size_t most = (size_t)e->hidden * QUERN__MAX(e->hidden, e->intermediate);
+    const size_t most =
+        (size_t)e->hidden * QUERN__MAX(QUERN__MAX(e->hidden, e->heads * e->depth), e->intermediate);
     s->gram = quern__alloc_array((size_t)pieces * SIDE * SIDE, sizeof(double));
     m->factor = quern__alloc_array((size_t)SIDE * SIDE, sizeof(double));
     m->column = quern__alloc_array(SIDE, sizeof(double));
@@ -436,9 +466,7 @@ int quern__quantise(quern__quantised **out, const quern__encoder *fp32,
     if (fp32->lookup)
         return quern__fail(err, QUERN_EUNSUPPORTED, 0,
                            "a static table has no products: there is nothing to quantise");
-    int rc = quern__refuse_int8(fp32->family->name, four, err);
-    if (!rc && four)
-        rc = quern__check_four(fp32->hidden, fp32->intermediate, err);
+    int rc = four ? quern__check_four(fp32->hidden, fp32->intermediate, err) : QUERN_OK;
     if (rc)
         return rc;
     maker m = {.e = fp32, .weights = weights, .err = err};

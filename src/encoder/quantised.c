@@ -5,10 +5,13 @@
 
 #include "base/alloc.h"
 
-static const char *const names[QUERN__Q_MATRICES] = {"query", "key", "value", "out", "up", "down"};
+static const char *const names[QUERN__Q_MATRICES] = {"query", "key",  "value", "out",
+                                                     "up",    "gate", "down"};
 static const char *const tensors[QUERN__Q_MATRICES] = {
-    "attention.self.query.weight",   "attention.self.key.weight", "attention.self.value.weight",
-    "attention.output.dense.weight", "intermediate.dense.weight", "output.dense.weight"};
+    "attention.self.query.weight", "attention.self.key.weight",
+    "attention.self.value.weight", "attention.output.dense.weight",
+    "intermediate.dense.weight",   "intermediate.gate.weight",
+    "output.dense.weight"};
 
 bool quern__is_four(const quern__quantised *q, int matrix)
 {
@@ -34,14 +37,32 @@ void quern__quantised_free(quern__quantised *q)
     quern__free(q);
 }
 
+bool quern__quantised_has(const quern__quantised *q, int matrix)
+{
+    return matrix != QUERN__Q_GATE || q->gated;
+}
+
 uint32_t quern__quantised_outputs(const quern__quantised *q, int matrix)
 {
-    return matrix == QUERN__Q_UP ? q->intermediate : q->hidden;
+    switch (matrix) {
+    case QUERN__Q_QUERY:
+        return q->queries;
+    case QUERN__Q_KEY:
+    case QUERN__Q_VALUE:
+        return q->keys;
+    case QUERN__Q_UP:
+    case QUERN__Q_GATE:
+        return q->intermediate;
+    default:
+        return q->hidden;
+    }
 }
 
 uint32_t quern__quantised_inputs(const quern__quantised *q, int matrix)
 {
-    return matrix == QUERN__Q_DOWN ? q->intermediate : q->hidden;
+    return matrix == QUERN__Q_DOWN  ? q->intermediate
+           : matrix == QUERN__Q_OUT ? q->queries
+                                    : q->hidden;
 }
 
 const char *quern__quantised_name(int matrix)

@@ -19,6 +19,7 @@ enum quern__quantised_matrix {
     QUERN__Q_VALUE,
     QUERN__Q_OUT,
     QUERN__Q_UP,
+    QUERN__Q_GATE, /* of gated families: the half that is activated */
     QUERN__Q_DOWN,
     QUERN__Q_MATRICES
 };
@@ -27,11 +28,14 @@ typedef struct quern__quantised_layer {
     const int8_t *weight[QUERN__Q_MATRICES]; /* [outputs][inputs], -127..127; fours: two a byte */
     const int8_t *step[QUERN__Q_MATRICES];   /* fours: [outputs][inputs / 32], +-1 to +-15 */
     const float *scale[QUERN__Q_MATRICES];   /* [pieces of 384 inputs][outputs], > 0 */
-    const float *smooth[2]; /* [hidden], > 0: what query, key, value read; what `up` reads */
+    const float
+        *smooth[2]; /* [hidden], > 0: what query, key, value read; what `up` and the gate read */
 } quern__quantised_layer;
 
 typedef struct quern__quantised {
     uint32_t layers, hidden, intermediate;
+    uint32_t queries, keys; /* columns of all heads' queries; of their keys, and of their values */
+    bool gated;
     bool four; /* of the class int4 */
     quern__quantised_layer *layer;
     void *memory; /* what the pointers point into, when it is owned */
@@ -54,7 +58,9 @@ static inline void quern__set_four(int8_t *row, size_t i, int8_t value)
 }
 
 void quern__quantised_free(quern__quantised *q); /* NULL is fine */
-/* Outputs and inputs of a matrix. */
+/* The layers have this one. */
+bool quern__quantised_has(const quern__quantised *q, int matrix);
+/* Its outputs and inputs. */
 uint32_t quern__quantised_outputs(const quern__quantised *q, int matrix);
 uint32_t quern__quantised_inputs(const quern__quantised *q, int matrix);
 /* "query", … ; and how the model's own tensor is called: "encoder.layer.3.attention.self.query.weight". */

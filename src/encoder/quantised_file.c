@@ -17,6 +17,7 @@
 #include "base/compiler.h"
 #include "base/os.h"
 #include "base/sha256.h"
+#include "format/family.h"
 #include "kernels/kernels.h"
 
 /* Of the format's two kinds, int8 and int4. Also raised where a specification changes the arithmetic: `fidelity` is then of vectors
@@ -142,6 +143,8 @@ static int take_layer(reader *r, quern__quantised *q, uint32_t layer)
     char name[NAME_SIZE];
     int rc = QUERN_OK;
     for (int m = 0; !rc && m < QUERN__Q_MATRICES; m++) {
+        if (!quern__quantised_has(q, m))
+            continue;
         const uint32_t outputs = quern__quantised_outputs(q, m),
                        inputs = quern__quantised_inputs(q, m);
         snprintf(name, sizeof name, "layer.%u.%s.weight", layer, quern__quantised_name(m));
@@ -241,6 +244,19 @@ static int check_sum(reader *r, const quern__quantised_file *out)
                        quern__quantise_command(out->four || quern__is_four_name(r->path)));
 }
 
+/* What config.json's sizes come to; whoever computes with them has held them to their bounds. */
+static void sizes_of(const quern__model_config *c, quern__quantised *q)
+{
+    const quern__family *f = quern__family_find(c->family);
+    const uint32_t depth = c->depth ? c->depth : c->hidden / c->heads;
+    q->layers = c->layers;
+    q->hidden = c->hidden;
+    q->intermediate = c->intermediate;
+    q->queries = c->heads * depth;
+    q->keys = (c->key_heads ? c->key_heads : c->heads) * depth;
+    q->gated = f && quern__family_gated(f);
+}
+
 /* out->file is open. */
 static int read_numbers(quern__quantised_file *out, const char *path,
                         const quern__model_config *config, bool known, quern_error *err)
@@ -250,15 +266,13 @@ static int read_numbers(quern__quantised_file *out, const char *path,
     out->numbers = q;
     if (!q)
         return quern__fail_memory(err, sizeof *q);
-    /* A layer has 14 tensors: so the file's own size bounds what is asked for here. */
+    /* A layer has 14 tensors at least: so the file's own size bounds what is asked for here. */
     const size_t count = quern__weights_count(out->file);
-    if (!config->layers || count / 14 < config->layers)
+    if (!config->layers || !config->heads || count / 14 < config->layers)
         return quern__fail(err, QUERN_EFORMAT, 0,
                            "%s: %zu tensors are not those of the model's %u layers", path, count,
                            config->layers);
-    q->layers = config->layers;
-    q->hidden = config->hidden;
-    q->intermediate = config->intermediate;
+    sizes_of(config, q);
     q->layer = quern__calloc(q->layers, sizeof *q->layer);
     int rc = q->layer ? take_head(&r, out) : quern__fail_memory(err, q->layers * sizeof *q->layer);
     if (!rc && !known)
@@ -382,6 +396,8 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
     give(w, "fidelity", "F32", FIDELITIES, 0, sizeof(float), numbers);
     for (uint32_t l = 0; l < q->layers; l++) {
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
+            if (!quern__quantised_has(q, m))
+                continue;
             snprintf(name, sizeof name, "layer.%u.%s.scale", l, quern__quantised_name(m));
             give(w, name, "F32", pieces_of(quern__quantised_inputs(q, m)),
                  quern__quantised_outputs(q, m), sizeof(float), q->layer[l].scale[m]);
@@ -393,6 +409,8 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
     }
     for (uint32_t l = 0; l < q->layers; l++)
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
+            if (!quern__quantised_has(q, m))
+                continue;
             snprintf(name, sizeof name, "layer.%u.%s.weight", l, quern__quantised_name(m));
             const uint32_t outputs = quern__quantised_outputs(q, m),
                            inputs = quern__quantised_inputs(q, m);

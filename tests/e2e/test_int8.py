@@ -6,8 +6,8 @@ import unittest
 
 import numpy as np
 
-from command import SANITIZED, WEIGHTS, CommandTest
-from folders import tiny
+from command import LONG, ROOT, SANITIZED, WEIGHTS, CommandTest
+from folders import make_tiny, tiny
 
 TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again", "", "x " * 150]
 
@@ -121,6 +121,51 @@ class Long(CommandTest):
                 self.assertEqual(self.ok(*common, "--precision", "int8", *flags, *texts).out, first.out, (family, flags))
             near = (rows(self.ok(*common, "--precision", "fp32", *texts), 80) * rows(first, 80)).sum(axis=1)
             self.assertGreater(near.min(), 0.999, (family, near))
+
+
+class Families(CommandTest):
+    """Gated blocks, ReLU, norms in front, keys that heads share: through the gate, one bit pattern, near to transformers' vectors.
+    By every table and in every shape: tests/unit/encoder/test_encoder_families.c."""
+
+    def made(self, *arguments):
+        tiny(os.path.join(self.cwd, "model"), *arguments)
+        made = self.ok("model", "quantize", "--json", "./model").json
+        self.assertTrue(made["passed"], made)  # no --force
+
+    def embed(self, texts, *flags):
+        return self.ok("embed", "--model", "./model", "--format", "f32", "--truncate", *flags, *texts)
+
+    def test_transformers(self):
+        """tests/golden/families.json: what transformers gives in float64, by tools/make-golden-families."""
+        with open(os.path.join(ROOT, "tests", "golden", "families.json")) as file:
+            golden = json.load(file)
+        for arguments, want in list(zip(golden["models"], golden["vectors"]))[0 if LONG else 1::1 if LONG else 2]:
+            self.made(*arguments)
+            first = self.embed(golden["texts"], "--precision", "int8")
+            for flags in (["--cpu", "scalar"], ["--threads", "2", "--batch", "1"]):
+                self.assertEqual(self.embed(golden["texts"], "--precision", "int8", *flags).out, first.out, (arguments, flags))
+            self.assertEqual(self.embed(golden["texts"]).out, first.out)  # auto
+            cosines = (rows(first, len(want[0])) * np.array(want)).sum(axis=1)
+            self.assertGreater(cosines.min(), 0.999, arguments)
+            self.assertLess(cosines.min(), 1 - 1e-7, arguments)
+
+    def test_nomic(self):
+        """Its fp32 is held to a reference in test_fidelity."""
+        self.made("--family", "nomic_bert", "--hidden", 72, "--heads", 4, "--layers", 1)
+        pair = [rows(self.embed(TEXTS[:3], "--precision", p), 72) for p in ("fp32", "int8")]
+        self.assertGreater((pair[0] * pair[1]).sum(axis=1).min(), 0.999)
+
+    def test_below_the_gate(self):
+        """One inner channel far above the others takes the codes of its piece: refused, nothing written."""
+        options = tiny(os.path.join(self.cwd, "model"), "--family", "t5", "--gated", "--layers", 1)
+        path = os.path.join(self.cwd, "model", "model.safetensors")
+        module = make_tiny()
+        values = module.t5_tensors(options)
+        values["encoder.block.0.layer.1.DenseReluDense.wi_1.weight"][3] *= 3000
+        values["encoder.block.0.layer.1.DenseReluDense.wo.weight"][:, 3] /= 3000
+        module.write_safetensors(path, values, "f32")
+        self.refused(1, "int8 is too far from fp32", "model", "quantize", "./model")
+        self.assertFalse(os.path.exists(os.path.join(self.cwd, "model", "model.int8.safetensors")))
 
 
 class Shelf(CommandTest):

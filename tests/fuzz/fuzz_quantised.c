@@ -1,6 +1,6 @@
 /*
- * fuzz_quantised.c — any bytes as a file of quantised weights for a model of one layer, 4 columns and 6 inner ones, and for
- * one of 32 and 64, which int4 can have: refused
+ * fuzz_quantised.c — any bytes as a file of quantised weights for a model of one layer, 4 columns and 6 inner ones, for
+ * one of 32 and 64, which int4 can have, and for such a one that has a gate and heads of 48 and 24 columns in all: refused
  * with a message, or every number is within its range. A checksum would stop nearly all: where the bytes have a place for
  * one, they are tried again with the right one in it.
  */
@@ -9,17 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/sha256.h"
 #include "encoder/quantised_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const quern__model_config configs[2] = {{.layers = 1, .hidden = 4, .intermediate = 6},
-                                               {.layers = 1, .hidden = 32, .intermediate = 64}};
+static const quern__model_config configs[] = {
+    {.family = "bert", .layers = 1, .hidden = 4, .heads = 1, .intermediate = 6},
+    {.family = "bert", .layers = 1, .hidden = 32, .heads = 1, .intermediate = 64},
+    {.family = "qwen3",
+     .layers = 1,
+     .hidden = 32,
+     .heads = 4,
+     .key_heads = 2,
+     .depth = 12,
+     .intermediate = 64}};
 
 static void check_numbers(const quern__quantised *q)
 {
     for (int m = 0; m < QUERN__Q_MATRICES; m++) {
+        if (!quern__quantised_has(q, m)) {
+            if (q->layer[0].weight[m])
+                abort();
+            continue;
+        }
         const size_t outputs = quern__quantised_outputs(q, m),
                      inputs = quern__quantised_inputs(q, m);
         const bool four = quern__is_four(q, m);
@@ -62,7 +76,7 @@ static void try_as(const uint8_t *data, size_t size, const quern__model_config *
 
 static void try_it(const uint8_t *data, size_t size)
 {
-    for (int i = 0; i < 2; i++)
+    for (size_t i = 0; i < QUERN__COUNT(configs); i++)
         try_as(data, size, &configs[i]);
 }
 

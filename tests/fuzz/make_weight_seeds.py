@@ -122,6 +122,27 @@ def quantised_seeds():
             tensors["layer.0.smooth." + name] = np.ones(32, "<f4")
         tensors["version"] = np.full(1, 67, "u1")
 
+    def gated(tensors, fours=()):
+        """Of the fuzzer's third model: heads of 12 columns, 4 of queries and 2 of keys, and a gate."""
+        sizes = {"query": (48, 32), "key": (24, 32), "value": (24, 32), "out": (32, 48), "up": (64, 32), "gate": (64, 32), "down": (32, 64)}
+        for name, (outputs, inputs) in sizes.items():
+            tensors["layer.0.%s.scale" % name] = np.full((1, outputs), 0.01, "<f4")
+            count = outputs * inputs // (2 if name in fours else 1)
+            weight = (np.arange(count) * 5 % 249).reshape(outputs, -1)
+            tensors["layer.0.%s.weight" % name] = weight.astype("u1") if name in fours else (weight - 124).astype("i1")
+            if name in fours:
+                tensors["layer.0.%s.step" % name] = np.where(np.arange(outputs * inputs // 32) % 2, 2, -7).reshape(outputs, -1).astype("i1")
+        for name in ("attention", "feed_forward"):
+            tensors["layer.0.smooth." + name] = np.ones(32, "<f4")
+
+    def gated_four(tensors):
+        gated(tensors, ("query", "key", "up", "gate", "down"))
+        tensors["version"] = np.full(1, 67, "u1")
+
+    def gateless(tensors):
+        gated(tensors)
+        del tensors["layer.0.gate.scale"]
+
     def stepless(tensors):
         four(tensors)
         tensors["layer.0.down.step"][3, 1] = 0
@@ -129,6 +150,9 @@ def quantised_seeds():
     put("quantised", "whole.safetensors", made())
     put("quantised", "four.safetensors", made(four))
     put("quantised", "four-no-step.safetensors", made(stepless))
+    put("quantised", "gated.safetensors", made(gated))
+    put("quantised", "gated-four.safetensors", made(gated_four))
+    put("quantised", "gated-less.safetensors", made(gateless))
     for name, change in {"negative": lambda t: t["layer.0.up.scale"].__imul__(-1), "nan": lambda t: t["layer.0.smooth.attention"].fill(np.nan),
                          "minus-128": lambda t: t["layer.0.down.weight"].fill(-128), "version": lambda t: t["version"].fill(2),
                          "judged": lambda t: t["fidelity"].fill(np.inf), "more": lambda t: t.update(more=np.ones(3, "u1")),

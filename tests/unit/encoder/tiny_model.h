@@ -1,6 +1,6 @@
 /*
- * tiny_model.h — for tests: a BERT of any shape with random weights as the bytes of a safetensors file,
- * and the forward pass in double precision to compare with.
+ * tiny_model.h — for tests: a model of any shape and family with random weights as the bytes of a safetensors file,
+ * and BERT's forward pass in double precision to compare with.
  */
 #ifndef QUERN_TESTS_TINY_MODEL_H
 #define QUERN_TESTS_TINY_MODEL_H
@@ -13,6 +13,7 @@
 
 #include "base/rng.h"
 #include "encoder/encoder.h"
+#include "format/family.h"
 #include "format/weights.h"
 #include "kernels/kernels.h"
 
@@ -70,52 +71,98 @@ static inline void tiny_tensor(tiny_model *m, quern__rng *r, const char *name, u
     m->data_len += n * width;
 }
 
+/* By BERT's name, as the family calls it. */
+static inline void tiny_named(tiny_model *m, quern__rng *r, const char *where, const char *what,
+                              uint32_t d0, uint32_t d1, float centre, float spread)
+{
+    char bert[96], name[96];
+    snprintf(bert, sizeof bert, "%s%s", where, what);
+    quern__family_tensor(quern__family_find(m->config.family), bert, name, sizeof name);
+    tiny_tensor(m, r, name, d0, d1, centre, spread);
+}
+
+static inline void tiny_linear(tiny_model *m, quern__rng *r, const char *where, const char *part,
+                               uint32_t rows, uint32_t columns, bool biased)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.weight", part);
+    tiny_named(m, r, where, name, rows, columns, 0, 1.7f / sqrtf((float)columns));
+    snprintf(name, sizeof name, "%s.bias", part);
+    if (biased || !quern__family_find(m->config.family)->rules)
+        tiny_named(m, r, where, name, rows, 0, 0, 0.2f);
+}
+
+static inline void tiny_norm(tiny_model *m, quern__rng *r, const char *where, const char *part)
+{
+    const quern__family *f = quern__family_find(m->config.family);
+    char name[64];
+    snprintf(name, sizeof name, "%sLayerNorm.weight", part);
+    tiny_named(m, r, where, name, m->config.hidden, 0, 1, 0.3f);
+    snprintf(name, sizeof name, "%sLayerNorm.bias", part);
+    if (!f->rms && (!f->rules || m->config.bias_norm))
+        tiny_named(m, r, where, name, m->config.hidden, 0, 0, 0.3f);
+}
+
+static inline void tiny_layer(tiny_model *m, quern__rng *r, const char *in, bool first)
+{
+    const quern__model_config *c = &m->config;
+    const quern__family *f = quern__family_find(c->family);
+    const uint32_t depth = c->depth ? c->depth : c->hidden / c->heads, queries = c->heads * depth,
+                   keys = (c->key_heads ? c->key_heads : c->heads) * depth;
+    if (f->norms_first && !(first && f->first_plain))
+        tiny_norm(m, r, in, "attention.input.");
+    if (f->fused) {
+        tiny_linear(m, r, in, "attention.self.qkv", queries + 2 * keys, c->hidden,
+                    c->bias_attention);
+    } else {
+        tiny_linear(m, r, in, "attention.self.query", queries, c->hidden, c->bias_attention);
+        tiny_linear(m, r, in, "attention.self.key", keys, c->hidden, c->bias_attention);
+        tiny_linear(m, r, in, "attention.self.value", keys, c->hidden, c->bias_attention);
+    }
+    if (f->heads_normed) {
+        tiny_named(m, r, in, "attention.self.query_norm.weight", depth, 0, 1, 0.3f);
+        tiny_named(m, r, in, "attention.self.key_norm.weight", depth, 0, 1, 0.3f);
+    }
+    tiny_linear(m, r, in, "attention.output.dense", c->hidden, queries, c->bias_attention);
+    tiny_norm(m, r, in, "attention.output.");
+    if (f->fused_gate)
+        tiny_linear(m, r, in, "intermediate.both", 2 * c->intermediate, c->hidden, c->bias_feed);
+    else
+        tiny_linear(m, r, in, "intermediate.dense", c->intermediate, c->hidden, c->bias_feed);
+    if (quern__family_gated(f) && !f->fused_gate)
+        tiny_linear(m, r, in, "intermediate.gate", c->intermediate, c->hidden, c->bias_feed);
+    tiny_linear(m, r, in, "output.dense", c->hidden, c->intermediate, c->bias_down);
+    if (!f->norms_first)
+        tiny_norm(m, r, in, "output.");
+}
+
 static inline void tiny_tensors(tiny_model *m, uint64_t seed)
 {
-    static const struct {
-        const char *name;
-        int rows, columns; /* h hidden, i intermediate, 0 none */
-        float centre, spread;
-    } parts[] = {
-        {"attention.self.query.weight", 'h', 'h', 0, 1},
-        {"attention.self.query.bias", 'h', 0, 0, 0.2f},
-        {"attention.self.key.weight", 'h', 'h', 0, 1},
-        {"attention.self.key.bias", 'h', 0, 0, 0.2f},
-        {"attention.self.value.weight", 'h', 'h', 0, 1},
-        {"attention.self.value.bias", 'h', 0, 0, 0.2f},
-        {"attention.output.dense.weight", 'h', 'h', 0, 1},
-        {"attention.output.dense.bias", 'h', 0, 0, 0.2f},
-        {"attention.output.LayerNorm.weight", 'h', 0, 1, 0.3f},
-        {"attention.output.LayerNorm.bias", 'h', 0, 0, 0.3f},
-        {"intermediate.dense.weight", 'i', 'h', 0, 1},
-        {"intermediate.dense.bias", 'i', 0, 0, 0.2f},
-        {"output.dense.weight", 'h', 'i', 0, 1},
-        {"output.dense.bias", 'h', 0, 0, 0.2f},
-        {"output.LayerNorm.weight", 'h', 0, 1, 0.3f},
-        {"output.LayerNorm.bias", 'h', 0, 0, 0.3f},
-    };
     const quern__model_config *c = &m->config;
+    const quern__family *f = quern__family_find(c->family);
     quern__rng r;
     quern__rng_seed(&r, seed);
     m->header_len = 1;
     m->data_len = m->count = 0;
     strcpy(m->header, "{");
-    tiny_tensor(m, &r, "embeddings.word_embeddings.weight", c->vocab, c->hidden, 0, 1);
-    tiny_tensor(m, &r, "embeddings.position_embeddings.weight", c->positions, c->hidden, 0, 0.5f);
-    tiny_tensor(m, &r, "embeddings.token_type_embeddings.weight", c->types, c->hidden, 0, 0.5f);
-    tiny_tensor(m, &r, "embeddings.LayerNorm.weight", c->hidden, 0, 1, 0.3f);
-    tiny_tensor(m, &r, "embeddings.LayerNorm.bias", c->hidden, 0, 0, 0.3f);
-    for (uint32_t l = 0; l < c->layers; l++)
-        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
-            char name[96];
-            const uint32_t rows = parts[p].rows == 'h' ? c->hidden : c->intermediate,
-                           columns = parts[p].columns
-                                         ? (parts[p].columns == 'h' ? c->hidden : c->intermediate)
-                                         : 0;
-            snprintf(name, sizeof name, "encoder.layer.%u.%s", l, parts[p].name);
-            tiny_tensor(m, &r, name, rows, columns, parts[p].centre,
-                        parts[p].spread * (columns ? 1.7f / sqrtf((float)columns) : 1.0f));
-        }
+    tiny_named(m, &r, "", "embeddings.word_embeddings.weight", c->vocab, c->hidden, 0, 1);
+    if (quern__family_placed(f))
+        tiny_named(m, &r, "", "embeddings.position_embeddings.weight", c->positions, c->hidden, 0,
+                   0.5f);
+    if (f->types)
+        tiny_named(m, &r, "", "embeddings.token_type_embeddings.weight", c->types, c->hidden, 0,
+                   0.5f);
+    if (!f->norms_first || f->words_normed)
+        tiny_norm(m, &r, "", "embeddings.");
+    if (f->distances)
+        tiny_named(m, &r, "", "encoder.relative_attention_bias.weight", 32, c->heads, 0, 1);
+    for (uint32_t l = 0; l < c->layers; l++) {
+        char in[32];
+        snprintf(in, sizeof in, "encoder.layer.%u.", l);
+        tiny_layer(m, &r, in, !l);
+    }
+    if (f->norms_first)
+        tiny_norm(m, &r, "", "final.");
     m->header_len += (size_t)snprintf(m->header + m->header_len, 2, "}");
     while (m->header_len % 8)
         m->header[m->header_len++] = ' ';
@@ -128,25 +175,14 @@ static inline void tiny_free(tiny_model *m)
     free(m);
 }
 
-/* A model; free with tiny_free. */
-static inline tiny_model *tiny_new(uint32_t hidden, uint32_t heads, uint32_t layers,
-                                   uint32_t intermediate, uint32_t vocab, uint32_t positions,
-                                   int dtype, const char *prefix, uint64_t seed)
+/* A model of any family; free with tiny_free. */
+static inline tiny_model *tiny_family(const quern__model_config *config, int dtype,
+                                      const char *prefix, uint64_t seed)
 {
     tiny_model *m = calloc(1, sizeof *m);
     if (!m)
         abort();
-    m->config = (quern__model_config){.family = "bert",
-                                      .hidden = hidden,
-                                      .layers = layers,
-                                      .heads = heads,
-                                      .intermediate = intermediate,
-                                      .vocab = vocab,
-                                      .positions = positions,
-                                      .types = 2,
-                                      .layer_norm_eps = 1e-12f,
-                                      .pooling = QUERN__POOL_MEAN,
-                                      .normalize = true};
+    m->config = *config;
     m->dtype = dtype;
     m->prefix = prefix;
     tiny_tensors(m, seed); /* measures */
@@ -161,6 +197,24 @@ static inline tiny_model *tiny_new(uint32_t hidden, uint32_t heads, uint32_t lay
     memcpy(m->bytes, &length, 8);
     memcpy(m->bytes + 8, m->header, m->header_len);
     return m;
+}
+
+static inline tiny_model *tiny_new(uint32_t hidden, uint32_t heads, uint32_t layers,
+                                   uint32_t intermediate, uint32_t vocab, uint32_t positions,
+                                   int dtype, const char *prefix, uint64_t seed)
+{
+    return tiny_family(&(quern__model_config){.family = "bert",
+                                              .hidden = hidden,
+                                              .layers = layers,
+                                              .heads = heads,
+                                              .intermediate = intermediate,
+                                              .vocab = vocab,
+                                              .positions = positions,
+                                              .types = 2,
+                                              .layer_norm_eps = 1e-12f,
+                                              .pooling = QUERN__POOL_MEAN,
+                                              .normalize = true},
+                       dtype, prefix, seed);
 }
 
 /* ---- the same network in double, as a textbook has it ---- */
