@@ -353,7 +353,7 @@ void quern__forward_block(const quern__encoder *e, quern__encoder_scratch *s, qu
 
 /* ---- shared out ---- */
 
-enum { FEW_ROWS = 64 /* below this, sharing out rows costs more than it saves */ };
+enum { FEW_ROWS = 4 /* a thread: below this, sharing out rows costs more than it saves */ };
 
 typedef struct shared {
     const quern__encoder *e;
@@ -463,6 +463,19 @@ static uint64_t units(const shared *j)
     }
 }
 
+/* Each part's inner columns are whole chunks, so that it can quantise them itself. */
+static bool whole_chunks(const shared *j)
+{
+    return j->e->chunk_count % j->s->threads == 0 && j->e->intermediate % QUERN__PIECE == 0;
+}
+
+static void quantize_chunks(const shared *j, uint32_t part)
+{
+    const uint32_t each = j->e->chunk_count / j->parts;
+    for (uint32_t c = part * each; c < (part + 1) * each; c++)
+        quantize_inner(j->e, shared_inner(j, c), c, j->b->tokens);
+}
+
 static void run_part(void *ud, uint32_t part, uint32_t worker)
 {
     const shared *j = ud;
@@ -502,6 +515,8 @@ static void run_part(void *ud, uint32_t part, uint32_t worker)
         break;
     case QUERN__STAGE_UP:
         share_up(j, (uint32_t)first, (uint32_t)end);
+        if (whole_chunks(j))
+            quantize_chunks(j, part);
         break;
     default:
         share_down(j, (uint32_t)first, (uint32_t)end);
@@ -514,7 +529,7 @@ static void share(shared *j, quern__pool *pool, int stage)
     const bool by_rows = stage == QUERN__STAGE_EMBED || stage == QUERN__STAGE_NORM ||
                          stage == QUERN__STAGE_TURN || stage == QUERN__STAGE_CONTEXT ||
                          stage == QUERN__STAGE_INNER;
-    j->parts = by_rows && j->b->tokens < FEW_ROWS ? 1 : j->s->threads;
+    j->parts = by_rows && j->b->tokens < FEW_ROWS * j->s->threads ? 1 : j->s->threads;
     if (j->parts == 1)
         run_part(j, 0, 0);
     else
@@ -546,7 +561,7 @@ void quern__forward_shared(const quern__encoder *e, quern__encoder_scratch *s, q
         share(&j, pool, QUERN__STAGE_OUT);
         share_norm(&j, pool, &j.layer->middle, j.layer->smooth[1]);
         share(&j, pool, QUERN__STAGE_UP);
-        if (e->int8)
+        if (e->int8 && !whole_chunks(&j))
             share(&j, pool, QUERN__STAGE_INNER);
         share(&j, pool, QUERN__STAGE_DOWN);
         share_norm(&j, pool, &j.layer->end, smooth_after(e, i));
