@@ -60,7 +60,7 @@ typedef struct quern_model_options {
     uint32_t max_length; /* tokens per text, special ones included; 0 = what the model says */
     int precision;       /* enum quern_precision */
     const char *name;    /* what to call it in errors and results; NULL: the folder's name */
-    /* AUTO only, NULL: no store is concerned. Says the class: *precision FP32, INT8, or AUTO for `anew`, which is what AUTO
+    /* AUTO only, NULL: no store is concerned. Says the class: *precision one of them, or AUTO for `anew`, which is what AUTO
      * is for this model where nothing has been embedded yet. calibration: "" or what must hold (EMISMATCH): in
      * INT8 and INT4 the quantised weights' checksum, in BF16 the order of summation. A negative return (and err) ends the open. quern_store_precision knows the answer. */
     int (*choose)(const char *weights_sha256, int anew, void *ud, int *precision,
