@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/kernel_tables.h"
 #include "base/alloc.h"
 #include "base/os.h"
 #include "base/sha256.h"
@@ -54,6 +55,14 @@ static inline void minilm_open(minilm *m)
         quern__weights_open(&m->weights, folder, &err))
         fail_msg("%s (tools/test-env fetches the model)", err.msg);
     read_golden_texts(m);
+}
+
+/* For a test that takes too long under a sanitizer. */
+static inline void minilm_or_skip(minilm *m)
+{
+    if (SANITIZED || getenv("QUERN_SKIP_MODEL_TESTS"))
+        skip();
+    minilm_open(m);
 }
 
 /* Their vectors in class fp32, and the bytes of its encoder. */

@@ -33,13 +33,11 @@ static void test_golden(void **state)
     (void)state;
     static minilm m;
     static float want[MINILM_TEXTS * MINILM_DIM], out[MINILM_TEXTS * MINILM_DIM];
-    quern__encoder *e = NULL;
     quern__kernels room;
     quern_error err;
-    if (SANITIZED || getenv("QUERN_SKIP_MODEL_TESTS"))
-        skip();
-    minilm_open(&m);
+    minilm_or_skip(&m);
     const uint64_t full = minilm_fp32(&m, want);
+    quern__encoder *e;
     const quern__bf16_kernels *b;
     for (size_t i = 0; (b = quern__bf16_at(i)); i++) {
         if ((b->need & quern__cpu_runnable()) != b->need ||
