@@ -478,6 +478,20 @@ int cmd_model_verify(cli *c, quern_error *err)
     return rc;
 }
 
+/* A list of what stands between spaces. */
+static void put_words(const char *words)
+{
+    put_array();
+    while (*words) {
+        char word[64];
+        const size_t n = strcspn(words, " ");
+        snprintf(word, sizeof word, "%.*s", (int)n, words);
+        put_text(word);
+        words += n + strspn(words + n, " ");
+    }
+    put_end_array();
+}
+
 static void quantized(const cli *c, const char *name, int precision, const quern_quantize_report *r)
 {
     char size[16];
@@ -501,6 +515,10 @@ static void quantized(const cli *c, const char *name, int precision, const quern
         put_whole(r->bytes);
         put_key("checksum");
         put_text(r->checksum);
+        if (precision == QUERN_PRECISION_INT4) {
+            put_key("kept");
+            put_words(r->kept);
+        }
         put_end_object();
         put_line();
         return;
@@ -508,9 +526,10 @@ static void quantized(const cli *c, const char *name, int precision, const quern
     human_bytes(r->bytes, size);
     out_printf(
         "quantized %s to %s, %s: cosine to fp32 %.5f on average, %.5f at worst; %.1f %% of the "
-        "nearest neighbours stay (%u texts)%s\n",
+        "nearest neighbours stay (%u texts)%s%s%s\n",
         name, quern_precision_name(precision), size, r->cosine_mean, r->cosine_worst,
-        100 * r->ranking, r->probes, r->passed ? "" : "; below the gate, forced");
+        100 * r->ranking, r->probes, r->passed ? "" : "; below the gate, forced",
+        r->kept[0] ? "; kept in bytes: " : "", r->kept);
 }
 
 static progress quantize_bar;

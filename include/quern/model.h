@@ -144,6 +144,9 @@ typedef struct quern_quantize_report {
     int passed;        /* the gate: mean >= 0.999, worst >= 0.995; int4: worst >= 0.98 */
     uint64_t bytes;    /* of the file; 0: none was written */
     char checksum[65]; /* of what is in it; the fingerprint's "calibration" */
+    /* int4: the matrices that stayed in bytes because it passes the gate with them and not without, "layer.5.up layer.5.down",
+     * those first that gain most; "" where it needs none, or passes with no half of them. */
+    char kept[1024];
 } quern_quantize_report;
 
 /* Makes the int8 or int4 weights of a model, folder/model.int8.safetensors or model.int4.safetensors (docs/formats.md): the same file on every

@@ -583,8 +583,9 @@ static const quern_command commands[] = {
     {"model quantize", "NAME",
      "Make a model's int8 weights, measure them against fp32, keep them if they pass the gate.",
      "With --precision int4 on the command line (the environment and quern.ini do not say what is "
-     "made) its int4 weights; those of all-MiniLM-L6-v2 end at 0.979 at worst, below their gate of "
-     "0.98, and take --force.",
+     "made) its int4 weights, of which so many stay in bytes as it takes to pass "
+     "(all-MiniLM-L6-v2: "
+     "one of 24); where half of them are not enough, that takes --force.",
      "quern model quantize all-MiniLM-L6-v2"},
     {"model remove", "NAME", "Remove a model from the shelf.", NULL,
      "quern model remove all-MiniLM-L6-v2 --yes"},

@@ -433,14 +433,13 @@ static int find_place(const quern_model_options *opt, quern__image_place *place,
 }
 
 /* Before the encoder's memory is asked for. */
-static int ask_bound(const quern_model *m, quern_error *err)
+static int ask_bound(const quern_model *m, const quern__quantised *quantised, quern_error *err)
 {
     uint64_t bytes;
     if (!m->bound)
         return QUERN_OK;
-    int rc =
-        quern__encoder_measure(&m->config, m->weights, m->kernels, m->int8,
-                               m->precision == QUERN_PRECISION_INT4, m->max_length, &bytes, err);
+    int rc = quern__encoder_measure(&m->config, m->weights, m->kernels, m->int8, quantised,
+                                    m->max_length, &bytes, err);
     return rc == QUERN_OK ? m->bound->ask(m->bound->ud, bytes, err) : rc;
 }
 
@@ -460,7 +459,7 @@ static int open_image(quern_model *m, bool four, const char *calibration, quern_
                               err);
     if (rc == QUERN_OK && place->key[0] && quern__image_is_there(place)) {
         place->only = true; /* nobody has looked at the numbers: nothing is packed from them */
-        rc = ask_bound(m, err);
+        rc = ask_bound(m, file.numbers, err);
         if (rc == QUERN_OK)
             rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers,
                                           m->kernels, m->int8, m->max_length, place, err);
@@ -527,7 +526,7 @@ static int open_int8(quern_model *m, const char *calibration, const quern_model_
         rc = quern__image_key(&place, weights, file.checksum, &file.fidelity, m->kernels, m->int8,
                               err);
     if (rc == QUERN_OK)
-        rc = ask_bound(m, err);
+        rc = ask_bound(m, file.numbers, err);
     if (rc == QUERN_OK) {
         memcpy(m->calibration, file.checksum, sizeof m->calibration);
         rc = quern__encoder_open_kept(&m->encoder, &m->config, m->weights, file.numbers, m->kernels,
@@ -571,7 +570,7 @@ static int open_encoder(quern_model *m, const quern_model_options *opt, quern_er
     if (rc == QUERN_OK && (precision == QUERN_PRECISION_INT8 || precision == QUERN_PRECISION_INT4))
         return open_int8(m, calibration, opt, err);
     if (rc == QUERN_OK)
-        rc = ask_bound(m, err);
+        rc = ask_bound(m, NULL, err);
     if (rc == QUERN_OK)
         rc = quern__encoder_open(&m->encoder, &m->config, m->weights, m->kernels, m->max_length,
                                  err);

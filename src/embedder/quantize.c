@@ -2,10 +2,17 @@
  * quantize.c — quern_model_quantize: calibrates on the probe texts, rounds, opens the result as any user of it
  * would, holds it to fp32 on texts that it was not calibrated on, and writes it beside the weights. Nothing
  * is written below the gate (docs/design.md §6), unless it is forced; and nothing is left half written.
+ *
+ * int4 that misses its gate keeps matrices in bytes, one more at a time, until it passes. Which come first is found on
+ * the texts of the calibration, so that those that judge it have no say in it but when it is enough: each matrix is alone of 4
+ * bits, and what that costs in mean cosine is divided by the bytes that keeping it costs. At half of those bytes it ends: that would
+ * be int8 with a worse gate. Rejected: the last layers or the first ones before the others (of all-MiniLM-L6-v2's
+ * six it is the fifth), and the worst cosine instead of the mean (one text decides, and another in every model).
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -193,40 +200,202 @@ typedef struct work {
     quern_error *err;
 } work;
 
-static int told(void *ud, uint32_t done, uint32_t total, quern_error *err)
+static int told_of(const work *w, const char *what, uint32_t done, uint32_t total, quern_error *err)
 {
-    const work *w = ud;
-    if (w->opt->progress &&
-        w->opt->progress("quantising layers", done, total, w->opt->progress_ud) != 0)
-        return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled at quantising layers");
+    if (w->opt->progress && w->opt->progress(what, done, total, w->opt->progress_ud) != 0)
+        return quern__fail(err, QUERN_ECANCELLED, 0, "cancelled at %s", what);
     return QUERN_OK;
 }
 
-/* Fidelity on the texts that were held out. */
-static int measure(work *w, const quern__quantised *q, const quern_cancel *cancel)
+static int told(void *ud, uint32_t done, uint32_t total, quern_error *err)
+{
+    return told_of(ud, "quantising layers", done, total, err);
+}
+
+/* Vectors by these numbers, as whoever opens the file will have them. */
+static int vectors_by(const work *w, const quern__quantised *q, const probes *p, float **out)
 {
     const quern_model *m = w->model;
-    const uint32_t dim = quern_model_dimensions(m), allowed = quern__cpu_allowed();
+    const uint32_t allowed = quern__cpu_allowed();
     quern__encoder *e = NULL;
-    float *fp32 = NULL, *int8 = NULL;
-    probes p = {NULL, NULL, 0};
-    int rc = probes_make(&p, m, held_out, QUERN__COUNT(held_out), w->err);
-    if (!rc)
-        rc = quern__encoder_open_int8(&e, quern__model_settings(m), quern__model_weights(m), q,
+    *out = NULL;
+    int rc = quern__encoder_open_int8(&e, quern__model_settings(m), quern__model_weights(m), q,
                                       quern__kernels_pick(allowed), quern__int8_pick(allowed),
                                       quern_model_max_length(m), w->err);
     if (!rc)
         rc = quern__model_add_dense(m, e, w->err);
     if (!rc)
-        rc = vectors_of(quern__model_encoder(m), &p, cancel, dim, &fp32, w->err);
+        rc = vectors_of(e, p, w->opt->cancel, quern_model_dimensions(m), out, w->err);
+    quern__encoder_free(e);
+    return rc;
+}
+
+/* Fidelity on the texts that were held out. */
+static int measure(work *w, const quern__quantised *q)
+{
+    const quern_model *m = w->model;
+    const uint32_t dim = quern_model_dimensions(m);
+    float *fp32 = NULL, *int8 = NULL;
+    probes p = {NULL, NULL, 0};
+    int rc = probes_make(&p, m, held_out, QUERN__COUNT(held_out), w->err);
     if (!rc)
-        rc = vectors_of(e, &p, cancel, dim, &int8, w->err);
+        rc = vectors_of(quern__model_encoder(m), &p, w->opt->cancel, dim, &fp32, w->err);
+    if (!rc)
+        rc = vectors_by(w, q, &p, &int8);
     if (!rc)
         compare(fp32, int8, p.n, dim, q->four, &w->report);
     quern__free(fp32);
     quern__free(int8);
-    quern__encoder_free(e);
     probes_free(&p);
+    return rc;
+}
+
+/* ---- int4: what it keeps in bytes ---- */
+
+/* Matrices of one layer that are kept together, in all numbers of both classes. */
+typedef struct candidate {
+    uint32_t layer, bytes; /* that keeping them costs */
+    uint8_t bits;
+    double gain; /* in mean cosine, for each of these bytes */
+} candidate;
+
+typedef struct keeping {
+    work *w;
+    const quern__quantised *four;
+    quern__quantised *eight;
+    candidate *list; /* best first, once they are weighed */
+    uint32_t n;
+    uint8_t *kept; /* [layers] */
+    float *fp32;   /* of the calibration's texts */
+    const probes *texts;
+} keeping;
+
+static uint32_t cost_of(const quern__quantised *q, uint8_t bits)
+{
+    uint64_t weights = 0;
+    for (int m = 0; m < QUERN__Q_MATRICES; m++)
+        if (bits >> m & 1 && quern__quantised_has(q, m))
+            weights += (uint64_t)quern__quantised_outputs(q, m) * quern__quantised_inputs(q, m);
+    return (uint32_t)(weights / 32 *
+                      15); /* a byte each, in place of half of one and a step for 32 */
+}
+
+/* Mean of 1 - cosine over the calibration's texts, with what is kept now. */
+static int loss_of(keeping *k, double *loss)
+{
+    const uint32_t dim = quern_model_dimensions(k->w->model), n = k->texts->n;
+    quern__quantised *q = NULL;
+    float *v = NULL;
+    int rc = quern__quantised_mix(&q, k->four, k->eight, k->kept, k->w->err);
+    if (!rc)
+        rc = vectors_by(k->w, q, k->texts, &v);
+    *loss = 0;
+    for (uint32_t i = 0; !rc && i < n; i++)
+        *loss += (1 - dot(k->fp32 + (size_t)i * dim, v + (size_t)i * dim, dim)) / n;
+    quern__free(v);
+    quern__quantised_free(q);
+    return rc;
+}
+
+static int by_gain(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    if (x->gain != y->gain)
+        return x->gain > y->gain ? -1 : 1;
+    return x->layer != y->layer ? (x->layer < y->layer ? -1 : 1) : x->bits - y->bits;
+}
+
+/* What each candidate costs when it alone is of 4 bits. */
+static int weigh(keeping *k)
+{
+    double all_kept = 0, loss;
+    int rc = QUERN_OK;
+    for (uint32_t l = 0; l < k->four->layers; l++)
+        for (int i = 0; i < QUERN__KEEPABLE; i++)
+            k->kept[l] |= quern__keepable[i];
+    rc = loss_of(k, &all_kept);
+    for (uint32_t i = 0; !rc && i < k->n; i++) {
+        candidate *c = k->list + i;
+        c->layer = i / QUERN__KEEPABLE;
+        c->bits = quern__keepable[i % QUERN__KEEPABLE];
+        c->bytes = cost_of(k->four, c->bits);
+        k->kept[c->layer] ^= c->bits;
+        rc = told_of(k->w, "weighing matrices", i, k->n, k->w->err);
+        if (!rc)
+            rc = loss_of(k, &loss);
+        if (!rc)
+            c->gain = (loss - all_kept) / c->bytes;
+        k->kept[c->layer] ^= c->bits;
+    }
+    if (!rc)
+        qsort(k->list, k->n, sizeof *k->list, by_gain);
+    memset(k->kept, 0, k->four->layers);
+    return rc;
+}
+
+/* Their names behind those that are there; where there is no room for all, an ellipsis in place of the last. */
+static void note_kept(char *kept, size_t room, const quern__quantised *q, const candidate *c)
+{
+    for (int m = 0; m < QUERN__Q_MATRICES; m++) {
+        static const char more[] = " …";
+        char name[64];
+        const size_t have = strlen(kept);
+        if (!(c->bits >> m & 1) || !quern__quantised_has(q, m))
+            continue;
+        const int n = snprintf(name, sizeof name, "%slayer.%u.%s", have ? " " : "", c->layer,
+                               quern__quantised_name(m));
+        if (have + (size_t)n + sizeof more <= room)
+            memcpy(kept + have, name, (size_t)n + 1);
+        else if (strcmp(kept + have - strlen(more), more) != 0)
+            memcpy(kept + have, more, sizeof more);
+    }
+}
+
+/* The first of the list in bytes, until that passes: *out, NULL where half of all bytes is not enough; the report is then as it was. */
+static int keep_until_passed(keeping *k, quern__quantised **out)
+{
+    quern_quantize_report was = k->w->report;
+    uint64_t bytes = 0, all = 0;
+    int rc = QUERN_OK;
+    for (uint32_t i = 0; i < k->n; i++)
+        all += k->list[i].bytes;
+    for (uint32_t i = 0; !rc && i < k->n && (bytes += k->list[i].bytes) <= all / 2; i++) {
+        k->kept[k->list[i].layer] |= k->list[i].bits;
+        note_kept(k->w->report.kept, sizeof k->w->report.kept, k->four, k->list + i);
+        rc = quern__quantised_mix(out, k->four, k->eight, k->kept, k->w->err);
+        if (!rc)
+            rc = measure(k->w, *out);
+        if (!rc && k->w->report.passed)
+            return QUERN_OK;
+        quern__quantised_free(*out);
+        *out = NULL;
+    }
+    k->w->report = was;
+    return rc;
+}
+
+/* *q, all of 4 bits, misses the gate: *mixed keeps what it takes to pass, and reads *eight; NULL where it does not pass. */
+static int keep_more(work *w, const quern__quantised *q, const probes *p, quern__quantised **eight,
+                     quern__quantised **mixed)
+{
+    keeping k = {.w = w, .four = q, .texts = p, .n = q->layers * QUERN__KEEPABLE};
+    k.list = quern__alloc_array(k.n, sizeof *k.list);
+    k.kept = quern__calloc(q->layers, 1);
+    int rc = k.list && k.kept ? QUERN_OK : quern__fail_memory(w->err, k.n * sizeof *k.list);
+    if (!rc)
+        rc = quern__quantise(eight, quern__model_encoder(w->model), quern__model_weights(w->model),
+                             false, p->ids, p->lengths, p->n, told, w, w->opt->cancel, w->err);
+    k.eight = *eight;
+    if (!rc)
+        rc = vectors_of(quern__model_encoder(w->model), p, w->opt->cancel,
+                        quern_model_dimensions(w->model), &k.fp32, w->err);
+    if (!rc)
+        rc = weigh(&k);
+    if (!rc)
+        rc = keep_until_passed(&k, mixed);
+    quern__free(k.fp32);
+    quern__free(k.kept);
+    quern__free(k.list);
     return rc;
 }
 
@@ -287,11 +456,12 @@ static int write_down(work *w, const quern__quantised *q, const char *folder)
     char source[65], architecture[65];
     quern__lock *lock = NULL;
     if (!r->passed && !w->opt->force && q->four)
-        return quern__fail(w->err, QUERN_EMISMATCH, 0,
-                           "%s: int4 is too far from fp32: cosine %.5f at worst over %u texts, the "
-                           "gate is %g; nothing was written (--force)",
-                           quern__model_name(w->model), r->cosine_worst, r->probes,
-                           (double)QUERN__GATE4_WORST);
+        return quern__fail(
+            w->err, QUERN_EMISMATCH, 0,
+            "%s: int4 is too far from fp32, with half of its matrices in bytes, too: "
+            "cosine %.5f at worst over %u texts without, the gate is %g; nothing was "
+            "written (--force)",
+            quern__model_name(w->model), r->cosine_worst, r->probes, (double)QUERN__GATE4_WORST);
     if (!r->passed && !w->opt->force)
         return quern__fail(
             w->err, QUERN_EMISMATCH, 0,
@@ -326,7 +496,7 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
     QUERN__REQUIRE(!opt || opt->struct_size >= offsetof(quern_quantize_options, precision), err);
     QUERN__REQUIRE(!report || report->struct_size >= sizeof(size_t), err);
     quern_model_options how;
-    quern__quantised *q = NULL;
+    quern__quantised *q = NULL, *eight = NULL, *mixed = NULL;
     probes p = {NULL, NULL, 0};
     quern_quantize_options asked;
     work w = {.opt = &asked, .err = err};
@@ -358,15 +528,19 @@ int quern_model_quantize(const char *folder, const quern_quantize_options *opt,
         rc = quern__quantise(&q, quern__model_encoder(w.model), quern__model_weights(w.model), four,
                              p.ids, p.lengths, p.n, told, &w, cancel, err);
     if (!rc)
-        rc = measure(&w, q, cancel);
+        rc = measure(&w, q);
+    if (!rc && four && !w.report.passed)
+        rc = keep_more(&w, q, &p, &eight, &mixed);
     if (!rc)
-        rc = write_down(&w, q, folder);
+        rc = write_down(&w, mixed ? mixed : q, folder);
     quern__fpenv_leave(env);
     if (report) {
         const size_t room = report->struct_size, n = QUERN__MIN(room, sizeof w.report);
         memcpy(report, &w.report, n);
         report->struct_size = room;
     }
+    quern__quantised_free(mixed);
+    quern__quantised_free(eight);
     quern__quantised_free(q);
     probes_free(&p);
     quern_model_free(w.model);

@@ -251,7 +251,7 @@ static int pack_piece(loader *l, const source *s, uint32_t column, uint32_t piec
 /* Columns in front that are of 4 bits: of a group of heads all but the values. */
 static uint32_t fours_of(const quern__encoder *e, const quern__quantised *q, const source *s)
 {
-    if (!quern__is_four(q, (int)s->matrix))
+    if (!quern__is_four(q, s->layer, (int)s->matrix))
         return 0;
     return s->key_heads ? (e->sharing + 1) * s->key_heads * e->slot : s->columns;
 }
@@ -270,7 +270,7 @@ static int pack_matrix8(loader *l, const source *s, const float *bias, quern__li
                      outputs = quern__quantised_outputs(l->quantised, matrix);
         row -= s->row[part]; /* stored, each is alone */
         const size_t at = row * width + s->from;
-        const bool four = quern__is_four(l->quantised, matrix);
+        const bool four = quern__is_four(l->quantised, s->layer, matrix);
         l->row8[c] = q->weight[matrix] + (four ? at / 2 : at);
         if (four)
             l->step8[c] = q->step[matrix] + at / QUERN__STEP_INPUTS;
@@ -812,21 +812,40 @@ static size_t matrix_floats(const quern__encoder *e, uint32_t k, size_t columns)
            (columns / t->panel);
 }
 
+/* Bytes of a layer's packed matrices in int8 and int4. */
+static size_t layer_bytes8(const quern__encoder *e, const quern__quantised *q, uint32_t layer)
+{
+    const uint32_t h = e->hidden, up = quern__is_four(q, layer, QUERN__Q_UP),
+                   down = quern__is_four(q, layer, QUERN__Q_DOWN),
+                   query = quern__is_four(q, layer, QUERN__Q_QUERY);
+    const size_t ups = q->gated ? 2 : 1;
+    size_t bytes = quern__pack_int8_bytes(e->int8, h, e->heads * e->depth, 0);
+    for (uint32_t c = 0; c < e->chunk_count; c++) {
+        const uint32_t width =
+            QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
+        bytes += ups * quern__pack_int8_bytes(e->int8, width, h, up * width) +
+                 quern__pack_int8_bytes(e->int8, h, width, down * h);
+    }
+    for (uint32_t g = 0; g < e->group_count; g++) {
+        const uint32_t keys = quern__keys_of_group(e, g);
+        bytes += quern__pack_int8_bytes(e->int8, quern__group_columns(e, keys), h,
+                                        query * (e->sharing + 1) * keys * e->slot);
+    }
+    return bytes;
+}
+
 /* Bytes of the packed matrices, those before their scales and sums (int8), and floats of everything one-dimensional. Cannot overflow within the
  * limits above: under 2^48. */
-static void measure(const quern__encoder *e, bool four, size_t *packed, size_t *codes,
-                    size_t *small)
+static void measure(const quern__encoder *e, const quern__quantised *quantised, size_t *packed,
+                    size_t *codes, size_t *small)
 {
     const size_t h = e->hidden, wide = padded(e->hidden), qkv = groups_width(e),
                  ups = quern__family_gated(e->family) ? 2 : 1;
-    size_t ffn = 0, bytes8 = 0, numbers8 = 0;
+    size_t ffn = 0, numbers8 = 0;
     for (uint32_t c = 0; c < e->chunk_count; c++) {
         const uint32_t width =
             QUERN__MIN(e->intermediate - c * QUERN__PIECE, (uint32_t)QUERN__PIECE);
         ffn += ups * matrix_floats(e, e->hidden, padded(width)) + matrix_floats(e, width, wide);
-        if (e->int8)
-            bytes8 += ups * quern__pack_int8_bytes(e->int8, width, e->hidden, four ? width : 0) +
-                      quern__pack_int8_bytes(e->int8, e->hidden, width, four ? e->hidden : 0);
         numbers8 += ups * quern__pack_int8_floats(width, e->hidden) +
                     quern__pack_int8_floats(e->hidden, width);
     }
@@ -842,14 +861,14 @@ static void measure(const quern__encoder *e, bool four, size_t *packed, size_t *
         return;
     }
     for (uint32_t g = 0; g < e->group_count; g++) {
-        const uint32_t keys = quern__keys_of_group(e, g), width = quern__group_columns(e, keys);
-        bytes8 += quern__pack_int8_bytes(e->int8, width, e->hidden,
-                                         four ? (e->sharing + 1) * keys * e->slot : 0);
-        numbers8 += quern__pack_int8_floats(width, e->hidden);
+        const uint32_t keys = quern__keys_of_group(e, g);
+        numbers8 += quern__pack_int8_floats(quern__group_columns(e, keys), e->hidden);
     }
-    bytes8 += quern__pack_int8_bytes(e->int8, e->hidden, e->heads * e->depth, 0);
     numbers8 += quern__pack_int8_floats(e->hidden, e->heads * e->depth);
-    *codes = (e->layer_count * bytes8 + AHEAD_FLOATS + 63) / 64 * 64;
+    *codes = AHEAD_FLOATS;
+    for (uint32_t l = 0; l < e->layer_count; l++)
+        *codes += layer_bytes8(e, quantised, l);
+    *codes = (*codes + 63) / 64 * 64;
     *packed = *codes + e->layer_count * numbers8 * sizeof(float);
     *small += (size_t)e->layer_count * 2 * wide; /* smoothing */
 }
@@ -900,7 +919,7 @@ static int load(loader *l)
     int rc = check_bounds(l);
     if (rc)
         return rc;
-    measure(e, l->quantised && l->quantised->four, &packed, &codes, &small);
+    measure(e, l->quantised, &packed, &codes, &small);
     e->layers = quern__calloc(e->layer_count, sizeof *e->layers);
     e->groups = quern__calloc((size_t)e->layer_count * e->group_count, sizeof *e->groups);
     e->chunks = quern__calloc((size_t)e->layer_count * e->chunk_count, sizeof *e->chunks);
@@ -1080,11 +1099,12 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
 
 int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
                            const quern__kernels *kernels, const quern__int8_kernels *int8,
-                           bool four, uint32_t max_tokens, uint64_t *bytes, quern_error *err)
+                           const quern__quantised *quantised, uint32_t max_tokens, uint64_t *bytes,
+                           quern_error *err)
 {
     const quern__tensor *words;
     size_t packed, codes, small;
-    QUERN__REQUIRE(config && weights && kernels && bytes, err);
+    QUERN__REQUIRE(config && weights && kernels && bytes && !int8 == !quantised, err);
     *bytes = 0;
     if (config->table)
         return QUERN_OK;
@@ -1102,7 +1122,7 @@ int quern__encoder_measure(const quern__model_config *config, const quern__weigh
     if (!rc)
         rc = find(&l, "embeddings.word_embeddings.weight", 2, e->vocab, e->hidden, &words);
     if (!rc) {
-        measure(e, four, &packed, &codes, &small);
+        measure(e, quantised, &packed, &codes, &small);
         *bytes = (uint64_t)packed + small * sizeof(float) + turns_bytes(e, config) +
                  (quern__tensor_floats(words) ? 0 : words->count * sizeof(float)) +
                  quern__head_measure(config, kernels->base ? kernels->base : kernels);

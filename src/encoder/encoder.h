@@ -51,10 +51,11 @@ int quern__encoder_open_kept(quern__encoder **out, const quern__model_config *co
 bool quern__encoder_has_image(const quern__encoder *e);
 void quern__encoder_free(quern__encoder *e);
 uint64_t quern__encoder_bytes(const quern__encoder *e); /* memory held: packed weights */
-/* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8: NULL but in int8 and (four) int4. */
+/* The same, with its Dense modules, before any of it is asked for; of a static table 0. int8 and quantised: NULL but in int8 and int4. */
 int quern__encoder_measure(const quern__model_config *config, const quern__weights *weights,
                            const quern__kernels *kernels, const quern__int8_kernels *int8,
-                           bool four, uint32_t max_tokens, uint64_t *bytes, quern_error *err);
+                           const quern__quantised *quantised, uint32_t max_tokens, uint64_t *bytes,
+                           quern_error *err);
 
 /* Scratch for one caller at a time with `threads` workers. */
 int quern__encoder_scratch_new(quern__encoder_scratch **out, const quern__encoder *e,

@@ -235,7 +235,7 @@ static void round_matrix(maker *m, uint32_t layer, int matrix, int reading, cons
                    inputs = quern__quantised_inputs(m->q, matrix);
     int8_t *weight = (int8_t *)to->weight[matrix]; /* ours: being made */
     int8_t *step = (int8_t *)to->step[matrix];
-    const bool four = quern__is_four(m->q, matrix);
+    const bool four = quern__is_four(m->q, layer, matrix);
     float *scale = (float *)to->scale[matrix];
     for (uint32_t p = 0; p < pieces_of(inputs); p++) {
         const uint32_t n = width_of(inputs, p);
@@ -381,7 +381,7 @@ static void lay_out(quern__quantised *q)
                 continue;
             const size_t outputs = quern__quantised_outputs(q, x),
                          inputs = quern__quantised_inputs(q, x);
-            const bool four = quern__is_four(q, x);
+            const bool four = quern__is_four(q, l, x);
             q->layer[l].weight[x] = take(q, outputs * inputs / (four ? 2 : 1));
             q->layer[l].step[x] = four ? take(q, outputs * inputs / QUERN__STEP_INPUTS) : NULL;
             q->layer[l].scale[x] = take(q, pieces_of((uint32_t)inputs) * outputs * sizeof(float));

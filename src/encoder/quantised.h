@@ -30,6 +30,7 @@ typedef struct quern__quantised_layer {
     const float *scale[QUERN__Q_MATRICES];   /* [pieces of 384 inputs][outputs], > 0 */
     const float
         *smooth[2]; /* [hidden], > 0: what query, key, value read; what `up` and the gate read */
+    uint8_t kept;   /* int4: bit 1 << matrix for each that is in bytes after all */
 } quern__quantised_layer;
 
 typedef struct quern__quantised {
@@ -42,9 +43,15 @@ typedef struct quern__quantised {
     size_t memory_size;
 } quern__quantised;
 
-/* int4: the matrix is of small integers and steps. Values and the output product stay as in int8: a sixth of a layer, and
- * where rounding shows most. */
-bool quern__is_four(const quern__quantised *q, int matrix);
+/* int4: the matrix is of small integers and steps. Values and the output product stay as in int8 (a sixth of a layer, and
+ * where rounding shows most), and so do those that were kept for the sake of the gate. */
+bool quern__is_four(const quern__quantised *q, uint32_t layer, int matrix);
+/* What is kept, is kept together: queries and keys, for they are packed as one; the inner columns and their gate; the way back. */
+enum { QUERN__KEEPABLE = 3 };
+extern const uint8_t quern__keepable[QUERN__KEEPABLE]; /* bits as in quern__quantised_layer.kept */
+/* `four` with, in each layer, those matrices of `eight` that kept[layer] says. A view: both must outlive it. */
+int quern__quantised_mix(quern__quantised **out, const quern__quantised *four,
+                         const quern__quantised *eight, const uint8_t *kept, quern_error *err);
 /* int4: number i of a row, -8..7, two a byte, the first in the lower half; and the number set. */
 static inline int8_t quern__four(const int8_t *row, size_t i)
 {

@@ -137,18 +137,41 @@ static int take_scales(reader *r, const char *name, uint64_t d0, uint64_t d1, co
     return QUERN_OK;
 }
 
+/* int4: matrices that may be of 4 bits and have no steps are kept in bytes, those of a kind together. */
+static int take_kept(reader *r, quern__quantised *q, uint32_t layer)
+{
+    char name[NAME_SIZE];
+    for (int i = 0; q->four && i < QUERN__KEEPABLE; i++) {
+        uint32_t there = 0, without = 0;
+        for (int m = 0; m < QUERN__Q_MATRICES; m++) {
+            if (!(quern__keepable[i] >> m & 1) || !quern__quantised_has(q, m))
+                continue;
+            snprintf(name, sizeof name, "layer.%u.%s.step", layer, quern__quantised_name(m));
+            there++;
+            without += !quern__weights_find(r->file, name);
+        }
+        if (without && without != there)
+            return quern__fail(r->err, QUERN_EFORMAT, 0,
+                               "%s: of layer %u's %s one has steps and one has none", r->path,
+                               layer, i ? "up and gate" : "query and key");
+        if (without)
+            q->layer[layer].kept |= quern__keepable[i];
+    }
+    return QUERN_OK;
+}
+
 static int take_layer(reader *r, quern__quantised *q, uint32_t layer)
 {
     quern__quantised_layer *l = q->layer + layer;
     char name[NAME_SIZE];
-    int rc = QUERN_OK;
+    int rc = take_kept(r, q, layer);
     for (int m = 0; !rc && m < QUERN__Q_MATRICES; m++) {
         if (!quern__quantised_has(q, m))
             continue;
         const uint32_t outputs = quern__quantised_outputs(q, m),
                        inputs = quern__quantised_inputs(q, m);
         snprintf(name, sizeof name, "layer.%u.%s.weight", layer, quern__quantised_name(m));
-        const bool four = quern__is_four(q, m);
+        const bool four = quern__is_four(q, layer, m);
         rc = four ? take_fours(r, name, outputs, inputs, &l->weight[m])
                   : take_weights(r, name, outputs, inputs, &l->weight[m]);
         snprintf(name, sizeof name, "layer.%u.%s.step", layer, quern__quantised_name(m));
@@ -414,7 +437,7 @@ static void give_all(writer *w, const quern__quantised *q, const uint8_t source[
             snprintf(name, sizeof name, "layer.%u.%s.weight", l, quern__quantised_name(m));
             const uint32_t outputs = quern__quantised_outputs(q, m),
                            inputs = quern__quantised_inputs(q, m);
-            const bool four = quern__is_four(q, m);
+            const bool four = quern__is_four(q, l, m);
             give(w, name, four ? "U8" : "I8", outputs, four ? inputs / 2 : inputs, 1,
                  q->layer[l].weight[m]);
             snprintf(name, sizeof name, "layer.%u.%s.step", l, quern__quantised_name(m));

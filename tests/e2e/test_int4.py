@@ -1,13 +1,15 @@
 """The class int4 from the command line: made, held to fp32, one bit pattern, damaged, of other widths, taken along, stored."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unittest
 
 import numpy as np
 
-from command import ROOT, CommandTest
+from command import LONG, ROOT, SANITIZED, WEIGHTS, CommandTest
+from folders import tiny
 
 TEXTS = ["the cat sat on the mat", "a dog sleeps", "interest rates rose again", "x " * 60]
 
@@ -97,6 +99,33 @@ class Int4(CommandTest):
         self.assertEqual(hits[0]["key"], "1")
         self.ok("verify", "--model", "four", "--all", "--cpu", "scalar")
         self.assertEqual(self.quern("search", "--model", "four", "--precision", "fp32", "a dog sleeps").code, 1)
+
+    def test_what_is_kept(self):
+        """A model that misses the gate by a little keeps matrices in bytes until it passes: the report names them, the file has them."""
+        shape = ["--hidden", "96", "--heads", "3", "--layers", "12", "--intermediate", "96", "--pooling", "cls", "--seed", "1"]
+        tiny(os.path.join(self.cwd, "deep"), *shape)
+        made = self.ok("model", "quantize", "--json", "--precision", "int4", "./deep").json
+        with open(os.path.join(self.cwd, "deep", "model.int4.safetensors"), "rb") as f:
+            tensors = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        four = {name[:-5] for name in tensors if name.endswith(".step")}
+        kept = {name[:-7] for name in tensors if name.endswith((".query.weight", ".key.weight", ".up.weight", ".down.weight"))} - four
+        self.assertTrue(made["passed"] and made["cosine_worst"] >= 0.98, made)
+        self.assertTrue(kept and len(kept) <= 24, made)
+        self.assertEqual(sorted(made["kept"]), sorted(kept))
+        one, two = (self.ok("embed", "--model", "./deep", "--precision", "int4", "--cpu", cpu, "--format", "f32", *TEXTS).out
+                    for cpu in ("scalar", "avx2"))
+        self.assertEqual(one, two)
+
+
+@unittest.skipIf(SANITIZED or not LONG, "the real model takes half a minute: QUERN_LONG=1")
+@unittest.skipUnless(WEIGHTS, "no weights")
+class MiniLM(CommandTest):
+    def test_passes_the_gate(self):
+        shutil.copytree(WEIGHTS, os.path.join(self.cwd, "minilm"), symlinks=False)
+        made = self.ok("model", "quantize", "--json", "--precision", "int4", "./minilm", timeout=500).json
+        self.assertTrue(made["passed"] and made["cosine_worst"] >= 0.98, made)
+        self.assertEqual(len(made["kept"]), 1, made)
+        self.assertLess(made["bytes"], 7 << 20)
 
 
 if __name__ == "__main__":

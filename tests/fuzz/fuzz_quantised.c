@@ -36,7 +36,7 @@ static void check_numbers(const quern__quantised *q)
         }
         const size_t outputs = quern__quantised_outputs(q, m),
                      inputs = quern__quantised_inputs(q, m);
-        const bool four = quern__is_four(q, m);
+        const bool four = quern__is_four(q, 0, m);
         int sum = 0; /* so that all of it is read */
         for (size_t i = 0; i < outputs * inputs / (four ? 2 : 1); i++)
             if (four)

@@ -143,6 +143,20 @@ def quantised_seeds():
         gated(tensors)
         del tensors["layer.0.gate.scale"]
 
+    def kept(tensors, *names):
+        for name in names:
+            del tensors["layer.0.%s.step" % name]
+            shape = tensors["layer.0.%s.weight" % name].shape
+            tensors["layer.0.%s.weight" % name] = np.ones((shape[0], 2 * shape[1]), "i1")
+
+    def with_kept(tensors):
+        four(tensors)
+        kept(tensors, "query", "key", "down")
+
+    def half_kept(tensors):
+        four(tensors)
+        kept(tensors, "key")
+
     def stepless(tensors):
         four(tensors)
         tensors["layer.0.down.step"][3, 1] = 0
@@ -150,6 +164,8 @@ def quantised_seeds():
     put("quantised", "whole.safetensors", made())
     put("quantised", "four.safetensors", made(four))
     put("quantised", "four-no-step.safetensors", made(stepless))
+    put("quantised", "four-kept.safetensors", made(with_kept))
+    put("quantised", "four-half-kept.safetensors", made(half_kept))
     put("quantised", "gated.safetensors", made(gated))
     put("quantised", "gated-four.safetensors", made(gated_four))
     put("quantised", "gated-less.safetensors", made(gateless))

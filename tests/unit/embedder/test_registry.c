@@ -224,7 +224,7 @@ static void measured_as_held(void **state)
               getenv("QUERN_TEST_PYTHON"), getenv("QUERN_ROOT"), arguments);
         fine(quern_model_open(&m, "./test_registry.measured.d", NULL, &err), &err);
         fine(quern__encoder_measure(quern__model_settings(m), quern__model_weights(m),
-                                    quern__kernels_pick(quern__cpu_allowed()), NULL, false,
+                                    quern__kernels_pick(quern__cpu_allowed()), NULL, NULL,
                                     quern_model_max_length(m), &bytes, &err),
              &err);
         assert_int_equal(bytes, quern__encoder_bytes(quern__model_encoder(m)));

@@ -173,8 +173,8 @@ static void assert_room(const quern__encoder *e, size_t i, int four)
 {
     uint64_t said;
     quern_error err;
-    if (quern__encoder_measure(&models[i], of[i].file, e->kernels, e->int8, four, LONGEST, &said,
-                               &err))
+    if (quern__encoder_measure(&models[i], of[i].file, e->kernels, e->int8, of[i].numbers[four],
+                               LONGEST, &said, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(said, quern__encoder_bytes(e));
     const quern__matrix8 *first = &e->layers[0].qkv[0].int8,
@@ -266,7 +266,7 @@ static void assert_same_numbers(const quern__quantised *a, const quern__quantise
             }
             const size_t outputs = quern__quantised_outputs(a, m),
                          inputs = quern__quantised_inputs(a, m);
-            const bool four = quern__is_four(a, m);
+            const bool four = quern__is_four(a, l, m);
             assert_memory_equal(a->layer[l].weight[m], b->layer[l].weight[m],
                                 outputs * inputs / (four ? 2 : 1));
             if (four)

@@ -1,7 +1,8 @@
 /*
  * test_encoder_int4.c — the class int4 in a whole model: what it computes is, bit for bit, class int8 of the weights that its
  * small integers and steps stand for, on every table, in every batch, on any number of threads, in half the memory; its file is
- * read as it was written; a step that is none, a width that is no multiple of 32 and a damaged byte are refused.
+ * read as it was written; a step that is none, a width that is no multiple of 32 and a damaged byte are refused. All of it
+ * also with some of its matrices in bytes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,8 @@ static const char hex[] = "00112233445566778899aabbccddeeff00112233445566778899a
 static const quern__fidelity fidelity = {0.99f, 0.985f, 0.9f};
 
 static tiny_pair model;
-static quern__quantised *four; /* its numbers */
+static quern__quantised *four;  /* its numbers, or a mix */
+static quern__quantised *eight; /* those of int8 */
 static int32_t ids[COUNT * LONGEST];
 static uint32_t lengths[COUNT];
 
@@ -41,12 +43,39 @@ static int make(void **state)
     tiny_pair_new(&model, tiny_new(HIDDEN, 3, LAYERS, INNER, VOCAB, LONGEST, QUERN__F32, "", 12),
                   true, LONGEST, ids, lengths, COUNT);
     four = model.numbers;
+    quern_error err;
+    if (quern__quantise(&eight, model.fp32, model.file, false, ids, lengths, COUNT, NULL, NULL,
+                        NULL, &err))
+        fail_msg("%s", err.msg);
     return 0;
+}
+
+enum {
+    HEADS = 1 << QUERN__Q_QUERY | 1 << QUERN__Q_KEY,
+    UP = 1 << QUERN__Q_UP | 1 << QUERN__Q_GATE,
+    DOWN = 1 << QUERN__Q_DOWN,
+    MIXES = 3
+};
+static const uint8_t mixes[MIXES][LAYERS] = {{0, 0}, {HEADS, UP}, {DOWN, HEADS | UP | DOWN}};
+
+/* With so much of it in bytes; back to none. */
+static void mix(const uint8_t *kept)
+{
+    quern_error err;
+    if (quern__quantised_mix(&four, model.numbers, eight, kept, &err))
+        fail_msg("%s", err.msg);
+}
+
+static void unmix(void)
+{
+    quern__quantised_free(four);
+    four = model.numbers;
 }
 
 static int unmake(void **state)
 {
     (void)state;
+    quern__quantised_free(eight);
     tiny_pair_free(&model);
     (void)quern__remove_file(path, NULL);
     return 0;
@@ -76,7 +105,7 @@ static quern__quantised widened(int8_t **memory)
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
             layers[l].weight[m] = at;
             for (size_t i = 0; i < count_of(m); i++)
-                *at++ = !quern__is_four(four, m)
+                *at++ = !quern__is_four(four, l, m)
                             ? four->layer[l].weight[m][i]
                             : (int8_t)(quern__four(four->layer[l].weight[m], i) *
                                        four->layer[l].step[m][i / QUERN__STEP_INPUTS]);
@@ -85,9 +114,18 @@ static quern__quantised widened(int8_t **memory)
     return wide;
 }
 
-static void test_same_as_int8_of_these_weights(void **state)
+static void assert_measured(const quern__encoder *e, const quern__int8_kernels *k8)
 {
-    (void)state;
+    uint64_t bytes;
+    quern_error err;
+    if (quern__encoder_measure(&model.tiny->config, model.file, quern__kernels_pick(k8->need), k8,
+                               four, LONGEST, &bytes, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(bytes, quern__encoder_bytes(e));
+}
+
+static void assert_same_as_int8(void)
+{
     static float want[COUNT * HIDDEN], out[COUNT * HIDDEN], plain[COUNT * HIDDEN];
     const quern__int8_kernels *k8;
     int8_t *memory;
@@ -102,6 +140,7 @@ static void test_same_as_int8_of_these_weights(void **state)
             continue;
         e = tiny_pair_open(&model, four, quern__kernels_pick(k8->need), k8);
         assert_true(quern__encoder_bytes(e) < bytes);
+        assert_measured(e, k8);
         for (uint32_t way = 0; way < 3; way++) {
             memset(out, 0, sizeof out);
             encode(e, 1 + way, way == 1 ? 1 : COUNT, ids, lengths, COUNT, out);
@@ -115,6 +154,16 @@ static void test_same_as_int8_of_these_weights(void **state)
     quern__free(memory);
 }
 
+static void test_same_as_int8_of_these_weights(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < MIXES; i++) {
+        mix(mixes[i]);
+        assert_same_as_int8();
+        unmix();
+    }
+}
+
 static int written(char **bytes, size_t *size)
 {
     char checksum[65];
@@ -126,9 +175,8 @@ static int written(char **bytes, size_t *size)
     return QUERN_OK;
 }
 
-static void test_there_and_back(void **state)
+static void assert_there_and_back(void)
 {
-    (void)state;
     quern__quantised_file f;
     quern_error err;
     char *bytes;
@@ -143,7 +191,8 @@ static void test_there_and_back(void **state)
         for (int m = 0; m < QUERN__Q_MATRICES; m++) {
             if (!count_of(m))
                 continue;
-            const bool is = quern__is_four(four, m);
+            const bool is = quern__is_four(four, l, m);
+            assert_int_equal(is, quern__is_four(f.numbers, l, m));
             assert_memory_equal(f.numbers->layer[l].weight[m], four->layer[l].weight[m],
                                 count_of(m) / (is ? 2 : 1));
             if (is)
@@ -161,6 +210,35 @@ static void test_there_and_back(void **state)
         bytes[i] = was;
     }
     quern__free(bytes);
+}
+
+static void test_there_and_back(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < MIXES; i++) {
+        mix(mixes[i]);
+        assert_there_and_back();
+        unmix();
+    }
+}
+
+/* Queries and keys are packed as one. */
+static void test_half_kept(void **state)
+{
+    (void)state;
+    static const uint8_t halves[2] = {1 << QUERN__Q_QUERY, 1 << QUERN__Q_KEY};
+    for (uint32_t i = 0; i < 2; i++) {
+        quern__quantised_file f;
+        quern_error err;
+        char *bytes;
+        size_t size;
+        mix((const uint8_t[LAYERS]){0, halves[i]});
+        written(&bytes, &size);
+        unmix();
+        assert_int_equal(quern__quantised_open(&f, path, &model.tiny->config, &err), QUERN_EFORMAT);
+        assert_non_null(strstr(err.msg, "layer 1's query and key"));
+        quern__free(bytes);
+    }
 }
 
 static void test_steps(void **state)
@@ -223,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_int8_of_these_weights),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_half_kept),
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_other_widths),
         cmocka_unit_test(test_fours),
