@@ -317,7 +317,7 @@ static void name_results(walk *k, const quern__onnx_node *node, const tag *out)
         const int64_t at = quern__onnx_find(&k->f, k->f.names[node->outputs + i]);
         if (at < 0)
             continue;
-        k->tags[at] = i && !quants ? quern__meta : *out;
+        k->tags[at] = !i || quants ? *out : i == 1 ? k->beside : quern__meta;
         if (quants && i < QUERN__COUNT(quant))
             k->tags[at].kind = quant[i];
     }
@@ -337,11 +337,14 @@ static int step(walk *k, uint32_t index)
         return rc;
     const bool known = !node->domain.len || quern__str_is(node->domain, "ai.onnx");
     const uint32_t n = QUERN__MIN(node->input_n, (uint32_t)QUERN__WALK_INPUTS + 1);
-    if (!values)
+    k->beside = quern__meta;
+    if (n <= QUERN__WALK_INPUTS && quern__str_is(node->domain, "com.microsoft"))
+        rc = quern__step_fused(k, node, in, values, &took, &out);
+    if (!rc && !took && !values)
         rc = n <= QUERN__WALK_INPUTS && known ? step_around(k, node, in, n, &out) : QUERN_OK;
-    else if (!known || n > QUERN__WALK_INPUTS)
+    else if (!rc && !took && (!known || n > QUERN__WALK_INPUTS))
         out = quern__lost(k);
-    else
+    else if (!rc && !took)
         rc = quern__step_quants(k, node, in, n, &took, &out);
     if (!rc && values && known && n <= QUERN__WALK_INPUTS && !took)
         rc = quern__step_pooling(k, node, in, n, &out, &took);

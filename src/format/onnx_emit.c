@@ -45,7 +45,9 @@ const char *quern__place_of(const walk *k, const quern__onnx_tensor *from, size_
         if (i == last)
             return "has its data in another file, which is not at hand";
     }
-    if (from->offset > p->size || from->count > (p->size - from->offset) / width)
+    const uint64_t span =
+        from->pitch ? (from->shape[0] - 1) * from->pitch + from->shape[1] : from->count;
+    if (from->offset > p->size || span > (p->size - from->offset) / width)
         return "lies behind the end of its file";
     *data = p->data + from->offset;
     *part = (uint32_t)(p - k->w->parts);
@@ -105,7 +107,7 @@ static int emit(walk *k, const char *name, int64_t index, bool transposed)
     char room[QUERN__TENSOR_NAME + 8];
     quern__tensor *t, made = {0};
     size_t n = 0;
-    const char *called = published(from->name, &n);
+    const char *called = from->sliced ? NULL : published(from->name, &n);
     if (called) {
         const quern_str now = quern__tensor_name((quern_str){called, n}, room);
         const size_t same =
@@ -132,6 +134,7 @@ static int emit(walk *k, const char *name, int64_t index, bool transposed)
     t->rank = from->rank;
     memcpy(t->shape, from->shape, sizeof t->shape);
     t->transposed = transposed;
+    t->pitch = (size_t)from->pitch;
     if (transposed) {
         t->shape[0] = from->shape[1];
         t->shape[1] = from->shape[0];

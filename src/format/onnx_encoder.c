@@ -90,7 +90,7 @@ static tag context(walk *k, tag x, tag y)
     return out;
 }
 
-static tag matmul(walk *k, tag x, tag y)
+tag quern__matmul(walk *k, tag x, tag y)
 {
     if (y.kind == QUERN__CONST)
         return quern__product_of(k, x, y, false);
@@ -161,6 +161,13 @@ static tag add_hidden(walk *k, uint32_t of, int64_t gamma, tag beta, double epsi
     k->epsilon = k->epsilon > epsilon ? k->epsilon : epsilon;
     k->hiddens[k->hidden_n] = (quern__onnx_hidden){of, gamma, beta.tensor};
     return (tag){.kind = QUERN__HIDDEN, .a = k->hidden_n++, .tensor = -1, .view = *view};
+}
+
+tag quern__norm(walk *k, tag x, tag gamma, tag beta, double epsilon)
+{
+    return quern__has_rank(k, gamma, 1)
+               ? add_hidden(k, norm_of(k, x), gamma.tensor, beta, epsilon, &x.view)
+               : quern__lost(k);
 }
 
 static int layer_norm(walk *k, const quern__onnx_node *node, const tag *in, tag *out)
@@ -304,7 +311,7 @@ static tag add_number(walk *k, tag x, tag y)
     return x;
 }
 
-static tag add(walk *k, tag x, tag y)
+tag quern__add(walk *k, tag x, tag y)
 {
     if (!quern__is_value(x) || y.kind == QUERN__PRODUCT ||
         (x.kind == QUERN__HIDDEN && y.kind == QUERN__LINEAR)) {
@@ -675,7 +682,7 @@ static bool spread(const quern__onnx_node *node, const tag *in, uint32_t n)
 static int step_number(walk *k, const quern__onnx_node *node, const tag *in, uint32_t n, tag *out)
 {
     if (is(node, "Add") && n == 2)
-        *out = add(k, in[0], in[1]);
+        *out = quern__add(k, in[0], in[1]);
     else if (is(node, "Mul") && n == 2)
         *out = mul(k, in[0], in[1]);
     else if (is(node, "Div") && n == 2)
@@ -715,7 +722,7 @@ int quern__step_value(walk *k, const quern__onnx_node *node, const tag *in, uint
         return QUERN_OK;
     }
     if (is(node, "MatMul") && n == 2)
-        *out = matmul(k, in[0], in[1]);
+        *out = quern__matmul(k, in[0], in[1]);
     else if (is(node, "Gemm") && (n == 2 || n == 3))
         return gemm(k, node, in, n, out);
     else if (is(node, "ReduceMean") && (n == 1 || n == 2) && !quern__is_value(in[1]))
@@ -724,6 +731,8 @@ int quern__step_value(walk *k, const quern__onnx_node *node, const tag *in, uint
         return layer_norm(k, node, in, out);
     else if (is(node, "Gelu") && n == 1)
         return gelu(k, node, in[0], out);
+    else if (is(node, "Attention") && n >= 3)
+        return quern__step_attention(k, node, in, out);
     else if (is(node, "Softmax") && n == 1)
         return softmax(k, node, in[0], out);
     return step_number(k, node, in, n, out);

@@ -27,6 +27,8 @@ typedef struct quern__onnx_tensor {
     bool derived;
     int64_t scale, zero; /* in `tensors`; -1: none */
     bool by_row;
+    bool sliced;    /* derived, of the same type: a part of a stored one */
+    uint64_t pitch; /* of a matrix that is: elements from one row of the file to the next */
 } quern__onnx_tensor;
 enum {
     QUERN__ONNX_FLOAT = 1,

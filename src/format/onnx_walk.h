@@ -1,6 +1,6 @@
 /*
  * onnx_walk.h — what the walk through an exported graph knows, shared by its parts: onnx.c (order), onnx_encoder.c (operations on an
- * encoder's values), onnx_pooling.c (what stands behind the last of them), onnx_codes.c (quantised weights), onnx_emit.c (tensors).
+ * encoder's values), onnx_fused.c (operations that stand for several), onnx_pooling.c (what stands behind the last of them), onnx_codes.c (quantised weights), onnx_emit.c (tensors).
  */
 #ifndef QUERN_FORMAT_ONNX_WALK_H
 #define QUERN_FORMAT_ONNX_WALK_H
@@ -15,7 +15,7 @@ enum {
     QUERN__WALK_LAYERS = 256,
     QUERN__WALK_HIDDEN = 2 * QUERN__WALK_LAYERS + 1,
     QUERN__WALK_PRODUCTS = 6 * QUERN__WALK_LAYERS,
-    QUERN__WALK_INPUTS = 5
+    QUERN__WALK_INPUTS = 9
 };
 
 enum quern__tag_kind {
@@ -107,6 +107,7 @@ typedef struct quern__walk {
     double epsilon;      /* < 0: not seen yet */
     bool weights_behind; /* a product of something lost, or pooled, with a matrix */
     uint32_t now;        /* the node */
+    quern__tag beside;   /* its second result */
     quern_error *err;
 } quern__walk;
 
@@ -136,6 +137,19 @@ int quern__step_value(quern__walk *k, const quern__onnx_node *node, const quern_
 quern__tag quern__gather_rows(quern__walk *k, quern__tag table, quern__tag index);
 quern__tag quern__table_rows(quern__walk *k, int64_t tensor, uint32_t which, quern__view view);
 quern__tag quern__product_of(quern__walk *k, quern__tag x, quern__tag matrix, bool turned);
+quern__tag quern__matmul(quern__walk *k, quern__tag x, quern__tag y);
+quern__tag quern__add(quern__walk *k, quern__tag x, quern__tag y);
+/* The LayerNorm of a sum. */
+quern__tag quern__norm(quern__walk *k, quern__tag x, quern__tag gamma, quern__tag beta,
+                       double epsilon);
+
+/* onnx_fused.c: an operation of com.microsoft, whether or not one of its inputs is a value; *took: it is one. */
+int quern__step_fused(quern__walk *k, const quern__onnx_node *node, const quern__tag *in,
+                      bool values, bool *took, quern__tag *out);
+/* ONNX's own Attention. */
+int quern__step_attention(quern__walk *k, const quern__onnx_node *node, const quern__tag *in,
+                          quern__tag *out);
+
 /* Which axis is gone from an input's shape; the same for ids as for values. */
 int quern__step_shape(quern__walk *k, const quern__onnx_node *node, const quern__tag *in,
                       uint32_t n, quern__tag *out);

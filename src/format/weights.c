@@ -432,10 +432,11 @@ void quern__tensor_read_f32(const quern__tensor *t, size_t first, size_t n, floa
     if (n == 0)
         return;
     if (t->transposed) {
-        const size_t rows = (size_t)t->shape[0], columns = (size_t)t->shape[1];
+        const size_t rows = (size_t)t->shape[0], columns = (size_t)t->shape[1],
+                     pitch = t->pitch ? t->pitch : rows;
         size_t row = first / columns, column = first % columns;
         for (size_t i = 0; i < n; i++) {
-            out[i] = element(t, column * rows + row);
+            out[i] = element(t, column * pitch + row);
             if (++column == columns) {
                 column = 0;
                 row++;

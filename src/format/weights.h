@@ -29,7 +29,9 @@ typedef struct quern__tensor {
     int dtype;
     uint32_t rank;
     uint64_t shape[QUERN__MAX_RANK];
-    bool transposed;  /* rank 2, and stored column by column */
+    bool transposed; /* rank 2, and stored column by column */
+    size_t
+        pitch; /* of a transposed one that is a part of a wider matrix: elements from a column to the next; 0: side by side */
     uint32_t part;    /* which of the set's files */
     const void *data; /* into the mapping, little-endian; read it through the two calls below */
     size_t offset;    /* of data in its file, for messages */

@@ -338,6 +338,90 @@ class Onnx(Formats):
         self.same(folder)
         self.assertEqual(self.info(folder)["weights_file"], "onnx/model.onnx")
 
+    FUSED = ("packed", "many", "separate", "scaled", "opset23", "apart")
+
+    def test_operations_that_stand_for_several(self):
+        folder = self.folder()
+        for style in self.FUSED:
+            self.put(folder, self.NAME, files.onnx_fused(self.tensors, style=style))
+            with self.subTest(style=style):
+                self.same(folder)
+        os.remove(os.path.join(folder, "modules.json"))
+        self.put(folder, self.NAME, files.onnx_fused(self.tensors, end="cls_unit"))
+        info = self.info(folder)
+        self.assertEqual((info["pooling"], info["pooling_origin"]), ("cls", "onnx"))
+
+    def test_fused_numbers_lie(self):
+        """Every input and attribute of such an operation that could change a number."""
+        folder = self.folder()
+
+        def told(style, at, *parts, code="EUNSUPPORTED", inputs=None, **attributes):
+            def change(g, op, given, said):
+                if op == at:
+                    inputs(g, given) if inputs else None
+                    said.update(attributes)
+                return given, said
+            self.put(folder, self.NAME, files.onnx_fused(self.tensors, style=style, change=change))
+            with self.subTest(style=style, at=at, attributes=attributes):
+                self.refused(folder, code, *parts)
+
+        def put(i, value):
+            def at(g, given):
+                given += [""] * (i + 1 - len(given))
+                given[i] = value(g) if callable(value) else g.constant(value)
+            return at
+
+        attention = {"packed": "Attention", "many": "MultiHeadAttention", "separate": "MultiHeadAttention", "opset23": "Attention", "apart": "Attention"}
+        zeros, ramp = np.zeros((1, 1, 1, 24), "<f4"), np.arange(24, dtype="<f4").reshape(1, 1, 1, 24)
+        for style, op in attention.items():
+            told(style, op, op, "times 0.5;", scale=0.5)
+            told(style, op, op, "times -0.25;", scale=-0.25)
+            told(style, op, op, "times nan;", scale=float("nan"))
+        for style in ("packed", "many", "separate"):
+            told(style, attention[style], "unidirectional", unidirectional=1)
+            told(style, attention[style], "heads", num_heads=7)
+            told(style, attention[style], "heads", num_heads=0)
+            told(style, attention[style], "heads", num_heads=-5)
+            told(style, attention[style], "num_attention_heads", num_heads=10, scale=80 ** -0.5 * 10 ** 0.5, code="EMISMATCH")
+            told(style, attention[style], "has a past, or adds to its scores", inputs=put(5, zeros))
+            mask = 3 if style == "packed" else 4
+            for value in (np.array([2], "<i4"), np.zeros((1, 24), "<i4"), np.array([3, 1], "<i4"), ramp):
+                if value.dtype.kind == "i":
+                    value = value.astype("<i8")
+                told(style, attention[style], "a mask", inputs=put(mask, value))
+        told("scaled", "FusedMatMul", "Softmax", "times 0.5;", alpha=0.5)
+        told("scaled", "FusedMatMul", "FusedMatMul", transB=0)
+        for switch in ("transA", "transBatchA", "transBatchB"):
+            told("scaled", "FusedMatMul", switch, **{switch: 1})
+        told("packed", "Attention", "do_rotary", do_rotary=1)
+        told("packed", "Attention", "qkv_hidden_sizes", qkv_hidden_sizes=[80, 80, 80])
+        told("packed", "Attention", "has a past", inputs=put(4, zeros))
+        told("packed", "Attention", "packed weights", inputs=put(1, np.zeros((80, 80), "<f4")))
+        told("packed", "Attention", "packed weights", inputs=put(2, np.zeros(80, "<f4")))
+        told("packed", "Attention", "no rows of 79", inputs=put(1, np.zeros((79, 240), "<f4")))
+        told("many", "MultiHeadAttention", "biases", inputs=put(3, np.zeros(80, "<f4")))
+        told("separate", "MultiHeadAttention", "second bias", inputs=put(3, np.zeros(240, "<f4")))
+        for style in ("opset23", "apart"):
+            told(style, "Attention", "is_causal", is_causal=1)
+            told(style, "Attention", "softcap", softcap=30.0)
+            told(style, "Attention", "times 0", scale=0.0)
+            told(style, "Attention", "has a past", inputs=put(4, zeros))
+            for value in (ramp, zeros + 1, np.zeros((1, 1, 1, 24), "|u1")):
+                told(style, "Attention", "a mask", inputs=put(3, (lambda g: g.node("Cast", g.constant(value), to=9)) if value.dtype == np.dtype("|u1") else value))
+        told("opset23", "Attention", "heads of", kv_num_heads=1)
+        told("apart", "Attention", "rows of queries", q_num_heads=5, kv_num_heads=5)
+        for op in ("SkipLayerNormalization", "EmbedLayerNormalization"):
+            told("packed", op, "epsilon", epsilon=1e-3)
+        told("packed", "SkipLayerNormalization", "SkipLayerNormalization", inputs=put(4, zeros))
+        told("packed", "SkipLayerNormalization", "SkipLayerNormalization", inputs=put(1, np.zeros(80, "<f4")))
+        told("packed", "EmbedLayerNormalization", "positions than from 0", inputs=put(8, np.arange(1, 25, dtype="<i8").reshape(1, 24)))
+        told("packed", "EmbedLayerNormalization", "token types other than 0", inputs=put(1, np.array([[1]], "<i8")))
+        told("packed", "BiasGelu", "BiasGelu", inputs=put(1, np.zeros((1, 96), "<f4")))
+        self.put(folder, self.NAME, files.onnx_fused(self.tensors).replace(b"\x22\x08BiasGelu", b"\x22\x08FastGelu"))
+        self.refused(folder, "EUNSUPPORTED", "FastGelu", "another function")
+        self.put(folder, self.NAME, files.onnx_fused(self.tensors).replace(b"com.microsoft", b"com.macrosoft"))
+        self.refused(folder, "EUNSUPPORTED", "no result of the graph")
+
     def test_another_graph(self):
         """What is no encoder is refused by the name of the node."""
         folder = self.folder()
@@ -350,7 +434,7 @@ class Onnx(Formats):
         layer = "encoder.layer.1."
         for where in ("embeddings", layer + "attention.self.query", layer + "scores", layer + "active", layer + "output.dense"):
             for op, more in (("Tanh", {}), ("Relu", {}), ("Sigmoid", {}), ("QuantizeLinear", {}),
-                             ("Gelu", {"domain": "com.microsoft"}), ("Gelu", {"approximate": "tanh"})):
+                             ("FastGelu", {"domain": "com.microsoft"}), ("Gelu", {"approximate": "tanh"})):
                 told(where, odd(op, **more), "the odd one", op)
         other = lambda g, v: g.node("Add", v, g.keep("more", np.ones(80, "<f4")))
         told(layer + "attention.self.key", other, "Add")
@@ -618,6 +702,8 @@ class Onnx(Formats):
         folder = self.folder()
         for style in ("spelt", "gemm"):
             self.damaged(folder, self.NAME, files.onnx(self.tensors, style=style), 12)
+        for style in self.FUSED:
+            self.damaged(folder, self.NAME, files.onnx_fused(self.tensors, style=style), 6)
 
 
 class Gguf(Formats):

@@ -73,6 +73,8 @@ def onnx_seeds():
     for style in ("fused", "spelt", "gemm", "turned"):
         put("onnx", style + ".onnx", files.onnx(tensors, 1, 2, style, types={"gemm": "input", "turned": "folded"}.get(style, "constant"),
                                                 names=style != "spelt", end="mean_unit" if style == "turned" else "state"))
+    for style in ("packed", "many", "scaled", "opset23", "apart"):
+        put("onnx", "fused-%s.onnx" % style, files.onnx_fused(tensors, 1, 2, style))
     for how in ("cast", "zero", "linear"):
         files.Graph.codes = how
         put("onnx", how + ".onnx", files.onnx(tensors, 1, 2, "gemm"))

@@ -368,12 +368,12 @@ class Graph:
     def constant(self, value):
         return self.node("Constant", value=onnx_tensor("", np.asarray(value)))
 
-    def model(self, inputs, outputs):
+    def model(self, inputs, outputs, *opsets):
         """Inputs are whole numbers, outputs floats (or a name and a type), of any shape."""
         value = lambda name, kind: value(*name) if isinstance(name, tuple) else proto((1, name), (2, proto((1, proto((1, kind))))))
         graph = proto(*[(1, n) for n in self.nodes], (2, "graph"), *[(5, t) for t in self.stored],
                       *[(11, value(i, 7)) for i in inputs], *[(12, value(o, 1)) for o in outputs])
-        return proto((1, 8), (2, "test"), (7, graph), (8, proto((1, ""), (2, 17))))
+        return proto((1, 8), (2, "test"), (7, graph), *[(8, proto((1, domain), (2, n))) for domain, n in opsets or (("", 17),)])
 
 
 def pool(g, x, how, changed=lambda where, value: value):
@@ -478,3 +478,61 @@ def onnx(tensors, layers=3, heads=5, style="fused", types="input", names=True, e
     if end != "state":
         x = pool(g, x, end, changed)
     return g.model(["input_ids", "attention_mask"] + ["token_type_ids"] * (types == "input"), [x])
+
+
+def onnx_fused(tensors, layers=3, heads=5, style="packed", change=None, end="state"):
+    """An encoder of operations that stand for several. style: "packed" (EmbedLayerNormalization, Attention, SkipLayerNormalization and BiasGelu, as
+    onnxruntime.transformers.optimizer writes them), "many" (MultiHeadAttention with a packed bias, Gelu of com.microsoft), "separate" (the same without
+    one), "scaled" (FusedMatMul), "opset23" and "apart" (ONNX's own Attention of rows, and of heads that lie apart). change(op, inputs, attributes): what stands in a node's place."""
+    g = Graph()
+    n = len(tensors["embeddings.LayerNorm.bias"])
+    new = lambda value: g.plain("t%d" % len(g.stored), np.ascontiguousarray(value))
+    whole = lambda *v: g.constant(np.array(v, "<i8"))
+    of = lambda *names: [new(tensors[name]) for name in names]
+
+    def node(op, *inputs, domain="com.microsoft", **attributes):
+        inputs, attributes = change(g, op, list(inputs), dict(attributes)) if change else (inputs, attributes)
+        return g.node(op, *inputs, domain=domain, **attributes)
+
+    def norm(x, skip, where, bias=None):
+        more = of(bias) if bias else []
+        return node("SkipLayerNormalization", x, skip, *of(where + "LayerNorm.weight", where + "LayerNorm.bias"), *more, epsilon=1e-12)
+
+    def product(x, where, bias=True):
+        x = g.node("MatMul", x, new(tensors[where + ".weight"].T))
+        return g.node("Add", x, *of(where + ".bias")) if bias else x
+
+    tables = ["embeddings.%s.weight" % t for t in ("word_embeddings", "position_embeddings", "token_type_embeddings")]
+    ids, types, mask = (g.node("Cast", name, to=6) for name in ("input_ids", "token_type_ids", "attention_mask"))
+    x = node("EmbedLayerNormalization", ids, types, *of(*tables, "embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias"), mask, epsilon=1e-12)
+    lengths = "%s_mask" % x
+    g.nodes[-1] += proto((2, lengths))
+    for i in range(layers):
+        layer = "encoder.layer.%d." % i
+        three = [layer + "attention.self." + part for part in ("query", "key", "value")]
+        bias = new(np.concatenate([tensors[t + ".bias"] for t in three]))
+        if style == "packed":
+            context = node("Attention", x, new(np.concatenate([tensors[t + ".weight"].T for t in three], axis=1)), bias,
+                           lengths if i % 2 else mask, num_heads=heads)
+        elif style in ("many", "separate"):
+            packed = style == "many"
+            context = node("MultiHeadAttention", *(product(x, t, not packed) for t in three), bias if packed else "", lengths, num_heads=heads)
+        elif style == "opset23":
+            truth = [g.node("Cast", g.node("Unsqueeze", "attention_mask", whole(1, axis)), to=9) for axis in (2, 3)]
+            truth = g.node("And", *truth)
+            context = node("Attention", *(product(x, t) for t in three), truth, domain="", q_num_heads=heads, kv_num_heads=heads)
+        else:
+            apart = lambda v: g.node("Transpose", g.node("Reshape", v, whole(0, 0, heads, n // heads)), perm=[0, 2, 1, 3])
+            if style == "scaled":
+                q, k, v = (apart(product(x, t)) for t in three)
+                context = g.node("MatMul", g.node("Softmax", node("FusedMatMul", q, k, alpha=(n // heads) ** -0.5, transB=1), axis=-1), v)
+            else:
+                context = node("Attention", *(apart(product(x, t)) for t in three), domain="", scale=(n // heads) ** -0.5)
+            context = g.node("Reshape", g.node("Transpose", context, perm=[0, 2, 1, 3]), whole(0, 0, -1))
+        x = norm(product(context, layer + "attention.output.dense", False), x, layer + "attention.output.", layer + "attention.output.dense.bias")
+        wide = layer + "intermediate.dense"
+        active = (node("BiasGelu", product(x, wide, False), *of(wide + ".bias")) if style == "packed" else node("Gelu", product(x, wide)))
+        x = norm(x, product(active, layer + "output.dense"), layer + "output.")
+    if end != "state":
+        x = pool(g, x, end)
+    return g.model(["input_ids", "attention_mask", "token_type_ids"], [x], ("", 23 if style in ("opset23", "apart") else 17), ("com.microsoft", 1))
