@@ -145,6 +145,8 @@ static void list_json(const quern_shelf_list *l)
         put_whole(e->bytes);
         put_key("int8_bytes");
         put_whole(e->int8_bytes);
+        put_key("int4_bytes");
+        put_whole(e->int4_bytes);
         put_key("origin");
         put_text(e->origin);
         put_key("imported_at");
@@ -177,7 +179,8 @@ int cmd_model_list(cli *c, quern_error *err)
         const quern_shelf_entry *e = quern_shelf_at(l, i);
         char size[16];
         human_bytes(e->bytes, size);
-        out_printf("%-28s %9s  %s%s\n", e->name, size, e->origin, e->int8_bytes ? ", int8" : "");
+        out_printf("%-28s %9s  %s%s%s\n", e->name, size, e->origin, e->int8_bytes ? ", int8" : "",
+                   e->int4_bytes ? ", int4" : "");
     }
     if (!c->json && !c->quiet && !quern_shelf_count(l))
         fprintf(stderr, "the shelf is empty; quern model pull %s\n", quern_shelf_known(0));
@@ -295,12 +298,12 @@ static void quantised_json(const char *name, const quern_int8_info *q)
     put_end_object();
 }
 
-static void quantised_text(const char *name, const quern_int8_info *q)
+static void quantised_text(const char *name, const quern_int8_info *q, int quantizable)
 {
     char size[16];
     human_bytes(q->bytes, size);
     if (!q->bytes)
-        out_printf("%-20s none (quern model quantize makes it)\n", name);
+        out_printf("%-20s none%s\n", name, quantizable ? " (quern model quantize makes it)" : "");
     else
         out_printf("%-20s %s, %s: cosine to fp32 %.5f on average, %.5f at worst; "
                    "%.1f %% of neighbours stay\ncalibration          %s\n",
@@ -389,9 +392,9 @@ static void info_text(const quern_model_info *i, const quern_int8_info *q, const
     out_printf("prompts              query \"%s\", document \"%s\"\n", i->prompt_query,
                i->prompt_document);
     out_printf("precision, kernels   %s, %s\n", i->precision, i->kernels);
-    quantised_text(quantised_names[0], q);
+    quantised_text(quantised_names[0], q, i->quantizable);
     if (q[1].bytes)
-        quantised_text(quantised_names[1], q + 1);
+        quantised_text(quantised_names[1], q + 1, i->quantizable);
     out_printf("backend, device      %s, %s\n", i->backend, i->device);
     out_printf("weights              %s (%s)\n", i->weights_file, i->weights_format);
     out_printf("weights sha256       %s\ntokenizer sha256     %s\nfingerprint          %s\n",

@@ -96,6 +96,7 @@ typedef struct quern_model_info {
     const char *device_note;      /* why it is not the device that was asked for; "" */
     uint64_t held;                /* bytes of packed weights, in memory or mapped */
     int kept;                     /* 1: they came from where packed weights are kept */
+    int quantizable; /* 1: quern_model_quantize can make weights of it: no table, exported graph or GGUF file alone */
 } quern_model_info;
 
 /* Opens a folder of published files: config.json, weights, tokenizer.json (or vocab.txt and

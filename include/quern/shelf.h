@@ -44,7 +44,8 @@ typedef struct quern_shelf_entry {
     const char *imported_at;
     const char *weights_sha256;
     uint64_t bytes;
-    uint64_t int8_bytes; /* of its quantised weights (the class int8); 0: there are none */
+    uint64_t int8_bytes,
+        int4_bytes; /* of its quantised weights of these classes; 0: there are none */
 } quern_shelf_entry;
 typedef struct quern_shelf_list quern_shelf_list;
 

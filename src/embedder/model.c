@@ -950,6 +950,7 @@ int quern_model_describe(const quern_model *m, quern_model_info *info, quern_err
     full.calibration = m->calibration;
     full.held = m->encoder ? quern__encoder_bytes(m->encoder) : full.bytes;
     full.kept = m->encoder && quern__encoder_has_image(m->encoder);
+    full.quantizable = m->encoder && !m->alone;
     /* An older caller has a shorter struct, a newer one a longer: fill what both know. */
     size_t asked = info->struct_size, n = QUERN__MIN(asked, sizeof full);
     memcpy(info, &full, n);

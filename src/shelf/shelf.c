@@ -87,18 +87,29 @@ static char *keep(quern_shelf_list *l, const char *text)
     return quern__arena_copy(&l->arena, text, strlen(text));
 }
 
+/* 0: there is no such file. */
+static int size_of(const char *folder, const char *name, uint64_t *bytes, quern_error *err)
+{
+    char *path = NULL;
+    quern__stat st = {0};
+    int rc = quern__join(&path, folder, name, err);
+    *bytes = !rc && quern__stat_path(path, &st, NULL) == QUERN_OK && st.is_file ? st.size : 0;
+    quern__free(path);
+    return rc;
+}
+
 static int add_entry(quern_shelf_list *l, const char *name, const char *folder, uint64_t bytes)
 {
     const quern__manifest *m = l->manifest;
-    char weights[65], *quantised = NULL;
-    quern__stat st = {0};
+    char weights[65];
+    uint64_t int8, int4;
     int rc = quern__manifest_weights(m, weights, l->err);
     if (rc == QUERN_OK)
-        rc = quern__join(&quantised, folder, QUERN__QUANTISED_NAME, l->err);
+        rc = size_of(folder, QUERN__QUANTISED_NAME, &int8, l->err);
+    if (rc == QUERN_OK)
+        rc = size_of(folder, QUERN__FOUR_NAME, &int4, l->err);
     if (rc)
         return rc;
-    const bool int8 = quern__stat_path(quantised, &st, NULL) == QUERN_OK && st.is_file;
-    quern__free(quantised);
     if (l->n == MAX_MODELS)
         return quern__fail(l->err, QUERN_ENOMEM, 0, "%s: more than %d models on one shelf",
                            l->shelf->folder, MAX_MODELS);
@@ -117,7 +128,8 @@ static int add_entry(quern_shelf_list *l, const char *name, const char *folder, 
         .imported_at = keep(l, m->imported_at),
         .weights_sha256 = keep(l, weights),
         .bytes = bytes,
-        .int8_bytes = int8 ? st.size : 0,
+        .int8_bytes = int8,
+        .int4_bytes = int4,
     };
     if (!e.name || !e.path || !e.origin || !e.imported_at || !e.weights_sha256)
         return quern__fail_memory(l->err, 0);

@@ -47,6 +47,10 @@ class Int4(CommandTest):
             self.assertEqual(f.read(), bytes_)
         info = self.ok("model", "info", "--json", "./tiny").json
         self.assertEqual((info["int8"], info["int4"]["calibration"], "int4" in info["precisions"]), (None, made["checksum"], True))
+        self.ok("model", "import", "./tiny", "--name", "tiny", "--models", "shelf")
+        listed = self.ok("model", "list", "--json", "--models", "shelf").json["models"][0]
+        self.assertEqual((listed["name"], listed["int8_bytes"], listed["int4_bytes"]), ("tiny", 0, made["bytes"]))
+        self.assertRegex(self.ok("model", "list", "--models", "shelf").out.decode(), r"(?m)^tiny .*, int4$")
 
     def test_beside_int8(self):
         self.ok("model", "quantize", "--force", "./tiny")

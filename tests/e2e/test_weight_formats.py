@@ -74,10 +74,13 @@ class Formats(unittest.TestCase):
         self.assertEqual(message.count("\n"), 1, message)
         self.assertLess(len(message), 560)
 
-    def info(self, folder):
-        done = subprocess.run([os.environ["QUERN_BIN"], "model", "info", folder, "--json"], capture_output=True, text=True)
+    def info_text(self, folder, *flags):
+        done = subprocess.run([os.environ["QUERN_BIN"], "model", "info", folder, *flags], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
-        return json.loads(done.stdout)
+        return done.stdout
+
+    def info(self, folder):
+        return json.loads(self.info_text(folder, "--json"))
 
     def damaged(self, folder, name, good, rounds):
         """Seeded damage to a file: refused in one line, or finite vectors."""
@@ -814,6 +817,7 @@ class GgufAlone(Formats):
         wanted, info = self.info(self.good), self.info(file)
         self.assertEqual(info["tokenizer_sha256"], wanted["tokenizer_sha256"])
         self.assertEqual((info["pooling"], info["pooling_origin"], info["weights_file"]), ("mean", "gguf", self.NAME))
+        self.assertRegex(self.info_text(file), r"(?m)^int8 +none$")  # and no word of how to make it, for it cannot be made
         self.assertEqual(self.info(folder)["fingerprint"], info["fingerprint"])
         self.put(folder, "other.gguf", b"")
         self.same(file)
