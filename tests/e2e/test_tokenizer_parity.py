@@ -78,10 +78,12 @@ def char_tokenizer(text, flags, max_chars=100):
 
 class CodePoints(Parity):
     def check(self, flags):
-        """Each of the 1,112,064: inside a word, alone, and between two marks that NFD would swap."""
+        """Each of the 1,112,064: inside a word, alone, and between two marks that NFD would swap. In the short form each
+        sixteenth where nothing is assigned but private use."""
         count = 0
         for block in range(0, 0x110000, 0x8000):
-            points = [c for c in range(block, block + 0x8000) if not 0xD800 <= c <= 0xDFFF]
+            step = 1 if LONG or block < 0x38000 or block == 0xE0000 else 16
+            points = [c for c in range(block, block + 0x8000, step) if not 0xD800 <= c <= 0xDFFF]
             count += len(points)
             texts = []
             for i in range(0, len(points), 32):
@@ -92,7 +94,7 @@ class CodePoints(Parity):
             whole = "".join(map(chr, points)) + "ab\u302e\u1b44\u0301\u0327"
             spec, reference = char_tokenizer(whole, flags)
             self.same(self.folder(tokenizer__json=spec), reference, texts)
-        self.assertEqual(count, 1112064)
+        self.assertEqual(count, 1112064 if LONG else 313344)
 
     def test_uncased(self):
         self.check(dict.fromkeys(FLAGS, True))
