@@ -2,14 +2,6 @@
 set_tests_properties(e2e.test_quickstart_parts PROPERTIES TIMEOUT 7200)
 # Its long form is 200 rounds of kills on each store.
 set_tests_properties(e2e.test_faults PROPERTIES TIMEOUT 7200)
-# The long ones first (a fresh build knows no times yet): started last, one would be waited for alone.
-set(costs test_shards 200 test_cli_store 150 test_tokenizer_parity 110 test_sources 100 test_postgres 95 test_limits 90
-  test_providers 85 test_shelf 65 test_workers 60 test_carry 55)
-while(costs)
-  list(POP_FRONT costs name cost)
-  set_tests_properties(e2e.${name} PROPERTIES COST ${cost})
-endwhile()
-
 # What test_fidelity and test_hostile_models run: a model folder and texts to vectors, in every build.
 add_executable(embed_folder ${CMAKE_CURRENT_LIST_DIR}/embed_folder.c)
 target_link_libraries(embed_folder PRIVATE quern_static)
