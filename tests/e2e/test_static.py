@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import unittest
 
 import numpy as np
@@ -210,7 +211,6 @@ class Static(CommandTest):
                 want = rows[ids].astype(np.float64).mean(0)
                 np.testing.assert_allclose(v, want / np.linalg.norm(want), atol=1e-6)
 
-    @unittest.skipUnless(os.environ.get("QUERN_TEST_WORDLLAMA"), "QUERN_TEST_WORDLLAMA names no Python that has the package wordllama")
     def test_wordllama(self):
         """The package's own table, held to its own vectors."""
         code = """if 1:
@@ -223,7 +223,7 @@ class Static(CommandTest):
         """
         out = os.path.join(self.cwd, "want.npy")
         texts = TEXTS[:4] + ["<unk> said</s>", "\u4e2d\u6587 \U0001f600 na\u00efve", "  two  blanks ", "Prepend \u2581 it", "a" * 3000]
-        run = subprocess.run([os.environ["QUERN_TEST_WORDLLAMA"], "-c", code, out], input=json.dumps(texts), capture_output=True, text=True)
+        run = subprocess.run([sys.executable, "-c", code, out], input=json.dumps(texts), capture_output=True, text=True)
         self.assertEqual(run.returncode, 0, run.stderr)
         package, folder = run.stdout.split()[-1], os.path.join(self.cwd, "package")
         os.makedirs(folder)
