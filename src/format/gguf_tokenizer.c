@@ -103,17 +103,10 @@ static int find_special(const vocab *v, int key, int other, uint32_t *id)
 
 /* ---- writing ---- */
 
-static void put_flag(quern__jsonw *j, const char *key, bool flag)
-{
-    quern__jsonw_key(j, key);
-    quern__jsonw_bool(j, flag);
-}
-
 static void put_type(quern__jsonw *j, const char *type)
 {
     quern__jsonw_object(j);
-    quern__jsonw_key(j, "type");
-    quern__jsonw_cstr(j, type);
+    quern__jsonw_put_cstr(j, "type", type);
 }
 
 static void put_added(const vocab *v, quern__jsonw *j)
@@ -125,15 +118,13 @@ static void put_added(const vocab *v, quern__jsonw *j)
         if (kind != CONTROL && kind != UNKNOWN && v->mask != i)
             continue;
         quern__jsonw_object(j);
-        quern__jsonw_key(j, "id");
-        quern__jsonw_u64(j, i);
-        quern__jsonw_key(j, "content");
-        quern__jsonw_str(j, v->piece[i]);
-        put_flag(j, "single_word", false);
-        put_flag(j, "lstrip", v->mask == i);
-        put_flag(j, "rstrip", false);
-        put_flag(j, "normalized", false);
-        put_flag(j, "special", true);
+        quern__jsonw_put_u64(j, "id", i);
+        quern__jsonw_put_str(j, "content", v->piece[i]);
+        quern__jsonw_put_bool(j, "single_word", false);
+        quern__jsonw_put_bool(j, "lstrip", v->mask == i);
+        quern__jsonw_put_bool(j, "rstrip", false);
+        quern__jsonw_put_bool(j, "normalized", false);
+        quern__jsonw_put_bool(j, "special", true);
         quern__jsonw_end_object(j);
     }
     quern__jsonw_end_array(j);
@@ -158,8 +149,8 @@ static int put_template(const vocab *v, const char *type, quern__jsonw *j)
     quern__jsonw_key(j, "post_processor");
     put_type(j, type);
     if (strcmp(type, "RobertaProcessing") == 0) {
-        put_flag(j, "trim_offsets", true);
-        put_flag(j, "add_prefix_space", false);
+        quern__jsonw_put_bool(j, "trim_offsets", true);
+        quern__jsonw_put_bool(j, "add_prefix_space", false);
     }
     for (int i = 0; i < 2; i++) {
         quern__jsonw_key(j, i ? "sep" : "cls");
@@ -249,10 +240,11 @@ static int put_wordpiece(const vocab *v, quern__jsonw *j)
         return rc;
     quern__jsonw_key(j, "normalizer");
     put_type(j, "BertNormalizer");
-    put_flag(j, "clean_text", true);
-    put_flag(j, "handle_chinese_chars", true);
-    put_flag(j, "lowercase", !lower->there || lower->bits);
-    put_flag(j, "strip_accents", strip->there ? strip->bits : !lower->there || lower->bits);
+    quern__jsonw_put_bool(j, "clean_text", true);
+    quern__jsonw_put_bool(j, "handle_chinese_chars", true);
+    quern__jsonw_put_bool(j, "lowercase", !lower->there || lower->bits);
+    quern__jsonw_put_bool(j, "strip_accents",
+                          strip->there ? strip->bits : !lower->there || lower->bits);
     quern__jsonw_end_object(j);
     quern__jsonw_key(j, "pre_tokenizer");
     put_type(j, "BertPreTokenizer");
@@ -262,12 +254,9 @@ static int put_wordpiece(const vocab *v, quern__jsonw *j)
         return rc;
     quern__jsonw_key(j, "model");
     put_type(j, "WordPiece");
-    quern__jsonw_key(j, "unk_token");
-    quern__jsonw_str(j, v->piece[unknown]);
-    quern__jsonw_key(j, "continuing_subword_prefix");
-    quern__jsonw_cstr(j, "##");
-    quern__jsonw_key(j, "max_input_chars_per_word");
-    quern__jsonw_u64(j, 100);
+    quern__jsonw_put_str(j, "unk_token", v->piece[unknown]);
+    quern__jsonw_put_cstr(j, "continuing_subword_prefix", "##");
+    quern__jsonw_put_u64(j, "max_input_chars_per_word", 100);
     quern__jsonw_key(j, "vocab");
     quern__jsonw_object(j);
     quern__buf_init(&room, 1 << 16);
@@ -324,9 +313,9 @@ static int put_byte_level(vocab *v, quern__jsonw *j)
     if (rc == QUERN_OK) {
         quern__jsonw_key(j, "pre_tokenizer");
         put_type(j, "ByteLevel");
-        put_flag(j, "add_prefix_space", false);
-        put_flag(j, "trim_offsets", true);
-        put_flag(j, "use_regex", true);
+        quern__jsonw_put_bool(j, "add_prefix_space", false);
+        quern__jsonw_put_bool(j, "trim_offsets", true);
+        quern__jsonw_put_bool(j, "use_regex", true);
         quern__jsonw_end_object(j);
         rc = put_template(v, "RobertaProcessing", j);
     }
@@ -383,17 +372,15 @@ static void put_normalizer(const vocab *v, quern__jsonw *j)
         quern__jsonw_end_object(j);
     }
     put_type(j, "Strip");
-    put_flag(j, "strip_left", false);
-    put_flag(j, "strip_right", true);
+    quern__jsonw_put_bool(j, "strip_left", false);
+    quern__jsonw_put_bool(j, "strip_right", true);
     quern__jsonw_end_object(j);
     put_type(j, "Replace");
     quern__jsonw_key(j, "pattern");
     quern__jsonw_object(j);
-    quern__jsonw_key(j, "Regex");
-    quern__jsonw_cstr(j, " {2,}");
+    quern__jsonw_put_cstr(j, "Regex", " {2,}");
     quern__jsonw_end_object(j);
-    quern__jsonw_key(j, "content");
-    quern__jsonw_cstr(j, BLANK);
+    quern__jsonw_put_cstr(j, "content", BLANK);
     quern__jsonw_end_object(j);
     quern__jsonw_end_array(j);
     quern__jsonw_end_object(j);
@@ -419,19 +406,16 @@ static int put_unigram(vocab *v, quern__jsonw *j)
     put_normalizer(v, j);
     quern__jsonw_key(j, "pre_tokenizer");
     put_type(j, "Metaspace");
-    quern__jsonw_key(j, "replacement");
-    quern__jsonw_cstr(j, BLANK);
-    quern__jsonw_key(j, "prepend_scheme");
-    quern__jsonw_cstr(j, "always");
-    put_flag(j, "split", true);
+    quern__jsonw_put_cstr(j, "replacement", BLANK);
+    quern__jsonw_put_cstr(j, "prepend_scheme", "always");
+    quern__jsonw_put_bool(j, "split", true);
     quern__jsonw_end_object(j);
     rc = put_template(v, "BertProcessing", j);
     if (rc)
         return rc;
     quern__jsonw_key(j, "model");
     put_type(j, "Unigram");
-    quern__jsonw_key(j, "unk_id");
-    quern__jsonw_u64(j, 3);
+    quern__jsonw_put_u64(j, "unk_id", 3);
     quern__jsonw_key(j, "vocab");
     quern__jsonw_array(j);
     for (uint32_t i = 0; i < v->n; i++) {

@@ -136,7 +136,27 @@ static bool masks_nothing(const walk *k, tag mask)
     return n->count % k->tokens == 0 && quern__numbers_are_one(n, &all) && all == 1;
 }
 
-/* Of rows of queries, keys and values their context, of `heads` and with `scale` (0: 1 / the root of their columns). */
+/* The context of queries, keys and values in that many heads of `depth` columns, with `scale` (0: 1 / the root of them). */
+static tag context_of(walk *k, const tag qkv[3], uint32_t heads, uint32_t depth, double scale,
+                      const quern__view *view)
+{
+    if (k->heads && k->heads != heads)
+        return quern__lost_because(k, "is of %u heads, and others of %u", heads, k->heads);
+    const double root = sqrt(depth), by = (scale == 0 ? 1 / root : scale) * qkv[0].by * qkv[1].by;
+    if (!(fabs(by * root - 1) <= SCALE_SLACK))
+        return quern__lost_because(k, "is of scores times %.7g; its heads need %.7g", by, 1 / root);
+    if (!(fabs(qkv[2].by - 1) <= EXACT_SLACK))
+        return quern__lost_because(k, "multiplies values that are times %g", qkv[2].by);
+    k->heads = heads;
+    return (tag){.kind = QUERN__CONTEXT,
+                 .a = qkv[0].a,
+                 .b = qkv[1].a,
+                 .c = qkv[2].a,
+                 .tensor = -1,
+                 .view = *view};
+}
+
+/* Of rows of queries, keys and values their context. */
 static tag attend(walk *k, const tag qkv[3], int64_t heads, double scale)
 {
     uint32_t columns[3];
@@ -148,22 +168,7 @@ static tag attend(walk *k, const tag qkv[3], int64_t heads, double scale)
         columns[1] != columns[0] || columns[2] != columns[0])
         return quern__lost_because(k, "cuts %u, %u and %u columns into %lld heads", columns[0],
                                    columns[1], columns[2], (long long)heads);
-    if (k->heads && k->heads != heads)
-        return quern__lost_because(k, "is of %lld heads, and others of %u", (long long)heads,
-                                   k->heads);
-    const double root = sqrt((double)columns[0] / (double)heads),
-                 by = (scale == 0 ? 1 / root : scale) * qkv[0].by * qkv[1].by;
-    if (!(fabs(by * root - 1) <= SCALE_SLACK))
-        return quern__lost_because(k, "is of scores times %.7g; its heads need %.7g", by, 1 / root);
-    if (!(fabs(qkv[2].by - 1) <= EXACT_SLACK))
-        return quern__lost_because(k, "multiplies values that are times %g", qkv[2].by);
-    k->heads = (uint32_t)heads;
-    return (tag){.kind = QUERN__CONTEXT,
-                 .a = qkv[0].a,
-                 .b = qkv[1].a,
-                 .c = qkv[2].a,
-                 .tensor = -1,
-                 .view = qkv[0].view};
+    return context_of(k, qkv, (uint32_t)heads, columns[0] / (uint32_t)heads, scale, &qkv[0].view);
 }
 
 /* A third of the packed matrix and of its bias, times x. */
@@ -271,9 +276,8 @@ static int many_heads(walk *k, const quern__onnx_node *node, const tag *in, tag 
 static tag attend_apart(walk *k, const tag *in, double scale)
 {
     const quern__view *q = &in[0].view;
-    quern__view keys = in[1].view, scores;
+    quern__view keys = in[1].view, scores, context = {0};
     uint32_t heads, depth;
-    tag out = {.kind = QUERN__CONTEXT, .a = in[0].a, .b = in[1].a, .c = in[2].a, .tensor = -1};
     if (q->rank != 4 || keys.rank != 4)
         return quern__lost_because(k, "says neither heads nor has them apart");
     const struct quern__view_axis last = keys.axis[keys.rank - 1];
@@ -281,17 +285,9 @@ static tag attend_apart(walk *k, const tag *in, double scale)
     keys.axis[keys.rank - 2] = last;
     if (in[0].kind != QUERN__LINEAR || in[1].kind != QUERN__LINEAR || in[2].kind != QUERN__LINEAR ||
         !quern__view_scores(q, &keys, &scores, &heads, &depth) ||
-        !quern__view_context(&scores, &in[2].view, &out.view))
+        !quern__view_context(&scores, &in[2].view, &context))
         return quern__lost_because(k, "is not of heads of queries, keys and values with biases");
-    if (k->heads && k->heads != heads)
-        return quern__lost_because(k, "is of %u heads, and others of %u", heads, k->heads);
-    const double root = sqrt(depth), by = (scale == 0 ? 1 / root : scale) * in[0].by * in[1].by;
-    if (!(fabs(by * root - 1) <= SCALE_SLACK))
-        return quern__lost_because(k, "is of scores times %.7g; its heads need %.7g", by, 1 / root);
-    if (!(fabs(in[2].by - 1) <= EXACT_SLACK))
-        return quern__lost_because(k, "multiplies values that are times %g", in[2].by);
-    k->heads = heads;
-    return out;
+    return context_of(k, in, heads, depth, scale, &context);
 }
 
 int quern__step_attention(walk *k, const quern__onnx_node *node, const tag *in, tag *out)
